@@ -1,0 +1,137 @@
+"""The answers of analytics-service, each from its read model in a bounded number of queries."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from django.conf import settings
+
+from analytics_svc.catching_up import Freshness, catch_up
+from analytics_svc.models import DailyFigure, Figure, ProductFigure
+from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
+
+LISTED = 10
+ORDER_STATUSES = ("confirmed", "cancelled", "shipped", "delivered")
+CENT = Decimal("0.01")
+
+Report = dict[str, Any]
+Figures = Mapping[str, Decimal]
+
+
+def summary() -> Report:
+    """The headline of the four reports. Queries: positions, figures, today."""
+    freshness = catch_up([USER.name, PRODUCT.name, ORDER.name, NOTIFICATION.name])
+    figures = _figures("")
+    return {
+        **_head(freshness),
+        "users": _users(figures),
+        "products": _products(figures),
+        "orders": _orders(figures),
+        "notifications": _notifications(figures),
+    }
+
+
+def users(days: int) -> Report:
+    freshness = catch_up([USER.name])
+    new = _series(["users.new"], days)
+    by_day = [{"date": day, "count": int(values["users.new"])} for day, values in new]
+    return {**_head(freshness), **_users(_figures("users.")), "byDay": by_day}
+
+
+def products(days: int) -> Report:
+    """``days`` sizes no series here; it is taken so that the four can be asked alike."""
+    freshness = catch_up([PRODUCT.name, ORDER.name])
+    low = ProductFigure.objects.filter(listed=True, stock__lte=settings.LOW_STOCK).order_by("stock", "product_id")
+    top = ProductFigure.objects.filter(units__gt=0).order_by("-units", "product_id")
+    return {
+        **_head(freshness),
+        **_products(_figures("products.")),
+        "lowStock": [
+            {"productId": str(product_id), "name": name, "stock": stock}
+            for product_id, name, stock in low.values_list("product_id", "name", "stock")[:LISTED]
+        ],
+        "topSellers": [
+            {"productId": str(product_id), "name": name, "units": units, "revenue": revenue}
+            for product_id, name, units, revenue in top.values_list("product_id", "name", "units", "revenue")[:LISTED]
+        ],
+    }
+
+
+def orders(days: int) -> Report:
+    freshness = catch_up([ORDER.name])
+    series = _series(["orders.placed", "orders.revenue"], days)
+    by_day = [
+        {"date": day, "orders": int(values["orders.placed"]), "revenue": values["orders.revenue"]}
+        for day, values in series
+    ]
+    return {**_head(freshness), **_orders(_figures("orders.")), "byDay": by_day}
+
+
+def notifications(days: int) -> Report:
+    freshness = catch_up([NOTIFICATION.name])
+    series = _series(["notifications.sent", "notifications.failed"], days)
+    by_day = [
+        {"date": day, "sent": int(values["notifications.sent"]), "failed": int(values["notifications.failed"])}
+        for day, values in series
+    ]
+    return {**_head(freshness), **_notifications(_figures("notifications.")), "byDay": by_day}
+
+
+def _head(freshness: Freshness) -> Report:
+    return {"asOf": freshness.as_of, "stale": freshness.stale}
+
+
+def _figures(prefix: str) -> Figures:
+    rows = Figure.objects.filter(name__startswith=prefix) if prefix else Figure.objects.all()
+    return _Figures(rows.values_list("name", "value"))
+
+
+class _Figures(dict[str, Decimal]):
+    def __missing__(self, name: str) -> Decimal:
+        return Decimal(0)
+
+
+def _users(figures: Figures) -> Report:
+    today = DailyFigure.objects.filter(name="users.new", date=_today()).values_list("value", flat=True).first()
+    return {"total": int(figures["users.total"]), "newToday": int(today or 0)}
+
+
+def _products(figures: Figures) -> Report:
+    return {
+        "total": int(figures["products.total"]),
+        "outOfStock": int(figures["products.outOfStock"]),
+        "stockUnits": int(figures["products.stockUnits"]),
+        "stockValue": figures["products.stockValue"],
+    }
+
+
+def _orders(figures: Figures) -> Report:
+    paid, revenue = figures["orders.paid"], figures["orders.revenue"]
+    average = (revenue / paid).quantize(CENT, ROUND_HALF_UP) if paid else Decimal(0)
+    return {
+        "total": int(figures["orders.total"]),
+        "byStatus": {status: int(figures[f"orders.status.{status}"]) for status in ORDER_STATUSES},
+        "revenue": revenue,
+        "averageOrderValue": average,
+    }
+
+
+def _notifications(figures: Figures) -> Report:
+    by_status = {status: int(figures[f"notifications.status.{status}"]) for status in ("sent", "failed")}
+    return {"total": int(figures["notifications.total"]), "byStatus": by_status}
+
+
+def _series(names: Sequence[str], days: int) -> list[tuple[date, dict[str, Decimal]]]:
+    """Every day of the last ``days``, oldest first, today included; nought where nothing happened."""
+    first = _today() - timedelta(days=days - 1)
+    rows = DailyFigure.objects.filter(name__in=names, date__gte=first).values_list("name", "date", "value")
+    found = {(name, day): value for name, day, value in rows}
+    return [
+        (day, {name: found.get((name, day), Decimal(0)) for name in names})
+        for day in (first + timedelta(days=n) for n in range(days))
+    ]
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()

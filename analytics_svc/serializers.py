@@ -1,0 +1,99 @@
+"""The wire shape of analytics-service."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from platform_core.api.fields import IdField, MoneyField
+from platform_core.api.queries import Query
+
+
+class DaysQuery(Query):
+    days = serializers.IntegerField(default=30, min_value=1, max_value=366, help_text="Length of the daily series.")
+
+
+class SummaryQuery(Query):
+    days = serializers.IntegerField(required=False, min_value=1, max_value=366, help_text="Has no effect here.")
+
+
+class Report(serializers.Serializer[Any]):
+    asOf = serializers.DateTimeField(help_text="Every change committed before it is counted.")
+    stale = serializers.ListField(child=serializers.CharField(), help_text="Services that did not answer in time.")
+
+
+class UserHeadline(serializers.Serializer[Any]):
+    total = serializers.IntegerField()
+    newToday = serializers.IntegerField()
+
+
+class ProductHeadline(serializers.Serializer[Any]):
+    total = serializers.IntegerField()
+    outOfStock = serializers.IntegerField()
+    stockUnits = serializers.IntegerField()
+    stockValue = MoneyField()
+
+
+class OrderHeadline(serializers.Serializer[Any]):
+    total = serializers.IntegerField()
+    byStatus = serializers.DictField(child=serializers.IntegerField())
+    revenue = MoneyField()
+    averageOrderValue = MoneyField()
+
+
+class NotificationHeadline(serializers.Serializer[Any]):
+    total = serializers.IntegerField()
+    byStatus = serializers.DictField(child=serializers.IntegerField())
+
+
+class SummarySerializer(Report):
+    users = UserHeadline()
+    products = ProductHeadline()
+    orders = OrderHeadline()
+    notifications = NotificationHeadline()
+
+
+class UserDay(serializers.Serializer[Any]):
+    date = serializers.DateField()
+    count = serializers.IntegerField()
+
+
+class UserReport(UserHeadline, Report):
+    byDay = UserDay(many=True)
+
+
+class LowStock(serializers.Serializer[Any]):
+    productId = IdField()
+    name = serializers.CharField()
+    stock = serializers.IntegerField()
+
+
+class TopSeller(serializers.Serializer[Any]):
+    productId = IdField()
+    name = serializers.CharField()
+    units = serializers.IntegerField()
+    revenue = MoneyField()
+
+
+class ProductReport(ProductHeadline, Report):
+    lowStock = LowStock(many=True)
+    topSellers = TopSeller(many=True)
+
+
+class OrderDay(serializers.Serializer[Any]):
+    date = serializers.DateField()
+    orders = serializers.IntegerField()
+    revenue = MoneyField()
+
+
+class OrderReport(OrderHeadline, Report):
+    byDay = OrderDay(many=True)
+
+
+class NotificationDay(serializers.Serializer[Any]):
+    date = serializers.DateField()
+    sent = serializers.IntegerField()
+    failed = serializers.IntegerField()
+
+
+class NotificationReport(NotificationHeadline, Report):
+    byDay = NotificationDay(many=True)

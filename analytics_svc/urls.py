@@ -1,0 +1,9 @@
+from django.urls import include, path
+
+from analytics_svc.views import AnalyticsViewSet
+from platform_core.api.routers import Router
+
+router = Router()
+router.register("analytics", AnalyticsViewSet, basename="analytics")
+
+urlpatterns = [path("api/", include(router.urls))]

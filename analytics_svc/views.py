@@ -1,0 +1,54 @@
+"""The API of analytics-service."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from analytics_svc import reports
+from analytics_svc.serializers import (
+    DaysQuery,
+    NotificationReport,
+    OrderReport,
+    ProductReport,
+    SummaryQuery,
+    SummarySerializer,
+    UserReport,
+)
+from platform_core.api.queries import read_query
+
+
+class AnalyticsViewSet(ViewSet):
+    """Figures over all services, up to date with every change that was committed before the request."""
+
+    @extend_schema(parameters=[SummaryQuery], responses=SummarySerializer)
+    @action(detail=False)
+    def summary(self, request: Request) -> Response:
+        """The headline of all reports."""
+        read_query(request, SummaryQuery)
+        return Response(reports.summary())
+
+    @extend_schema(parameters=[DaysQuery], responses=UserReport)
+    @action(detail=False)
+    def users(self, request: Request) -> Response:
+        """Users, and how many came each day."""
+        return Response(reports.users(**read_query(request, DaysQuery)))
+
+    @extend_schema(parameters=[DaysQuery], responses=ProductReport)
+    @action(detail=False)
+    def products(self, request: Request) -> Response:
+        """The catalog, its stock, what is running low and what sells."""
+        return Response(reports.products(**read_query(request, DaysQuery)))
+
+    @extend_schema(parameters=[DaysQuery], responses=OrderReport)
+    @action(detail=False)
+    def orders(self, request: Request) -> Response:
+        """Orders by status and day, and what they bring."""
+        return Response(reports.orders(**read_query(request, DaysQuery)))
+
+    @extend_schema(parameters=[DaysQuery], responses=NotificationReport)
+    @action(detail=False)
+    def notifications(self, request: Request) -> Response:
+        """Messages that were sent or failed."""
+        return Response(reports.notifications(**read_query(request, DaysQuery)))

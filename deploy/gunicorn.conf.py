@@ -1,0 +1,64 @@
+"""gunicorn's configuration, one for all five services. `docs/configuration.md` says what the variables mean."""
+
+import gc
+import os
+import sys
+from pathlib import Path
+
+from platform_core.environment import EXIT_CODE, ConfigurationError, parsed
+from platform_core.logs import logging_config
+from platform_core.stack.processes import die_with_parent
+from platform_core.topology import BY_PACKAGE
+
+service = BY_PACKAGE[os.environ["DJANGO_SETTINGS_MODULE"].removesuffix(".settings")]
+try:
+    values = parsed(os.environ)
+except ConfigurationError as error:
+    for problem in error.problems:
+        print(f"{service.name} cannot start: {problem}", file=sys.stderr)
+    sys.exit(EXIT_CODE)
+
+wsgi_app = "platform_core.wsgi:application"
+proc_name = service.name
+bind = f"{values['BIND_HOST']}:{values['PORT'] or service.port}"
+worker_class = "gthread"
+workers = values["WEB_CONCURRENCY"]
+threads = values["WEB_THREADS"]
+preload_app = True
+
+# Longer than the peers keep an idle connection, so that they never write into one that is just being closed.
+keepalive = 75
+timeout = 60
+graceful_timeout = 30
+
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 8190
+
+logconfig_dict = logging_config(values["SERVICE_NAME"] or service.name, values["LOG_LEVEL"])
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # heartbeats without a disk
+# gunicorn's control socket lies in $HOME, where five services would fight over it.
+control_socket_disable = True
+
+
+def on_starting(server):
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+
+
+def when_ready(server):
+    """What is loaded by now stays: workers share its pages, and the collector does not touch them."""
+    gc.collect()
+    gc.freeze()
+
+
+def post_fork(server, worker):
+    die_with_parent()
+
+
+def child_exit(server, worker):
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)

@@ -1,0 +1,55 @@
+"""Messages to customers, and what became of them."""
+
+from django.db import models
+from django.db.models import Q
+
+from platform_core.models import Resource
+
+
+class Notification(Resource):
+    """One message. It keeps its sender's key for ever, so that a repetition after a week doubles nothing."""
+
+    class Channel(models.TextChoices):
+        EMAIL = "email"
+        LOG = "log"
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        SENT = "sent"
+        FAILED = "failed"
+
+    user_id = models.BigIntegerField()
+    type = models.CharField(max_length=64)
+    channel = models.CharField(max_length=16, choices=Channel.choices)
+    recipient = models.CharField(max_length=254, blank=True, default="")
+    subject = models.CharField(max_length=200, blank=True, default="")
+    message = models.TextField()
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
+    attempts = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(null=True, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    caller = models.CharField(max_length=200, blank=True, default="")
+    sender_key = models.CharField(max_length=255, null=True, blank=True)
+    fingerprint = models.BinaryField(max_length=32, null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("caller", "sender_key"),
+                name="notification_once_per_key",
+                condition=Q(sender_key__isnull=False),
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["queued", "sent", "failed"]), name="notification_status_known"
+            ),
+        )
+        indexes = (
+            models.Index(fields=("user_id", "id"), name="notification_by_user"),
+            models.Index(fields=("status", "id"), name="notification_by_status"),
+            models.Index(fields=("type", "id"), name="notification_by_type"),
+            models.Index(fields=("channel", "id"), name="notification_by_channel"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.type} to user {self.user_id}"

@@ -1,0 +1,48 @@
+"""The wire shape of notification-service."""
+
+from typing import Any
+
+from django.core.validators import validate_email
+from rest_framework import serializers
+
+from notification_svc.models import Notification
+from platform_core.api.fields import IdField, OptionalStringField, StringField
+from platform_core.api.queries import PageQuery
+
+TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}\Z"
+
+
+class NotificationSerializer(serializers.Serializer[Any]):
+    id = IdField(read_only=True)
+    userId = IdField(source="user_id")
+    type = serializers.RegexField(
+        TYPE_PATTERN, default="message", help_text="A word such as `order_confirmed`: a-z, 0-9, _ and ., at most 64."
+    )
+    channel = serializers.ChoiceField(choices=Notification.Channel.choices, default=Notification.Channel.EMAIL)
+    recipient = OptionalStringField(max_length=254, help_text="Without it the user's email address, at delivery.")
+    subject = OptionalStringField(max_length=200)
+    message = StringField(max_length=32_768, one_line=False, trim_whitespace=False)
+    status = serializers.ChoiceField(choices=Notification.Status.choices, read_only=True)
+    attempts = serializers.IntegerField(read_only=True)
+    lastError = serializers.CharField(source="last_error", read_only=True, allow_null=True)
+    createdAt = serializers.DateTimeField(source="created_at", read_only=True)
+    sentAt = serializers.DateTimeField(source="sent_at", read_only=True, allow_null=True)
+
+    def validate_message(self, value: str) -> str:
+        if not value.strip():
+            raise serializers.ValidationError("This field may not be blank.", code="blank")
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["channel"] == Notification.Channel.EMAIL and attrs["recipient"]:
+            try:
+                validate_email(attrs["recipient"])
+            except Exception:
+                raise serializers.ValidationError({"recipient": ["Enter a valid email address."]}) from None
+        return attrs
+
+
+class NotificationQuery(PageQuery):
+    status = serializers.ChoiceField(choices=Notification.Status.choices, required=False)
+    type = serializers.RegexField(TYPE_PATTERN, required=False)
+    channel = serializers.ChoiceField(choices=Notification.Channel.choices, required=False)

@@ -1,0 +1,117 @@
+"""Use cases of notification-service."""
+
+from typing import Any, NamedTuple
+
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils.timezone import now
+
+from notification_svc.models import Notification
+from platform_core.api.idempotency import Claim
+from platform_core.events.log import NewEvent, append
+from platform_core.outbox.models import OutboxMessage
+from platform_core.outbox.queue import Message, enqueue, redrive
+
+
+class Accepted(NamedTuple):
+    notification: Notification
+    is_replay: bool
+
+
+def find_notifications(
+    *, user_id: int | None = None, status: str | None = None, type: str | None = None, channel: str | None = None
+) -> QuerySet[Notification]:
+    filters = {"user_id": user_id, "status": status, "type": type, "channel": channel}
+    return Notification.objects.filter(**{name: value for name, value in filters.items() if value is not None})
+
+
+@transaction.atomic
+def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
+    """Take a message and queue its delivery. With a key that was seen before: the first answer again.
+
+    Raises Unprocessable when the key came with another message, Conflict while a twin is being taken.
+    """
+    if claim:
+        claim.hold()
+        earlier = Notification.objects.filter(caller=claim.caller, sender_key=claim.key).first()
+        if earlier:
+            assert earlier.fingerprint is not None
+            claim.check(earlier.fingerprint)
+            return Accepted(_as_first_answered(earlier), is_replay=True)
+        content = {**content, "caller": claim.caller, "sender_key": claim.key, "fingerprint": claim.fingerprint}
+    notification = Notification.objects.create(**content)
+    enqueue(delivery_of(notification))
+    return Accepted(notification, is_replay=False)
+
+
+def _as_first_answered(notification: Notification) -> Notification:
+    notification.status = Notification.Status.QUEUED
+    notification.attempts = 0
+    notification.last_error = notification.sent_at = None
+    return notification
+
+
+def delivery_of(notification: Notification) -> Message:
+    return Message(
+        kind="notification.deliver",
+        destination=notification.channel,
+        aggregate=f"notification:{notification.pk}",
+        key=f"notification-{notification.pk}",
+        payload={"notificationId": notification.pk},
+    )
+
+
+def send_email(notification: Notification, recipient: str) -> None:
+    """Raises OSError or smtplib's errors when the mail server does not take it."""
+    EmailMessage(
+        subject=notification.subject or notification.type.replace("_", " ").capitalize(),
+        body=notification.message,
+        to=[recipient],
+        headers={"X-Notification-ID": str(notification.pk)},
+    ).send()
+
+
+@transaction.atomic
+def mark_sent(notification_id: int, attempts: int) -> None:
+    _settle(notification_id, "sent", attempts=attempts, sent_at=now(), last_error=None)
+
+
+@transaction.atomic
+def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:
+    """An attempt came to nothing; when it was the last, the notification is ``failed``."""
+    changes = {"attempts": attempts, "last_error": error[:2000]}
+    if final:
+        _settle(notification_id, "failed", **changes)
+    else:
+        Notification.objects.filter(pk=notification_id, status="queued").update(**changes)
+
+
+def _settle(notification_id: int, status: str, **changes: Any) -> None:
+    rows = Notification.objects.filter(pk=notification_id).exclude(status="sent")
+    if rows.update(status=status, version=F("version") + 1, updated_at=now(), **changes):
+        notification = Notification.objects.get(pk=notification_id)
+        append(NewEvent(f"notification.{status}", notification_id, snapshot(notification)))
+
+
+def snapshot(notification: Notification) -> dict[str, Any]:
+    """A notification as its events tell it. The version says which of two events is the later one."""
+    return {
+        "version": notification.version,
+        "userId": str(notification.user_id),
+        "type": notification.type,
+        "channel": notification.channel,
+        "status": notification.status,
+        "createdAt": notification.created_at,
+    }
+
+
+def retry(notifications: QuerySet[Notification]) -> int:
+    """Try failed notifications again, from the beginning. How many there were."""
+    count = 0
+    for notification in notifications.filter(status="failed"):
+        with transaction.atomic():
+            if Notification.objects.filter(pk=notification.pk, status="failed").update(status="queued"):
+                redrive(OutboxMessage.objects.filter(key=f"notification-{notification.pk}"))
+                count += 1
+    return count

@@ -1,0 +1,42 @@
+"""The API of notification-service."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from notification_svc import services
+from notification_svc.models import Notification
+from notification_svc.serializers import NotificationQuery, NotificationSerializer
+from platform_core.api.idempotency import Claim, replayed
+from platform_core.api.queries import PageQuery, read_query
+from platform_core.api.views import ResourceViewSet
+
+
+class NotificationViewSet(ResourceViewSet):
+    """Messages to customers."""
+
+    queryset = Notification.objects.all()
+    serializer_class = NotificationSerializer
+    query_class = NotificationQuery
+
+    def list(self, request: Request) -> Response:
+        """Notifications, newest first."""
+        query = self.query(request)
+        filters = {name: query.get(name) for name in ("status", "type", "channel")}
+        return self.page(request, services.find_notifications(**filters), query)
+
+    @extend_schema(parameters=[PageQuery], responses={200: NotificationSerializer(many=True)})
+    def by_user(self, request: Request, user_id: int) -> Response:
+        """A user's notifications, newest first; none for a user who is not known."""
+        query = read_query(request, PageQuery)
+        return self.page(request, services.find_notifications(user_id=user_id), query)
+
+    @extend_schema(responses={201: NotificationSerializer})
+    @action(detail=False, methods=["post"])
+    def send(self, request: Request) -> Response:
+        """Queue a message. A key is kept for ever: a repetition gives the first answer, however late."""
+        claim = Claim.of(request)
+        accepted = services.accept(self.body(request), claim)
+        response = Response(self.reader().instance(accepted.notification), status=201)
+        return replayed(response) if accepted.is_replay else response

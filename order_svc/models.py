@@ -1,0 +1,84 @@
+"""Orders and their lines."""
+
+from django.db import models
+from django.db.models import Q
+
+from platform_core.models import Resource
+
+
+class Order(Resource):
+    """An order, from the moment it is asked for. ``confirmed`` and what follows are the only states with stock.
+
+    It carries the Idempotency-Key of the request that placed it; a rejection for which a repetition may succeed
+    gives the key free.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        CONFIRMED = "confirmed"
+        REJECTED = "rejected"
+        CANCELLED = "cancelled"
+        SHIPPED = "shipped"
+        DELIVERED = "delivered"
+
+    user_id = models.BigIntegerField()
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    total = models.DecimalField(max_digits=24, decimal_places=2, null=True, blank=True)
+    currency = models.CharField(max_length=3)
+    reason = models.CharField(max_length=64, blank=True, default="", help_text="Why it was rejected: an error's code.")
+    refusal = models.JSONField(null=True, blank=True, help_text="The answer that the rejection gave, for its repetition.")
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+    caller = models.CharField(max_length=200, blank=True, default="")
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True)
+    fingerprint = models.BinaryField(max_length=32, null=True, blank=True)
+    request_id = models.CharField(max_length=128, blank=True, default="")
+    traceparent = models.CharField(max_length=64, blank=True, default="")
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("caller", "idempotency_key"),
+                name="order_once_per_key",
+                condition=Q(idempotency_key__isnull=False),
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["pending", "confirmed", "rejected", "cancelled", "shipped", "delivered"]),
+                name="order_status_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["pending", "rejected"]) | Q(total__isnull=False, confirmed_at__isnull=False),
+                name="order_confirmed_has_total",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("user_id", "id"), name="order_by_user"),
+            models.Index(fields=("status", "id"), name="order_by_status"),
+            models.Index(fields=("user_id", "status", "id"), name="order_by_user_and_status"),
+            models.Index(fields=("created_at",), name="order_by_creation"),
+            models.Index(fields=("created_at",), name="order_pending", condition=Q(status="pending")),
+        )
+
+    def __str__(self) -> str:
+        return f"order {self.pk}"
+
+
+class OrderLine(models.Model):
+    """Pieces of one product; name and price are those of the moment of confirmation."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
+    product_id = models.BigIntegerField()
+    quantity = models.IntegerField()
+    name = models.CharField(max_length=200, null=True, blank=True)
+    unit_price = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True)
+    subtotal = models.DecimalField(max_digits=20, decimal_places=2, null=True, blank=True)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            models.UniqueConstraint(fields=("order", "product_id"), name="order_line_once_per_product"),
+            models.CheckConstraint(condition=Q(quantity__gt=0), name="order_line_quantity_positive"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.quantity} × product {self.product_id}"

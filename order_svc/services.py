@@ -1,0 +1,326 @@
+"""Use cases of order-service: the saga that places an order, and what happens to one afterwards.
+
+Every change of state is one transaction: a conditional update, the event, and the outbox messages that it causes.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, QuerySet
+from django.utils.timezone import now
+
+from order_svc.models import Order, OrderLine
+from platform_core import context
+from platform_core.api.idempotency import Claim, in_progress
+from platform_core.clients import products, users
+from platform_core.clients.errors import PeerError, PeerRefused, PeerUnreachable
+from platform_core.errors import Conflict, DeadlineExceeded, FieldError, NotFound, PlatformError, Unavailable, Unprocessable
+from platform_core.events.log import NewEvent, append
+from platform_core.outbox.queue import Message, enqueue
+from platform_core.topology import NOTIFICATION, PRODUCT
+
+TIDYING_SECONDS = 2.0
+_RULES: Mapping[str, type[PlatformError]] = {"insufficient_stock": Conflict, "unknown_product": Unprocessable}
+
+
+class Refused(PlatformError):
+    """The stored refusal of an earlier request with the same key, word for word."""
+
+
+class Placed(NamedTuple):
+    order: Order
+    lines: list[OrderLine]
+    is_replay: bool
+
+
+def find_orders(
+    *,
+    user_id: int | None = None,
+    status: str | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+) -> QuerySet[Order]:
+    """``created_after`` and ``created_before`` are exclusive."""
+    filters = {
+        "user_id": user_id,
+        "status": status,
+        "created_at__gt": created_after,
+        "created_at__lt": created_before,
+    }
+    return Order.objects.filter(**{name: value for name, value in filters.items() if value is not None})
+
+
+def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None = None) -> Placed:
+    """The saga: ``{product id: pieces}`` → a confirmed order.
+
+    Raises Unprocessable `unknown_user` or `unknown_product`; Conflict `insufficient_stock` with errors that count the
+    items in the order of ``quantities``; Unavailable when a peer does not answer: then no order is kept. With a claim
+    whose key has an order, that order's first answer again.
+    """
+    earlier = _earlier(claim)
+    if earlier:
+        return earlier
+    _check_user(user_id)
+    order, lines = _open(user_id, quantities, claim)
+    try:
+        reservation = products.reserve_stock(order.pk, quantities)
+        return _confirm(order, lines, reservation)
+    except PeerRefused as refusal:
+        raise _reject_by_rule(order, refusal) from refusal
+    except (PeerUnreachable, Unavailable) as error:
+        _give_up(order)
+        raise _unavailable(error) from error
+
+
+def _earlier(claim: Claim | None) -> Placed | None:
+    """The answer that the key's order gave, or will give."""
+    if claim is None:
+        return None
+    order = Order.objects.filter(caller=claim.caller, idempotency_key=claim.key).first()
+    if order is None:
+        return None
+    assert order.fingerprint is not None
+    claim.check(order.fingerprint)
+    if order.status == Order.Status.PENDING:
+        raise in_progress()
+    if order.refusal:
+        raise _repeated(order.refusal)
+    assert order.confirmed_at is not None
+    order.status, order.updated_at = Order.Status.CONFIRMED, order.confirmed_at
+    return Placed(order, list(order.lines.all()), is_replay=True)
+
+
+def _repeated(refusal: dict[str, Any]) -> PlatformError:
+    error = Refused(
+        refusal["detail"],
+        code=refusal["code"],
+        errors=refusal["errors"],
+        headers={"Idempotent-Replayed": "true"},
+    )
+    error.status = refusal["status"]
+    return error
+
+
+def _check_user(user_id: int) -> None:
+    try:
+        users.get_user(user_id)
+    except PeerRefused as refusal:
+        if refusal.status != 404:
+            raise _unavailable(refusal) from refusal
+        detail = f"There is no user {user_id}."
+        raise Unprocessable(
+            detail, code="unknown_user", errors=[{"field": "userId", "code": "unknown_user", "detail": detail}]
+        ) from None
+    except PeerUnreachable as error:
+        raise _unavailable(error) from error
+
+
+def _open(user_id: int, quantities: Mapping[int, int], claim: Claim | None) -> tuple[Order, list[OrderLine]]:
+    """The pending order, committed before any side effect. Raises Conflict when a twin has the key."""
+    ctx = context.current()
+    order = Order(
+        user_id=user_id,
+        currency=settings.CURRENCY,
+        caller=claim.caller if claim else "",
+        idempotency_key=claim.key if claim else None,
+        fingerprint=claim.fingerprint if claim else None,
+        request_id=ctx.request_id,
+        traceparent=ctx.traceparent,
+    )
+    lines = [OrderLine(order=order, product_id=product, quantity=number) for product, number in quantities.items()]
+    try:
+        with transaction.atomic():
+            if claim:
+                claim.hold()
+            order.save(force_insert=True)
+            OrderLine.objects.bulk_create(lines)
+    except IntegrityError as error:
+        if getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) == "order_once_per_key":
+            raise in_progress() from None
+        raise
+    return order, lines
+
+
+def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reservation) -> Placed:
+    """Raises Unavailable when recovery or a cancel was faster."""
+    reserved = {int(item.product_id): item for item in reservation.items}
+    for line in lines:
+        item = reserved[line.product_id]
+        line.name, line.unit_price, line.subtotal = item.name, item.unit_price, item.unit_price * line.quantity
+    order.total = sum((line.subtotal or Decimal(0) for line in lines), Decimal(0))
+    order.confirmed_at = now()
+    with transaction.atomic():
+        confirmed = {"total": order.total, "confirmed_at": order.confirmed_at}
+        if not _move(order.pk, Order.Status.PENDING, Order.Status.CONFIRMED, order.confirmed_at, **confirmed):
+            raise Unavailable("The order was given up before it could be confirmed.")
+        _price_lines(order.pk, lines)
+        order.status, order.version, order.updated_at = Order.Status.CONFIRMED, order.version + 1, order.confirmed_at
+        append(NewEvent("order.confirmed", order.pk, snapshot(order, lines)))
+        enqueue(_notification(order, "confirmed", f"Order {order.pk} is confirmed", _thanks(order, lines)))
+    return Placed(order, lines, is_replay=False)
+
+
+def _price_lines(order_id: int, lines: list[OrderLine]) -> None:
+    """Names and prices of all lines in one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE order_svc_orderline AS line
+            SET name = priced.name, unit_price = priced.unit_price, subtotal = priced.unit_price * line.quantity
+            FROM unnest(%s::bigint[], %s::text[], %s::numeric[]) AS priced (product_id, name, unit_price)
+            WHERE line.order_id = %s AND line.product_id = priced.product_id
+            """,
+            [
+                [line.product_id for line in lines],
+                [line.name for line in lines],
+                [line.unit_price for line in lines],
+                order_id,
+            ],
+        )
+
+
+def _reject_by_rule(order: Order, refusal: PeerRefused) -> PlatformError:
+    """product-service said no: nothing was taken. The key keeps the answer."""
+    kind = _RULES.get(refusal.code)
+    if kind is None:
+        _give_up(order)
+        return _unavailable(refusal)
+    error = kind(refusal.detail, code=refusal.code, errors=[_wire_error(each) for each in refusal.errors])
+    stored = {"status": error.status, "code": error.code, "detail": error.detail, "errors": error.errors}
+    with context.grace(TIDYING_SECONDS), transaction.atomic():
+        if _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, reason=refusal.code, refusal=stored):
+            enqueue(_release(order.pk))
+    return error
+
+
+def _wire_error(error: FieldError) -> FieldError:
+    known = ("field", "code", "detail", "productId", "requested", "available")
+    return {name: error[name] for name in known if name in error}
+
+
+def _give_up(order: Order) -> None:
+    """The caller gets a 503: no order is kept. When even this fails, recovery does it."""
+    with context.grace(TIDYING_SECONDS):
+        reject_pending(order.pk, "unavailable")
+
+
+def reject_pending(order_id: int, reason: str) -> bool:
+    """Leave PENDING without a confirmation: the key is free again and the stock, if any was taken, goes back.
+
+    False when the order was not pending any more.
+    """
+    with transaction.atomic():
+        moved = _move(order_id, Order.Status.PENDING, Order.Status.REJECTED, reason=reason, idempotency_key=None)
+        if moved:
+            enqueue(_release(order_id))
+    return moved
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    if isinstance(error, Unavailable):
+        return error
+    if context.current().deadline is not None:
+        try:
+            context.remaining()
+        except DeadlineExceeded as exceeded:
+            return exceeded
+    peer = error.peer if isinstance(error, PeerError) else "A peer"
+    return Unavailable(f"{peer} does not answer at the moment; no order was kept.")
+
+
+def cancel_order(order_id: int) -> Order:
+    """From confirmed: the stock goes back, the customer is told. Raises NotFound, Conflict `invalid_transition`."""
+    return _transition(order_id, Order.Status.CONFIRMED, Order.Status.CANCELLED)
+
+
+def ship_order(order_id: int) -> Order:
+    """From confirmed: the customer is told. Raises NotFound, Conflict `invalid_transition`."""
+    return _transition(order_id, Order.Status.CONFIRMED, Order.Status.SHIPPED)
+
+
+def deliver_order(order_id: int) -> Order:
+    """From shipped. Raises NotFound, Conflict `invalid_transition`."""
+    return _transition(order_id, Order.Status.SHIPPED, Order.Status.DELIVERED)
+
+
+@transaction.atomic
+def _transition(order_id: int, old: Order.Status, new: Order.Status) -> Order:
+    """Repeating a transition that holds already changes nothing."""
+    moved = _move(order_id, old, new)
+    order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
+    if order is None:
+        raise NotFound()
+    if moved:
+        append(NewEvent(f"order.{new.value}", order.pk, snapshot(order, list(order.lines.all()))))
+        enqueue(*_consequences(order, new))
+    elif order.status != new:
+        raise Conflict(f"An order that is {order.status} cannot become {new.value}.", code="invalid_transition")
+    return order
+
+
+def _consequences(order: Order, new: Order.Status) -> list[Message]:
+    if new == Order.Status.CANCELLED:
+        text = f"Your order {order.pk} was cancelled. Nothing will be charged."
+        return [_release(order.pk), _notification(order, "cancelled", f"Order {order.pk} was cancelled", text)]
+    if new == Order.Status.SHIPPED:
+        text = f"Your order {order.pk} is on its way."
+        return [_notification(order, "shipped", f"Order {order.pk} was shipped", text)]
+    return []
+
+
+def _move(order_id: int, old: Order.Status, new: Order.Status, at: datetime | None = None, **changes: Any) -> bool:
+    """The conditional update that decides every race over an order's state."""
+    rows = Order.objects.filter(pk=order_id, status=old)
+    return bool(rows.update(status=new, version=F("version") + 1, updated_at=at or now(), **changes))
+
+
+def _release(order_id: int) -> Message:
+    return Message(
+        kind="stock.release",
+        destination=PRODUCT.name,
+        aggregate=f"order:{order_id}",
+        key=f"order-{order_id}-release",
+        payload={"orderId": order_id},
+    )
+
+
+def _notification(order: Order, what: str, subject: str, message: str) -> Message:
+    return Message(
+        kind="notification.send",
+        destination=NOTIFICATION.name,
+        aggregate=f"order:{order.pk}",
+        key=f"order-{order.pk}-{what}",
+        payload={"user_id": order.user_id, "type": f"order_{what}", "subject": subject, "message": message},
+    )
+
+
+def _thanks(order: Order, lines: list[OrderLine]) -> str:
+    """At most a hundred lines of at most 250 characters."""
+    rows = [f"{line.quantity} × {line.name}: {line.subtotal} {order.currency}" for line in lines]
+    return "\n".join(["Thank you for your order.", "", *rows, "", f"Total: {order.total} {order.currency}"])
+
+
+def snapshot(order: Order, lines: list[OrderLine]) -> dict[str, Any]:
+    """An order as its events tell it. The version says which of two events is the later one."""
+    return {
+        "version": order.version,
+        "userId": str(order.user_id),
+        "status": order.status,
+        "total": order.total,
+        "currency": order.currency,
+        "createdAt": order.created_at,
+        "items": [
+            {
+                "productId": str(line.product_id),
+                "name": line.name,
+                "quantity": line.quantity,
+                "unitPrice": line.unit_price,
+                "subtotal": line.subtotal,
+            }
+            for line in lines
+        ],
+    }

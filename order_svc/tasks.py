@@ -1,0 +1,62 @@
+"""Background work of order-service: delivering its outbox, and resolving orders that were left pending."""
+
+import logging
+import threading
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils.timezone import now
+
+from order_svc.models import Order
+from order_svc.services import reject_pending
+from platform_core.clients.notifications import send_notification
+from platform_core.clients.products import release_stock
+from platform_core.context import Context, entered
+from platform_core.outbox.delivery import deliver_due
+from platform_core.outbox.models import OutboxMessage
+from platform_core.outbox.queue import Handler
+from platform_core.topology import NOTIFICATION, PRODUCT
+from platform_core.worker import Duty
+
+RECOVERY_BATCH = 100
+log = logging.getLogger("order.recovery")
+
+
+def _release(message: OutboxMessage) -> None:
+    release_stock(message.payload["orderId"])
+
+
+def _notify(message: OutboxMessage) -> None:
+    send_notification(message.key, **message.payload)
+
+
+HANDLERS = {
+    "stock.release": Handler(_release, max_attempts=None, max_delay=600),
+    "notification.send": Handler(_notify),
+}
+
+
+def deliver_releases(stopping: threading.Event) -> bool:
+    return deliver_due(PRODUCT.name, HANDLERS, stopping)
+
+
+def deliver_notifications(stopping: threading.Event) -> bool:
+    return deliver_due(NOTIFICATION.name, HANDLERS, stopping)
+
+
+def recover(stopping: threading.Event) -> bool:
+    """Reject what is pending for too long: no confirmation, no order. A confirmation that comes later loses."""
+    limit = now() - timedelta(seconds=settings.PENDING_SECONDS)
+    overdue = Order.objects.filter(status=Order.Status.PENDING, created_at__lt=limit).order_by("created_at")
+    for order in overdue.only("pk", "request_id", "traceparent")[:RECOVERY_BATCH]:
+        with entered(Context(order.request_id, order.traceparent)):
+            if reject_pending(order.pk, "abandoned"):
+                log.warning("order.recovered", extra={"data": {"orderId": str(order.pk)}})
+    return False
+
+
+DUTIES = (
+    Duty("outbox:product", deliver_releases, pause=0.1),
+    Duty("outbox:notification", deliver_notifications, pause=0.1),
+    Duty("recovery", recover, pause=2.0),
+)

@@ -1,0 +1,92 @@
+"""The wire's basic types, each with a bound."""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+MAX_ID = 2**63 - 1
+_DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
+
+
+@extend_schema_field({"type": "string", "pattern": "^[0-9]{1,19}$", "examples": ["1"]})
+class IdField(serializers.Field[int, Any, str, Any]):
+    """An id: a string of digits in answers; in requests `"1"` and `1` both do."""
+
+    default_error_messages = {"invalid": "Expected an id: a whole number or a string of digits."}
+
+    def to_internal_value(self, data: Any) -> int:
+        text = str(data) if isinstance(data, int) and not isinstance(data, bool) else data
+        if not isinstance(text, str) or not _DIGITS.fullmatch(text) or int(text) > MAX_ID:
+            self.fail("invalid")
+        return int(text)
+
+    def to_representation(self, value: Any) -> str:
+        return str(value)
+
+
+class StringField(serializers.CharField):
+    """Text, and nothing that merely looks like it; trimmed; without NUL, which Postgres cannot hold."""
+
+    default_error_messages = {"one_line": "Expected one line, without control characters."}
+
+    def __init__(self, *, one_line: bool = True, **kwargs: Any) -> None:
+        self.one_line = one_line
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        text = super().to_internal_value(data)
+        if self.one_line and any(ord(character) < 32 or ord(character) == 127 for character in text):
+            self.fail("one_line")
+        return text
+
+
+class OptionalStringField(StringField):
+    """Text that may be empty; left out and null mean empty, too."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"allow_blank": True, "allow_null": True, "default": "", **kwargs})
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        return (True, "") if data is None else super().validate_empty_values(data)
+
+
+@extend_schema_field(
+    {"type": "number", "minimum": 0, "maximum": 9999999999.99, "multipleOf": 0.01, "examples": [999.99]}
+)
+class MoneyField(serializers.DecimalField):
+    """An amount: a JSON number with at most two decimals, never negative, exact inside."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"max_digits": 12, "decimal_places": 2, "min_value": Decimal(0), **kwargs})
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if not isinstance(data, int | str | Decimal) or isinstance(data, bool):
+            self.fail("invalid")
+        value: Decimal = super().to_internal_value(data)
+        return abs(value) if value == 0 else value  # -0 is 0
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+@extend_schema_field(OpenApiTypes.DATETIME)
+class TimestampField(serializers.DateTimeField):
+    """RFC 3339; without an offset it is UTC. A query string's ``+`` arrives as a space and is put right."""
+
+    def to_internal_value(self, value: Any) -> datetime:
+        text = value.replace(" ", "+") if isinstance(value, str) and "T" in value else value
+        parsed: datetime = super().to_internal_value(text)
+        return parsed.astimezone(UTC)
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+    def to_representation(self, value: Any) -> Any:
+        return value

@@ -1,0 +1,136 @@
+"""Idempotency-Key on POST: one submit, one effect (draft-ietf-httpapi-idempotency-key-header).
+
+Key, change and stored answer are one transaction. An advisory lock, taken without waiting, tells a twin that
+arrives meanwhile to come back, instead of letting it wait on a row.
+"""
+
+import functools
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from platform_core.api.json import encode
+from platform_core.api.problems import problem, translated
+from platform_core.errors import Conflict, InvalidInput, PlatformError, Unprocessable
+from platform_core.models import IdempotencyKey
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
+_canonical = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
+
+View = Callable[..., Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A key, whose it is, and what it was sent with: an HMAC of the route and of the body in canonical form."""
+
+    caller: str
+    key: str
+    fingerprint: bytes
+
+    @classmethod
+    def of(cls, request: Request) -> "Claim | None":
+        """None without the header. Raises InvalidInput when it is not 1 to 255 printable ASCII characters."""
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            return None
+        if not _KEY.fullmatch(key):
+            raise InvalidInput.field("Idempotency-Key", "Expected 1 to 255 printable ASCII characters.")
+        route = request.path.rstrip("/").encode()
+        message = route + b"\0" + _canonical(request.data)
+        fingerprint = hmac.new(settings.SECRET_KEY.encode(), message, hashlib.sha256).digest()
+        return cls(caller_of(request), key, fingerprint)
+
+    def check(self, fingerprint: bytes) -> None:
+        if not hmac.compare_digest(self.fingerprint, bytes(fingerprint)):
+            raise Unprocessable(
+                "This Idempotency-Key was used with another request; a new request wants a new key.",
+                code="idempotency_key_reused",
+            )
+
+    def hold(self) -> None:
+        """Lock the key until the transaction ends. Raises Conflict at once when somebody else holds it."""
+        with connection.cursor() as cursor:
+            name = f"{settings.SERVICE.name}:{self.caller}:{self.key}"
+            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+            (held,) = cursor.fetchone()
+        if not held:
+            raise in_progress()
+
+
+def caller_of(request: Request) -> str:
+    return "anonymous"
+
+
+def in_progress() -> Conflict:
+    return Conflict(
+        "The first request with this Idempotency-Key is still running.",
+        code="idempotency_in_progress",
+        headers={"Retry-After": "1"},
+    )
+
+
+def replayed(response: Response) -> Response:
+    response["Idempotent-Replayed"] = "true"
+    return response
+
+
+def idempotent(view: View) -> View:
+    """A POST whose whole work is one local transaction: with a key it is done once and answered alike ever after."""
+
+    @functools.wraps(view)
+    def keyed(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        claim = Claim.of(request)
+        if claim is None:
+            return view(self, request, *args, **kwargs)
+        with transaction.atomic():
+            claim.hold()
+            return _stored(claim) or _store(claim, _outcome(view, self, request, *args, **kwargs))
+
+    return keyed
+
+
+def _stored(claim: Claim) -> Response | None:
+    row = IdempotencyKey.objects.filter(caller=claim.caller, key=claim.key).first()
+    if row is None:
+        return None
+    claim.check(row.fingerprint)
+    data = msgspec.Raw(bytes(row.body)) if row.body else None
+    response = Response(data, status=row.status, headers=row.headers)
+    response.problem = row.status >= 400  # type: ignore[attr-defined]
+    return replayed(response)
+
+
+def _outcome(view: View, *args: Any, **kwargs: Any) -> Response:
+    """What the work itself came to: an answer, or the 409 or 422 of a rule. Anything else is raised, and not kept."""
+    try:
+        with transaction.atomic():
+            return view(*args, **kwargs)
+    except (PlatformError, IntegrityError) as exc:
+        error = translated(exc)
+        if error.status not in (409, 422):
+            raise
+    response = Response(problem(error), status=error.status, headers=error.headers)
+    response.problem = True  # type: ignore[attr-defined]
+    return response
+
+
+def _store(claim: Claim, response: Response) -> Response:
+    IdempotencyKey.objects.create(
+        caller=claim.caller,
+        key=claim.key,
+        fingerprint=claim.fingerprint,
+        status=response.status_code,
+        headers={name: response[name] for name in ("Location", "ETag") if response.has_header(name)},
+        body=b"" if response.data is None else encode(response.data),
+    )
+    return response

@@ -1,0 +1,68 @@
+"""JSON in and out, through msgspec: money stays exact, times end in Z."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from rest_framework import renderers
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser, FormParser, MultiPartParser
+
+from platform_core.api.problems import CONTENT_TYPE
+from platform_core.errors import TooLarge
+from platform_core.settings import MAX_BODY_BYTES
+
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
+
+
+class JSONParser(BaseParser):
+    """Refuses what RFC 8259 does not know (NaN, Infinity, lone surrogates) and nesting too deep to read."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        body = stream.read(MAX_BODY_BYTES + 1)
+        if len(body) > MAX_BODY_BYTES:
+            raise TooLarge()
+        try:
+            return _decode(body)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            raise ParseError(f"The body is not valid JSON: {error}") from None
+
+
+class JSONRenderer(renderers.BaseRenderer):
+    """``msgspec.Raw`` in the data goes out as it is."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None
+    render_style = "text"
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
+        if data is None:
+            return b""
+        response = (renderer_context or {}).get("response")
+        if getattr(response, "problem", False):
+            response.content_type = CONTENT_TYPE
+        return encode(data)
+
+
+class IndentedJSONRenderer(JSONRenderer):
+    """What the browsable API shows."""
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
+        return b"" if data is None else msgspec.json.format(encode(data), indent=2)
+
+
+class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
+    """DRF's pages, without the queries and forms that they make for nobody."""
+
+    def get_default_renderer(self, view: Any) -> renderers.BaseRenderer:
+        return IndentedJSONRenderer()
+
+    def get_filter_form(self, data: Any, view: Any, request: Any) -> None:
+        return None
+
+
+FORM_PARSERS = (FormParser, MultiPartParser)

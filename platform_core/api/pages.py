@@ -1,0 +1,103 @@
+"""Keyset pages: a cursor names the last row seen, so page 10,000 costs what page 1 costs, and nothing is counted."""
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from django.conf import settings
+from django.db.models import F, QuerySet
+from django.db.models.fields.tuple_lookups import TupleGreaterThan, TupleLessThan
+from rest_framework.request import Request
+
+from platform_core.api.reading import Reader
+from platform_core.errors import InvalidInput
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+_SIGNATURE_BYTES = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """Rows by ``field``, ties by id in the same direction. ``field`` "id" alone is the order of creation."""
+
+    field: str = "id"
+    descending: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> "Ordering":
+        return cls(text.removeprefix("-"), text.startswith("-"))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("id",) if self.field == "id" else (self.field, "id")
+
+    def apply(self, queryset: QuerySet[Any], *, backward: bool) -> QuerySet[Any]:
+        sign = "-" if self.descending != backward else ""
+        return queryset.order_by(*(sign + column for column in self.columns))
+
+    def beyond(self, queryset: QuerySet[Any], position: list[Any], *, backward: bool) -> QuerySet[Any]:
+        """Rows behind ``position``, by a comparison of row values, which an index on the columns serves."""
+        smaller = self.descending != backward
+        if len(self.columns) == 1:
+            return queryset.filter(**{"id__lt" if smaller else "id__gt": position[0]})
+        lookup = TupleLessThan if smaller else TupleGreaterThan
+        return queryset.filter(lookup(tuple(F(column) for column in self.columns), tuple(position)))
+
+
+NEWEST_FIRST = Ordering()
+
+
+def page(
+    request: Request, queryset: QuerySet[Any], reader: Reader, *, limit: int, cursor: str, ordering: Ordering
+) -> dict[str, Any]:
+    """``{"results", "next", "previous"}`` in one query. Raises InvalidInput for a cursor that is not ours."""
+    backward, position = _read_cursor(queryset, cursor, ordering) if cursor else (False, None)
+    queryset = ordering.apply(queryset, backward=backward)
+    if position is not None:
+        queryset = ordering.beyond(queryset, position, backward=backward)
+    found = reader.rows(queryset[: limit + 1], *ordering.columns)
+    more = len(found) > limit
+    found = found[:limit]
+    if backward:
+        found.reverse()
+    has_next = bool(found) and (backward or more)
+    has_previous = bool(found) and (more if backward else position is not None)
+    return {
+        "results": [row for row, _ in found],
+        "next": _link(request, ordering, found[-1][1], backward=False) if has_next else None,
+        "previous": _link(request, ordering, found[0][1], backward=True) if has_previous else None,
+    }
+
+
+def _link(request: Request, ordering: Ordering, position: tuple[Any, ...], *, backward: bool) -> str:
+    query = {**request.query_params.dict(), "cursor": _cursor(ordering, list(position), backward)}
+    return request.build_absolute_uri(f"{request.path}?{urlencode(query)}")
+
+
+def _cursor(ordering: Ordering, position: list[Any], backward: bool) -> str:
+    payload = msgspec.json.encode([backward, [str(value) for value in position]], enc_hook=str)
+    return urlsafe_b64encode(_signature(ordering, payload) + payload).decode().rstrip("=")
+
+
+def _read_cursor(queryset: QuerySet[Any], cursor: str, ordering: Ordering) -> tuple[bool, list[Any]]:
+    try:
+        raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, _signature(ordering, payload)):
+            raise ValueError
+        backward, texts = msgspec.json.decode(payload)
+        fields = [queryset.model._meta.get_field(column) for column in ordering.columns]
+        return backward, [field.to_python(text) for field, text in zip(fields, texts, strict=True)]
+    except (ValueError, msgspec.MsgspecError):
+        raise InvalidInput.field("cursor", "Not a cursor of this list, in this order.") from None
+
+
+def _signature(ordering: Ordering, payload: bytes) -> bytes:
+    message = f"{ordering.field}:{ordering.descending}:".encode() + payload
+    key = b"cursor:" + settings.SECRET_KEY.encode()
+    return hmac.new(key, message, hashlib.sha256).digest()[:_SIGNATURE_BYTES]

@@ -1,0 +1,187 @@
+"""Every error as `application/problem+json` (RFC 9457), whichever layer raised it; HTML only to a browser."""
+
+import logging
+from collections.abc import Iterator
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from django.apps import apps
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
+from django.db.models import BaseConstraint
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from platform_core import context
+from platform_core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    FieldError,
+    InvalidInput,
+    NotFound,
+    PlatformError,
+    TooLarge,
+    Unavailable,
+)
+
+CONTENT_TYPE = "application/problem+json"
+log = logging.getLogger("platform.error")
+
+
+def problem(error: PlatformError) -> dict[str, Any]:
+    """The body: ``type, title, status, detail, code, requestId`` and, where there are any, ``errors``."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "requestId": context.current().request_id,
+    }
+    if error.errors:
+        body["errors"] = error.errors
+    return body
+
+
+def problem_response(error: PlatformError, request: HttpRequest | None = None) -> HttpResponse:
+    """For the layers around DRF; a browser gets a small page."""
+    body = problem(error)
+    if request is not None and "text/html" in request.headers.get("Accept", ""):
+        response = render(request, "problem.html", {"problem": body}, status=error.status)
+    else:
+        response = HttpResponse(msgspec.json.encode(body), status=error.status, content_type=CONTENT_TYPE)
+    for name, value in error.headers.items():
+        response[name] = value
+    return response
+
+
+def handle(exc: Exception, ctx: dict[str, Any]) -> Response:
+    """DRF's exception handler."""
+    error = translated(exc)
+    if error.status >= 500 and not isinstance(error, Unavailable):
+        log.error("unhandled", exc_info=exc)
+    response = Response(problem(error), status=error.status, headers=error.headers)
+    response.problem = True  # type: ignore[attr-defined]  # the renderer names the media type by it
+    return response
+
+
+def translated(exc: Exception) -> PlatformError:
+    """The error of our own tree that says what ``exc`` means to a client."""
+    match exc:
+        case PlatformError():
+            return exc
+        case exceptions.ValidationError():
+            errors = list(field_errors(exc.get_full_details()))
+            return InvalidInput(summary(errors), errors=errors)
+        case exceptions.APIException():
+            return from_drf(exc)
+        case Http404():
+            return NotFound()
+        case PermissionDenied():
+            return coded(403, "permission_denied", "You may not do this.")
+        case RequestDataTooBig():
+            return TooLarge()
+        case SuspiciousOperation():
+            return InvalidInput("The request is malformed.")
+        case IntegrityError():
+            return from_constraint(exc)
+        case OperationalError() | InterfaceError():
+            return from_database(exc)
+        case DatabaseError() if "closed" in str(exc):
+            return Unavailable("The database does not answer at the moment.")
+        case _:
+            return PlatformError()
+
+
+def coded(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> PlatformError:
+    error = PlatformError(detail, code=code, headers=headers)
+    error.status = status
+    return error
+
+
+def from_drf(exc: exceptions.APIException) -> PlatformError:
+    headers = {}
+    if isinstance(exc, exceptions.Throttled) and exc.wait:
+        headers["Retry-After"] = str(int(exc.wait) + 1)
+    codes = {400: "invalid", 404: "not_found", 415: "unsupported_media_type"}
+    code = codes.get(exc.status_code) or str(exc.default_code)
+    return coded(exc.status_code, code, str(exc.detail), headers)
+
+
+def from_constraint(exc: IntegrityError) -> PlatformError:
+    """A constraint with a ``violation_error_code`` speaks for itself: 409 with that code."""
+    name = getattr(getattr(exc.__cause__, "diag", None), "constraint_name", None)
+    constraint = spoken_constraints().get(name or "")
+    if constraint is None:
+        return PlatformError()
+    return Conflict(str(constraint.violation_error_message), code=constraint.violation_error_code)
+
+
+@cache
+def spoken_constraints() -> dict[str, BaseConstraint]:
+    return {c.name: c for model in apps.get_models() for c in model._meta.constraints if c.violation_error_code}
+
+
+def from_database(exc: DatabaseError) -> PlatformError:
+    state = getattr(exc.__cause__, "sqlstate", None)
+    if state == "57014":
+        return DeadlineExceeded()
+    if state in ("40P01", "40001", "55P03"):
+        return Unavailable("Too many requests changed the same thing at once.")
+    log.warning("database.unavailable", extra={"data": {"sqlstate": state, "error": str(exc).strip()}})
+    return Unavailable("The database does not answer at the moment.")
+
+
+def field_errors(details: Any, path: str = "") -> Iterator[FieldError]:
+    """DRF's nested details, flat: ``{"items": [{}, {"quantity": [{…}]}]}`` → ``items[1].quantity``."""
+    if isinstance(details, dict) and set(details) == {"message", "code"}:
+        yield {"field": path or "body", "code": details["code"], "detail": str(details["message"])}
+    elif isinstance(details, dict):
+        for key, value in details.items():
+            if isinstance(key, int):
+                yield from field_errors(value, f"{path}[{key}]")
+            elif key == "non_field_errors":
+                yield from field_errors(value, path)
+            else:
+                yield from field_errors(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(details, list):
+        for index, value in enumerate(details):
+            leaf = isinstance(value, dict) and set(value) == {"message", "code"}
+            yield from field_errors(value, path if leaf else f"{path}[{index}]")
+
+
+def summary(errors: list[FieldError]) -> str:
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{first['field']}: {first['detail']}{more}"
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem_response(translated(exception), request)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem_response(translated(PermissionDenied()), request)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem_response(NotFound(f"There is nothing at {request.path}."), request)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return problem_response(coded(403, "permission_denied", f"Cross-site check failed: {reason}"), request)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django calls it while the exception is being handled, so its kind can still be told."""
+    import sys
+
+    exc = sys.exc_info()[1]
+    error = translated(exc) if isinstance(exc, Exception) else PlatformError()
+    if error.status == 500:
+        log.error("unhandled", exc_info=exc)
+    return problem_response(error, request)

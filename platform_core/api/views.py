@@ -1,0 +1,95 @@
+"""The seam between DRF and the use cases: a viewset reads the request, calls one function, answers."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from django.db.models import Model, QuerySet
+from django.http import HttpResponseBase
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.viewsets import GenericViewSet
+
+from platform_core.api.conditional import etag, expected_versions, is_unchanged
+from platform_core.api.fields import MAX_ID
+from platform_core.api.json import FORM_PARSERS
+from platform_core.api.pages import NEWEST_FIRST, Ordering, page
+from platform_core.api.queries import PageQuery, Query, read_query
+from platform_core.api.reading import Reader
+from platform_core.errors import NotFound
+
+ID = "[0-9]+"
+
+
+class ResourceViewSet(GenericViewSet[Any]):
+    """``serializer_class`` is the wire's shape, ``query_class`` what the list takes."""
+
+    query_class: ClassVar[type[Query]] = PageQuery
+    lookup_value_regex = ID
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        for name, value in kwargs.items():
+            if not (value.isascii() and value.isdigit() and int(value) <= MAX_ID):
+                raise NotFound()
+            self.kwargs[name] = int(value)
+
+    def get_parsers(self) -> list[BaseParser]:
+        """JSON; and forms, when a browser sends them."""
+        parsers = super().get_parsers()
+        request = getattr(self, "request", None)
+        if request is not None and "text/html" in request.META.get("HTTP_ACCEPT", ""):
+            parsers += [parser() for parser in FORM_PARSERS]
+        return parsers
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset
+
+    @classmethod
+    def reader(cls) -> Reader:
+        if "_reader" not in cls.__dict__:
+            assert cls.serializer_class is not None
+            cls._reader = Reader(cls.serializer_class)
+        return cls._reader
+
+    def query(self, request: Request) -> dict[str, Any]:
+        return read_query(request, self.query_class)
+
+    def body(self, request: Request, serializer_class: type[Serializer[Any]] | None = None, **kwargs: Any) -> Any:
+        """The validated body. Raises rest_framework's ValidationError."""
+        chosen = serializer_class or self.get_serializer_class()
+        serializer = chosen(data=request.data, context=self.get_serializer_context(), **kwargs)
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data
+
+    def page(self, request: Request, queryset: QuerySet[Any], query: dict[str, Any], ordering: Ordering = NEWEST_FIRST) -> Response:
+        return Response(
+            page(request, queryset, self.reader(), limit=query["limit"], cursor=query["cursor"], ordering=ordering)
+        )
+
+    def one(self, request: Request, queryset: QuerySet[Any]) -> Response:
+        """The only row, with its ETag, or 304. Raises NotFound."""
+        found = self.reader().rows(queryset, "version")
+        if not found:
+            raise NotFound()
+        ((row, (version,)),) = found
+        headers = {"ETag": etag(version)}
+        if is_unchanged(request, headers["ETag"]):
+            return Response(status=304, headers=headers)
+        return Response(row, headers=headers)
+
+    def answer(self, instance: Model, status: int = 200, **related: Iterable[Model]) -> Response:
+        """The instance as it now is, with its ``related`` rows; with 201 its Location, too."""
+        headers = {"ETag": etag(instance.version)}  # type: ignore[attr-defined]
+        if status == 201:
+            headers["Location"] = f"{self.request.path.rstrip('/')}/{instance.pk}"
+        return Response(self.reader().instance(instance, **related), status=status, headers=headers)
+
+    def expected(self, request: Request) -> list[int] | None:
+        return expected_versions(request)
+
+    def finalize_response(self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(response, Response) and response.data is None and response.status_code == 304:
+            response.content_type = "application/json"
+        return super().finalize_response(request, response, *args, **kwargs)

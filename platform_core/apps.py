@@ -1,0 +1,12 @@
+from django.apps import AppConfig
+
+
+class PlatformConfig(AppConfig):
+    name = "platform_core"
+    label = "platform_core"
+    verbose_name = "platform"
+
+    def ready(self) -> None:
+        from platform_core import database
+
+        database.connect_signals()

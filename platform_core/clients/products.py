@@ -1,0 +1,41 @@
+"""product-service, as its peers see it."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+
+from platform_core.clients.engine import call, decoded
+from platform_core.topology import PRODUCT
+
+PEER = PRODUCT.name
+
+
+class ReservedItem(msgspec.Struct, frozen=True, rename="camel"):
+    product_id: str
+    name: str
+    unit_price: Decimal
+    quantity: int
+
+
+class Reservation(msgspec.Struct, frozen=True, rename="camel"):
+    order_id: str
+    status: str
+    items: list[ReservedItem]
+
+
+def reserve_stock(order_id: int, quantities: Mapping[int, int]) -> Reservation:
+    """Take the stock of an order, ``{product id: pieces}``; repeating it is harmless.
+
+    Raises PeerRefused: 409 `insufficient_stock`, `reservation_released`, `reservation_conflict`; 422
+    `unknown_product`, with ``errors`` that count the items in the order of ``quantities``. Raises PeerUnreachable:
+    the stock may have been taken.
+    """
+    items = [{"productId": str(product_id), "quantity": quantity} for product_id, quantity in quantities.items()]
+    answer = call(PEER, "PUT", f"/api/stock-reservations/{order_id}", body={"items": items})
+    return decoded(PEER, answer, Reservation)
+
+
+def release_stock(order_id: int) -> None:
+    """Give the stock of an order back, and refuse it for ever. Raises PeerUnreachable."""
+    call(PEER, "DELETE", f"/api/stock-reservations/{order_id}")

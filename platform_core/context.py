@@ -1,0 +1,75 @@
+"""What is known about the request, or the piece of background work, that this thread is busy with."""
+
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+from platform_core.errors import DeadlineExceeded
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """``deadline`` is a ``time.monotonic()`` value in seconds; None means that nobody waits."""
+
+    request_id: str = "-"
+    traceparent: str = ""
+    deadline: float | None = None
+
+    @property
+    def trace_id(self) -> str:
+        match = _TRACEPARENT.fullmatch(self.traceparent)
+        return match[1] if match else ""
+
+
+_current: ContextVar[Context] = ContextVar("platform_context", default=Context())
+
+
+def current() -> Context:
+    return _current.get()
+
+
+@contextmanager
+def entered(context: Context) -> Iterator[Context]:
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def grace(seconds: float) -> Iterator[Context]:
+    """For the tidying-up that must not fail because the caller's time is over: a deadline of its own."""
+    with entered(replace(current(), deadline=time.monotonic() + seconds)) as context:
+        yield context
+
+
+def remaining() -> float | None:
+    """Seconds until the deadline, None without one; raises DeadlineExceeded when it has passed."""
+    deadline = _current.get().deadline
+    if deadline is None:
+        return None
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise DeadlineExceeded()
+    return left
+
+
+def accepted_request_id(value: str | None) -> str:
+    """The caller's id when it is well-formed, else a new one."""
+    return value if value and _REQUEST_ID.fullmatch(value) else secrets.token_hex(16)
+
+
+def accepted_traceparent(value: str | None) -> str:
+    """The caller's trace with a span id of our own (W3C Trace Context), else a new trace."""
+    match = _TRACEPARENT.fullmatch(value or "")
+    trace_id = match[1] if match and match[1] != "0" * 32 else secrets.token_hex(16)
+    flags = value[-2:] if match and value else "01"
+    return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"

@@ -1,0 +1,201 @@
+"""The variables that configure a service: what each means, what it may be, and a clear word when it is not.
+
+Everything that is wrong is told at once, each with the variable's name, what was expected and what was found.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from psycopg.conninfo import conninfo_to_dict
+
+from platform_core.logs import LEVELS
+from platform_core.topology import SERVICES, Service
+
+ROOT = Path(__file__).resolve().parent.parent
+DEVELOPMENT_KEY = "development-only-key-that-production-refuses-to-start-with"
+EXIT_CODE = 78
+"""``EX_CONFIG`` of sysexits.h: what a process exits with when its configuration is at fault."""
+
+
+class ConfigurationError(Exception):
+    """``problems`` holds one line for each variable that is wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """``parse`` takes the text and raises ValueError with what was expected instead."""
+
+    name: str
+    default: str
+    parse: Callable[[str], Any]
+    meaning: str
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _choice(*options: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in options:
+            raise ValueError("one of " + ", ".join(options))
+        return text
+
+    return parse
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _origins(text: str) -> list[str]:
+    origins = _words(text)
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin != "*" and (parts.scheme not in ("http", "https") or not parts.netloc or parts.path):
+            raise ValueError("origins such as https://shop.example.com, separated by commas, or *")
+    return origins
+
+
+def _http_url(text: str) -> str:
+    expected = "a URL such as http://127.0.0.1:8001, without a path"
+    try:
+        parts = urlsplit(text)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError(expected) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or not port_is_fine:
+        raise ValueError(expected)
+    return text.rstrip("/")
+
+
+def _database_url(text: str) -> str:
+    expected = "a URL such as postgresql://user:password@host:5432/database"
+    if not text:
+        return text
+    try:
+        parts = conninfo_to_dict(text)
+    except Exception:
+        raise ValueError(expected) from None
+    if not text.startswith(("postgresql://", "postgres://")) or not parts.get("dbname"):
+        raise ValueError(expected)
+    return text
+
+
+def _email_url(text: str) -> dict[str, Any]:
+    try:
+        return dict(environ.Env.email_url_config(text))
+    except Exception:
+        raise ValueError("a URL such as smtp+tls://user:password@host:587 or consolemail://") from None
+
+
+VARIABLES = (
+    Variable(
+        "PLATFORM_ENV",
+        "development",
+        _choice("development", "production"),
+        "`development` is open and says so in the log and in `/health`; `production` enforces.",
+    ),
+    Variable("SERVICE_NAME", "", _text, "The name in logs and `/health`; by default the service's own."),
+    Variable("PORT", "", _whole(1, 65535), "The port a single service listens on; by default its own, 8001 to 8005."),
+    Variable("BIND_HOST", "127.0.0.1", _text, "The address the services listen on. The image sets `0.0.0.0`."),
+    Variable("LOG_LEVEL", "info", _choice(*LEVELS), "The least severe level that is logged."),
+    Variable(
+        "SECRET_KEY",
+        DEVELOPMENT_KEY,
+        _text,
+        "Signs sessions and cursors and derives the database roles' passwords. At least 50 characters in production.",
+    ),
+    Variable(
+        "DATABASE_URL",
+        "",
+        _database_url,
+        "The Postgres server. Empty in development: the embedded server in `.platform/`. With another user than the "
+        "service's role, the role's name and derived password take its place.",
+    ),
+    Variable("WEB_CONCURRENCY", "2", _whole(1, 64), "gunicorn worker processes of each service."),
+    Variable("WEB_THREADS", "4", _whole(2, 64), "Threads of each worker process."),
+    Variable(
+        "ALLOWED_HOSTS",
+        "",
+        _words,
+        "Host names the services answer to, separated by commas; in development the local ones and the services' names.",
+    ),
+    Variable(
+        "CORS_ALLOWED_ORIGINS",
+        "",
+        _origins,
+        "Origins whose browsers may call the API, separated by commas; in development all.",
+    ),
+    Variable("EMAIL_URL", "consolemail://", _email_url, "Where notification-service hands its mail to."),
+    Variable("DEFAULT_FROM_EMAIL", "shop@example.com", _text, "The sender of that mail."),
+    *(
+        Variable(s.url_variable, s.default_url, _http_url, f"Where peers reach {s.name}; `up` listens on its port.")
+        for s in SERVICES
+    ),
+    *(
+        Variable(s.database_url_variable, "", _database_url, f"A database of its own for {s.name}, taken as it is.")
+        for s in SERVICES
+    ),
+    Variable("PLATFORM_DATA", str(ROOT / ".platform"), _text, "The folder of the embedded Postgres and of `up`."),
+)
+
+
+def read_dotenv() -> None:
+    """Take what `.env` in the project's root says, for variables that are not set."""
+    environ.Env.read_env(ROOT / ".env")
+
+
+def parsed(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Every variable of VARIABLES by its name; an empty one counts as not set. Raises ConfigurationError."""
+    values: dict[str, Any] = {}
+    problems = []
+    for variable in VARIABLES:
+        text = environment.get(variable.name) or variable.default
+        try:
+            values[variable.name] = variable.parse(text) if text else None
+        except ValueError as expected:
+            shown = "a secret" if "KEY" in variable.name or "DATABASE" in variable.name else f'"{text}"'
+            problems.append(f"{variable.name}: expected {expected}, found {shown}")
+    if problems:
+        raise ConfigurationError(problems)
+    return values
+
+
+def role_password(service: Service, secret_key: str) -> str:
+    """The password of a service's role on a server that is given by DATABASE_URL: derived, so that nobody keeps it."""
+    return hmac.new(secret_key.encode(), f"role:{service.role}".encode(), hashlib.sha256).hexdigest()
+
+
+def database_parts(service: Service, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """libpq's parameters (``host``, ``user``, ``dbname``, …) of a service's database; None when nothing names one."""
+    own = values[service.database_url_variable]
+    if own:
+        return conninfo_to_dict(own)
+    if not values["DATABASE_URL"]:
+        return None
+    parts = conninfo_to_dict(values["DATABASE_URL"])
+    if parts.get("user") != service.role:
+        if parts.get("password"):
+            parts["password"] = role_password(service, values["SECRET_KEY"])
+        parts["user"] = service.role
+    return parts

@@ -1,0 +1,89 @@
+"""The tree of errors that the services raise. `platform_core.api.problems` turns each into problem+json (RFC 9457)."""
+
+from typing import Any
+
+FieldError = dict[str, Any]
+"""``{"field": "items[0].quantity", "code": "min_value", "detail": "…"}``, and what else helps a client to act."""
+
+
+class PlatformError(Exception):
+    """Anything that has a status and a code of its own. ``status``, ``code`` and ``detail`` go over the wire."""
+
+    status = 500
+    code = "internal_error"
+    detail = "Something went wrong on our side."
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        code: str | None = None,
+        errors: list[FieldError] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.detail = detail or self.detail
+        self.code = code or self.code
+        self.errors = errors or []
+        self.headers = headers or {}
+        super().__init__(self.detail)
+
+
+class InvalidInput(PlatformError):
+    status = 400
+    code = "invalid"
+    detail = "The request is not valid."
+
+    @classmethod
+    def field(cls, field: str, detail: str, code: str = "invalid") -> "InvalidInput":
+        return cls(f"{field}: {detail}", errors=[{"field": field, "code": code, "detail": detail}])
+
+
+class NotFound(PlatformError):
+    status = 404
+    code = "not_found"
+    detail = "There is no such resource."
+
+
+class Conflict(PlatformError):
+    """The state of things forbids it; the same request may succeed later."""
+
+    status = 409
+    code = "conflict"
+    detail = "The request conflicts with the present state."
+
+
+class PreconditionFailed(PlatformError):
+    status = 412
+    code = "precondition_failed"
+    detail = "The resource has changed since the version that If-Match names."
+
+
+class TooLarge(PlatformError):
+    status = 413
+    code = "too_large"
+    detail = "The request body is larger than 1 MiB."
+
+
+class Unprocessable(PlatformError):
+    """Well-formed, but it names something that does not exist or contradicts itself."""
+
+    status = 422
+    code = "unprocessable"
+    detail = "The request cannot be carried out."
+
+
+class Unavailable(PlatformError):
+    """Something that the answer needs does not answer. Nothing was kept; repeating is safe with the same key."""
+
+    status = 503
+    code = "unavailable"
+    detail = "A part that this request needs does not answer at the moment."
+
+    def __init__(self, detail: str | None = None, *, retry_after: int = 1, **kwargs: Any) -> None:
+        super().__init__(detail, **kwargs)
+        self.headers.setdefault("Retry-After", str(retry_after))
+
+
+class DeadlineExceeded(Unavailable):
+    code = "deadline_exceeded"
+    detail = "The request was not answered within its X-Request-Timeout."

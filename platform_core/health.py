@@ -1,0 +1,64 @@
+"""Three questions that are not the same: how is it, does the process live, can it take requests. None calls a peer."""
+
+import time
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+
+from platform_core import __version__
+
+_started = time.monotonic()
+_migrated = False
+
+
+def health(request: HttpRequest) -> JsonResponse:
+    """``GET /health``: 200, or 503 when the database is unreachable."""
+    database = _database_check()
+    up = database["status"] == "ok"
+    body = {
+        "status": "ok" if up else "down",
+        "service": settings.SERVICE_NAME,
+        "version": __version__,
+        "mode": settings.PLATFORM_ENV,
+        "uptimeSeconds": round(time.monotonic() - _started, 1),
+        "checks": {"database": database},
+    }
+    return JsonResponse(body, status=200 if up else 503)
+
+
+def live(request: HttpRequest) -> JsonResponse:
+    """``GET /health/live``: 200 while the process serves."""
+    return JsonResponse({"status": "ok"})
+
+
+def ready(request: HttpRequest) -> JsonResponse:
+    """``GET /health/ready``: 503 when the database is down or migrations are missing."""
+    database = _database_check()
+    checks = {"database": database, "migrations": {"status": "ok" if _is_migrated(database) else "down"}}
+    up = all(check["status"] == "ok" for check in checks.values())
+    return JsonResponse({"status": "ok" if up else "down", "checks": checks}, status=200 if up else 503)
+
+
+def _database_check() -> dict[str, Any]:
+    began = time.perf_counter()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return {"status": "down"}
+    return {"status": "ok", "latencyMs": round((time.perf_counter() - began) * 1000, 2)}
+
+
+def _is_migrated(database: dict[str, Any]) -> bool:
+    """Whether nothing waits to be applied. Once true it stays so for the process's life."""
+    global _migrated
+    if not _migrated and database["status"] == "ok":
+        try:
+            executor = MigrationExecutor(connection)
+            _migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+        except DatabaseError:
+            return False
+    return _migrated

@@ -1,0 +1,14 @@
+"""``manage.py <service> runserver``: Django's, on the service's own port."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.staticfiles.management.commands.runserver import Command as StaticRunserver
+
+
+class Command(StaticRunserver):
+    default_port = property(lambda self: str(settings.PORT))  # type: ignore[assignment]
+
+    def add_arguments(self, parser: Any) -> None:
+        super().add_arguments(parser)
+        parser.set_defaults(use_static_handler=False)

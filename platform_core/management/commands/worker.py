@@ -1,0 +1,28 @@
+"""``manage.py <service> worker``: the service's background duties, until SIGTERM or Ctrl-C."""
+
+import signal
+import threading
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from platform_core.worker import work
+
+
+class Command(BaseCommand):
+    help = "Run the service's background duties until SIGTERM or Ctrl-C. Any number may run side by side."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.SERVICE.has_worker:
+            raise CommandError(f"{settings.SERVICE.name} has no background duties.")
+        stopping = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
+        duties = import_module(f"{settings.SERVICE.package}.tasks").DUTIES
+        runner = threading.Thread(target=work, args=(duties, stopping))
+        runner.start()
+        # The main thread stays free to take signals.
+        while runner.is_alive():
+            runner.join(timeout=0.5)

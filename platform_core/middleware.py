@@ -1,0 +1,96 @@
+"""One pass per request: ids, deadline, body limit, the log line and the metrics."""
+
+import logging
+import math
+import re
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+from platform_core import metrics
+from platform_core.api.problems import problem_response
+from platform_core.context import Context, accepted_request_id, accepted_traceparent, entered
+from platform_core.errors import InvalidInput, PlatformError, TooLarge
+from platform_core.settings import DEFAULT_DEADLINE, MAX_BODY_BYTES, MAX_DEADLINE
+
+log = logging.getLogger("platform.request")
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?", re.ASCII)
+_QUIET = ("/health", "/metrics", "/static/")
+
+
+class RequestMiddleware:
+    """Outermost. What it refuses, it refuses in ``process_view``, so that the answer still gets its CORS headers."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        began = time.perf_counter()
+        seconds = requested_timeout(request.headers.get("X-Request-Timeout"))
+        ctx = Context(
+            request_id=accepted_request_id(request.headers.get("X-Request-ID")),
+            traceparent=accepted_traceparent(request.headers.get("traceparent")),
+            deadline=time.monotonic() + (DEFAULT_DEADLINE if seconds is None else seconds),
+        )
+        with entered(ctx):
+            response = self.get_response(request)
+            response["X-Request-ID"] = ctx.request_id
+            if not response.streaming and not response.has_header("Content-Length"):
+                response["Content-Length"] = str(len(response.content))
+            self.record(request, response, time.perf_counter() - began)
+        return response
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        try:
+            self.refuse_what_is_malformed(request)
+        except PlatformError as error:
+            return problem_response(error)
+        return None
+
+    def refuse_what_is_malformed(self, request: HttpRequest) -> None:
+        if requested_timeout(request.headers.get("X-Request-Timeout")) is None:
+            raise InvalidInput.field(
+                "X-Request-Timeout", f"Expected seconds, more than 0 and at most {MAX_DEADLINE:g}, such as 2.5."
+            )
+        request.get_host()
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not (length.isascii() and length.isdigit()):
+            raise InvalidInput.field("Content-Length", "Expected a whole number of bytes.")
+        if int(length) > MAX_BODY_BYTES:
+            raise TooLarge()
+
+    def record(self, request: HttpRequest, response: HttpResponse, seconds: float) -> None:
+        route = readable(request.resolver_match.route) if request.resolver_match else "unknown"
+        metrics.observe_request(request.method or "", route, response.status_code, seconds)
+        level = logging.DEBUG if request.path.startswith(_QUIET) and response.status_code < 500 else logging.INFO
+        if log.isEnabledFor(level):
+            data = {
+                "method": request.method,
+                "path": request.path,
+                "route": route,
+                "status": response.status_code,
+                "durationMs": round(seconds * 1000, 2),
+                "bytes": 0 if response.streaming else len(response.content),
+                "client": request.META.get("REMOTE_ADDR", ""),
+            }
+            log.log(level, "request", extra={"data": data})
+
+
+@cache
+def readable(route: str) -> str:
+    """``^api/users/(?P<pk>[0-9]+)/?$`` → ``/api/users/{pk}``."""
+    template = re.sub(r"\(\?P<(\w+)>[^)]*\)|<(?:\w+:)?(\w+)>", lambda found: f"{{{found[1] or found[2]}}}", route)
+    return "/" + template.replace("^", "").replace("/?$", "").replace("$", "")
+
+
+def requested_timeout(value: str | None) -> float | None:
+    """Seconds of the header's value, the default without one, None when it is malformed."""
+    if value is None:
+        return DEFAULT_DEADLINE
+    if not _SECONDS.fullmatch(value):
+        return None
+    seconds = float(value)
+    return seconds if math.isfinite(seconds) and 0 < seconds <= MAX_DEADLINE else None

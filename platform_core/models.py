@@ -1,0 +1,50 @@
+"""The shared ORM core: what every resource's row has, and the keys of repeated requests."""
+
+from typing import Any
+
+from django.db import models
+from django.db.models import F
+from django.utils.timezone import now
+
+from platform_core.errors import NotFound, PreconditionFailed
+
+
+class Resource(models.Model):
+    """A row that is served over the API. ``version`` rises with every change; the ETag is made of it."""
+
+    created_at = models.DateTimeField(default=now, editable=False)
+    updated_at = models.DateTimeField(default=now, editable=False)
+    version = models.BigIntegerField(default=1, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+def write(rows: models.QuerySet[Any], expected: list[int] | None, **changes: Any) -> None:
+    """Change the one row of ``rows`` if its version is among ``expected`` (None: whatever it is).
+
+    The comparison is part of the UPDATE, so of two writers with the same version one wins.
+    Raises PreconditionFailed when the version is another, NotFound when there is no row.
+    """
+    guarded = rows if expected is None else rows.filter(version__in=expected)
+    if not guarded.update(**changes, version=F("version") + 1, updated_at=now()):
+        raise PreconditionFailed() if expected is not None and rows.exists() else NotFound()
+
+
+class IdempotencyKey(models.Model):
+    """The stored answer to a POST that came with an Idempotency-Key. See `platform_core.api.idempotency`."""
+
+    caller = models.CharField(max_length=200)
+    key = models.CharField(max_length=255)
+    fingerprint = models.BinaryField(max_length=32)
+    status = models.PositiveSmallIntegerField()
+    headers = models.JSONField(default=dict)
+    body = models.BinaryField()
+    created_at = models.DateTimeField(default=now, db_index=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (models.UniqueConstraint(fields=("caller", "key"), name="idempotency_key_once_per_caller"),)
+
+    def __str__(self) -> str:
+        return self.key

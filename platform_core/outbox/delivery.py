@@ -1,0 +1,77 @@
+"""One round of delivery to one destination: what the worker repeats."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+
+from platform_core import metrics
+from platform_core.clients.errors import PeerRefused, PeerUnreachable
+from platform_core.context import Context, accepted_traceparent, entered
+from platform_core.outbox.models import OutboxMessage
+from platform_core.outbox.queue import Handler, PermanentFailure, claim, give_back, settle_delivered, settle_failed
+
+ATTEMPT_SECONDS = 5.0
+_WORTH_REPEATING = (408, 409, 425, 429)
+log = logging.getLogger("platform.outbox")
+
+Handlers = Mapping[str, Handler]
+
+
+def deliver_due(destination: str, handlers: Handlers, stopping: threading.Event) -> bool:
+    """Claim a batch and deliver it in order; True when there may be more.
+
+    When the destination does not answer, or the worker is stopping, the rest of the batch is given back.
+    """
+    batch = claim(destination)
+    reachable = True
+    for message in batch:
+        if reachable and not stopping.is_set():
+            reachable = attempt(message, handlers)
+        else:
+            give_back(message)
+    return bool(batch) and reachable
+
+
+def attempt(message: OutboxMessage, handlers: Handlers) -> bool:
+    """Deliver one message and settle it; False when the destination could not be reached."""
+    handler = handlers[message.kind]
+    ctx = Context(message.request_id, accepted_traceparent(message.traceparent), time.monotonic() + ATTEMPT_SECONDS)
+    with entered(ctx):
+        try:
+            handler.deliver(message)
+        except Exception as error:
+            failure: Exception | None = error
+        else:
+            failure = None
+    with entered(Context(ctx.request_id, ctx.traceparent)):
+        if failure is None:
+            settle_delivered(message)
+            metrics.outbox_deliveries.labels(message.kind, "delivered").inc()
+            log.info("outbox.delivered", extra={"data": _described(message)})
+            return True
+        fail(message, handler, failure)
+        return not isinstance(failure, PeerUnreachable)
+
+
+def fail(message: OutboxMessage, handler: Handler, error: Exception) -> None:
+    dead = handler.max_attempts is not None and (message.attempts >= handler.max_attempts or is_permanent(error))
+    text = f"{type(error).__name__}: {error}"
+    if handler.on_failure:
+        handler.on_failure(message, text, dead)
+    settle_failed(message, text, dead=dead, max_delay=handler.max_delay)
+    metrics.outbox_deliveries.labels(message.kind, "dead" if dead else "failed").inc()
+    unexpected = not isinstance(error, PeerRefused | PeerUnreachable | PermanentFailure | OSError)
+    data = {**_described(message), "error": text, "dead": dead}
+    log.warning("outbox.failed", extra={"data": data}, exc_info=error if unexpected else None)
+
+
+def is_permanent(error: Exception) -> bool:
+    """A refusal that will be the same next time."""
+    if isinstance(error, PeerRefused):
+        return error.status < 500 and error.status not in _WORTH_REPEATING
+    return isinstance(error, PermanentFailure)
+
+
+def _described(message: OutboxMessage) -> dict[str, object]:
+    return {"key": message.key, "kind": message.kind, "to": message.destination, "attempts": message.attempts}

@@ -1,0 +1,47 @@
+"""Messages to other parts of the world, written in the transaction of the change that causes them."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils.timezone import now
+
+
+class OutboxMessage(models.Model):
+    """``kind`` names its handler; messages of one ``aggregate`` to one ``destination`` are delivered in order.
+
+    A worker holds a message by a lease that it commits before it calls anybody.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        DELIVERED = "delivered"
+        DEAD = "dead"
+
+    kind = models.CharField(max_length=64)
+    destination = models.CharField(max_length=64)
+    aggregate = models.CharField(max_length=64)
+    key = models.CharField(max_length=255, unique=True)
+    payload = models.JSONField()
+    state = models.CharField(max_length=16, choices=State.choices, default=State.PENDING)
+    attempts = models.PositiveIntegerField(default=0)
+    available_at = models.DateTimeField(default=now)
+    lease = models.UUIDField(null=True, blank=True)
+    leased_until = models.DateTimeField(null=True, blank=True)
+    last_error = models.TextField(blank=True, default="")
+    request_id = models.CharField(max_length=128)
+    traceparent = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=now)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (
+            models.Index(fields=("destination", "available_at"), name="outbox_due", condition=Q(state="pending")),
+            models.Index(fields=("aggregate", "destination", "id"), name="outbox_in_order", condition=Q(state="pending")),
+            models.Index(fields=("aggregate",), name="outbox_by_aggregate"),
+        )
+        constraints = (
+            models.CheckConstraint(condition=Q(state__in=["pending", "delivered", "dead"]), name="outbox_state_known"),
+        )
+
+    def __str__(self) -> str:
+        return self.key

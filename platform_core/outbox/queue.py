@@ -1,0 +1,122 @@
+"""Enqueueing, claiming and settling outbox messages. No transaction is open while anybody is called."""
+
+import random
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from django.db import connection
+from django.utils.timezone import now
+
+from platform_core import context
+from platform_core.outbox.models import OutboxMessage
+
+LEASE: Final = timedelta(seconds=60)
+BATCH: Final = 10
+
+# Only the oldest undelivered message of an aggregate and destination can be claimed, so none overtakes another.
+_CLAIM = """
+    UPDATE outbox_outboxmessage SET lease = %(lease)s, leased_until = now() + %(period)s, attempts = attempts + 1
+    WHERE id IN (
+        SELECT m.id FROM outbox_outboxmessage m
+        WHERE m.state = 'pending' AND m.destination = %(destination)s AND m.available_at <= now()
+          AND (m.leased_until IS NULL OR m.leased_until < now())
+          AND NOT EXISTS (
+            SELECT FROM outbox_outboxmessage e
+            WHERE e.state = 'pending' AND e.aggregate = m.aggregate AND e.destination = m.destination AND e.id < m.id
+          )
+        ORDER BY m.available_at LIMIT %(batch)s
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message to be enqueued. ``key`` is unique for ever and goes to the receiver, which dedupes by it."""
+
+    kind: str
+    destination: str
+    aggregate: str
+    key: str
+    payload: Mapping[str, Any]
+
+
+class PermanentFailure(Exception):
+    """Raised by a handler when no repetition can help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """How messages of one kind are delivered.
+
+    ``deliver`` must be safe to repeat. ``max_attempts`` None: tried, ever more rarely, for ever.
+    ``on_failure(message, error, dead)`` runs after an attempt that failed.
+    """
+
+    deliver: Callable[[OutboxMessage], None]
+    max_attempts: int | None = 60
+    max_delay: float = 300.0
+    on_failure: Callable[[OutboxMessage, str, bool], None] | None = None
+
+
+def enqueue(*messages: Message) -> None:
+    """Write messages in the surrounding transaction; one statement however many."""
+    ctx = context.current()
+    OutboxMessage.objects.bulk_create(
+        OutboxMessage(
+            kind=m.kind,
+            destination=m.destination,
+            aggregate=m.aggregate,
+            key=m.key,
+            payload=dict(m.payload),
+            request_id=ctx.request_id,
+            traceparent=ctx.traceparent,
+        )
+        for m in messages
+    )
+
+
+def claim(destination: str) -> list[OutboxMessage]:
+    """Lease what is due for ``destination``, oldest first. Committed at once; other workers pass over it."""
+    with connection.cursor() as cursor:
+        values = {"lease": uuid.uuid4(), "period": LEASE, "destination": destination, "batch": BATCH}
+        cursor.execute(_CLAIM, values)
+        ids = [row[0] for row in cursor.fetchall()]
+    return list(OutboxMessage.objects.filter(id__in=ids, lease=values["lease"]).order_by("id")) if ids else []
+
+
+def settle_delivered(message: OutboxMessage) -> None:
+    _held(message).update(state="delivered", delivered_at=now(), lease=None, leased_until=None, last_error="")
+
+
+def settle_failed(message: OutboxMessage, error: str, *, dead: bool, max_delay: float) -> None:
+    delay = timedelta(seconds=backoff(message.attempts, max_delay))
+    state = "dead" if dead else "pending"
+    changes = {"state": state, "available_at": now() + delay, "last_error": error[:2000]}
+    _held(message).update(**changes, lease=None, leased_until=None)
+
+
+def give_back(message: OutboxMessage) -> None:
+    """Claimed but not tried: available to anybody at once."""
+    _held(message).update(lease=None, leased_until=None, attempts=message.attempts - 1)
+
+
+def redrive(messages: Any) -> int:
+    """Try dead messages anew. Their keys are unchanged, so a receiver that has one already takes no second."""
+    changes = {"state": "pending", "attempts": 0, "available_at": now(), "last_error": ""}
+    return int(messages.filter(state="dead").update(**changes))
+
+
+def backoff(attempts: int, max_delay: float) -> float:
+    """Seconds until the next attempt: exponential, capped, half of it random."""
+    ceiling = min(max_delay, 0.25 * 2 ** min(attempts, 30))
+    return ceiling / 2 + random.uniform(0, ceiling / 2)
+
+
+def _held(message: OutboxMessage) -> Any:
+    """The row, as long as this worker's lease is the one on it."""
+    return OutboxMessage.objects.filter(id=message.id, lease=message.lease, state="pending")

@@ -1,0 +1,212 @@
+"""The Django settings of a service, made from the environment. Pure: it can be tested without Django."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from platform_core.environment import ROOT, database_parts, parsed
+from platform_core.logs import logging_config
+from platform_core.topology import BY_PACKAGE, SERVICES, Service
+
+DEFAULT_DEADLINE = 5.0
+MAX_DEADLINE = 30.0
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def service_settings(
+    package: str, *, apps: Sequence[str] = (), environment: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
+    """All settings of the service in ``package``; ``apps`` come on top of the common ones.
+
+    Raises ConfigurationError, which names every variable that is malformed.
+    """
+    service = BY_PACKAGE[package]
+    values = parsed(environment)
+    development = values["PLATFORM_ENV"] == "development"
+    name = values["SERVICE_NAME"] or service.name
+    return {
+        "SERVICE": service,
+        "SERVICE_NAME": name,
+        "PLATFORM_ENV": values["PLATFORM_ENV"],
+        "PORT": values["PORT"] or service.port,
+        "PEER_URLS": {peer.name: values[peer.url_variable] for peer in SERVICES},
+        "DEBUG": False,
+        "SECRET_KEY": values["SECRET_KEY"],
+        "ALLOWED_HOSTS": values["ALLOWED_HOSTS"] or (_local_hosts() if development else []),
+        "INSTALLED_APPS": _apps(package, apps),
+        "MIDDLEWARE": MIDDLEWARE,
+        "ROOT_URLCONF": "platform_core.urls",
+        "WSGI_APPLICATION": "platform_core.wsgi.application",
+        "DATABASES": {"default": _database(service, values)},
+        "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
+        "TEMPLATES": TEMPLATES,
+        "LANGUAGE_CODE": "en",
+        "USE_I18N": False,
+        "USE_TZ": True,
+        "TIME_ZONE": "UTC",
+        "APPEND_SLASH": False,
+        "LOGGING": logging_config(name, values["LOG_LEVEL"]),
+        "DATA_UPLOAD_MAX_MEMORY_SIZE": MAX_BODY_BYTES,
+        "PASSWORD_HASHERS": ["platform_core.hashers.Argon2Hasher"],
+        "AUTH_PASSWORD_VALIDATORS": [
+            {"NAME": f"django.contrib.auth.password_validation.{validator}"}
+            for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+        ],
+        "REST_FRAMEWORK": REST_FRAMEWORK,
+        "SPECTACULAR_SETTINGS": _openapi(service),
+        **_static_files(development),
+        **_cookies(service, secure=not development),
+        **_cors(values["CORS_ALLOWED_ORIGINS"], development),
+        **_mail(values),
+        "UNFOLD": {"SITE_TITLE": name, "SITE_HEADER": name, "SITE_SYMBOL": "storefront"},
+    }
+
+
+MIDDLEWARE = [
+    "platform_core.middleware.RequestMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "platform_core" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": [
+        "platform_core.api.json.JSONRenderer",
+        "platform_core.api.json.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_PARSER_CLASSES": ["platform_core.api.json.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "platform_core.api.schema.AutoSchema",
+    "EXCEPTION_HANDLER": "platform_core.api.problems.handle",
+    "URL_FORMAT_OVERRIDE": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+
+def _apps(package: str, own: Sequence[str]) -> list[str]:
+    return [
+        "platform_core",
+        package,
+        *own,
+        "unfold",
+        "django.contrib.admin",
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.sessions",
+        "django.contrib.messages",
+        "django.contrib.staticfiles",
+        "django.contrib.postgres",
+        "corsheaders",
+        "rest_framework",
+        "drf_spectacular",
+        "drf_spectacular_sidecar",
+    ]
+
+
+def _local_hosts() -> list[str]:
+    return ["localhost", ".localhost", "127.0.0.1", "[::1]", *(service.name for service in SERVICES)]
+
+
+def _database(service: Service, values: Mapping[str, Any]) -> dict[str, Any]:
+    parts = database_parts(service, values) or {"dbname": "platform", "user": service.role}
+    session = (
+        f"-c statement_timeout={int(DEFAULT_DEADLINE * 1000)} -c idle_in_transaction_session_timeout=15000 "
+        f"-c application_name={service.name} {parts.pop('options', '')}"
+    )
+    known = {key: parts.pop(key, "") for key in ("dbname", "user", "password", "host", "port")}
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": known["dbname"],
+        "USER": known["user"],
+        "PASSWORD": known["password"],
+        "HOST": known["host"],
+        "PORT": known["port"],
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {"connect_timeout": 2, **parts, "options": session.strip()},
+        "TEST": {"NAME": f"test_{service.package}"},
+    }
+
+
+def _static_files(development: bool) -> dict[str, Any]:
+    return {
+        "STATIC_URL": "/static/",
+        "STATIC_ROOT": ROOT / "staticfiles",
+        "WHITENOISE_USE_FINDERS": development,
+        "WHITENOISE_AUTOREFRESH": development,
+    }
+
+
+def _cookies(service: Service, *, secure: bool) -> dict[str, Any]:
+    """Cookies know no ports: without names of their own the five admins on localhost sign each other out."""
+    return {
+        "SESSION_COOKIE_NAME": f"{service.stem}_session",
+        "CSRF_COOKIE_NAME": f"{service.stem}_csrf",
+        "MESSAGE_STORAGE": "django.contrib.messages.storage.session.SessionStorage",
+        "SESSION_COOKIE_SECURE": secure,
+        "CSRF_COOKIE_SECURE": secure,
+        "SECURE_CONTENT_TYPE_NOSNIFF": True,
+        "SECURE_REFERRER_POLICY": "same-origin",
+        "SECURE_HSTS_SECONDS": 31_536_000 if secure else 0,
+        "SECURE_HSTS_INCLUDE_SUBDOMAINS": secure,
+        "SECURE_HSTS_PRELOAD": secure,
+        "SECURE_SSL_REDIRECT": False,  # TLS ends at the proxy in front, which also redirects.
+        "SILENCED_SYSTEM_CHECKS": ["security.W008"],
+        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if secure else None,
+        "X_FRAME_OPTIONS": "DENY",
+    }
+
+
+def _cors(origins: list[str] | None, development: bool) -> dict[str, Any]:
+    everyone = development and not origins or origins == ["*"]
+    return {
+        "CORS_ALLOW_ALL_ORIGINS": everyone,
+        "CORS_ALLOWED_ORIGINS": [] if everyone else origins or [],
+        "CORS_ALLOW_HEADERS": [
+            *("accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match"),
+            *("traceparent", "x-request-id", "x-request-timeout"),
+        ],
+        "CORS_EXPOSE_HEADERS": ["ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"],
+    }
+
+
+def _mail(values: Mapping[str, Any]) -> dict[str, Any]:
+    mail = {key: value for key, value in values["EMAIL_URL"].items() if key.startswith("EMAIL_")}
+    return {"EMAIL_TIMEOUT": 10, **mail, "DEFAULT_FROM_EMAIL": values["DEFAULT_FROM_EMAIL"]}
+
+
+def _openapi(service: Service) -> dict[str, Any]:
+    from platform_core import __version__
+
+    return {
+        "TITLE": service.name,
+        "VERSION": __version__,
+        "OAS_VERSION": "3.1.0",
+        "SERVE_INCLUDE_SCHEMA": False,
+        "SERVE_PUBLIC": True,
+        "SWAGGER_UI_DIST": "SIDECAR",
+        "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+        "COMPONENT_SPLIT_REQUEST": True,
+        "SCHEMA_PATH_PREFIX": r"/api",
+        "POSTPROCESSING_HOOKS": ["platform_core.api.schema.one_path_each"],
+    }

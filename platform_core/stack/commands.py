@@ -1,0 +1,114 @@
+"""The platform's own commands: what `manage.py` runs when no service is named."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from platform_core.environment import EXIT_CODE, ConfigurationError, parsed, read_dotenv
+from platform_core.stack import postgres
+from platform_core.stack.postgres import PostgresError
+from platform_core.stack.roles import RolesError, ensure_roles
+from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
+from platform_core.topology import SERVICES, Service
+
+NEED_NO_DATABASE = frozenset(
+    ("check", "collectstatic", "diffsettings", "help", "spectacular", "version", "--help", "--version")
+)
+
+
+def up(values: dict[str, Any]) -> int:
+    """Start everything here: Postgres, the five services and their workers."""
+    return Stack(values, os.environ).run()
+
+
+def migrate(values: dict[str, Any]) -> int:
+    """Make roles and schemas where they are missing, and migrate all five."""
+    server = None
+    if not values["DATABASE_URL"] and not all(values[service.database_url_variable] for service in SERVICES):
+        server = postgres.acquire(Path(values["PLATFORM_DATA"]))
+        values = {**values, "DATABASE_URL": server.url}
+    ensure_roles(values)
+    migrate_all(values, os.environ)
+    print("All five services are migrated.")
+    if server:
+        server.release()
+    return 0
+
+
+def status(values: dict[str, Any]) -> int:
+    """Ask the five services how they are; exit code 1 when one is not well."""
+    table = Table("service", "URL", "state", "database", "version", "mode", "up for")
+    well = True
+    for service in SERVICES:
+        url = values[service.url_variable]
+        code, body = health_of(url, "/health")
+        well = well and code == 200
+        try:
+            told = msgspec.json.decode(body) if code else {}
+        except msgspec.MsgspecError:
+            told = {}
+        state = {200: "[green]ok[/]", 0: "[red]no answer[/]"}.get(code, f"[red]{told.get('status', code)}[/]")
+        database = told.get("checks", {}).get("database", {})
+        took = f"{database['latencyMs']:g} ms" if "latencyMs" in database else database.get("status", "")
+        seconds = f"{told['uptimeSeconds']:.0f} s" if "uptimeSeconds" in told else ""
+        table.add_row(service.name, url, state, took, told.get("version", ""), told.get("mode", ""), seconds)
+    Console().print(table)
+    return 0 if well else 1
+
+
+COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {"up": up, "migrate": migrate, "status": status}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a platform command; the exit code. What goes wrong is told in one line."""
+    read_dotenv()
+    parser = argparse.ArgumentParser(
+        prog="manage.py",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="The platform's own commands. `manage.py SERVICE COMMAND` runs a Django command of one service.",
+        epilog="services: " + ", ".join(service.package for service in SERVICES),
+    )
+    chosen = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        chosen.add_parser(name, help=command.__doc__, description=command.__doc__)
+    name = parser.parse_args(arguments).command
+    return told_in_a_line(lambda: COMMANDS[name](parsed(os.environ)))
+
+
+def prepare_service(service: Service, arguments: Sequence[str]) -> None:
+    """Before a Django command of one service: its settings, and in development its embedded database."""
+    read_dotenv()
+    os.environ["DJANGO_SETTINGS_MODULE"] = service.settings_module
+    values = parsed(os.environ)
+    no_database = not arguments or arguments[0] in NEED_NO_DATABASE
+    if no_database or values["DATABASE_URL"] or values[service.database_url_variable]:
+        return
+    if values["PLATFORM_ENV"] == "production":
+        raise ConfigurationError(["DATABASE_URL: production needs one"])
+    server = postgres.acquire(Path(values["PLATFORM_DATA"]))
+    ensure_roles({**values, "DATABASE_URL": server.url})
+    os.environ["DATABASE_URL"] = server.url
+    _in_use.append(server)
+
+
+_in_use: list[postgres.EmbeddedPostgres] = []
+"""Keeps the embedded server's lease open until the process ends."""
+
+
+def told_in_a_line(run: Callable[[], int]) -> int:
+    try:
+        return run()
+    except ConfigurationError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return EXIT_CODE
+    except (StackError, PostgresError, RolesError) as error:
+        print(error, file=sys.stderr)
+        return 1

@@ -1,0 +1,79 @@
+"""The database, and a role and a schema of the same name for each service: made once, checked ever after.
+
+A role owns its schema and can reach no other: Postgres itself refuses a service that reads another's tables.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from platform_core.environment import database_parts
+from platform_core.topology import SERVICES, Service
+
+_LOCK = 7_202_611_23
+
+
+class RolesError(Exception):
+    """The server does not let us; the text says what to do."""
+
+
+def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -> None:
+    """Make what is missing on the server of DATABASE_URL (`values` as `environment.parsed` gives them).
+
+    Services with a database URL of their own are left alone. ``create_databases`` lets the roles create databases, as
+    tests need it. Raises RolesError.
+    """
+    url = values["DATABASE_URL"]
+    services = [service for service in SERVICES if not values[service.database_url_variable]]
+    if not url or not services:
+        return
+    try:
+        _ensure_database(url)
+        with psycopg.connect(url, autocommit=False, connect_timeout=5) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            for service in services:
+                parts = database_parts(service, values) or {}
+                _ensure_role(connection, service, parts.get("password"), create_databases)
+            connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise RolesError(
+            f"The user of DATABASE_URL may not create roles and schemas ({str(error).strip()}): give one that may."
+        ) from None
+    except psycopg.OperationalError as error:
+        raise RolesError(f"The server of DATABASE_URL does not answer: {str(error).strip()}") from None
+
+
+def _ensure_database(url: str) -> None:
+    name = str(conninfo_to_dict(url)["dbname"])
+    with psycopg.connect(make_conninfo(url, dbname="postgres"), autocommit=True, connect_timeout=5) as connection:
+        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
+        if not found:
+            try:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            except psycopg.errors.DuplicateDatabase:
+                pass
+
+
+def _ensure_role(
+    connection: psycopg.Connection[Any], service: Service, password: str | None, create_databases: bool
+) -> None:
+    role = sql.Identifier(service.role)
+    exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [service.role]).fetchone()
+    if not exists:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+    if password:
+        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(password)))
+    if create_databases:
+        connection.execute(sql.SQL("ALTER ROLE {} CREATEDB").format(role))
+    connection.execute(sql.SQL("ALTER ROLE {} SET timezone = 'UTC'").format(role))
+    if not _is_member(connection, service.role):
+        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(role, role))
+
+
+def _is_member(connection: psycopg.Connection[Any], role: str) -> bool:
+    row = connection.execute("SELECT pg_has_role(current_user, %s, 'MEMBER')", [role]).fetchone()
+    return bool(row and row[0])

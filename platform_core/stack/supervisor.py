@@ -1,0 +1,340 @@
+"""``manage.py up``: Postgres, roles, migrations, five webs and the workers, watched until somebody ends it."""
+
+import http.client
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+from platform_core.environment import ROOT, database_parts
+from platform_core.stack import postgres
+from platform_core.stack.postgres import PostgresError
+from platform_core.stack.processes import die_with_parent, is_free, locked
+from platform_core.stack.roles import RolesError, ensure_roles
+from platform_core.topology import SERVICES, Service
+
+PORT_PATIENCE = 10.0
+READY_PATIENCE = 90.0
+STOP_PATIENCE = 40.0
+LONGEST_PAUSE = 30.0
+SETTLED = 60.0
+
+
+class StackError(Exception):
+    """The stack cannot start; the text is one line that says what to do."""
+
+
+class _Ended(BaseException):
+    """Ctrl-C or SIGTERM."""
+
+
+@dataclass(slots=True)
+class Child:
+    """A process that is started again, ever more slowly, when it ends."""
+
+    name: str
+    arguments: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+    due: float = 0.0
+
+    def start(self) -> None:
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            self.arguments,
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+    def revive(self) -> int | None:
+        """Start it if it has ended and its pause is over; the exit code when it was just found ended."""
+        if self.process is not None:
+            code = self.process.poll()
+            if code is None:
+                return None
+            self.process = None
+            lived = time.monotonic() - self.started
+            self.failures = 1 if lived > SETTLED else self.failures + 1
+            self.due = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2**self.failures)
+            return code
+        if time.monotonic() >= self.due:
+            self.start()
+        return None
+
+    def send(self, number: int) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def wait(self, until: float) -> bool:
+        try:
+            if self.process is not None:
+                self.process.wait(max(0.05, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+@dataclass(slots=True)
+class Stack:
+    """``values`` are the parsed variables, ``environ`` the process's own."""
+
+    values: Mapping[str, Any]
+    environ: Mapping[str, str]
+    console: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True))
+    server: postgres.EmbeddedPostgres | None = None
+    webs: list[Child] = field(default_factory=list)
+    workers: list[Child] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.values["PLATFORM_DATA"]).resolve()
+
+    def run(self) -> int:
+        """Start everything and watch it. The process's exit code."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self.ended)
+        try:
+            with self.only_one():
+                self.start()
+                self.watch()
+        except (StackError, PostgresError, RolesError) as error:
+            self.console.print(f"[red]✗[/] {error}", highlight=False)
+            return 1
+        except _Ended:
+            self.console.print("Stopping …")
+            return 0
+        finally:
+            self.stop()
+        return 0
+
+    def ended(self, number: int, frame: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, self.hurried)
+        raise _Ended
+
+    def hurried(self, number: int, frame: object) -> None:
+        """A second signal while stopping: do not wait for requests in flight."""
+        for child in [*self.webs, *self.workers]:
+            child.send(signal.SIGKILL)
+
+    def only_one(self) -> Any:
+        try:
+            lock = locked(self.folder / "up.lock", wait=False)
+        except OSError as error:
+            raise StackError(
+                f"The data folder {self.folder} cannot be used: {error.strerror}. Set PLATFORM_DATA to another one."
+            ) from None
+        if lock is None:
+            pid = (self.folder / "up.pid").read_text().strip() if (self.folder / "up.pid").exists() else "?"
+            raise StackError(
+                f"The platform already runs from {self.folder} (process {pid}): use that one, or stop it with "
+                f"`kill {pid}`. For a second one set PLATFORM_DATA and the *_SERVICE_URL variables."
+            )
+        (self.folder / "up.pid").write_text(f"{os.getpid()}\n")
+        return lock
+
+    def start(self) -> None:
+        began = time.monotonic()
+        self.check_ports()
+        if not self.values["DATABASE_URL"]:
+            self.step("Postgres")
+            self.server = postgres.acquire(self.folder)
+            self.values = {**self.values, "DATABASE_URL": self.server.url}
+        self.step("roles and migrations")
+        ensure_roles(self.values)
+        migrate_all(self.values, self.environ)
+        self.step("services")
+        metrics = self.folder / "metrics"
+        shutil.rmtree(metrics, ignore_errors=True)
+        self.webs = [self.web(service) for service in SERVICES]
+        self.workers = [self.worker(service) for service in SERVICES if service.has_worker]
+        for child in [*self.webs, *self.workers]:
+            child.start()
+        self.await_ready()
+        self.show(time.monotonic() - began)
+
+    def step(self, what: str) -> None:
+        self.console.print(f"[dim]· {what}[/]")
+
+    def check_ports(self) -> None:
+        """A predecessor that was killed may hold a port for a moment, until its last requests are done."""
+        until = time.monotonic() + PORT_PATIENCE
+        for service in SERVICES:
+            port = port_of(service, self.values)
+            while not is_free(self.values["BIND_HOST"], port):
+                if time.monotonic() > until:
+                    raise StackError(
+                        f"Port {port} of {service.name} is taken by another program: stop that, or set "
+                        f"{service.url_variable}=http://127.0.0.1:PORT with a free one."
+                    )
+                time.sleep(0.1)
+
+    def web(self, service: Service) -> Child:
+        arguments = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "deploy" / "gunicorn.conf.py")]
+        port = str(port_of(service, self.values))
+        return Child(service.name, arguments, {**self.child_environment(service), "PORT": port})
+
+    def worker(self, service: Service) -> Child:
+        arguments = [sys.executable, str(ROOT / "manage.py"), service.package, "worker"]
+        return Child(f"{service.name} worker", arguments, self.child_environment(service))
+
+    def child_environment(self, service: Service) -> dict[str, str]:
+        metrics = self.folder / "metrics" / service.package
+        metrics.mkdir(parents=True, exist_ok=True)
+        return {
+            **service_environment(service, self.values, self.environ),
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        }
+
+    def await_ready(self) -> None:
+        until = time.monotonic() + READY_PATIENCE
+        for service, child in zip(SERVICES, self.webs, strict=True):
+            while not answers_ready(self.values[service.url_variable]):
+                code = child.process.poll() if child.process else None
+                if code is not None:
+                    raise StackError(f"{service.name} ended with code {code} while starting; its last lines say why.")
+                if time.monotonic() > until:
+                    raise StackError(f"{service.name} is not ready after {READY_PATIENCE:g} s; its log lines say why.")
+                time.sleep(0.05)
+
+    def show(self, seconds: float) -> None:
+        table = Table(title=f"Ready in {seconds:.1f} s", title_justify="left")
+        for column in ("service", "URL", "state"):
+            table.add_column(column, no_wrap=True)
+        for service in SERVICES:
+            table.add_row(service.name, self.values[service.url_variable], "[green]ready[/]")
+        self.console.print(table)
+        self.console.print("On each: /api/, /api/docs, /admin/, /health. Ctrl-C stops everything.")
+        if self.values["PLATFORM_ENV"] == "development":
+            self.console.print("[yellow]Development mode: everything is open to everybody who can reach it.[/]")
+
+    def watch(self) -> None:
+        """Revive what ends, until a signal comes."""
+        while True:
+            for child in [*self.webs, *self.workers]:
+                code = child.revive()
+                if code is not None:
+                    self.console.print(f"[yellow]{child.name} ended with code {code}; it is started again.[/]")
+            if self.server is not None:
+                self.server.ensure()
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Webs first, for they may still be writing what workers deliver; then workers; then Postgres."""
+        for group in (self.webs, self.workers):
+            for child in group:
+                child.send(signal.SIGTERM)
+            until = time.monotonic() + STOP_PATIENCE
+            for child in group:
+                if not child.wait(until):
+                    child.send(signal.SIGKILL)
+                    child.wait(until + 5)
+        if self.server is not None:
+            self.server.release()
+            await_stopped(self.folder)
+            self.server = None
+
+
+def await_stopped(folder: Path) -> None:
+    """Until the embedded server is down, or it turns out that somebody else uses it."""
+    until = time.monotonic() + STOP_PATIENCE
+    grace = time.monotonic() + 1.0  # the guardian holds the users' lock itself while it stops
+    while time.monotonic() < until:
+        presence = locked(folder / "postgres.guardian", wait=False)
+        if presence is not None:
+            presence.close()
+            return
+        time.sleep(0.05)
+        lease = locked(folder / "postgres.users", shared=True, wait=False)
+        if lease is not None:
+            lease.close()
+            if time.monotonic() > grace:
+                return
+
+
+def port_of(service: Service, values: Mapping[str, Any]) -> int:
+    return urlsplit(values[service.url_variable]).port or service.port
+
+
+def service_environment(service: Service, values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """What a service's process is given: its own database, and nobody else's password."""
+    databases = {"DATABASE_URL", *(each.database_url_variable for each in SERVICES)}
+    parts = database_parts(service, values) or {}
+    return {
+        **{name: value for name, value in environ.items() if name not in databases},
+        "DJANGO_SETTINGS_MODULE": service.settings_module,
+        "DATABASE_URL": as_url(parts),
+    }
+
+
+def as_url(parts: Mapping[str, Any]) -> str:
+    """libpq's parameters as a URL."""
+    rest = {key: value for key, value in parts.items() if key not in ("user", "password", "dbname")}
+    user = quote(str(parts.get("user", "")), safe="")
+    password = f":{quote(str(parts['password']), safe='')}" if parts.get("password") else ""
+    return f"postgresql://{user}{password}@/{quote(str(parts['dbname']), safe='')}?{urlencode(rest)}"
+
+
+def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    """Migrate the five schemas, side by side. Raises StackError with what went wrong."""
+    running = [
+        (
+            service,
+            subprocess.Popen(
+                [sys.executable, str(ROOT / "manage.py"), service.package, "migrate", "--no-input", "--verbosity", "0"],
+                cwd=ROOT,
+                env=service_environment(service, values, environ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                preexec_fn=die_with_parent,
+            ),
+        )
+        for service in SERVICES
+    ]
+    failed = [(service, output) for service, process in running if (output := _failure(process)) is not None]
+    for service, output in failed:
+        last = output.strip().splitlines()[-1] if output.strip() else "no reason given"
+        raise StackError(f"The migration of {service.name} failed: {last}")
+
+
+def _failure(process: subprocess.Popen[str]) -> str | None:
+    output, _ = process.communicate()
+    return output if process.returncode else None
+
+
+def answers_ready(url: str) -> bool:
+    return health_of(url, "/health/ready")[0] == 200
+
+
+def health_of(url: str, path: str) -> tuple[int, bytes]:
+    """Status and body of a health endpoint; status 0 when nobody answers."""
+    parts = urlsplit(url)
+    make: Callable[..., http.client.HTTPConnection] = (
+        http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    )
+    connection = make(parts.hostname, parts.port, timeout=3)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()

@@ -1,0 +1,58 @@
+"""The five services. Written once, read by settings, clients, the supervisor, the tests and the docs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service: a Django project in ``package``, known to its peers and in logs as ``name``."""
+
+    package: str
+    port: int
+    has_worker: bool = False
+    has_feed: bool = True
+
+    @property
+    def stem(self) -> str:
+        return self.package.removesuffix("_svc")
+
+    @property
+    def name(self) -> str:
+        return f"{self.stem}-service"
+
+    @property
+    def role(self) -> str:
+        """The Postgres role and, by the same name, the schema that it owns."""
+        return self.package
+
+    @property
+    def settings_module(self) -> str:
+        return f"{self.package}.settings"
+
+    @property
+    def url_variable(self) -> str:
+        return f"{self.stem.upper()}_SERVICE_URL"
+
+    @property
+    def database_url_variable(self) -> str:
+        return f"{self.stem.upper()}_DATABASE_URL"
+
+    @property
+    def default_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def url(self, environ: Mapping[str, str]) -> str:
+        """Where peers reach the service, without a trailing slash."""
+        return (environ.get(self.url_variable) or self.default_url).rstrip("/")
+
+
+USER = Service("user_svc", 8001)
+PRODUCT = Service("product_svc", 8002)
+ORDER = Service("order_svc", 8003, has_worker=True)
+NOTIFICATION = Service("notification_svc", 8004, has_worker=True)
+ANALYTICS = Service("analytics_svc", 8005, has_feed=False)
+
+SERVICES = (USER, PRODUCT, ORDER, NOTIFICATION, ANALYTICS)
+BY_PACKAGE = {service.package: service for service in SERVICES}
+BY_NAME = {service.name: service for service in SERVICES}

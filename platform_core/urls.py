@@ -1,0 +1,35 @@
+"""The root of every service's URLs: its own from ``<package>.urls``, and the routes that all five have."""
+
+from importlib import import_module
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import path, re_path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from platform_core import health, metrics
+from platform_core.events.views import EventFeed
+
+handler400 = "platform_core.api.problems.bad_request"
+handler403 = "platform_core.api.problems.permission_denied"
+handler404 = "platform_core.api.problems.not_found"
+handler500 = "platform_core.api.problems.server_error"
+
+_own = import_module(f"{settings.SERVICE.package}.urls").urlpatterns
+_feed = [re_path(r"^api/events/?$", EventFeed.as_view(), name="events")] if settings.SERVICE.has_feed else []
+
+urlpatterns = [
+    *_own,
+    *_feed,
+    re_path(r"^$", RedirectView.as_view(url="/api/")),
+    re_path(r"^api$", RedirectView.as_view(url="/api/")),
+    re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
+    re_path(r"^api/docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^health/?$", health.health, name="health"),
+    re_path(r"^health/live/?$", health.live, name="live"),
+    re_path(r"^health/ready/?$", health.ready, name="ready"),
+    re_path(r"^metrics/?$", metrics.metrics, name="metrics"),
+    re_path(r"^admin$", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,48 @@
+"""Background duties of a service: each in a thread and on a connection of its own, all stopped by one event."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from django.db import DatabaseError, connection
+
+from platform_core.database import drop_dead_connections
+
+log = logging.getLogger("platform.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """``run(stopping)`` does one round and says whether there is more to do at once; else it rests ``pause`` seconds."""
+
+    name: str
+    run: Callable[[threading.Event], bool]
+    pause: float
+
+
+def work(duties: Sequence[Duty], stopping: threading.Event) -> None:
+    """Repeat the duties until ``stopping`` is set; each finishes the round it is in."""
+    threads = [threading.Thread(target=_repeat, args=(duty, stopping), name=duty.name) for duty in duties]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _repeat(duty: Duty, stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        more = False
+        try:
+            drop_dead_connections()
+            more = duty.run(stopping)
+        except DatabaseError as error:
+            log.warning("worker.database_unavailable", extra={"data": {"duty": duty.name, "error": str(error).strip()}})
+            connection.close()
+            stopping.wait(1)
+        except Exception:
+            log.exception("worker.failed", extra={"data": {"duty": duty.name}})
+            stopping.wait(1)
+        if not more:
+            stopping.wait(duty.pause)
+    connection.close()

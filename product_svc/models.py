@@ -1,0 +1,120 @@
+"""The catalog, its stock, and the reservations of stock."""
+
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector, SearchVectorField
+from django.db import models
+from django.db.models import Q
+from django.utils.timezone import now
+
+from platform_core.models import Resource
+
+
+class Product(Resource):
+    """Something that is sold. A deleted one stays as a row, so that its reservations can still be released."""
+
+    name = models.CharField(max_length=200)
+    description = models.TextField(max_length=5000, blank=True, default="")
+    category = models.CharField(max_length=100, blank=True, default="")
+    sku = models.CharField(max_length=64, null=True, blank=True)
+    price = models.DecimalField(max_digits=12, decimal_places=2)
+    stock = models.BigIntegerField(default=0)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    text = models.GeneratedField(
+        expression=SearchVector("name", "description", config="english"),
+        output_field=SearchVectorField(),
+        db_persist=True,
+    )
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(condition=Q(stock__gte=0), name="product_stock_not_negative"),
+            models.CheckConstraint(condition=Q(price__gte=0), name="product_price_not_negative"),
+            models.UniqueConstraint(
+                "sku",
+                condition=Q(deleted_at=None),
+                name="product_sku_taken",
+                violation_error_code="sku_taken",
+                violation_error_message="Another product has this sku.",
+            ),
+        )
+        indexes = (
+            GinIndex(fields=("text",), name="product_text"),
+            models.Index("id", condition=Q(deleted_at=None), name="product_live"),
+            models.Index("category", "id", condition=Q(deleted_at=None), name="product_by_category"),
+            models.Index("price", "id", condition=Q(deleted_at=None), name="product_by_price"),
+            models.Index("name", "id", condition=Q(deleted_at=None), name="product_by_name"),
+            models.Index("stock", "id", condition=Q(deleted_at=None), name="product_by_stock"),
+            models.Index("id", condition=Q(deleted_at=None, stock__gt=0), name="product_in_stock"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StockMovement(models.Model):
+    """One change of a product's stock. A product's stock is the sum of its movements, always."""
+
+    class Reason(models.TextChoices):
+        INITIAL = "initial"
+        ADJUSTMENT = "adjustment"
+        RESERVATION = "reservation"
+        RELEASE = "release"
+
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="movements", db_index=False)
+    delta = models.BigIntegerField()
+    kind = models.CharField(max_length=16, choices=Reason.choices)
+    reason = models.CharField(max_length=200, blank=True, default="")
+    order_id = models.BigIntegerField(null=True, blank=True)
+    stock = models.BigIntegerField(help_text="What there was after it.")
+    created_at = models.DateTimeField(default=now)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (models.Index(fields=("product", "id"), name="movement_by_product"),)
+        constraints = (models.CheckConstraint(condition=~Q(delta=0), name="movement_moves"),)
+
+    def __str__(self) -> str:
+        return f"{self.delta:+d}"
+
+
+class StockReservation(models.Model):
+    """The stock that an order holds. A released one stays as a tombstone: a late reserve finds it and is refused."""
+
+    class Status(models.TextChoices):
+        RESERVED = "reserved"
+        RELEASED = "released"
+
+    order_id = models.BigIntegerField(primary_key=True)
+    status = models.CharField(max_length=16, choices=Status.choices)
+    created_at = models.DateTimeField(default=now)
+    released_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-order_id",)
+        constraints = (
+            models.CheckConstraint(condition=Q(status__in=["reserved", "released"]), name="reservation_status_known"),
+        )
+
+    def __str__(self) -> str:
+        return f"order {self.order_id}"
+
+
+class ReservationLine(models.Model):
+    """Pieces of one product, at the name and price they were reserved at."""
+
+    reservation = models.ForeignKey(StockReservation, on_delete=models.CASCADE, related_name="lines", db_index=False)
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+", db_index=False)
+    name = models.CharField(max_length=200)
+    unit_price = models.DecimalField(max_digits=12, decimal_places=2)
+    quantity = models.IntegerField()
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            models.UniqueConstraint(fields=("reservation", "product"), name="reservation_line_once_per_product"),
+            models.CheckConstraint(condition=Q(quantity__gt=0), name="reservation_line_quantity_positive"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.quantity} × {self.name}"

@@ -1,0 +1,167 @@
+"""Taking stock for an order, and giving it back. Keyed by the order, so that repeating either is harmless.
+
+The reservation is the validation: nothing reads the stock first and takes it later.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from django.db import connection, transaction
+from django.utils.timezone import now
+
+from platform_core.errors import Conflict, FieldError, PlatformError, Unprocessable
+from platform_core.events.log import NewEvent, append
+from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
+
+_CLAIM = """
+    INSERT INTO product_svc_stockreservation (order_id, status, created_at) VALUES (%s, %s, now())
+    ON CONFLICT DO NOTHING
+"""
+_TAKE = """
+    UPDATE product_svc_product SET stock = stock - %(n)s, version = version + 1, updated_at = now()
+    WHERE id = %(id)s AND stock >= %(n)s AND deleted_at IS NULL
+    RETURNING name, category, price, stock, version, created_at
+"""
+_GIVE = """
+    UPDATE product_svc_product SET stock = stock + %(n)s, version = version + 1, updated_at = now()
+    WHERE id = %(id)s
+    RETURNING name, category, price, stock, version, created_at
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """A product's row after its stock was changed by ``delta``."""
+
+    product_id: int
+    delta: int
+    name: str
+    category: str
+    price: Any
+    stock: int
+    version: int
+    created_at: Any
+
+    def event(self, order_id: int, reason: str) -> NewEvent:
+        data = {
+            "version": self.version,
+            "name": self.name,
+            "category": self.category,
+            "price": self.price,
+            "stock": self.stock,
+            "createdAt": self.created_at,
+            "delta": self.delta,
+            "reason": reason,
+            "orderId": str(order_id),
+        }
+        return NewEvent("stock.changed", self.product_id, data)
+
+
+class _Short(Exception):
+    """A conditional update found no row: too few pieces, or no such product."""
+
+
+class Reserved(NamedTuple):
+    reservation: StockReservation
+    lines: list[ReservationLine]
+    is_new: bool
+
+
+def reserve(order_id: int, quantities: Mapping[int, int]) -> Reserved:
+    """Take the stock of an order, ``{product id: pieces}``, all or nothing.
+
+    Raises Conflict `insufficient_stock`, `reservation_released` or `reservation_conflict`, and Unprocessable
+    `unknown_product`; the errors count the items in the order of ``quantities``.
+    """
+    try:
+        with transaction.atomic():
+            if not _claim(order_id, StockReservation.Status.RESERVED):
+                return _reserved_before(order_id, quantities)
+            return _take(order_id, quantities)
+    except _Short:
+        raise _refusal(quantities) from None
+
+
+@transaction.atomic
+def release(order_id: int) -> None:
+    """Give the stock of an order back. A tombstone stays, also for an order never seen, and refuses a late reserve."""
+    if _claim(order_id, StockReservation.Status.RELEASED):
+        return
+    held = StockReservation.objects.filter(order_id=order_id, status=StockReservation.Status.RESERVED)
+    if not held.update(status=StockReservation.Status.RELEASED, released_at=now()):
+        return
+    lines = ReservationLine.objects.filter(reservation_id=order_id).order_by("product_id")
+    moved = [_move(_GIVE, product_id, quantity, +1) for product_id, quantity in lines.values_list("product_id", "quantity")]
+    _record(order_id, moved, StockMovement.Reason.RELEASE)
+
+
+def _claim(order_id: int, status: str) -> bool:
+    """Whether the row is ours; False when it was there. It waits for a transaction that is just writing it."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, [order_id, status])
+        return bool(cursor.rowcount == 1)
+
+
+def _take(order_id: int, quantities: Mapping[int, int]) -> Reserved:
+    """One conditional update for each product, in id order, so that two orders cannot wait for each other."""
+    moved = {product_id: _move(_TAKE, product_id, quantities[product_id], -1) for product_id in sorted(quantities)}
+    lines = [
+        ReservationLine(
+            reservation_id=order_id,
+            product_id=product_id,
+            name=moved[product_id].name,
+            unit_price=moved[product_id].price,
+            quantity=quantity,
+        )
+        for product_id, quantity in quantities.items()
+    ]
+    ReservationLine.objects.bulk_create(lines)
+    _record(order_id, list(moved.values()), StockMovement.Reason.RESERVATION)
+    return Reserved(StockReservation(order_id=order_id, status=StockReservation.Status.RESERVED), lines, True)
+
+
+def _move(statement: str, product_id: int, quantity: int, sign: int) -> _Moved:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {"id": product_id, "n": quantity})
+        row = cursor.fetchone()
+    if row is None:
+        raise _Short
+    return _Moved(product_id, sign * quantity, *row)
+
+
+def _record(order_id: int, moved: list[_Moved], kind: StockMovement.Reason) -> None:
+    StockMovement.objects.bulk_create(
+        StockMovement(product_id=m.product_id, delta=m.delta, stock=m.stock, kind=kind, order_id=order_id)
+        for m in moved
+    )
+    append(*(m.event(order_id, kind.value) for m in moved))
+
+
+def _reserved_before(order_id: int, quantities: Mapping[int, int]) -> Reserved:
+    reservation = StockReservation.objects.get(order_id=order_id)
+    if reservation.status == StockReservation.Status.RELEASED:
+        raise Conflict("The reservation of this order was released; it stays so.", code="reservation_released")
+    lines = list(ReservationLine.objects.filter(reservation_id=order_id))
+    if {line.product_id: line.quantity for line in lines} != dict(quantities):
+        raise Conflict("This order has reserved other items before.", code="reservation_conflict")
+    return Reserved(reservation, lines, False)
+
+
+def _refusal(quantities: Mapping[int, int]) -> PlatformError:
+    """Which lines cannot be had. Asked after the rollback, so the figures are the ones of now."""
+    stocks = dict(Product.objects.filter(pk__in=quantities, deleted_at=None).values_list("pk", "stock"))
+    unknown: list[FieldError] = []
+    short: list[FieldError] = []
+    for index, (product_id, quantity) in enumerate(quantities.items()):
+        if product_id not in stocks:
+            detail = f"There is no product {product_id}."
+            unknown.append({"field": f"items[{index}]", "code": "unknown_product", "detail": detail})
+            unknown[-1]["productId"] = str(product_id)
+        elif stocks[product_id] < quantity:
+            detail = f"{quantity} wanted, {stocks[product_id]} in stock."
+            short.append({"field": f"items[{index}]", "code": "insufficient_stock", "detail": detail})
+            short[-1] |= {"productId": str(product_id), "requested": quantity, "available": stocks[product_id]}
+    if unknown:
+        return Unprocessable("A product does not exist.", code="unknown_product", errors=unknown)
+    return Conflict("There is not enough stock.", code="insufficient_stock", errors=short)

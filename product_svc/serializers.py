@@ -1,0 +1,73 @@
+"""The wire shape of product-service."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from platform_core.api.fields import IdField, MoneyField, OptionalStringField, StringField, TimestampField
+from platform_core.api.queries import PageQuery, TrueField
+from product_svc.services import MAX_STOCK
+
+
+class SkuField(StringField):
+    """Unique if given; empty means none."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"allow_blank": True, "allow_null": True, "default": None, "max_length": 64, **kwargs})
+
+    def run_validation(self, data: Any = serializers.empty) -> str | None:
+        return super().run_validation(data) or None
+
+
+class ProductSerializer(serializers.Serializer[Any]):
+    id = IdField(read_only=True)
+    name = StringField(max_length=200, help_text="1 to 200 characters.")
+    description = OptionalStringField(max_length=5000, one_line=False)
+    category = OptionalStringField(max_length=100)
+    sku = SkuField(help_text="Unique, if given.")
+    price = MoneyField()
+    stock = serializers.IntegerField(
+        min_value=0, max_value=MAX_STOCK, required=False, help_text="What can be sold now; a change is an adjustment."
+    )
+    createdAt = serializers.DateTimeField(source="created_at", read_only=True)
+    updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
+
+
+class ProductQuery(PageQuery):
+    search = serializers.CharField(required=False, max_length=200, help_text="All words, in name or description.")
+    category = serializers.CharField(required=False, max_length=100)
+    minPrice = MoneyField(source="min_price", required=False)
+    maxPrice = MoneyField(source="max_price", required=False)
+    inStock = TrueField(source="in_stock", required=False)
+    ordering = serializers.ChoiceField(
+        choices=["-createdAt", "createdAt", "price", "-price", "name", "-name", "stock", "-stock"], default="-createdAt"
+    )
+
+
+class StockMovementSerializer(serializers.Serializer[Any]):
+    id = IdField(read_only=True)
+    productId = IdField(source="product_id", read_only=True)
+    delta = serializers.IntegerField(min_value=-MAX_STOCK, max_value=MAX_STOCK, help_text="Pieces added or taken.")
+    kind = serializers.CharField(read_only=True)
+    reason = OptionalStringField(max_length=200)
+    orderId = IdField(source="order_id", read_only=True, allow_null=True)
+    stock = serializers.IntegerField(read_only=True, help_text="What there was after it.")
+    createdAt = TimestampField(source="created_at", read_only=True)
+
+    def validate_delta(self, value: int) -> int:
+        if value == 0:
+            raise serializers.ValidationError("Expected a number other than 0.", code="zero")
+        return value
+
+
+class ReservationItemSerializer(serializers.Serializer[Any]):
+    productId = IdField(source="product_id")
+    name = serializers.CharField(read_only=True)
+    unitPrice = MoneyField(source="unit_price", read_only=True)
+    quantity = serializers.IntegerField(min_value=1, max_value=100_000_000)
+
+
+class ReservationSerializer(serializers.Serializer[Any]):
+    orderId = IdField(source="order_id", read_only=True)
+    status = serializers.CharField(read_only=True)
+    items = ReservationItemSerializer(source="lines", many=True, min_length=1, max_length=100)  # type: ignore[assignment]

@@ -1,0 +1,124 @@
+"""Use cases of the catalog and of hand-made changes of stock. Each is one transaction."""
+
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.postgres.search import SearchQuery
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils.timezone import now
+
+from platform_core.errors import Conflict, NotFound
+from platform_core.events.log import NewEvent, append
+from platform_core.models import write
+from product_svc.models import Product, StockMovement
+
+MAX_STOCK = 2**31 - 1
+
+
+def live_products() -> QuerySet[Product]:
+    return Product.objects.filter(deleted_at=None)
+
+
+def find_products(
+    *,
+    search: str | None = None,
+    category: str | None = None,
+    min_price: Decimal | None = None,
+    max_price: Decimal | None = None,
+    in_stock: bool | None = None,
+) -> QuerySet[Product]:
+    """``search``: all its words, English stemming, in name or description."""
+    filters: dict[str, Any] = {
+        "text": SearchQuery(search, config="english") if search is not None else None,
+        "category": category,
+        "price__gte": min_price,
+        "price__lte": max_price,
+    }
+    products = live_products().filter(**{name: value for name, value in filters.items() if value is not None})
+    if in_stock is None:
+        return products
+    return products.filter(stock__gt=0) if in_stock else products.filter(stock=0)
+
+
+@transaction.atomic
+def create_product(*, stock: int = 0, **catalog: Any) -> Product:
+    """Raises IntegrityError by the constraint `product_sku_taken`."""
+    product = Product.objects.create(stock=stock, **catalog)
+    if stock:
+        record_movement(product.pk, stock, stock, StockMovement.Reason.INITIAL)
+    append(NewEvent("product.created", product.pk, snapshot(product)))
+    return product
+
+
+@transaction.atomic
+def update_product(product_id: int, expected: list[int] | None, *, stock: int | None = None, **changes: Any) -> Product:
+    """A ``stock`` that is given is recorded as an adjustment by the difference.
+
+    Raises NotFound, PreconditionFailed, IntegrityError by the constraint `product_sku_taken`.
+    """
+    write(live_products().filter(pk=product_id), expected, **changes)
+    product = Product.objects.get(pk=product_id)  # the row is ours until the end of the transaction
+    events = [NewEvent("product.updated", product.pk, snapshot(product))]
+    if stock is not None and stock != product.stock:
+        delta, product.stock = stock - product.stock, stock
+        Product.objects.filter(pk=product_id).update(stock=stock)
+        record_movement(product_id, delta, stock, StockMovement.Reason.ADJUSTMENT, reason="set")
+        events = [
+            NewEvent("product.updated", product.pk, snapshot(product)),
+            NewEvent("stock.changed", product.pk, {**snapshot(product), "delta": delta, "reason": "adjustment"}),
+        ]
+    append(*events)
+    return product
+
+
+@transaction.atomic
+def delete_product(product_id: int, expected: list[int] | None) -> None:
+    """Raises NotFound, PreconditionFailed."""
+    write(live_products().filter(pk=product_id), expected, deleted_at=now())
+    product = Product.objects.get(pk=product_id)
+    append(NewEvent("product.deleted", product.pk, snapshot(product)))
+
+
+@transaction.atomic
+def adjust_stock(product_id: int, delta: int, reason: str = "") -> StockMovement:
+    """Add or take pieces by hand. Raises NotFound; Conflict `insufficient_stock` or `stock_limit`."""
+    room = live_products().filter(pk=product_id, stock__gte=-delta, stock__lte=MAX_STOCK - max(delta, 0))
+    if not room.update(stock=F("stock") + delta, version=F("version") + 1, updated_at=now()):
+        raise _no_room(product_id, delta)
+    product = Product.objects.get(pk=product_id)
+    movement = record_movement(product_id, delta, product.stock, StockMovement.Reason.ADJUSTMENT, reason=reason)
+    append(NewEvent("stock.changed", product.pk, {**snapshot(product), "delta": delta, "reason": "adjustment"}))
+    return movement
+
+
+def _no_room(product_id: int, delta: int) -> Exception:
+    product = live_products().filter(pk=product_id).first()
+    if product is None:
+        return NotFound()
+    if delta > 0:
+        return Conflict(f"The stock cannot exceed {MAX_STOCK}.", code="stock_limit")
+    shortage = {"field": "delta", "code": "insufficient_stock", "detail": "The stock would fall below zero."}
+    return Conflict(
+        f"There are {product.stock}, {-delta} cannot be taken.",
+        code="insufficient_stock",
+        errors=[{**shortage, "productId": str(product_id), "requested": -delta, "available": product.stock}],
+    )
+
+
+def record_movement(
+    product_id: int, delta: int, stock: int, kind: StockMovement.Reason, *, reason: str = ""
+) -> StockMovement:
+    return StockMovement.objects.create(product_id=product_id, delta=delta, stock=stock, kind=kind, reason=reason)
+
+
+def snapshot(product: Product) -> dict[str, Any]:
+    """A product as its events tell it. The version says which of two events is the later one."""
+    return {
+        "version": product.version,
+        "name": product.name,
+        "category": product.category,
+        "price": product.price,
+        "stock": product.stock,
+        "createdAt": product.created_at,
+    }

@@ -1,0 +1,17 @@
+from django.urls import include, path, re_path
+
+from platform_core.api.routers import Router
+from platform_core.api.views import ID
+from product_svc.views import ProductViewSet, ReservationViewSet, StockAdjustmentViewSet
+
+router = Router()
+router.register("products", ProductViewSet, basename="product")
+
+adjustments = StockAdjustmentViewSet.as_view({"get": "list", "post": "create"})
+reservation = ReservationViewSet.as_view({"get": "retrieve", "put": "update", "delete": "destroy"})
+
+urlpatterns = [
+    re_path(rf"^api/products/(?P<product_id>{ID})/stock-adjustments/?$", adjustments, name="stock-adjustments"),
+    re_path(rf"^api/stock-reservations/(?P<order_id>{ID})/?$", reservation, name="stock-reservation"),
+    path("api/", include(router.urls)),
+]

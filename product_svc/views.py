@@ -1,0 +1,113 @@
+"""The API of product-service."""
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from platform_core.api.conditional import etag, is_unchanged
+from platform_core.api.idempotency import idempotent
+from platform_core.api.pages import Ordering
+from platform_core.api.views import ResourceViewSet
+from platform_core.errors import NotFound
+from product_svc import reservations, services
+from product_svc.models import Product, StockMovement, StockReservation
+from product_svc.serializers import (
+    ProductQuery,
+    ProductSerializer,
+    ReservationSerializer,
+    StockMovementSerializer,
+)
+
+_COLUMNS = {"createdAt": "id", "-createdAt": "-id"}
+
+
+class ProductViewSet(ResourceViewSet):
+    """The catalog."""
+
+    queryset = Product.objects.all()
+    serializer_class = ProductSerializer
+    query_class = ProductQuery
+
+    def list(self, request: Request) -> Response:
+        """Products, newest first or as `ordering` says."""
+        query = self.query(request)
+        wanted = query["ordering"]
+        names = ("search", "category", "min_price", "max_price", "in_stock")
+        products = services.find_products(**{name: query.get(name) for name in names})
+        return self.page(request, products, query, Ordering.parse(_COLUMNS.get(wanted, wanted)))
+
+    def retrieve(self, request: Request, pk: int) -> Response:
+        """One product."""
+        return self.one(request, services.live_products().filter(pk=pk))
+
+    @idempotent
+    def create(self, request: Request) -> Response:
+        """Add a product. 409 `sku_taken` when another one has the sku."""
+        return self.answer(services.create_product(**self.body(request)), status=201)
+
+    def update(self, request: Request, pk: int) -> Response:
+        """Replace a product; a stock that is left out stays."""
+        return self.answer(services.update_product(pk, self.expected(request), **self.body(request)))
+
+    def partial_update(self, request: Request, pk: int) -> Response:
+        """Change parts of a product."""
+        return self.answer(services.update_product(pk, self.expected(request), **self.body(request, partial=True)))
+
+    def destroy(self, request: Request, pk: int) -> Response:
+        """Delete a product; the sku is free again."""
+        services.delete_product(pk, self.expected(request))
+        return Response(status=204)
+
+
+class StockAdjustmentViewSet(ResourceViewSet):
+    """The movements of a product's stock."""
+
+    queryset = StockMovement.objects.all()
+    serializer_class = StockMovementSerializer
+
+    def list(self, request: Request, product_id: int) -> Response:
+        """All movements of a product's stock, newest first."""
+        query = self.query(request)
+        movements = StockMovement.objects.filter(product_id=product_id)
+        answer = self.page(request, movements, query)
+        if not answer.data["results"] and not services.live_products().filter(pk=product_id).exists():
+            raise NotFound()
+        return answer
+
+    @idempotent
+    def create(self, request: Request, product_id: int) -> Response:
+        """Add or take pieces. 409 `insufficient_stock` when the stock would fall below zero."""
+        movement = services.adjust_stock(product_id, **self.body(request))
+        return Response(self.reader().instance(movement), status=201)
+
+
+class ReservationViewSet(ResourceViewSet):
+    """The stock that orders hold, keyed by the order's id."""
+
+    queryset = StockReservation.objects.all()
+    serializer_class = ReservationSerializer
+
+    def retrieve(self, request: Request, order_id: int) -> Response:
+        """The reservation of an order, released ones included."""
+        found = self.reader().rows(StockReservation.objects.filter(order_id=order_id), "status")
+        if not found:
+            raise NotFound()
+        ((row, (status,)),) = found
+        headers = {"ETag": etag(status)}
+        if is_unchanged(request, headers["ETag"]):
+            return Response(status=304, headers=headers)
+        return Response(row, headers=headers)
+
+    def update(self, request: Request, order_id: int) -> Response:
+        """Take the stock of an order, all or nothing. The same again: 200."""
+        quantities: dict[int, int] = {}
+        for item in self.body(request)["lines"]:
+            quantities[item["product_id"]] = quantities.get(item["product_id"], 0) + item["quantity"]
+        reserved = reservations.reserve(order_id, quantities)
+        row = self.reader().instance(reserved.reservation, lines=reserved.lines)
+        headers = {"ETag": etag(reserved.reservation.status)}
+        return Response(row, status=201 if reserved.is_new else 200, headers=headers)
+
+    def destroy(self, request: Request, order_id: int) -> Response:
+        """Give the stock of an order back, however often; a later reserve is refused."""
+        reservations.release(order_id)
+        return Response(status=204)

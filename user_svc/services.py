@@ -1,0 +1,63 @@
+"""Use cases of user-service. Each is one transaction."""
+
+from typing import Any
+
+from django.contrib.auth.hashers import make_password
+from django.db import transaction
+from django.db.models import BooleanField, QuerySet
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Lower
+
+from platform_core.events.log import NewEvent, append
+from platform_core.models import write
+from user_svc.models import User
+
+# Every word of the text, as the beginning of a word of the row; cut by Postgres in the way that it cuts the rows.
+_WORDS = """(
+    SELECT string_agg(quote_literal(word) || ':*', ' & ')::tsquery
+    FROM unnest(array_remove(regexp_split_to_array(lower(%s), '[^[:alnum:]]+'), '')) AS word
+)"""
+
+
+def find_users(*, email: str | None = None, search: str | None = None) -> QuerySet[User]:
+    """``email`` whatever its case; ``search``: all its words begin words of the name or the email."""
+    users = User.objects.all()
+    if email is not None:
+        users = users.alias(lower_email=Lower("email")).filter(lower_email=email.lower())
+    if search is not None:
+        users = users.filter(RawSQL(f"words @@ {_WORDS}", [search], output_field=BooleanField()))
+    return users
+
+
+@transaction.atomic
+def create_user(*, password: str | None = None, **profile: Any) -> User:
+    """Raises IntegrityError by the constraint `user_email_taken`."""
+    user = User.objects.create(**profile, password=make_password(password) if password else "")
+    append(NewEvent("user.created", user.pk, snapshot(user)))
+    return user
+
+
+@transaction.atomic
+def update_user(user_id: int, expected: list[int] | None, **changes: Any) -> User:
+    """Raises NotFound, PreconditionFailed, IntegrityError by the constraint `user_email_taken`."""
+    if "password" in changes:
+        password = changes.pop("password")
+        changes["password"] = make_password(password) if password else ""
+    write(User.objects.filter(pk=user_id), expected, **changes)
+    user = User.objects.get(pk=user_id)
+    append(NewEvent("user.updated", user.pk, snapshot(user)))
+    return user
+
+
+@transaction.atomic
+def delete_user(user_id: int, expected: list[int] | None) -> None:
+    """Nothing of the person stays; orders keep the bare id. Raises NotFound, PreconditionFailed."""
+    write(User.objects.filter(pk=user_id), expected)
+    user = User.objects.get(pk=user_id)
+    append(NewEvent("user.deleted", user.pk, {"version": user.version, "createdAt": user.created_at}))
+    user.delete()
+
+
+def snapshot(user: User) -> dict[str, Any]:
+    """What other services may know of a user: no address, no name, nothing to erase later."""
+    return {"version": user.version, "createdAt": user.created_at, "isActive": user.is_active}
