@@ -114,9 +114,7 @@ def _digest(
     return None
 
 
-def _freshness(
-    services: Sequence[str], positions: dict[str, FeedPosition], fresh: dict[str, datetime]
-) -> Freshness:
+def _freshness(services: Sequence[str], positions: dict[str, FeedPosition], fresh: dict[str, datetime]) -> Freshness:
     _note(positions, fresh)
     stale = [name for name in services if name not in fresh]
     known = [fresh.get(name) or positions[name].caught_up_at for name in services]
@@ -126,6 +124,10 @@ def _freshness(
 
 def _note(positions: dict[str, FeedPosition], fresh: dict[str, datetime]) -> None:
     """Remember when we last were up to date; not at every request, for that would be a write for each."""
-    late = [name for name, at in fresh.items() if at - (positions[name].caught_up_at or at.min.replace(tzinfo=at.tzinfo)) > NOTED_EVERY]
+    late = [
+        name
+        for name, at in fresh.items()
+        if at - (positions[name].caught_up_at or at.min.replace(tzinfo=at.tzinfo)) > NOTED_EVERY
+    ]
     if late:
         FeedPosition.objects.filter(service__in=late).update(caught_up_at=min(fresh[name] for name in late))

@@ -26,7 +26,9 @@ class Order(Resource):
     total = models.DecimalField(max_digits=24, decimal_places=2, null=True, blank=True)
     currency = models.CharField(max_length=3)
     reason = models.CharField(max_length=64, blank=True, default="", help_text="Why it was rejected: an error's code.")
-    refusal = models.JSONField(null=True, blank=True, help_text="The answer that the rejection gave, for its repetition.")
+    refusal = models.JSONField(
+        null=True, blank=True, help_text="The answer that the rejection gave, for its repetition."
+    )
     confirmed_at = models.DateTimeField(null=True, blank=True)
     caller = models.CharField(max_length=200, blank=True, default="")
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)

@@ -18,7 +18,15 @@ from platform_core import context
 from platform_core.api.idempotency import Claim, in_progress
 from platform_core.clients import products, users
 from platform_core.clients.errors import PeerError, PeerRefused, PeerUnreachable
-from platform_core.errors import Conflict, DeadlineExceeded, FieldError, NotFound, PlatformError, Unavailable, Unprocessable
+from platform_core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    FieldError,
+    NotFound,
+    PlatformError,
+    Unavailable,
+    Unprocessable,
+)
 from platform_core.events.log import NewEvent, append
 from platform_core.outbox.queue import Message, enqueue
 from platform_core.topology import NOTIFICATION, PRODUCT

@@ -178,7 +178,7 @@ def _cookies(service: Service, *, secure: bool) -> dict[str, Any]:
 
 
 def _cors(origins: list[str] | None, development: bool) -> dict[str, Any]:
-    everyone = development and not origins or origins == ["*"]
+    everyone = (development and not origins) or origins == ["*"]
     return {
         "CORS_ALLOW_ALL_ORIGINS": everyone,
         "CORS_ALLOWED_ORIGINS": [] if everyone else origins or [],

@@ -92,7 +92,9 @@ def release(order_id: int) -> None:
     if not held.update(status=StockReservation.Status.RELEASED, released_at=now()):
         return
     lines = ReservationLine.objects.filter(reservation_id=order_id).order_by("product_id")
-    moved = [_move(_GIVE, product_id, quantity, +1) for product_id, quantity in lines.values_list("product_id", "quantity")]
+    moved = [
+        _move(_GIVE, product_id, quantity, +1) for product_id, quantity in lines.values_list("product_id", "quantity")
+    ]
     _record(order_id, moved, StockMovement.Reason.RELEASE)
 
 

@@ -28,9 +28,13 @@ class User(Resource):
     password = models.CharField(max_length=200, blank=True, default="", editable=False)
     is_active = models.BooleanField(default=True)
     words = models.GeneratedField(
-        expression=WordVector(models.expressions.CombinedExpression(
-            models.F("name"), "||", models.expressions.CombinedExpression(models.Value(" "), "||", models.F("email"))
-        )),
+        expression=WordVector(
+            models.expressions.CombinedExpression(
+                models.F("name"),
+                "||",
+                models.expressions.CombinedExpression(models.Value(" "), "||", models.F("email")),
+            )
+        ),
         output_field=SearchVectorField(),
         db_persist=True,
     )

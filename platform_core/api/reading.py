@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
+from django.contrib.postgres.aggregates import JSONBAgg
 from django.db import models
 from django.db.models import OuterRef, Subquery, TextField, Value
 from django.db.models.functions import Cast, Coalesce, JSONObject
-from django.contrib.postgres.aggregates import JSONBAgg
 from rest_framework import serializers
 
 from platform_core.api.fields import IdField
@@ -78,7 +78,9 @@ def _json_list(model: type[models.Model], relation: str, reader: Reader) -> Coal
     related = field.related_model
     foreign_key = field.field.name  # type: ignore[union-attr]
     assert isinstance(related, type)
-    members = {name: Cast(source, TextField()) if convert is _as_id else source for name, source, convert in reader.columns}
+    members = {
+        name: Cast(source, TextField()) if convert is _as_id else source for name, source, convert in reader.columns
+    }
     aggregated = (
         related._default_manager.filter(**{foreign_key: OuterRef("pk")})
         .order_by()

@@ -39,7 +39,10 @@ class AutoSchema(SpectacularSchema):
     """Adds the common headers, the query's parameters and the error answers to what the view says."""
 
     def get_override_parameters(self) -> list[Any]:
-        parameters: list[Any] = [_header("X-Request-ID", "Returned as it came."), _header("X-Request-Timeout", "Seconds.")]
+        parameters: list[Any] = [
+            _header("X-Request-ID", "Returned as it came."),
+            _header("X-Request-Timeout", "Seconds."),
+        ]
         if self.method == "POST":
             parameters.append(_header("Idempotency-Key", "The same key and body give the first answer again."))
         if self.method in ("PUT", "PATCH", "DELETE"):

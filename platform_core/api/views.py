@@ -63,7 +63,9 @@ class ResourceViewSet(GenericViewSet[Any]):
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
 
-    def page(self, request: Request, queryset: QuerySet[Any], query: dict[str, Any], ordering: Ordering = NEWEST_FIRST) -> Response:
+    def page(
+        self, request: Request, queryset: QuerySet[Any], query: dict[str, Any], ordering: Ordering = NEWEST_FIRST
+    ) -> Response:
         return Response(
             page(request, queryset, self.reader(), limit=query["limit"], cursor=query["cursor"], ordering=ordering)
         )

@@ -103,4 +103,3 @@ def _cloud_event(
         "datacontenttype": "application/json",
         "data": msgspec.Raw(data.encode()),
     }
-

@@ -36,7 +36,9 @@ class OutboxMessage(models.Model):
         ordering = ("-id",)
         indexes = (
             models.Index(fields=("destination", "available_at"), name="outbox_due", condition=Q(state="pending")),
-            models.Index(fields=("aggregate", "destination", "id"), name="outbox_in_order", condition=Q(state="pending")),
+            models.Index(
+                fields=("aggregate", "destination", "id"), name="outbox_in_order", condition=Q(state="pending")
+            ),
             models.Index(fields=("aggregate",), name="outbox_by_aggregate"),
         )
         constraints = (

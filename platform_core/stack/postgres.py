@@ -75,6 +75,23 @@ def acquire(folder: Path) -> EmbeddedPostgres:
     return server
 
 
+def await_stopped(folder: Path) -> None:
+    """Until the embedded server is down, or it turns out that somebody else uses it."""
+    until = time.monotonic() + STOP_SECONDS
+    grace = time.monotonic() + 1.0  # the guardian holds the users' lock itself while it stops
+    while time.monotonic() < until:
+        presence = locked(folder / "postgres.guardian", wait=False)
+        if presence is not None:
+            presence.close()
+            return
+        time.sleep(0.05)
+        lease = locked(folder / "postgres.users", shared=True, wait=False)
+        if lease is not None:
+            lease.close()
+            if time.monotonic() > grace:
+                return
+
+
 def _guardian_is_gone(folder: Path) -> bool:
     free = locked(folder / "postgres.guardian", wait=False)
     if free is None:

@@ -246,25 +246,8 @@ class Stack:
                     child.wait(until + 5)
         if self.server is not None:
             self.server.release()
-            await_stopped(self.folder)
+            postgres.await_stopped(self.folder)
             self.server = None
-
-
-def await_stopped(folder: Path) -> None:
-    """Until the embedded server is down, or it turns out that somebody else uses it."""
-    until = time.monotonic() + STOP_PATIENCE
-    grace = time.monotonic() + 1.0  # the guardian holds the users' lock itself while it stops
-    while time.monotonic() < until:
-        presence = locked(folder / "postgres.guardian", wait=False)
-        if presence is not None:
-            presence.close()
-            return
-        time.sleep(0.05)
-        lease = locked(folder / "postgres.users", shared=True, wait=False)
-        if lease is not None:
-            lease.close()
-            if time.monotonic() > grace:
-                return
 
 
 def port_of(service: Service, values: Mapping[str, Any]) -> int:

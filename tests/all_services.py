@@ -1,0 +1,20 @@
+"""Settings with the models of all five services, for the type checker alone."""
+
+from platform_core.settings import service_settings
+
+globals().update(
+    service_settings(
+        "order_svc",
+        apps=[
+            "platform_core.events",
+            "platform_core.outbox",
+            "user_svc",
+            "product_svc",
+            "notification_svc",
+            "analytics_svc",
+        ],
+    )
+)
+CURRENCY = "USD"
+PENDING_SECONDS = 60
+LOW_STOCK = 10

@@ -1,0 +1,40 @@
+"""What all Django suites share: an API client, and a peer that is faked at the transport."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+class Api:
+    """Calls the service's own URLs in-process, as a JSON client would."""
+
+    def __init__(self) -> None:
+        from rest_framework.test import APIClient
+
+        self.client = APIClient(HTTP_ACCEPT="application/json")
+
+    def __getattr__(self, method: str) -> Any:
+        call = getattr(self.client, method)
+
+        def ask(path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+            return call(path, body, format="json", headers=headers)
+
+        return ask
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> Any:
+        return self.client.get(path, headers=headers)
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def peers() -> Iterator[Any]:
+    """`responses` in the place of the network: what no test has allowed is refused as if nobody listened."""
+    import responses
+
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock

@@ -1,0 +1,42 @@
+"""The suites, and what each needs: a settings module, since pytest-django knows one in a process, and a Postgres."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platform_core.environment import VARIABLES, parsed
+from platform_core.stack import postgres
+from platform_core.stack.roles import ensure_roles
+from platform_core.topology import SERVICES
+
+TESTS = Path(__file__).resolve().parent
+SERVER_VARIABLE = "TESTS_DATABASE_URL"
+SETTINGS = {
+    # The library has no settings of its own; order-service uses all of it.
+    "platform_core": "order_svc.settings",
+    **{service.package: service.settings_module for service in SERVICES},
+    # These drive running processes over HTTP.
+    "e2e": None,
+}
+
+
+def plain_environment() -> dict[str, str]:
+    """The process's environment without anything that configures the platform."""
+    ours = {variable.name for variable in VARIABLES} | {"DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR"}
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
+@contextmanager
+def temporary_server() -> Iterator[str]:
+    """The URL of an embedded Postgres of the tests' own, with the five roles; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="platform-tests-") as folder:
+        Path(folder).chmod(0o755)  # as root the server runs as another user
+        server = postgres.acquire(Path(folder))
+        try:
+            ensure_roles(parsed({"DATABASE_URL": server.url}), create_databases=True)
+            yield server.url
+        finally:
+            server.release()
+            postgres.await_stopped(Path(folder))
