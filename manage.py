@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The one entry: `manage.py up`, `manage.py order_svc migrate`, and with DJANGO_SETTINGS_MODULE set `manage.py migrate`."""
+"""The one entry: `manage.py up`, `manage.py order_svc migrate`; with DJANGO_SETTINGS_MODULE set, `manage.py migrate`."""
 
 import os
 import sys
 
 
 def main(arguments: list[str]) -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  # this is what tells
         print(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}.", file=sys.stderr)
         return 1
     try:

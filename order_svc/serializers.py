@@ -25,7 +25,7 @@ class OrderSerializer(serializers.Serializer[Any]):
     id = IdField(read_only=True)
     userId = IdField(source="user_id")
     status = serializers.ChoiceField(choices=Order.Status.choices, read_only=True)
-    items = OrderLineSerializer(source="lines", many=True)  # type: ignore[assignment]
+    items = OrderLineSerializer(source="lines", many=True)
     total = MoneyField(read_only=True, allow_null=True)
     currency = serializers.CharField(read_only=True)
     reason = serializers.CharField(read_only=True, help_text="Why it was rejected; else empty.")
@@ -44,7 +44,7 @@ class OrderInput(serializers.Serializer[Any]):
     userId = IdField()
     productId = IdField(required=False, help_text="For one product; for several, use `items`.")
     quantity = serializers.IntegerField(required=False, min_value=1, max_value=MAX_QUANTITY)
-    items = OrderItemInput(many=True, required=False, min_length=1, max_length=100)  # type: ignore[assignment]
+    items = OrderItemInput(many=True, required=False, min_length=1, max_length=100)  # type: ignore[call-arg]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         given = [name for name in ("productId", "quantity") if name in attrs]

@@ -28,7 +28,8 @@ class Context:
         return match[1] if match else ""
 
 
-_current: ContextVar[Context] = ContextVar("platform_context", default=Context())
+_NOBODYS = Context()
+_current: ContextVar[Context] = ContextVar("platform_context", default=_NOBODYS)  # noqa: B039  # it is frozen
 
 
 def current() -> Context:

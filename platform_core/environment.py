@@ -138,7 +138,7 @@ VARIABLES = (
         "ALLOWED_HOSTS",
         "",
         _words,
-        "Host names the services answer to, separated by commas; in development the local ones and the services' names.",
+        "Host names the services answer to, separated by commas; in development the local ones and the services' own.",
     ),
     Variable(
         "CORS_ALLOWED_ORIGINS",

@@ -70,4 +70,4 @@ class ReservationItemSerializer(serializers.Serializer[Any]):
 class ReservationSerializer(serializers.Serializer[Any]):
     orderId = IdField(source="order_id", read_only=True)
     status = serializers.CharField(read_only=True)
-    items = ReservationItemSerializer(source="lines", many=True, min_length=1, max_length=100)  # type: ignore[assignment]
+    items = ReservationItemSerializer(source="lines", many=True, min_length=1, max_length=100)  # type: ignore[call-arg]

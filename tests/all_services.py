@@ -1,6 +1,14 @@
 """Settings with the models of all five services, for the type checker alone."""
 
 from platform_core.settings import service_settings
+from platform_core.topology import Service
+
+SERVICE: Service
+SERVICE_NAME: str
+PLATFORM_ENV: str
+PORT: int
+PEER_URLS: dict[str, str]
+SECRET_KEY: str
 
 globals().update(
     service_settings(

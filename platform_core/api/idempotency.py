@@ -50,8 +50,8 @@ class Claim:
         fingerprint = hmac.new(settings.SECRET_KEY.encode(), message, hashlib.sha256).digest()
         return cls(caller_of(request), key, fingerprint)
 
-    def check(self, fingerprint: bytes) -> None:
-        if not hmac.compare_digest(self.fingerprint, bytes(fingerprint)):
+    def check(self, fingerprint: bytes | memoryview | None) -> None:
+        if not hmac.compare_digest(self.fingerprint, bytes(fingerprint or b"")):
             raise Unprocessable(
                 "This Idempotency-Key was used with another request; a new request wants a new key.",
                 code="idempotency_key_reused",

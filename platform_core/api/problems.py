@@ -69,7 +69,7 @@ def handle(exc: Exception, ctx: dict[str, Any]) -> Response:
     return response
 
 
-def translated(exc: Exception) -> PlatformError:
+def translated(exc: Exception) -> PlatformError:  # noqa: C901  # a table
     """The error of our own tree that says what ``exc`` means to a client."""
     match exc:
         case PlatformError():
@@ -105,8 +105,8 @@ def coded(status: int, code: str, detail: str, headers: dict[str, str] | None = 
 
 def from_drf(exc: exceptions.APIException) -> PlatformError:
     headers = {}
-    if isinstance(exc, exceptions.Throttled) and exc.wait:
-        headers["Retry-After"] = str(int(exc.wait) + 1)
+    if wait := getattr(exc, "wait", None):
+        headers["Retry-After"] = str(int(wait) + 1)
     codes = {400: "invalid", 404: "not_found", 415: "unsupported_media_type"}
     code = codes.get(exc.status_code) or str(exc.default_code)
     return coded(exc.status_code, code, str(exc.detail), headers)
@@ -126,7 +126,7 @@ def spoken_constraints() -> dict[str, BaseConstraint]:
     return {c.name: c for model in apps.get_models() for c in model._meta.constraints if c.violation_error_code}
 
 
-def from_database(exc: DatabaseError) -> PlatformError:
+def from_database(exc: OperationalError | InterfaceError) -> PlatformError:
     state = getattr(exc.__cause__, "sqlstate", None)
     if state == "57014":
         return DeadlineExceeded()

@@ -26,8 +26,8 @@ class TrueField(serializers.ChoiceField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(choices=["true", "false"], **kwargs)
 
-    def to_internal_value(self, data: Any) -> bool:
-        return bool(super().to_internal_value(data) == "true")
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(data) == "true"
 
 
 def read_query(request: Request, query_class: type[Query]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ that the encoder takes as they are.
 """
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -37,12 +38,12 @@ class Reader:
         self.columns: list[tuple[str, str, Callable[[Any], Any]]] = []
         self.nested: list[tuple[str, str, Reader]] = []
         for name, field in serializer_class().fields.items():
-            if field.write_only:
-                continue
+            source = str(field.source)
             if isinstance(field, serializers.ListSerializer):
-                self.nested.append((name, field.source, Reader(type(field.child))))
-            else:
-                self.columns.append((name, field.source, _as_id if isinstance(field, IdField) else _as_is))
+                child: Any = type(field.child)
+                self.nested.append((name, source, Reader(child)))
+            elif not field.write_only:
+                self.columns.append((name, source, _as_id if isinstance(field, IdField) else _as_is))
 
     def rows(self, queryset: models.QuerySet[Any], *extra: str) -> list[tuple[Row, tuple[Any, ...]]]:
         """One query. Each row with the values of the ``extra`` columns, which do not go over the wire."""
@@ -89,3 +90,9 @@ def _json_list(model: type[models.Model], relation: str, reader: Reader) -> Coal
         .values("_list")
     )
     return Coalesce(Subquery(aggregated), Value("[]"), output_field=TextField())
+
+
+@cache
+def reader_of(serializer_class: type[serializers.Serializer[Any]]) -> Reader:
+    """The class's reader, made once."""
+    return Reader(serializer_class)

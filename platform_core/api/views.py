@@ -1,10 +1,9 @@
 """The seam between DRF and the use cases: a viewset reads the request, calls one function, answers."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.db.models import Model, QuerySet
-from django.http import HttpResponseBase
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,7 +15,7 @@ from platform_core.api.fields import MAX_ID
 from platform_core.api.json import FORM_PARSERS
 from platform_core.api.pages import NEWEST_FIRST, Ordering, page
 from platform_core.api.queries import PageQuery, Query, read_query
-from platform_core.api.reading import Reader
+from platform_core.api.reading import Reader, reader_of
 from platform_core.errors import NotFound
 
 ID = "[0-9]+"
@@ -48,10 +47,7 @@ class ResourceViewSet(GenericViewSet[Any]):
 
     @classmethod
     def reader(cls) -> Reader:
-        if "_reader" not in cls.__dict__:
-            assert cls.serializer_class is not None
-            cls._reader = Reader(cls.serializer_class)
-        return cls._reader
+        return reader_of(cast("type[Serializer[Any]]", cls.serializer_class))
 
     def query(self, request: Request) -> dict[str, Any]:
         return read_query(request, self.query_class)
@@ -91,7 +87,7 @@ class ResourceViewSet(GenericViewSet[Any]):
     def expected(self, request: Request) -> list[int] | None:
         return expected_versions(request)
 
-    def finalize_response(self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any) -> Any:
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(response, Response) and response.data is None and response.status_code == 304:
             response.content_type = "application/json"
         return super().finalize_response(request, response, *args, **kwargs)

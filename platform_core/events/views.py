@@ -29,11 +29,11 @@ class EventSerializer(serializers.Serializer[Any]):
     specversion = serializers.CharField()
     id = serializers.CharField()
     type = serializers.CharField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     subject = serializers.CharField()
     time = serializers.DateTimeField()
     datacontenttype = serializers.CharField()
-    data = serializers.DictField()
+    data = serializers.DictField()  # type: ignore[assignment]
 
 
 class EventFeed(APIView):

@@ -12,13 +12,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(number: int = signal.SIGTERM) -> None:
-    """Have the kernel send us ``number`` when our parent dies, however it dies. Linux only; elsewhere nothing happens."""
+    """Have the kernel send us ``number`` when our parent dies, however it dies. Does nothing but on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def locked(path: Path, *, shared: bool = False, wait: bool = True) -> IO[str] | None:
-    """An open file that holds a lock until it is closed or the process ends; None when ``wait`` is off and it is taken."""
+    """A file that holds a lock until it is closed or the process ends; None without ``wait`` when it is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = path.open("a+")
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)

@@ -4,6 +4,7 @@ A role owns its schema and can reach no other: Postgres itself refuses a service
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -51,10 +52,8 @@ def _ensure_database(url: str) -> None:
     with psycopg.connect(make_conninfo(url, dbname="postgres"), autocommit=True, connect_timeout=5) as connection:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
         if not found:
-            try:
+            with suppress(psycopg.errors.DuplicateDatabase):  # somebody was faster
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            except psycopg.errors.DuplicateDatabase:
-                pass
 
 
 def _ensure_role(

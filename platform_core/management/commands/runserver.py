@@ -7,7 +7,7 @@ from django.contrib.staticfiles.management.commands.runserver import Command as 
 
 
 class Command(StaticRunserver):
-    default_port = property(lambda self: str(settings.PORT))  # type: ignore[assignment]
+    default_port = property(lambda self: str(settings.PORT))
 
     def add_arguments(self, parser: Any) -> None:
         super().add_arguments(parser)

@@ -1,0 +1,57 @@
+"""One platform for the suite, and fresh ones for the tests that kill it."""
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from platform_core.topology import PRODUCT, USER
+from tests.e2e.stack import Shop, Stack
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
+        Path(name).chmod(0o755)  # as root the embedded Postgres runs as another user
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def stack(folder: Path) -> Iterator[Stack]:
+    shared = Stack(folder)
+    shared.folder.mkdir(exist_ok=True)
+    try:
+        yield shared.up()
+    finally:
+        shared.stop()
+
+
+@pytest.fixture
+def own_stack() -> Iterator[Stack]:
+    """Not started yet; whatever the test leaves running is ended."""
+    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
+        Path(name).chmod(0o755)
+        stack = Stack(Path(name))
+        try:
+            yield stack
+        finally:
+            stack.stop()
+
+
+@pytest.fixture
+def shop(stack: Stack) -> Shop:
+    return Shop(stack)
+
+
+@pytest.fixture
+def user(shop: Shop) -> dict[str, str]:
+    return shop.made(USER, "/api/users", name="Ann", email=f"ann{next(_numbers)}@example.com")
+
+
+@pytest.fixture
+def product(shop: Shop) -> dict[str, str]:
+    return shop.made(PRODUCT, "/api/products", name="Lamp", price=19.99, stock=10)

@@ -1,0 +1,174 @@
+"""A running platform of the tests' own: `manage.py up` on free ports, with a temporary data folder."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from platform_core.environment import ROOT
+from platform_core.stack.processes import die_with_parent
+from platform_core.topology import SERVICES, Service
+from tests.suites import plain_environment
+
+PATIENCE = 90.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody had a moment ago, outside the range that the kernel gives to clients."""
+    found: list[int] = []
+    candidate = 20_000 + os.getpid() % 8_000
+    while len(found) < count:
+        candidate += 1
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+        found.append(candidate)
+    return found
+
+
+def eventually(what: str, condition: Callable[[], Any], patience: float = 30.0) -> Any:
+    """The condition's first value that is true; fails with ``what`` when there is none in time."""
+    until = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < until, f"not in {patience:g} s: {what}"
+        time.sleep(0.05)
+
+
+class Stack:
+    """One data folder and one set of ports; `up` may be started from it again and again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = dict(zip((service.package for service in SERVICES), free_ports(len(SERVICES)), strict=True))
+        self.process: subprocess.Popen[bytes] | None = None
+        self.output = folder / "up.out"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        urls = {service.url_variable: self.url(service) for service in SERVICES}
+        return {**plain_environment(), **urls, "PLATFORM_DATA": str(self.folder / "data"), "COLUMNS": "200"}
+
+    def url(self, service: Service, path: str = "") -> str:
+        return f"http://127.0.0.1:{self.ports[service.package]}{path}"
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, str(ROOT / "manage.py"), *arguments]
+
+    def launch(self, **variables: str) -> subprocess.Popen[bytes]:
+        """Start `up` without waiting for it."""
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                self.command("up"),
+                cwd=ROOT,
+                env={**self.environment, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,
+            )
+        return self.process
+
+    def up(self, **variables: str) -> "Stack":
+        """Start `up` and wait for its table."""
+        process = self.launch(**variables)
+        eventually(
+            f"ready; it said:\n{self.said()}", lambda: "Ready in" in self.said() or process.poll() is not None, PATIENCE
+        )
+        assert process.poll() is None, self.said()
+        return self
+
+    def run(self, *arguments: str, timeout: float = PATIENCE, **variables: str) -> subprocess.CompletedProcess[str]:
+        """A `manage.py` command to its end."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=ROOT,
+            env={**self.environment, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            preexec_fn=die_with_parent,
+        )
+
+    def said(self) -> str:
+        return self.output.read_text(errors="replace") if self.output.exists() else ""
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Signal `up` and wait for it; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.end()
+        eventually("nothing runs any more", lambda: not self.processes(), PATIENCE)
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes that belong to this folder: of the platform, and of its Postgres."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            data = str(self.folder / "data")
+            return process.environ().get("PLATFORM_DATA") == data or any(data in word for word in process.cmdline())
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+    def webs(self, service: Service) -> list[psutil.Process]:
+        """A service's gunicorn: the master first, then its workers."""
+        port = str(self.ports[service.package])
+        found = [p for p in self.processes() if "gunicorn" in " ".join(p.cmdline()) and p.environ().get("PORT") == port]
+        masters = {process.pid for process in found} - {child.pid for p in found for child in p.children()}
+        return sorted(found, key=lambda process: (process.pid not in masters, process.pid))
+
+    def database_url(self) -> str:
+        """libpq's URL as superuser, for what no client could do: locks, looks into tables."""
+        from platform_core.stack import postgres
+
+        return postgres.url(self.folder / "data")
+
+
+class Shop:
+    """A client of the five services: what people do, in few words."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def ask(self, method: str, service: Service, path: str, **kwargs: Any) -> requests.Response:
+        return self.session.request(method, self.stack.url(service, path), timeout=40, **kwargs)
+
+    def get(self, service: Service, path: str, **kwargs: Any) -> Any:
+        response = self.ask("GET", service, path, **kwargs)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def made(self, service: Service, path: str, **body: Any) -> Any:
+        response = self.ask("POST", service, path, json=body)
+        assert response.status_code == 201, response.text
+        return response.json()
+
+
+def ports_in(text: str, ports: dict[str, int]) -> str:
+    """A command of the docs, with the default ports replaced by the stack's."""
+    for service in SERVICES:
+        text = re.sub(rf"localhost:{service.port}\b", f"localhost:{ports[service.package]}", text)
+    return text

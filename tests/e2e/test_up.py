@@ -1,0 +1,214 @@
+"""`manage.py up` in fair weather and foul: nothing is lost, and nothing is left behind."""
+
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import psycopg
+import pytest
+
+from platform_core.environment import EXIT_CODE
+from platform_core.stack.supervisor import health_of
+from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER
+from tests.e2e.stack import PATIENCE, Shop, Stack, eventually
+
+
+def nothing_is_left(stack: Stack) -> None:
+    eventually("nothing runs any more", lambda: not stack.processes())
+
+
+def order_something(stack: Stack) -> str:
+    shop = Shop(stack)
+    user = shop.made(USER, "/api/users", name="Ann", email="ann@example.com")
+    product = shop.made(PRODUCT, "/api/products", name="Lamp", price=1, stock=10)
+    return shop.made(ORDER, "/api/orders", userId=user["id"], productId=product["id"], quantity=1)["id"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_it_stops_cleanly_and_what_was_ordered_is_there_after_the_next_start(own_stack, number):
+    order = order_something(own_stack.up())
+    assert own_stack.end(number) == 0
+    nothing_is_left(own_stack)
+    assert Shop(own_stack.up()).get(ORDER, f"/api/orders/{order}")["status"] == "confirmed"
+
+
+def test_killed_it_takes_everything_along_and_a_new_one_finds_the_data(own_stack):
+    order = order_something(own_stack.up())
+    own_stack.end(signal.SIGKILL)
+    own_stack.up()  # at once: ports and data may still be held by what is just dying
+    assert Shop(own_stack).get(ORDER, f"/api/orders/{order}")["status"] == "confirmed"
+    assert own_stack.end() == 0
+    nothing_is_left(own_stack)
+
+
+def test_killed_without_a_successor_it_leaves_nothing_behind(own_stack):
+    own_stack.up()
+    own_stack.end(signal.SIGKILL)
+    nothing_is_left(own_stack)
+
+
+@pytest.mark.parametrize("moment", ["Postgres", "migrations", "services"])
+def test_ctrl_c_during_the_start_leaves_nothing_behind(own_stack, moment):
+    process = own_stack.launch()
+    eventually(f"the step {moment}", lambda: moment in own_stack.said() or process.poll() is not None)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 0
+    nothing_is_left(own_stack)
+    own_stack.up()
+
+
+def test_a_second_one_in_the_same_folder_says_which_process_has_it(own_stack):
+    own_stack.up()
+    assert own_stack.process is not None
+    second = own_stack.run("up")
+    assert second.returncode == 1
+    assert f"process {own_stack.process.pid}" in second.stderr
+    assert len(second.stderr.strip().splitlines()) == 1
+    assert health_of(own_stack.url(USER), "/health")[0] == 200
+
+
+def test_a_taken_port_is_named_with_what_to_do(own_stack):
+    with socket.create_server(("127.0.0.1", own_stack.ports[ORDER.package])):
+        done = own_stack.run("up")
+    assert done.returncode == 1
+    assert f"Port {own_stack.ports[ORDER.package]} of order-service is taken" in done.stderr
+    assert "ORDER_SERVICE_URL" in done.stderr
+    nothing_is_left(own_stack)
+
+
+def test_every_malformed_variable_is_named_at_once(own_stack):
+    done = own_stack.run("up", LOG_LEVEL="loud", WEB_CONCURRENCY="0", SECRET_KEY="x", ORDER_SERVICE_URL="ftp://x")
+    assert done.returncode == EXIT_CODE
+    assert len(done.stderr.strip().splitlines()) == 3
+    for name in ("LOG_LEVEL", "WEB_CONCURRENCY", "ORDER_SERVICE_URL"):
+        assert f"{name}: expected" in done.stderr
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(own_stack):
+    (own_stack.folder / "data").write_text("a file in its place")
+    done = own_stack.run("up")
+    assert done.returncode == 1
+    assert "PLATFORM_DATA" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_cluster_is_named_with_its_log(own_stack):
+    own_stack.up()
+    own_stack.stop()
+    (own_stack.folder / "data" / "postgres" / "PG_VERSION").write_text("9\n")
+    done = own_stack.run("up")
+    assert done.returncode == 1
+    assert "does not start" in done.stderr
+    assert "postgres.log" in done.stderr
+    nothing_is_left(own_stack)
+
+
+def test_what_is_killed_is_started_again(own_stack):
+    order_something(own_stack.up())
+    killed = own_stack.webs(USER)
+    for service in (USER, ANALYTICS):
+        own_stack.webs(service)[0].kill()
+    for process in own_stack.processes():
+        if process.is_running() and "worker" in process.cmdline():
+            process.kill()
+    eventually(
+        "another user-service answers",
+        lambda: health_of(own_stack.url(USER), "/health")[0] == 200 and own_stack.webs(USER)[0].pid != killed[0].pid,
+    )
+    shop = Shop(own_stack)
+    user = shop.made(USER, "/api/users", name="Bea", email="bea@example.com")
+    shop.made(NOTIFICATION, "/api/notifications/send", userId=user["id"], message="Hello", channel="log")
+    eventually(
+        "a worker delivers again",
+        lambda: shop.get(NOTIFICATION, f"/api/notifications/{user['id']}")["results"][0]["status"] == "sent",
+    )
+
+
+def test_postgres_killed_heals_without_a_restart_of_the_services(own_stack):
+    order = order_something(own_stack.up())
+    webs = [process.pid for process in own_stack.webs(ORDER)]
+    pid = int((own_stack.folder / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
+    subprocess.run(["kill", "-QUIT", str(pid)], check=True)
+    shop = Shop(own_stack)
+    eventually("orders again", lambda: shop.ask("GET", ORDER, f"/api/orders/{order}").status_code == 200, PATIENCE)
+    assert [process.pid for process in own_stack.webs(ORDER)] == webs
+
+
+def test_a_request_in_flight_is_finished_before_it_stops(own_stack):
+    own_stack.up()
+    answers = []
+
+    def create() -> None:
+        body = {"name": "Slow", "email": "slow@example.com"}
+        answers.append(Shop(own_stack).ask("POST", USER, "/api/users", json=body).status_code)
+
+    with psycopg.connect(own_stack.database_url()) as connection:
+        connection.execute("LOCK TABLE user_svc.user_svc_user IN SHARE MODE")
+        client = threading.Thread(target=create)
+        client.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        with psycopg.connect(own_stack.database_url(), autocommit=True) as onlooker:
+            eventually("the request waits", lambda: onlooker.execute(waiting).fetchone() == (1,))
+        assert own_stack.process is not None
+        own_stack.process.send_signal(signal.SIGTERM)
+        eventually("it is stopping", lambda: "Stopping" in own_stack.said())
+        time.sleep(0.5)
+        connection.rollback()
+    client.join(PATIENCE)
+    assert answers == [201]
+    assert own_stack.process.wait(PATIENCE) == 0
+
+
+def test_status_tells_how_the_five_are_and_by_its_exit_code(own_stack):
+    down = own_stack.run("status")
+    assert down.returncode == 1
+    assert down.stdout.count("no answer") == 5
+    own_stack.up()
+    up = own_stack.run("status")
+    assert up.returncode == 0
+    for service in SERVICES:
+        assert service.name in up.stdout
+
+
+def test_a_service_alone_migrates_and_serves_on_its_own_port_beside_another(own_stack):
+    environment = {"DJANGO_SUPERUSER_PASSWORD": "a-fine-password"}
+    assert own_stack.run("user_svc", "migrate", "--verbosity", "0").returncode == 0
+    made = own_stack.run(
+        *("user_svc", "createsuperuser", "--no-input", "--username", "root", "--email", "root@example.com"),
+        **environment,
+    )
+    assert made.returncode == 0, made.stderr
+    nothing_is_left(own_stack)
+    servers = [
+        subprocess.Popen(
+            own_stack.command(service.package, "runserver"),
+            env={**own_stack.environment, "PORT": str(own_stack.ports[service.package])},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for service in (USER, PRODUCT)
+    ]
+    try:
+        eventually("user-service", lambda: health_of(own_stack.url(USER), "/health/ready")[0] == 200, PATIENCE)
+        eventually("product-service", lambda: health_of(own_stack.url(PRODUCT), "/health")[0] == 200, PATIENCE)
+        assert health_of(own_stack.url(PRODUCT), "/health/ready")[0] == 503  # its migrations are missing
+        servers[0].send_signal(signal.SIGINT)
+        servers[0].wait(PATIENCE)
+        assert health_of(own_stack.url(PRODUCT), "/health")[0] == 200  # the other one keeps Postgres
+    finally:
+        for server in servers:
+            if server.poll() is None:
+                server.send_signal(signal.SIGINT)
+                server.wait(PATIENCE)
+    nothing_is_left(own_stack)
+
+
+def test_an_unknown_word_is_answered_with_what_there_is(own_stack):
+    done = own_stack.run("upp")
+    assert done.returncode == 2
+    for word in ("up", "migrate", "status", "user_svc"):
+        assert word in done.stderr + own_stack.run().stdout

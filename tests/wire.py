@@ -1,0 +1,82 @@
+"""What the contract says of every answer, and people who call at the same moment. For all suites."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+PROBLEM = {"type", "title", "status", "detail", "code", "requestId"}
+
+
+def assert_problem(response: Any, status: int, code: str, fields: Iterable[str] | None = None) -> list[dict[str, Any]]:
+    """The answer is problem+json of this kind; ``fields`` are those that it names. Gives back its ``errors``."""
+    assert response.status_code == status, (response.status_code, response.content[:500])
+    assert response["Content-Type"] == "application/problem+json"
+    body = response.json()
+    assert set(body) - {"errors"} == PROBLEM
+    assert body["status"] == status
+    assert body["code"] == code
+    assert body["title"] and body["detail"]
+    assert body["requestId"] == response["X-Request-ID"]
+    errors: list[dict[str, Any]] = body.get("errors", [])
+    assert all({"field", "code", "detail"} <= set(error) for error in errors)
+    if fields is not None:
+        assert {error["field"] for error in errors} == set(fields)
+    return errors
+
+
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Wait for a condition; what it came to."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+    return value
+
+
+class Caller(threading.Thread):
+    """Runs a call beside the test, on a database connection of its own."""
+
+    def __init__(self, call: Callable[[], Any], barrier: threading.Barrier | None = None) -> None:
+        super().__init__(daemon=True)
+        self.call, self.barrier = call, barrier
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        from django.db import connections
+
+        try:
+            if self.barrier:
+                self.barrier.wait(20)
+            self.result = self.call()
+        except BaseException as error:
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def answer(self) -> Any:
+        self.join(60)
+        assert not self.is_alive(), "still running"
+        if self.error:
+            raise self.error
+        return self.result
+
+
+def at_once(calls: Iterable[Callable[[], Any]]) -> list[Any]:
+    """All the calls at the same moment, each in a thread; what they came to, in order."""
+    calls = list(calls)
+    barrier = threading.Barrier(len(calls))
+    return [caller.answer() for caller in [Caller(call, barrier) for call in calls]]
+
+
+def somebody_waits_for_a_lock() -> bool:
+    """Whether a session of this database stands behind another one's lock."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(cursor.fetchone()[0])
