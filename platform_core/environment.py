@@ -199,3 +199,14 @@ def database_parts(service: Service, values: Mapping[str, Any]) -> dict[str, Any
             parts["password"] = role_password(service, values["SECRET_KEY"])
         parts["user"] = service.role
     return parts
+
+
+def configuration_table() -> str:
+    """The variables as a table in Markdown, for the docs."""
+    rows = [f"| `{v.name}` | {_shown_default(v)} | {v.meaning} |" for v in VARIABLES]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def _shown_default(variable: Variable) -> str:
+    shown = variable.default.replace(str(ROOT), ".")
+    return f"`{shown}`" if shown else "–"

@@ -24,12 +24,13 @@ class RolesError(Exception):
 def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -> None:
     """Make what is missing on the server of DATABASE_URL (`values` as `environment.parsed` gives them).
 
-    Services with a database URL of their own are left alone. ``create_databases`` lets the roles create databases, as
-    tests need it. Raises RolesError.
+    A service whose own database URL names its role in that same database gets the password from there; with any other
+    URL of its own it is left alone. ``create_databases`` lets the roles create databases, as tests need it. Raises
+    RolesError.
     """
     url = values["DATABASE_URL"]
-    services = [service for service in SERVICES if not values[service.database_url_variable]]
-    if not url or not services:
+    services = [service for service in SERVICES if url and _lives_there(service, values)]
+    if not services:
         return
     try:
         _ensure_database(url)
@@ -45,6 +46,15 @@ def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -
         ) from None
     except psycopg.OperationalError as error:
         raise RolesError(f"The server of DATABASE_URL does not answer: {str(error).strip()}") from None
+
+
+def _lives_there(service: Service, values: Mapping[str, Any]) -> bool:
+    own, ours = database_parts(service, values) or {}, conninfo_to_dict(values["DATABASE_URL"])
+    return own.get("user") == service.role and _place(own) == _place(ours)
+
+
+def _place(parts: Mapping[str, Any]) -> tuple[Any, ...]:
+    return parts.get("host"), str(parts.get("port") or 5432), parts.get("dbname")
 
 
 def _ensure_database(url: str) -> None:

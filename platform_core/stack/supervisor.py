@@ -4,13 +4,13 @@ import http.client
 import os
 import shutil
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from rich.console import Console
@@ -18,16 +18,19 @@ from rich.table import Table
 
 from platform_core.environment import ROOT, database_parts
 from platform_core.stack import postgres
+from platform_core.stack.forks import Forked, fork, manage, preload, serve
 from platform_core.stack.postgres import PostgresError
-from platform_core.stack.processes import die_with_parent, is_free, locked
+from platform_core.stack.processes import is_free, locked
 from platform_core.stack.roles import RolesError, ensure_roles
 from platform_core.topology import SERVICES, Service
 
 PORT_PATIENCE = 10.0
 READY_PATIENCE = 90.0
 STOP_PATIENCE = 40.0
+MIGRATION_PATIENCE = 3600.0
 LONGEST_PAUSE = 30.0
 SETTLED = 60.0
+GUNICORN = str(ROOT / "deploy" / "gunicorn.conf.py")
 
 
 class StackError(Exception):
@@ -42,24 +45,16 @@ class _Ended(BaseException):
 class Child:
     """A process that is started again, ever more slowly, when it ends."""
 
-    name: str
-    arguments: list[str]
-    environment: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None
+    title: str
+    start_process: Callable[[], Forked]
+    process: Forked | None = None
     started: float = 0.0
     failures: int = 0
     due: float = 0.0
 
     def start(self) -> None:
         self.started = time.monotonic()
-        self.process = subprocess.Popen(
-            self.arguments,
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
+        self.process = self.start_process()
 
     def revive(self) -> int | None:
         """Start it if it has ended and its pause is over; the exit code when it was just found ended."""
@@ -77,16 +72,11 @@ class Child:
         return None
 
     def send(self, number: int) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
+        if self.process is not None:
+            self.process.send(number)
 
     def wait(self, until: float) -> bool:
-        try:
-            if self.process is not None:
-                self.process.wait(max(0.05, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        return self.process is None or self.process.wait(max(0.05, until - time.monotonic()))
 
 
 @dataclass(slots=True)
@@ -97,6 +87,7 @@ class Stack:
     environ: Mapping[str, str]
     console: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True))
     server: postgres.EmbeddedPostgres | None = None
+    lock: IO[str] | None = None
     webs: list[Child] = field(default_factory=list)
     workers: list[Child] = field(default_factory=list)
 
@@ -109,9 +100,9 @@ class Stack:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self.ended)
         try:
-            with self.only_one():
-                self.start()
-                self.watch()
+            self.lock = self.only_one()
+            self.start()
+            self.watch()
         except (StackError, PostgresError, RolesError) as error:
             self.console.print(f"[red]✗[/] {error}", highlight=False)
             return 1
@@ -132,7 +123,8 @@ class Stack:
         for child in [*self.webs, *self.workers]:
             child.send(signal.SIGKILL)
 
-    def only_one(self) -> Any:
+    def only_one(self) -> IO[str]:
+        """The folder's lock, which the process holds until it ends."""
         try:
             lock = locked(self.folder / "up.lock", wait=False)
         except OSError as error:
@@ -157,7 +149,8 @@ class Stack:
             self.values = {**self.values, "DATABASE_URL": self.server.url}
         self.step("roles and migrations")
         ensure_roles(self.values)
-        migrate_all(self.values, self.environ)
+        preload()
+        migrate_all(self.values, self.environ, not_theirs=self.locks())
         self.step("services")
         metrics = self.folder / "metrics"
         shutil.rmtree(metrics, ignore_errors=True)
@@ -185,21 +178,23 @@ class Stack:
                 time.sleep(0.1)
 
     def web(self, service: Service) -> Child:
-        arguments = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "deploy" / "gunicorn.conf.py")]
         port = str(port_of(service, self.values))
-        return Child(service.name, arguments, {**self.child_environment(service), "PORT": port})
+        return self.child(service, service.name, lambda: serve(GUNICORN), PORT=port)
 
     def worker(self, service: Service) -> Child:
-        arguments = [sys.executable, str(ROOT / "manage.py"), service.package, "worker"]
-        return Child(f"{service.name} worker", arguments, self.child_environment(service))
+        return self.child(service, f"{service.name} worker", lambda: manage("worker"))
 
-    def child_environment(self, service: Service) -> dict[str, str]:
+    def child(self, service: Service, title: str, main: Callable[[], None], **variables: str) -> Child:
+        environment = {**service_environment(service, self.values, self.environ), **variables}
         metrics = self.folder / "metrics" / service.package
         metrics.mkdir(parents=True, exist_ok=True)
-        return {
-            **service_environment(service, self.values, self.environ),
-            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
-        }
+        environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+        return Child(title, lambda: fork(title, main, environment, not_theirs=self.locks()))
+
+    def locks(self) -> tuple[IO[str], ...]:
+        """Held by this process alone: a child must not keep them when it outlives us."""
+        lease = self.server.lease if self.server else None
+        return tuple(lock for lock in (self.lock, lease) if lock is not None)
 
     def await_ready(self) -> None:
         until = time.monotonic() + READY_PATIENCE
@@ -229,7 +224,7 @@ class Stack:
             for child in [*self.webs, *self.workers]:
                 code = child.revive()
                 if code is not None:
-                    self.console.print(f"[yellow]{child.name} ended with code {code}; it is started again.[/]")
+                    self.console.print(f"[yellow]{child.title} ended with code {code}; it is started again.[/]")
             if self.server is not None:
                 self.server.ensure()
             time.sleep(0.2)
@@ -273,33 +268,28 @@ def as_url(parts: Mapping[str, Any]) -> str:
     return f"postgresql://{user}{password}@/{quote(str(parts['dbname']), safe='')}?{urlencode(rest)}"
 
 
-def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+def migrate_all(
+    values: Mapping[str, Any], environ: Mapping[str, str], *, not_theirs: tuple[IO[str], ...] = ()
+) -> None:
     """Migrate the five schemas, side by side. Raises StackError with what went wrong."""
-    running = [
-        (
-            service,
-            subprocess.Popen(
-                [sys.executable, str(ROOT / "manage.py"), service.package, "migrate", "--no-input", "--verbosity", "0"],
-                cwd=ROOT,
-                env=service_environment(service, values, environ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                preexec_fn=die_with_parent,
-            ),
-        )
-        for service in SERVICES
-    ]
-    failed = [(service, output) for service, process in running if (output := _failure(process)) is not None]
-    for service, output in failed:
-        last = output.strip().splitlines()[-1] if output.strip() else "no reason given"
-        raise StackError(f"The migration of {service.name} failed: {last}")
+    with ExitStack() as files:
+        running = []
+        for service in SERVICES:
+            output = files.enter_context(tempfile.TemporaryFile())
+            environment = service_environment(service, values, environ)
+            title = f"{service.name} migrate"
+            process = fork(title, _migrate, environment, output=output, not_theirs=not_theirs)
+            running.append((service, process, output))
+        for service, process, output in running:
+            if not process.wait(MIGRATION_PATIENCE) or process.returncode:
+                process.send(signal.SIGKILL)
+                output.seek(0)
+                lines = output.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
+                raise StackError(f"The migration of {service.name} failed: {lines[-1]}")
 
 
-def _failure(process: subprocess.Popen[str]) -> str | None:
-    output, _ = process.communicate()
-    return output if process.returncode else None
+def _migrate() -> None:
+    manage("migrate", "--no-input", "--verbosity", "0")
 
 
 def answers_ready(url: str) -> bool:

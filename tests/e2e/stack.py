@@ -1,5 +1,6 @@
 """A running platform of the tests' own: `manage.py up` on free ports, with a temporary data folder."""
 
+import contextlib
 import os
 import re
 import signal
@@ -56,6 +57,7 @@ class Stack:
         self.ports = dict(zip((service.package for service in SERVICES), free_ports(len(SERVICES)), strict=True))
         self.process: subprocess.Popen[bytes] | None = None
         self.output = folder / "up.out"
+        self.seen: set[psutil.Process] = set()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -80,6 +82,7 @@ class Stack:
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent,
             )
+        self.seen.add(psutil.Process(self.process.pid))
         return self.process
 
     def up(self, **variables: str) -> "Stack":
@@ -110,6 +113,7 @@ class Stack:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Signal `up` and wait for it; its exit code."""
         assert self.process is not None
+        self.processes()
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
@@ -119,30 +123,45 @@ class Stack:
         eventually("nothing runs any more", lambda: not self.processes(), PATIENCE)
 
     def processes(self) -> list[psutil.Process]:
-        """All processes that belong to this folder: of the platform, and of its Postgres."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            data = str(self.folder / "data")
-            return process.environ().get("PLATFORM_DATA") == data or any(data in word for word in process.cmdline())
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            return False
+        """All that runs of this platform: what descends from its `up`, also from one that is dead, and its Postgres."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if str(self.folder / "data") in " ".join(process.cmdline()):
+                    self.seen.add(process)
+        for process in list(self.seen):
+            with contextlib.suppress(psutil.Error):
+                self.seen.update(process.children(recursive=True))
+        return [process for process in self.seen if _runs(process)]
 
     def webs(self, service: Service) -> list[psutil.Process]:
         """A service's gunicorn: the master first, then its workers."""
-        port = str(self.ports[service.package])
-        found = [p for p in self.processes() if "gunicorn" in " ".join(p.cmdline()) and p.environ().get("PORT") == port]
-        masters = {process.pid for process in found} - {child.pid for p in found for child in p.children()}
-        return sorted(found, key=lambda process: (process.pid not in masters, process.pid))
+        titles = {process: _title(process) for process in self.processes()}
+        ours = [process for process, title in titles.items() if title.endswith(f"[{service.name}]")]
+        return sorted(ours, key=lambda process: ("master" not in titles[process], process.pid))
+
+    def workers(self) -> list[psutil.Process]:
+        """The background workers of the services."""
+        return [process for process in self.processes() if _title(process).endswith("-service worker")]
 
     def database_url(self) -> str:
         """libpq's URL as superuser, for what no client could do: locks, looks into tables."""
         from platform_core.stack import postgres
 
         return postgres.url(self.folder / "data")
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()).strip()
+    except psutil.Error:
+        return ""
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Shop:

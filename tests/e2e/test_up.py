@@ -54,8 +54,7 @@ def test_ctrl_c_during_the_start_leaves_nothing_behind(own_stack, moment):
     process = own_stack.launch()
     eventually(f"the step {moment}", lambda: moment in own_stack.said() or process.poll() is not None)
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE) == 0
+    assert own_stack.end(signal.SIGINT) == 0
     nothing_is_left(own_stack)
     own_stack.up()
 
@@ -111,9 +110,8 @@ def test_what_is_killed_is_started_again(own_stack):
     killed = own_stack.webs(USER)
     for service in (USER, ANALYTICS):
         own_stack.webs(service)[0].kill()
-    for process in own_stack.processes():
-        if process.is_running() and "worker" in process.cmdline():
-            process.kill()
+    for process in own_stack.workers():
+        process.kill()
     eventually(
         "another user-service answers",
         lambda: health_of(own_stack.url(USER), "/health")[0] == 200 and own_stack.webs(USER)[0].pid != killed[0].pid,

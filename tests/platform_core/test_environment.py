@@ -1,0 +1,83 @@
+"""The variables: told all at once when wrong, and documented from the code."""
+
+import pytest
+
+from platform_core.environment import (
+    ROOT,
+    VARIABLES,
+    ConfigurationError,
+    configuration_table,
+    database_parts,
+    parsed,
+)
+from platform_core.settings import service_settings
+from platform_core.topology import ORDER, USER
+
+
+@pytest.mark.parametrize(
+    "name, value, expected",
+    [
+        ("PORT", "http", "a whole number from 1 to 65535"),
+        ("PORT", "70000", "a whole number from 1 to 65535"),
+        ("PORT", "٨٠٠١", "a whole number from 1 to 65535"),
+        ("LOG_LEVEL", "INFO", "one of debug, info, warn, error"),
+        ("PLATFORM_ENV", "prod", "one of development, production"),
+        ("WEB_CONCURRENCY", "0", "a whole number from 1 to 64"),
+        ("DATABASE_URL", "mysql://x/y", "a URL such as postgresql://"),
+        ("DATABASE_URL", "postgresql://host", "a URL such as postgresql://"),
+        ("USER_SERVICE_URL", "localhost:8001", "a URL such as http://"),
+        ("USER_SERVICE_URL", "http://localhost:99999", "a URL such as http://"),
+        ("CORS_ALLOWED_ORIGINS", "shop.example.com", "origins such as https://"),
+        ("EMAIL_URL", "carrier-pigeon://x", "a URL such as smtp"),
+    ],
+)
+def test_a_malformed_variable_is_named_with_what_was_expected(name, value, expected):
+    with pytest.raises(ConfigurationError) as told:
+        parsed({name: value})
+    (problem,) = told.value.problems
+    assert problem.startswith(f"{name}: expected {expected}")
+
+
+def test_all_malformed_variables_are_named_at_once():
+    with pytest.raises(ConfigurationError) as told:
+        service_settings("user_svc", environment={"PORT": "x", "LOG_LEVEL": "x", "WEB_THREADS": "1"})
+    assert [problem.split(":")[0] for problem in told.value.problems] == ["PORT", "LOG_LEVEL", "WEB_THREADS"]
+
+
+def test_a_malformed_secret_is_not_shown():
+    with pytest.raises(ConfigurationError) as told:
+        parsed({"DATABASE_URL": "postgresql//user:hunter2@host/db"})
+    assert "hunter2" not in str(told.value)
+
+
+def test_an_empty_variable_counts_as_not_set():
+    assert parsed({"PORT": "", "LOG_LEVEL": ""})["LOG_LEVEL"] == "info"
+
+
+def test_the_services_role_takes_the_place_of_another_user_of_database_url():
+    values = parsed({"DATABASE_URL": "postgresql://admin:secret@db:5433/shop", "SECRET_KEY": "k"})
+    user, order = (database_parts(service, values) for service in (USER, ORDER))
+    assert (user["user"], user["host"], user["port"], user["dbname"]) == ("user_svc", "db", "5433", "shop")
+    assert "secret" not in (user["password"], order["password"])
+    assert user["password"] != order["password"]
+
+
+def test_a_url_of_its_own_is_taken_as_it_is():
+    values = parsed(
+        {"DATABASE_URL": "postgresql://admin:secret@db/shop", "USER_DATABASE_URL": "postgresql://me:mine@there/own"}
+    )
+    parts = database_parts(USER, values)
+    assert (parts["user"], parts["password"], parts["host"], parts["dbname"]) == ("me", "mine", "there", "own")
+
+
+def test_in_production_hosts_and_origins_are_closed_unless_named():
+    settings = service_settings("user_svc", environment={"PLATFORM_ENV": "production"})
+    assert settings["ALLOWED_HOSTS"] == []
+    assert not settings["CORS_ALLOW_ALL_ORIGINS"]
+    assert settings["SESSION_COOKIE_SECURE"]
+
+
+def test_the_page_of_variables_is_the_one_that_the_code_gives():
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert configuration_table() in page
+    assert all(f"`{variable.name}`" in page for variable in VARIABLES)
