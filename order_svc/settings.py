@@ -5,5 +5,3 @@ from platform_core.settings import service_settings
 globals().update(service_settings("order_svc", apps=["platform_core.events", "platform_core.outbox"]))
 
 CURRENCY = "USD"
-PENDING_SECONDS = 60
-"""How long an order may be pending before recovery rejects it."""

@@ -146,10 +146,20 @@ VARIABLES = (
         _origins,
         "Origins whose browsers may call the API, separated by commas; in development all.",
     ),
+    Variable(
+        "PENDING_SECONDS",
+        "60",
+        _whole(1, 3600),
+        "How long an order may be pending before recovery rejects it: longer than any request's deadline.",
+    ),
     Variable("EMAIL_URL", "consolemail://", _email_url, "Where notification-service hands its mail to."),
     Variable("DEFAULT_FROM_EMAIL", "shop@example.com", _text, "The sender of that mail."),
     *(
         Variable(s.url_variable, s.default_url, _http_url, f"Where peers reach {s.name}; `up` listens on its port.")
+        for s in SERVICES
+    ),
+    *(
+        Variable(s.listen_port_variable, "", _whole(1, 65535), f"The port on which `up` has {s.name} listen, if another.")
         for s in SERVICES
     ),
     *(

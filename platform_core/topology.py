@@ -35,6 +35,10 @@ class Service:
         return f"{self.stem.upper()}_SERVICE_URL"
 
     @property
+    def listen_port_variable(self) -> str:
+        return f"{self.stem.upper()}_LISTEN_PORT"
+
+    @property
     def database_url_variable(self) -> str:
         return f"{self.stem.upper()}_DATABASE_URL"
 

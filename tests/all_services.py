@@ -7,6 +7,7 @@ SERVICE: Service
 SERVICE_NAME: str
 PLATFORM_ENV: str
 PORT: int
+PENDING_SECONDS: int
 PEER_URLS: dict[str, str]
 SECRET_KEY: str
 
@@ -24,5 +25,4 @@ globals().update(
     )
 )
 CURRENCY = "USD"
-PENDING_SECONDS = 60
 LOW_STOCK = 10

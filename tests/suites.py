@@ -19,6 +19,7 @@ SETTINGS = {
     **{service.package: service.settings_module for service in SERVICES},
     # These drive running processes over HTTP.
     "e2e": None,
+    "chaos": None,
 }
 
 

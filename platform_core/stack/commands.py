@@ -13,6 +13,7 @@ from rich.table import Table
 
 from platform_core.environment import EXIT_CODE, ConfigurationError, parsed, read_dotenv
 from platform_core.stack import postgres
+from platform_core.stack import verify as books
 from platform_core.stack.postgres import PostgresError
 from platform_core.stack.roles import RolesError, ensure_roles
 from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
@@ -63,7 +64,24 @@ def status(values: dict[str, Any]) -> int:
     return 0 if well else 1
 
 
-COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {"up": up, "migrate": migrate, "status": status}
+def verify(values: dict[str, Any], *, patience: float = 15.0, repair: bool = False) -> int:
+    """Check the promises across all services; names each violation, exit code 1 when there is one."""
+    if not values["DATABASE_URL"]:
+        values = {**values, "DATABASE_URL": postgres.url(Path(values["PLATFORM_DATA"]))}
+    return books.verify(values, patience=patience, repair=repair)
+
+
+def _verify_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--repair", action="store_true", help="settle what is safe to settle: orphaned reservations, dead messages"
+    )
+    parser.add_argument(
+        "--patience", type=float, default=15.0, metavar="SECONDS", help="how long what is under way may take to settle"
+    )
+
+
+COMMANDS: dict[str, Callable[..., int]] = {"up": up, "migrate": migrate, "status": status, "verify": verify}
+OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {"verify": _verify_options}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,9 +95,12 @@ def main(arguments: Sequence[str]) -> int:
     )
     chosen = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        chosen.add_parser(name, help=command.__doc__, description=command.__doc__)
-    name = parser.parse_args(arguments).command
-    return told_in_a_line(lambda: COMMANDS[name](parsed(os.environ)))
+        own = chosen.add_parser(name, help=command.__doc__, description=command.__doc__)
+        if name in OPTIONS:
+            OPTIONS[name](own)
+    options = vars(parser.parse_args(arguments))
+    command = COMMANDS[options.pop("command")]
+    return told_in_a_line(lambda: command(parsed(os.environ), **options))
 
 
 def prepare_service(service: Service, arguments: Sequence[str]) -> None:
@@ -109,6 +130,6 @@ def told_in_a_line(run: Callable[[], int]) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return EXIT_CODE
-    except (StackError, PostgresError, RolesError) as error:
+    except (StackError, PostgresError, RolesError, books.VerifyError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -199,7 +199,7 @@ class Stack:
     def await_ready(self) -> None:
         until = time.monotonic() + READY_PATIENCE
         for service, child in zip(SERVICES, self.webs, strict=True):
-            while not answers_ready(self.values[service.url_variable]):
+            while not answers_ready(local_url(service, self.values)):
                 code = child.process.poll() if child.process else None
                 if code is not None:
                     raise StackError(f"{service.name} ended with code {code} while starting; its last lines say why.")
@@ -212,7 +212,7 @@ class Stack:
         for column in ("service", "URL", "state"):
             table.add_column(column, no_wrap=True)
         for service in SERVICES:
-            table.add_row(service.name, self.values[service.url_variable], "[green]ready[/]")
+            table.add_row(service.name, local_url(service, self.values), "[green]ready[/]")
         self.console.print(table)
         self.console.print("On each: /api/, /api/docs, /admin/, /health. Ctrl-C stops everything.")
         if self.values["PLATFORM_ENV"] == "development":
@@ -246,7 +246,14 @@ class Stack:
 
 
 def port_of(service: Service, values: Mapping[str, Any]) -> int:
-    return urlsplit(values[service.url_variable]).port or service.port
+    """Where `up` has the service listen."""
+    own = values[service.listen_port_variable] or urlsplit(values[service.url_variable]).port
+    return int(own or service.port)
+
+
+def local_url(service: Service, values: Mapping[str, Any]) -> str:
+    host = values["BIND_HOST"]
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port_of(service, values)}"
 
 
 def service_environment(service: Service, values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
@@ -268,9 +275,7 @@ def as_url(parts: Mapping[str, Any]) -> str:
     return f"postgresql://{user}{password}@/{quote(str(parts['dbname']), safe='')}?{urlencode(rest)}"
 
 
-def migrate_all(
-    values: Mapping[str, Any], environ: Mapping[str, str], *, not_theirs: tuple[IO[str], ...] = ()
-) -> None:
+def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_theirs: tuple[IO[str], ...] = ()) -> None:
     """Migrate the five schemas, side by side. Raises StackError with what went wrong."""
     with ExitStack() as files:
         running = []

@@ -1,0 +1,397 @@
+"""``manage.py verify``: do the promises hold? Reads the schemas of all services, and asks analytics over HTTP.
+
+What is under way looks like a violation for a moment (an order between its reservation and its confirmation), so a
+check that finds something is made again until the finding stays; only what stays is told.
+"""
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import psycopg
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from platform_core.environment import database_parts
+from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
+
+LIVE = "('confirmed', 'shipped', 'delivered')"
+RECOVERY_SECONDS = 15
+"""What recovery may take beyond the time that an order may be pending."""
+OVERDUE = "interval '10 minutes'"
+
+
+class VerifyError(Exception):
+    """It cannot be verified; the text says why."""
+
+
+class Finding(NamedTuple):
+    """One thing that is not as promised: which (an id), and what is wrong with it."""
+
+    subject: str
+    problem: str
+
+
+@dataclass(slots=True)
+class Books:
+    """The services' databases, opened for reading, and their URLs."""
+
+    connections: Mapping[str, psycopg.Connection[Any]]
+    urls: Mapping[str, str]
+    pending_seconds: int = 60
+
+    def rows(self, service: Service, query: str) -> Iterator[tuple[Any, ...]]:
+        """The query's rows, streamed, as of one moment."""
+        connection = self.connections[service.package]
+        with connection.transaction(), connection.cursor(name="verify") as cursor:
+            cursor.itersize = 5000
+            cursor.execute(query.encode())
+            yield from cursor
+
+    def one(self, service: Service, query: str) -> tuple[Any, ...]:
+        row = self.connections[service.package].execute(query.encode()).fetchone()
+        assert row is not None
+        return tuple(row)
+
+    def ask(self, service: Service, path: str, method: str = "GET") -> Any:
+        """A JSON answer of a service. Raises VerifyError."""
+        request = urllib.request.Request(self.urls[service.package] + path, method=method)  # noqa: S310  # our own URL
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+                body = response.read()
+        except OSError as error:
+            raise VerifyError(f"{service.name} does not answer {method} {path}: {error}") from None
+        return json.loads(body, parse_float=Decimal) if body else None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """``repair`` settles a finding where that is safe, and says what it did."""
+
+    promise: str
+    find: Callable[[Books], Iterator[Finding]]
+    repair: Callable[[Books, Finding], str] | None = None
+
+
+def stock_is_the_sum_of_its_movements(books: Books) -> Iterator[Finding]:
+    query = """
+        SELECT p.id, p.stock, coalesce(sum(m.delta), 0) FROM product_svc_product p
+        LEFT JOIN product_svc_stockmovement m ON m.product_id = p.id
+        GROUP BY p.id HAVING p.stock <> coalesce(sum(m.delta), 0)
+    """
+    for product, stock, moved in books.rows(PRODUCT, query):
+        yield Finding(f"product {product}", f"has {stock}, its movements come to {moved}")
+
+
+def reservations_hold_what_they_say(books: Books) -> Iterator[Finding]:
+    query = """
+        SELECT r.order_id, r.status, r.held, m.moved
+        FROM (
+            SELECT r.order_id, r.status,
+                CASE r.status WHEN 'reserved' THEN -coalesce(sum(l.quantity), 0) ELSE 0 END AS held
+            FROM product_svc_stockreservation r LEFT JOIN product_svc_reservationline l ON l.reservation_id = r.order_id
+            GROUP BY r.order_id
+        ) r
+        FULL JOIN (
+            SELECT order_id, sum(delta) AS moved FROM product_svc_stockmovement WHERE order_id IS NOT NULL
+            GROUP BY order_id
+        ) m USING (order_id)
+        WHERE coalesce(r.held, 0) <> coalesce(m.moved, 0)
+    """
+    for order, status, held, moved in books.rows(PRODUCT, query):
+        yield Finding(f"order {order}", f"reservation {status} should have moved {held} pieces, moved {moved}")
+
+
+def stock_is_held_for_live_orders_alone(books: Books) -> Iterator[Finding]:
+    """Every confirmed order has one live reservation with equal lines, and every other order has none."""
+    orders = books.rows(
+        ORDER,
+        """
+        SELECT o.id, o.status, (
+            SELECT string_agg(l.product_id || ':' || l.quantity, ',' ORDER BY l.product_id)
+            FROM order_svc_orderline l WHERE l.order_id = o.id
+        ) FROM order_svc_order o ORDER BY o.id
+        """,
+    )
+    reservations = books.rows(
+        PRODUCT,
+        """
+        SELECT r.order_id, r.status, (
+            SELECT string_agg(l.product_id || ':' || l.quantity, ',' ORDER BY l.product_id)
+            FROM product_svc_reservationline l WHERE l.reservation_id = r.order_id
+        ) FROM product_svc_stockreservation r ORDER BY r.order_id
+        """,
+    )
+    releasing = {int(row[0]) for row in books.rows(ORDER, _UNDELIVERED_RELEASES)}
+    for order_id, order, reservation in _side_by_side(orders, reservations):
+        problem = _mismatch(order, reservation, being_released=order_id in releasing)
+        if problem:
+            yield Finding(f"order {order_id}", problem)
+
+
+_UNDELIVERED_RELEASES = """
+    SELECT payload->>'orderId' FROM outbox_outboxmessage WHERE kind = 'stock.release' AND state <> 'delivered'
+"""
+
+
+def _mismatch(order: tuple[Any, ...] | None, reservation: tuple[Any, ...] | None, *, being_released: bool) -> str:
+    status = order[0] if order else "unknown"
+    is_held = reservation is not None and reservation[0] == "reserved"
+    if status in ("confirmed", "shipped", "delivered"):
+        if not is_held:
+            return f"is {status} but holds no stock"
+        if reservation and order and reservation[1] != order[1]:
+            return f"holds {reservation[1]} where it has {order[1]}"
+    elif status != "pending" and is_held and not being_released:
+        return f"is {status} but holds stock, and nothing is on its way to release it"
+    return ""
+
+
+def _side_by_side(
+    left: Iterator[tuple[Any, ...]], right: Iterator[tuple[Any, ...]]
+) -> Iterator[tuple[Any, tuple[Any, ...] | None, tuple[Any, ...] | None]]:
+    """Rows of two results that are sorted by their first column, joined on it: ``(key, rest | None, rest | None)``."""
+    a, b = next(left, None), next(right, None)
+    while a is not None or b is not None:
+        if b is None or (a is not None and a[0] < b[0]):
+            assert a is not None
+            yield a[0], a[1:], None
+            a = next(left, None)
+        elif a is None or b[0] < a[0]:
+            yield b[0], None, b[1:]
+            b = next(right, None)
+        else:
+            yield a[0], a[1:], b[1:]
+            a, b = next(left, None), next(right, None)
+
+
+def release_reservation(books: Books, finding: Finding) -> str:
+    """Safe where nobody counts on the stock: the order is rejected, cancelled or was never there."""
+    if "holds no stock" in finding.problem or "holds stock" not in finding.problem:
+        return ""
+    books.ask(PRODUCT, f"/api/stock-reservations/{finding.subject.split()[-1]}", "DELETE")
+    return "released"
+
+
+def every_step_left_its_message(books: Books) -> Iterator[Finding]:
+    """One confirmation for each order that was ever confirmed; one message for each cancel and shipment."""
+    query = """
+        SELECT o.id, expected.what FROM order_svc_order o
+        CROSS JOIN LATERAL (VALUES
+            ('confirmed', o.confirmed_at IS NOT NULL),
+            ('cancelled', o.status = 'cancelled'),
+            ('shipped', o.status IN ('shipped', 'delivered')),
+            ('release', o.status IN ('rejected', 'cancelled'))
+        ) AS expected (what, wanted)
+        LEFT JOIN outbox_outboxmessage m ON m.key = 'order-' || o.id || '-' || expected.what
+        WHERE expected.wanted <> (m.id IS NOT NULL)
+    """
+    for order, what in books.rows(ORDER, query):
+        yield Finding(f"order {order}", f"its message {what!r} is missing, or was never due")
+
+
+def delivered_messages_arrived_once(books: Books) -> Iterator[Finding]:
+    sent = books.rows(
+        ORDER,
+        """
+        SELECT key COLLATE "C" FROM outbox_outboxmessage WHERE kind = 'notification.send' AND state = 'delivered'
+        ORDER BY 1
+        """,
+    )
+    arrived = books.rows(
+        NOTIFICATION,
+        """
+        SELECT sender_key COLLATE "C", count(*) FROM notification_svc_notification WHERE sender_key LIKE 'order-%'
+        GROUP BY 1 ORDER BY 1
+        """,
+    )
+    for key, is_sent, counted in _side_by_side(sent, arrived):
+        if is_sent is not None and counted is None:
+            yield Finding(f"message {key}", "was delivered but is not there")
+        elif counted is not None and counted[0] != 1:
+            yield Finding(f"message {key}", f"arrived {counted[0]} times")
+
+
+def every_step_left_its_event(books: Books) -> Iterator[Finding]:
+    query = """
+        SELECT o.id, expected.what, count(e.id) FROM order_svc_order o
+        CROSS JOIN LATERAL (VALUES
+            ('confirmed', o.confirmed_at IS NOT NULL),
+            ('cancelled', o.status = 'cancelled'),
+            ('shipped', o.status IN ('shipped', 'delivered')),
+            ('delivered', o.status = 'delivered')
+        ) AS expected (what, wanted)
+        LEFT JOIN events_event e ON e.subject = o.id::text AND e.type = 'order.' || expected.what
+        GROUP BY o.id, expected.what, expected.wanted HAVING count(e.id) <> expected.wanted::int
+    """
+    for order, what, count in books.rows(ORDER, query):
+        yield Finding(f"order {order}", f"has {count} events order.{what}")
+
+
+def nothing_is_pending_for_too_long(books: Books) -> Iterator[Finding]:
+    query = f"""
+        SELECT id, now() - created_at FROM order_svc_order
+        WHERE status = 'pending' AND created_at < now() - interval '{books.pending_seconds + RECOVERY_SECONDS} seconds'
+    """
+    for order, age in books.rows(ORDER, query):
+        yield Finding(f"order {order}", f"is pending for {age}")
+
+
+def outboxes_are_drained(books: Books) -> Iterator[Finding]:
+    """Nothing is dead, and nothing waits for longer than a peer's outage explains."""
+    query = f"""
+        SELECT key, state, attempts, last_error FROM outbox_outboxmessage
+        WHERE state = 'dead' OR (state = 'pending' AND created_at < now() - {OVERDUE})
+    """
+    for service in (ORDER, NOTIFICATION):
+        for key, state, attempts, error in books.rows(service, query):
+            yield Finding(f"{service.package} {key}", f"is {state} after {attempts} attempts: {error or 'no error'}")
+
+
+def redrive_message(books: Books, finding: Finding) -> str:
+    """Safe for every dead message: the receiver dedupes by its key."""
+    package, key = finding.subject.split(" ", 1)
+    if " dead " not in f" {finding.problem} ":
+        return ""
+    connection = books.connections[package]
+    if package == NOTIFICATION.package:
+        connection.execute(
+            "UPDATE notification_svc_notification SET status = 'queued', version = version + 1 "
+            "WHERE status = 'failed' AND 'notification-' || id = %s",
+            [key],
+        )
+    connection.execute(
+        "UPDATE outbox_outboxmessage SET state = 'pending', attempts = 0, available_at = now() "
+        "WHERE key = %s AND state = 'dead'",
+        [key],
+    )
+    return "will be delivered again"
+
+
+def analytics_count_what_there_is(books: Books) -> Iterator[Finding]:
+    before = _expected_figures(books)
+    report = books.ask(ANALYTICS, "/api/analytics/summary")
+    if report["stale"]:
+        raise VerifyError(f"analytics cannot reach {', '.join(report['stale'])}")
+    told = {
+        "users.total": report["users"]["total"],
+        "products.total": report["products"]["total"],
+        "products.stockUnits": report["products"]["stockUnits"],
+        "products.stockValue": report["products"]["stockValue"],
+        "orders.total": report["orders"]["total"],
+        "orders.revenue": report["orders"]["revenue"],
+        **{f"orders.{status}": number for status, number in report["orders"]["byStatus"].items()},
+    }
+    if _expected_figures(books) != before:
+        yield Finding("analytics", "cannot be compared while things change")
+        return
+    for name, expected in before.items():
+        if told[name] != expected:
+            yield Finding(f"analytics {name}", f"says {told[name]}, there are {expected}")
+
+
+def _expected_figures(books: Books) -> dict[str, Any]:
+    (users,) = books.one(USER, "SELECT count(*) FROM user_svc_user")
+    products, units, value = books.one(
+        PRODUCT,
+        "SELECT count(*), coalesce(sum(stock), 0), coalesce(sum(stock * price), 0) "
+        "FROM product_svc_product WHERE deleted_at IS NULL",
+    )
+    counted = dict(books.rows(ORDER, "SELECT status, count(*) FROM order_svc_order GROUP BY status"))
+    (revenue,) = books.one(ORDER, f"SELECT coalesce(sum(total), 0) FROM order_svc_order WHERE status IN {LIVE}")
+    placed = {status: counted.get(status, 0) for status in ("confirmed", "cancelled", "shipped", "delivered")}
+    return {
+        "users.total": users,
+        "products.total": products,
+        "products.stockUnits": units,
+        "products.stockValue": value,
+        "orders.total": sum(placed.values()),
+        "orders.revenue": revenue,
+        **{f"orders.{status}": number for status, number in placed.items()},
+    }
+
+
+CHECKS = (
+    Check("stock equals the sum of its movements", stock_is_the_sum_of_its_movements),
+    Check("reservations have moved what they hold", reservations_hold_what_they_say),
+    Check("stock is held for live orders alone", stock_is_held_for_live_orders_alone, release_reservation),
+    Check("every step of an order left its message", every_step_left_its_message),
+    Check("every step of an order left its event", every_step_left_its_event),
+    Check("what was delivered arrived once", delivered_messages_arrived_once),
+    Check("nothing is pending for too long", nothing_is_pending_for_too_long),
+    Check("outboxes are drained", outboxes_are_drained, redrive_message),
+    Check("analytics count what there is", analytics_count_what_there_is),
+)
+
+
+@dataclass(slots=True)
+class Result:
+    check: Check
+    findings: list[Finding]
+    seconds: float
+    repaired: dict[Finding, str] = field(default_factory=dict)
+
+
+def verify(values: Mapping[str, Any], *, patience: float, repair: bool) -> int:
+    """Make all checks; findings that do not settle within ``patience`` seconds are told. 1 when any are left.
+
+    Raises VerifyError when a database or analytics cannot be reached.
+    """
+    console = Console(soft_wrap=True)
+    try:
+        with ExitStack() as stack, Progress(console=console, transient=True) as progress:
+            books = _open(values, stack)
+            task = progress.add_task("verifying", total=len(CHECKS))
+            results = []
+            for check in CHECKS:
+                progress.update(task, description=check.promise)
+                results.append(_make(check, books, patience, repair))
+                progress.advance(task)
+    except psycopg.OperationalError as error:
+        raise VerifyError(f"A database cannot be read: {str(error).strip()}") from None
+    _tell(console, results)
+    return 0 if all(len(result.findings) == len(result.repaired) for result in results) else 1
+
+
+def _open(values: Mapping[str, Any], stack: ExitStack) -> Books:
+    connections = {}
+    for service in SERVICES:
+        parts = database_parts(service, values)
+        connections[service.package] = stack.enter_context(psycopg.connect(**(parts or {}), autocommit=True))
+    urls = {service.package: values[service.url_variable] for service in SERVICES}
+    return Books(connections, urls, values["PENDING_SECONDS"])
+
+
+def _make(check: Check, books: Books, patience: float, repair: bool) -> Result:
+    began = time.monotonic()
+    findings = list(check.find(books))
+    while findings and time.monotonic() - began < patience:
+        time.sleep(0.5)
+        again = {finding.subject: finding for finding in check.find(books)}
+        # Something else that is under way now is no proof that the first thing is wrong.
+        findings = [again[finding.subject] for finding in findings if finding.subject in again]
+    result = Result(check, findings, time.monotonic() - began)
+    if repair and check.repair:
+        result.repaired = {f: done for f in findings if (done := check.repair(books, f))}
+    return result
+
+
+def _tell(console: Console, results: list[Result]) -> None:
+    table = Table("promise", "state", "seconds")
+    for result in results:
+        left = len(result.findings) - len(result.repaired)
+        state = "[green]holds[/]" if not left else f"[red]{left} violations[/]"
+        if result.repaired:
+            state += f" [yellow]{len(result.repaired)} repaired[/]"
+        table.add_row(result.check.promise, state, f"{result.seconds:.1f}")
+    console.print(table)
+    for result in results:
+        for finding in result.findings:
+            done = result.repaired.get(finding)
+            console.print(f"{finding.subject} {finding.problem}" + (f" – {done}" if done else ""), highlight=False)

@@ -1,0 +1,69 @@
+"""What goes wrong, one thing after the other, by a seeded die."""
+
+import contextlib
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import psutil
+
+from platform_core.topology import SERVICES
+from tests.chaos.proxy import Faults
+from tests.e2e.stack import Stack
+
+
+class Killer(threading.Thread):
+    """Kills, stops and continues processes of the stack, restarts its Postgres, spoils what goes between services."""
+
+    def __init__(self, stack: Stack, faults: Faults, seed: int, stop: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self.stack, self.faults, self.stop_event = stack, faults, stop
+        self.random = random.Random(seed)
+        self.done: Counter[str] = Counter()
+
+    def run(self) -> None:
+        deeds: list[Callable[[], None]] = [
+            *[self.kill_a_web_worker] * 4,
+            *[self.kill_a_background_worker] * 4,
+            *[self.kill_a_master] * 2,
+            *[self.stop_and_continue] * 3,
+            *[self.spoil_answers] * 4,
+            self.restart_postgres,
+        ]
+        while not self.stop_event.wait(self.random.uniform(0.3, 1.5)):
+            with contextlib.suppress(psutil.Error, IndexError):
+                deed = self.random.choice(deeds)
+                deed()
+                self.done[deed.__name__.replace("_", " ")] += 1
+        self.faults.clear()
+
+    def kill_a_web_worker(self) -> None:
+        self.random.choice(self.stack.webs(self.random.choice(SERVICES))[1:]).kill()
+
+    def kill_a_background_worker(self) -> None:
+        self.random.choice(self.stack.workers()).kill()
+
+    def kill_a_master(self) -> None:
+        self.stack.webs(self.random.choice(SERVICES))[0].kill()
+
+    def stop_and_continue(self) -> None:
+        victims = self.random.choice([self.stack.webs(self.random.choice(SERVICES))[1:], self.stack.workers()])
+        victim = self.random.choice(victims)
+        victim.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(self.random.uniform(0.2, 3))
+        finally:
+            victim.send_signal(signal.SIGCONT)
+
+    def spoil_answers(self) -> None:
+        self.faults.drop = self.random.choice([0.0, 0.1, 0.5])
+        self.faults.delay = self.random.choice([0.0, 0.2])
+        self.faults.longest = self.random.choice([0.5, 6.0])
+
+    def restart_postgres(self) -> None:
+        """Immediate shutdown, as in a crash; whoever runs it starts it again."""
+        pid = int((self.stack.folder / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
+        psutil.Process(pid).send_signal(signal.SIGQUIT)

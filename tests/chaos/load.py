@@ -1,0 +1,129 @@
+"""Clients who order, cancel, repeat and adjust, and remember what they were told."""
+
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from platform_core.topology import ORDER, PRODUCT, Service
+from tests.e2e.stack import Stack
+
+DEFINITE = (200, 201, 404, 422)
+TRIES = 60
+
+
+@dataclass(slots=True)
+class Promised:
+    """What answers have told the clients, to be held against what is there in the end."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    figures: Counter[str] = field(default_factory=Counter)
+    orders: dict[str, str] = field(default_factory=dict)
+    """Order id → the last state that an answer told."""
+    doubled: list[str] = field(default_factory=list)
+    adjusted: Counter[str] = field(default_factory=Counter)
+    """Product id → pieces that adjustments have added."""
+    uncertain: set[str] = field(default_factory=set)
+    """Products of adjustments whose outcome was never told."""
+
+    def count(self, name: str) -> None:
+        with self.lock:
+            self.figures[name] += 1
+
+
+class Client(threading.Thread):
+    """One customer, and now and then the keeper of the stock."""
+
+    def __init__(
+        self, stack: Stack, users: list[str], products: list[str], told: Promised, seed: int, stop: threading.Event
+    ) -> None:
+        super().__init__(daemon=True)
+        self.stack, self.users, self.products, self.told, self.stop_event = stack, users, products, told, stop
+        self.random = random.Random(seed)
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.placed: list[tuple[str, str, dict[str, Any]]] = []
+
+    def run(self) -> None:
+        actions = [self.order] * 6 + [self.cancel] * 2 + [self.repeat] * 2 + [self.adjust] * 2 + [self.ship]
+        while not self.stop_event.is_set():
+            self.random.choice(actions)()
+
+    def order(self) -> None:
+        chosen = self.random.sample(self.products, self.random.randint(1, 3))
+        items = [{"productId": product, "quantity": self.random.randint(1, 4)} for product in chosen]
+        body = {"userId": self.random.choice(self.users), "items": items}
+        key = uuid.UUID(int=self.random.getrandbits(128)).hex
+        answer = self.insist(ORDER, "/api/orders", body, key)
+        if answer is not None and answer.status_code == 201:
+            order_id = answer.json()["id"]
+            self.placed.append((key, order_id, body))
+            with self.told.lock:
+                self.told.orders.setdefault(order_id, "confirmed")
+            self.told.count("orders confirmed")
+
+    def repeat(self) -> None:
+        """The same submit again, long after it was answered."""
+        if not self.placed:
+            return
+        key, order_id, body = self.random.choice(self.placed)
+        answer = self.insist(ORDER, "/api/orders", body, key)
+        if answer is None:
+            return
+        self.told.count("repeats")
+        if answer.status_code != 201 or answer.json()["id"] != order_id:
+            with self.told.lock:
+                self.told.doubled.append(f"key {key}: first {order_id}, then {answer.status_code} {answer.text[:200]}")
+
+    def cancel(self) -> None:
+        self.move("cancel", "cancelled")
+
+    def ship(self) -> None:
+        self.move("ship", "shipped")
+
+    def move(self, action: str, state: str) -> None:
+        if not self.placed:
+            return
+        _, order_id, _ = self.random.choice(self.placed)
+        answer = self.insist(ORDER, f"/api/orders/{order_id}/{action}", None, None)
+        if answer is not None and answer.status_code == 200:
+            with self.told.lock:
+                self.told.orders[order_id] = state
+            self.told.count(f"orders {state}")
+
+    def adjust(self) -> None:
+        product, delta = self.random.choice(self.products), self.random.choice([-2, -1, 5, 10])
+        key = uuid.UUID(int=self.random.getrandbits(128)).hex
+        answer = self.insist(PRODUCT, f"/api/products/{product}/stock-adjustments", {"delta": delta}, key)
+        with self.told.lock:
+            if answer is None:
+                self.told.uncertain.add(product)
+            elif answer.status_code == 201:
+                self.told.adjusted[product] += delta
+                self.told.figures["adjustments"] += 1
+
+    def insist(self, service: Service, path: str, body: Any, key: str | None) -> requests.Response | None:
+        """Repeat until the answer is definite: what a client does who wants a thing once. None when it never is."""
+        headers = {"Idempotency-Key": key} if key else {}
+        for attempt in range(TRIES):
+            try:
+                answer = self.session.post(self.stack.direct(service, path), json=body, headers=headers, timeout=8)
+            except requests.RequestException:
+                self.told.count("requests without an answer")
+            else:
+                self.told.count(f"answers {answer.status_code}")
+                if answer.status_code in DEFINITE or (answer.status_code == 409 and not _comes_again(answer)):
+                    return answer
+            if attempt:
+                self.told.count("retries of clients")
+            time.sleep(self.random.uniform(0.02, 0.3))
+        return None
+
+
+def _comes_again(answer: requests.Response) -> bool:
+    return bool(answer.json().get("code") == "idempotency_in_progress")

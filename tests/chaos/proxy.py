@@ -1,0 +1,99 @@
+"""A proxy between services that loses and delays answers *after* the peer did its work: the cases that need no guess."""
+
+import http.client
+import random
+import threading
+import time
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
+
+
+@dataclass(slots=True)
+class Faults:
+    """Shares of answers, from 0 to 1, and the longest delay in seconds. Changed while the proxy runs."""
+
+    drop: float = 0.0
+    delay: float = 0.0
+    longest: float = 0.0
+    dropped: int = 0
+    delayed: int = 0
+
+    def clear(self) -> None:
+        self.drop = self.delay = 0.0
+
+
+class Proxy:
+    """Forwards everything that comes to ``port`` on to ``target``, and treats the answers as ``faults`` says."""
+
+    def __init__(self, target: int, faults: Faults, seed: int) -> None:
+        self.faults = faults
+        self._random = random.Random(seed)
+        handler = type("Handler", (_Handler,), {"target": target, "proxy": self})
+        self._server = _Server(("127.0.0.1", 0), handler)
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
+
+    def __enter__(self) -> "Proxy":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def spoils(self) -> bool:
+        """Whether this answer is lost; it may first take its time."""
+        if self._random.random() < self.faults.delay:
+            self.faults.delayed += 1
+            time.sleep(self._random.uniform(0, self.faults.longest))
+        if self._random.random() < self.faults.drop:
+            self.faults.dropped += 1
+            return True
+        return False
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Broken connections are what this is about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 60
+    target: int
+    proxy: Proxy
+
+    def forward(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length) if length else None
+        connection = http.client.HTTPConnection("127.0.0.1", self.target, timeout=35)
+        try:
+            connection.request(self.command, self.path, body, dict(self.headers.items()))
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True  # as the peer would have it: no answer, a broken connection
+            return
+        finally:
+            connection.close()
+        if self.proxy.spoils():
+            self.close_connection = True
+            return
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in _HOP_BY_HOP | {"content-length"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = forward
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
