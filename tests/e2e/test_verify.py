@@ -1,0 +1,138 @@
+"""`manage.py verify` names what is broken, and repairs what is safe to repair."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
+from tests.e2e.stack import Shop, Stack, eventually
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[Stack]:
+    """A platform whose tables are tampered with, and put right again."""
+    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
+        Path(name).chmod(0o755)
+        stack = Stack(Path(name))
+        try:
+            yield stack.up()
+        finally:
+            stack.stop()
+
+
+@pytest.fixture(scope="module")
+def orders(kept: Stack) -> dict[str, str]:
+    """One order of each kind, all consequences delivered."""
+    shop = Shop(kept)
+    user = shop.made(USER, "/api/users", name="Ann", email="ann@example.com")
+    product = shop.made(PRODUCT, "/api/products", name="Lamp", price=7, stock=100)
+    body = {"userId": user["id"], "productId": product["id"], "quantity": 2}
+    made = {name: shop.made(ORDER, "/api/orders", **body)["id"] for name in ("confirmed", "cancelled", "shipped")}
+    shop.ask("POST", ORDER, f"/api/orders/{made['cancelled']}/cancel")
+    shop.ask("POST", ORDER, f"/api/orders/{made['shipped']}/ship")
+
+    def sent() -> bool:
+        notes = shop.get(NOTIFICATION, f"/api/notifications/{user['id']}")["results"]
+        return len(notes) == 5 and all(note["status"] == "sent" for note in notes)
+
+    eventually("all five messages", sent)
+    eventually("the release", lambda: shop.get(PRODUCT, f"/api/products/{product['id']}")["stock"] == 96)
+    return {**made, "user": user["id"], "product": product["id"]}
+
+
+def tamper(stack: Stack, *statements: str) -> None:
+    with psycopg.connect(stack.database_url()) as connection:
+        for statement in statements:
+            assert connection.execute(statement.encode()).rowcount > 0, statement
+
+
+def test_it_finds_nothing_where_nothing_is_wrong(kept, orders):
+    done = kept.run("verify")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "violations" not in done.stdout
+
+
+DAMAGE = {
+    "stock without a movement": (
+        "UPDATE product_svc.product_svc_product SET stock = stock + 1",
+        "UPDATE product_svc.product_svc_product SET stock = stock - 1",
+        "product {product} has 97, its movements come to 96",
+    ),
+    "a reservation that was lost": (
+        "UPDATE product_svc.product_svc_stockreservation SET status = 'released' WHERE order_id = {confirmed}",
+        "UPDATE product_svc.product_svc_stockreservation SET status = 'reserved' WHERE order_id = {confirmed}",
+        "order {confirmed} is confirmed but holds no stock",
+    ),
+    "another quantity than ordered": (
+        "UPDATE order_svc.order_svc_orderline SET quantity = 3 WHERE order_id = {shipped}",
+        "UPDATE order_svc.order_svc_orderline SET quantity = 2 WHERE order_id = {shipped}",
+        "order {shipped} holds {product}:2 where it has {product}:3",
+    ),
+    "a message that never arrived": (
+        "UPDATE notification_svc.notification_svc_notification SET sender_key = 'x' "
+        "WHERE sender_key = 'order-{confirmed}-confirmed'",
+        "UPDATE notification_svc.notification_svc_notification SET sender_key = 'order-{confirmed}-confirmed' "
+        "WHERE sender_key = 'x'",
+        "message order-{confirmed}-confirmed was delivered but is not there",
+    ),
+    "a message that was never written": (
+        "UPDATE order_svc.outbox_outboxmessage SET key = 'x' WHERE key = 'order-{shipped}-shipped'",
+        "UPDATE order_svc.outbox_outboxmessage SET key = 'order-{shipped}-shipped' WHERE key = 'x'",
+        "order {shipped} its message 'shipped' is missing",
+    ),
+    "an event that was lost": (
+        "UPDATE order_svc.events_event SET type = 'x' WHERE type = 'order.cancelled'",
+        "UPDATE order_svc.events_event SET type = 'order.cancelled' WHERE type = 'x'",
+        "order {cancelled} has 0 events order.cancelled",
+    ),
+    "figures that are wrong": (
+        "UPDATE analytics_svc.analytics_svc_figure SET value = value + 5 WHERE name = 'orders.revenue'",
+        "UPDATE analytics_svc.analytics_svc_figure SET value = value - 5 WHERE name = 'orders.revenue'",
+        "analytics orders.revenue says 33.00, there are 28.00",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_it_names_what_is_broken(kept, orders, damage):
+    breaking, mending, told = (text.format(**orders) for text in DAMAGE[damage])
+    tamper(kept, breaking)
+    try:
+        done = kept.run("verify", "--patience", "1")
+    finally:
+        tamper(kept, mending)
+    assert done.returncode == 1
+    assert told in done.stdout
+
+
+def test_repair_releases_a_reservation_that_no_order_counts_on(kept, orders):
+    shop = Shop(kept)
+    item = {"productId": orders["product"], "quantity": 5}
+    assert shop.ask("PUT", PRODUCT, "/api/stock-reservations/5000", json={"items": [item]}).status_code == 201
+    assert "order 5000 is unknown but holds stock" in kept.run("verify", "--patience", "1").stdout
+    done = kept.run("verify", "--patience", "1", "--repair")
+    assert done.returncode == 0, done.stdout
+    assert "released" in done.stdout
+    assert shop.get(PRODUCT, "/api/stock-reservations/5000")["status"] == "released"
+    assert kept.run("verify").returncode == 0
+
+
+def test_repair_has_dead_messages_delivered(kept, orders):
+    key = f"order-{orders['confirmed']}-confirmed"
+    tamper(
+        kept,
+        f"UPDATE order_svc.outbox_outboxmessage SET state = 'dead', delivered_at = NULL WHERE key = '{key}'",
+    )
+    assert f"order_svc {key} is dead" in kept.run("verify", "--patience", "1").stdout
+    assert kept.run("verify", "--patience", "1", "--repair").returncode == 0
+    eventually("it is delivered", lambda: kept.run("verify", "--patience", "1").returncode == 0)
+
+
+def test_without_the_platform_it_says_so_in_a_line(own_stack):
+    done = own_stack.run("verify")
+    assert done.returncode == 1
+    assert "cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
