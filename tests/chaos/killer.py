@@ -11,7 +11,7 @@ from collections.abc import Callable
 import psutil
 
 from platform_core.topology import SERVICES
-from tests.chaos.proxy import Faults
+from tests.e2e.proxy import Faults
 from tests.e2e.stack import Stack
 
 

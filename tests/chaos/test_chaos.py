@@ -13,31 +13,11 @@ from platform_core.stack.supervisor import health_of
 from platform_core.topology import ORDER, PRODUCT, SERVICES, USER
 from tests.chaos.killer import Killer
 from tests.chaos.load import Client, Promised
-from tests.chaos.proxy import Faults, Proxy
-from tests.e2e.stack import Shop, Stack, eventually
+from tests.e2e.proxy import Faults, ProxiedStack
+from tests.e2e.stack import Shop, eventually
 
 CLIENTS = 12
 STOCK = 300
-
-
-class ProxiedStack(Stack):
-    """Clients call the services themselves; the services call each other through proxies."""
-
-    def __init__(self, folder: Path, faults: Faults, seed: int, resources: ExitStack) -> None:
-        super().__init__(folder)
-        self.listening = self.ports
-        self.ports = {
-            package: resources.enter_context(Proxy(port, faults, seed + port)).port
-            for package, port in self.listening.items()
-        }
-
-    @property
-    def environment(self) -> dict[str, str]:
-        ports = {service.listen_port_variable: str(self.listening[service.package]) for service in SERVICES}
-        return {**super().environment, **ports, "PENDING_SECONDS": "8", "LOG_LEVEL": "warn"}
-
-    def direct(self, service, path: str) -> str:
-        return f"http://127.0.0.1:{self.listening[service.package]}{path}"
 
 
 @pytest.fixture
@@ -54,9 +34,9 @@ def seed(request) -> int:
 def stack(faults, seed) -> Iterator[ProxiedStack]:
     with tempfile.TemporaryDirectory(prefix="platform-chaos-") as folder, ExitStack() as resources:
         Path(folder).chmod(0o755)
-        stack = ProxiedStack(Path(folder), faults, seed, resources)
+        stack = ProxiedStack(Path(folder), resources, faults=dict.fromkeys(SERVICES, faults), seed=seed)
         try:
-            yield stack.up()
+            yield stack.up(PENDING_SECONDS="8", LOG_LEVEL="warn")
         finally:
             stack.stop()
 

@@ -65,7 +65,12 @@ class Stack:
         return {**plain_environment(), **urls, "PLATFORM_DATA": str(self.folder / "data"), "COLUMNS": "200"}
 
     def url(self, service: Service, path: str = "") -> str:
+        """Where peers reach the service."""
         return f"http://127.0.0.1:{self.ports[service.package]}{path}"
+
+    def direct(self, service: Service, path: str = "") -> str:
+        """Where the service itself listens."""
+        return self.url(service, path)
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, str(ROOT / "manage.py"), *arguments]
@@ -173,7 +178,7 @@ class Shop:
         self.session.trust_env = False
 
     def ask(self, method: str, service: Service, path: str, **kwargs: Any) -> requests.Response:
-        return self.session.request(method, self.stack.url(service, path), timeout=40, **kwargs)
+        return self.session.request(method, self.stack.direct(service, path), timeout=40, **kwargs)
 
     def get(self, service: Service, path: str, **kwargs: Any) -> Any:
         response = self.ask("GET", service, path, **kwargs)

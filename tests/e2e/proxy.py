@@ -4,24 +4,31 @@ import http.client
 import random
 import threading
 import time
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from platform_core.topology import SERVICES, Service
+from tests.e2e.stack import Stack
 
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
 
 
 @dataclass(slots=True)
 class Faults:
-    """Shares of answers, from 0 to 1, and the longest delay in seconds. Changed while the proxy runs."""
+    """Shares of answers, from 0 to 1, and the bounds of a delay in seconds. Changed while the proxy runs."""
 
     drop: float = 0.0
     delay: float = 0.0
+    shortest: float = 0.0
     longest: float = 0.0
     dropped: int = 0
     delayed: int = 0
 
     def clear(self) -> None:
-        self.drop = self.delay = 0.0
+        self.drop = self.delay = self.shortest = 0.0
 
 
 class Proxy:
@@ -47,11 +54,33 @@ class Proxy:
         """Whether this answer is lost; it may first take its time."""
         if self._random.random() < self.faults.delay:
             self.faults.delayed += 1
-            time.sleep(self._random.uniform(0, self.faults.longest))
+            time.sleep(self._random.uniform(self.faults.shortest, self.faults.longest))
         if self._random.random() < self.faults.drop:
             self.faults.dropped += 1
             return True
         return False
+
+
+class ProxiedStack(Stack):
+    """Clients call the services themselves; the services call each other through proxies with ``faults``."""
+
+    def __init__(self, folder: Path, resources: ExitStack, *, faults: Mapping[Service, Faults], seed: int = 0) -> None:
+        super().__init__(folder)
+        self.listening = self.ports
+        self.ports = {
+            service.package: resources.enter_context(
+                Proxy(self.listening[service.package], faults[service], seed + number)
+            ).port
+            for number, service in enumerate(SERVICES)
+        }
+
+    @property
+    def environment(self) -> dict[str, str]:
+        ports = {service.listen_port_variable: str(self.listening[service.package]) for service in SERVICES}
+        return {**super().environment, **ports}
+
+    def direct(self, service: Service, path: str = "") -> str:
+        return f"http://127.0.0.1:{self.listening[service.package]}{path}"
 
 
 class _Server(ThreadingHTTPServer):

