@@ -9,6 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
 from platform_core import __version__
+from platform_core.clients.peers import breaker_states
 
 _started = time.monotonic()
 _migrated = False
@@ -24,7 +25,7 @@ def health(request: HttpRequest) -> JsonResponse:
         "version": __version__,
         "mode": settings.PLATFORM_ENV,
         "uptimeSeconds": round(time.monotonic() - _started, 1),
-        "checks": {"database": database},
+        "checks": {"database": database, **_peers()},
     }
     return JsonResponse(body, status=200 if up else 503)
 
@@ -50,6 +51,11 @@ def _database_check() -> dict[str, Any]:
     except DatabaseError:
         return {"status": "down"}
     return {"status": "ok", "latencyMs": round((time.perf_counter() - began) * 1000, 2)}
+
+
+def _peers() -> dict[str, Any]:
+    """The breakers of this process; an open one is the peer's trouble and does not make this service unwell."""
+    return {peer: {"status": "ok" if s == "closed" else "down", "breaker": s} for peer, s in breaker_states().items()}
 
 
 def _is_migrated(database: dict[str, Any]) -> bool:

@@ -3,7 +3,15 @@
 import os
 
 from django.http import HttpRequest, HttpResponse
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _requests = Counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
@@ -14,6 +22,10 @@ _seconds = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 peer_calls = Counter("peer_calls_total", "Calls to other services.", ["peer", "outcome"])
+peer_retries = Counter("peer_retries_total", "Calls to other services that were repeated.", ["peer"])
+peer_breakers_open = Gauge(
+    "peer_breakers_open", "Processes whose breaker for a peer is not closed.", ["peer"], multiprocess_mode="livesum"
+)
 outbox_deliveries = Counter("outbox_deliveries_total", "Attempts to deliver outbox messages.", ["kind", "outcome"])
 
 

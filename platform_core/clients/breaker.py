@@ -22,10 +22,18 @@ class Breaker:
     Then one caller at a time may probe; its success closes the breaker, its failure opens it again.
     """
 
-    def __init__(self, *, threshold: int = 5, rest: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        threshold: int = 5,
+        rest: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+        on_change: Callable[[State], None] = lambda state: None,
+    ) -> None:
         self._threshold = threshold
         self._rest = rest
         self._clock = clock
+        self._on_change = on_change
         self._lock = threading.Lock()
         self._failures = 0
         self._closed_again_at = 0.0
@@ -52,15 +60,21 @@ class Breaker:
 
     def succeeded(self) -> None:
         with self._lock:
+            was_open = self._failures >= self._threshold
             self._failures = 0
             self._probing = False
+        if was_open:
+            self._on_change(State.CLOSED)
 
     def failed(self) -> None:
         with self._lock:
             self._failures += 1
             self._probing = False
-            if self._failures >= self._threshold:
+            is_open = self._failures >= self._threshold
+            if is_open:
                 self._closed_again_at = self._clock() + self._rest * random.uniform(0.8, 1.2)  # noqa: S311
+        if is_open:
+            self._on_change(State.OPEN)
 
     def abandoned(self) -> None:
         """The call came to nothing that says anything about the peer."""

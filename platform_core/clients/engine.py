@@ -1,113 +1,38 @@
-"""The one way to call a peer: kept-alive connections, one deadline over the whole exchange, typed errors."""
+"""The one way to call a peer: a deadline, a place in the bulkhead, a breaker, retries in a budget, typed errors."""
 
-import http.client
-import io
-import os
-import socket
+import random
 import time
 from collections.abc import Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
-import requests
-from django.conf import settings
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
-from urllib3.util.retry import Retry
 
-from platform_core import __version__, context, metrics
+from platform_core import context, metrics
+from platform_core.clients.bulkhead import BulkheadFull
 from platform_core.clients.errors import (
+    PeerBusy,
     PeerConnectionFailed,
     PeerDropped,
     PeerError,
     PeerFailed,
     PeerRefused,
-    PeerTimeout,
+    PeerResting,
     PeerUnreachable,
 )
+from platform_core.clients.exchange import Answer, Ask, exchange
+from platform_core.clients.peers import bulkhead, peer_state
 
 DEFAULT_TIMEOUT = 5.0
-_deadline: ContextVar[float] = ContextVar("exchange_deadline")
+SHARE_OF_DEADLINE = 0.9
+"""How much of a request's time one call may take: when a peer does not answer, the caller still has to, in time."""
+ATTEMPTS = 3
+FIRST_PAUSE = 0.05
+FAIR_CHANCE = 1.0
+"""Seconds that a healthy peer needs at most: who gave it less has learnt nothing about its health."""
+UNREADABLE = (ValueError, RecursionError)
+"""What msgspec raises for an answer that is no JSON, no UTF-8, of another shape, or nested without end."""
 
 T = TypeVar("T")
-
-
-class _DeadlineReader(io.RawIOBase):
-    """Bounds each read by what is left of the exchange, so that headers and bodies that trickle end in time, too."""
-
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
-        self._sock = sock
-        self._raw = raw
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = _deadline.get() - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline has passed")
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
-            super().close()
-
-
-class _DeadlineResponse(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_DeadlineReader(sock, self.fp.detach()))  # type: ignore[attr-defined,assignment]
-
-
-class _PlainConnection(HTTPConnection):
-    response_class = _DeadlineResponse
-
-
-class _TlsConnection(HTTPSConnection):
-    response_class = _DeadlineResponse
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-class _Adapter(HTTPAdapter):
-    """Keeps connections alive and retries nothing: what may be repeated is for the caller to say."""
-
-    def __init__(self) -> None:
-        super().__init__(pool_connections=8, pool_maxsize=64, max_retries=Retry(0, read=False))
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
-
-
-@cache
-def _session(process: int) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    session.mount("http://", _Adapter())
-    session.mount("https://", _Adapter())
-    session.headers.update({"User-Agent": f"{settings.SERVICE.name}/{__version__}", "Accept": "application/json"})
-    return session
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
 
 
 def call(
@@ -119,41 +44,42 @@ def call(
     body: Any = None,
     key: str | None = None,
     accept: str | None = None,
+    expect: int | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Answer:
-    """One exchange with ``peer`` within ``timeout`` seconds and within the request's own deadline, if that is sooner.
+    """Ask ``peer`` within ``timeout`` seconds and most of what the request has left, if that is less.
 
-    ``key`` is sent as Idempotency-Key. A connection that turns out dropped before the answer began is replaced once,
-    when repeating is harmless: any method but POST, or a POST with a key.
+    ``key`` is sent as Idempotency-Key. What is harmless to repeat (any method but POST, or a POST with a key) is tried
+    again when the peer did not take the connection, dropped it, or was not available, as far as time and the retry
+    budget go. ``expect`` is the one 2xx that will do, where the status is all that says that the work is done.
 
-    Raises PeerRefused for a 4xx, PeerUnreachable for everything else that is no answer, DeadlineExceeded when the
+    Raises PeerRefused for a 4xx, PeerUnreachable for everything else that is no 2xx, DeadlineExceeded when the
     request's time was over before the call.
     """
     left = context.remaining()
-    deadline = time.monotonic() + (timeout if left is None else min(timeout, left))
-    headers = _headers(body, key, accept)
+    began = time.monotonic()
+    deadline = began + (timeout if left is None else min(timeout, left * SHARE_OF_DEADLINE))
     content = None if body is None else msgspec.json.encode(body, enc_hook=str)
-    harmless = method != "POST" or key is not None
+    ask = Ask(peer, method, path, params, content, _headers(body, key, accept))
+    attempts = ATTEMPTS if method != "POST" or key is not None else 1
     try:
-        try:
-            answer = _exchange(peer, method, path, params, content, headers, deadline)
-        except PeerDropped:
-            if not harmless:
-                raise
-            answer = _exchange(peer, method, path, params, content, headers, deadline)
-        result = _checked(peer, answer)
+        with bulkhead().place(deadline - began):
+            answer = _insist(ask, expect, deadline, attempts)
+    except BulkheadFull:
+        metrics.peer_calls.labels(peer, PeerBusy.__name__).inc()
+        raise PeerBusy(peer, "too many requests wait for peers") from None
     except PeerError as error:
         metrics.peer_calls.labels(peer, type(error).__name__).inc()
         raise
     metrics.peer_calls.labels(peer, "ok").inc()
-    return result
+    return answer
 
 
 def decoded(peer: str, answer: Answer, shape: type[T]) -> T:
     """The answer's body as ``shape``. Raises PeerFailed when it is something else."""
     try:
         return msgspec.json.decode(answer.content, type=shape)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise PeerFailed(peer, f"answered something else than promised: {error}", answer.status) from None
 
 
@@ -165,47 +91,52 @@ def _headers(body: Any, key: str | None, accept: str | None) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value and value != "-"}
 
 
-def _exchange(
-    peer: str,
-    method: str,
-    path: str,
-    params: Mapping[str, Any] | None,
-    content: bytes | None,
-    headers: dict[str, str],
-    deadline: float,
-) -> Answer:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise PeerTimeout(peer, "no time left to ask")
-    token = _deadline.set(deadline)
+def _insist(ask: Ask, expect: int | None, deadline: float, attempts: int) -> Answer:
+    """Full jitter (Brooker, Exponential Backoff and Jitter): retries of many callers do not come in waves."""
+    budget = peer_state(ask.peer).budget
+    budget.pay_in()
+    for attempt in range(1, attempts + 1):
+        try:
+            return _attempt(ask, expect, deadline)
+        except PeerUnreachable as error:
+            pause = random.uniform(0, FIRST_PAUSE * 2**attempt)  # noqa: S311
+            in_time = time.monotonic() + pause < deadline
+            if attempt == attempts or not _is_passing(error) or not in_time or not budget.take():
+                raise
+            metrics.peer_retries.labels(ask.peer).inc()
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _is_passing(error: PeerUnreachable) -> bool:
+    """Whether asking again may help. After a timeout there is no time for it."""
+    if isinstance(error, PeerFailed):
+        return error.status in (502, 503, 504)
+    return isinstance(error, PeerConnectionFailed | PeerDropped)
+
+
+def _attempt(ask: Ask, expect: int | None, deadline: float) -> Answer:
+    """One exchange, if the breaker lets it through; what comes of it is told to the breaker."""
+    breaker = peer_state(ask.peer).breaker
+    if not breaker.allows():
+        raise PeerResting(ask.peer, "has failed too often lately and is left alone for a moment")
+    had_a_chance = deadline - time.monotonic() >= FAIR_CHANCE
     try:
-        response = _session(os.getpid()).request(
-            method,
-            settings.PEER_URLS[peer] + path,
-            params=params,
-            data=content,
-            headers={**headers, "X-Request-Timeout": f"{left:.3f}"},
-            timeout=left,
-            allow_redirects=False,
-        )
-    except requests.RequestException as error:
-        raise _named(peer, error) from error
-    finally:
-        _deadline.reset(token)
-    return Answer(response.status_code, response.headers, response.content)
-
-
-def _named(peer: str, error: requests.RequestException) -> PeerUnreachable:
-    causes = [error, *error.args, getattr(error.args[0], "reason", None) if error.args else None]
-    if any(isinstance(cause, NewConnectionError | ConnectTimeoutError) for cause in causes):
-        return PeerConnectionFailed(peer, "does not take connections")
-    if isinstance(error, requests.Timeout) or "timed out" in str(error) or "deadline" in str(error):
-        return PeerTimeout(peer, "did not answer in time")
-    if any(isinstance(cause, ProtocolError) for cause in causes) and not isinstance(
-        error, requests.exceptions.ChunkedEncodingError
-    ):
-        return PeerDropped(peer, "closed the connection")
-    return PeerUnreachable(peer, f"gave no whole answer ({type(error).__name__})")
+        answer = _checked(ask.peer, exchange(ask, deadline), expect)
+    except PeerRefused:
+        breaker.succeeded()
+        raise
+    except (PeerConnectionFailed, PeerDropped):
+        breaker.failed()
+        raise
+    except PeerUnreachable:
+        breaker.failed() if had_a_chance else breaker.abandoned()
+        raise
+    except BaseException:
+        breaker.abandoned()
+        raise
+    breaker.succeeded()
+    return answer
 
 
 class _Problem(msgspec.Struct):
@@ -214,13 +145,15 @@ class _Problem(msgspec.Struct):
     errors: list[dict[str, Any]] = []
 
 
-def _checked(peer: str, answer: Answer) -> Answer:
-    if answer.status < 400:
+def _checked(peer: str, answer: Answer, expect: int | None) -> Answer:
+    """A refusal in HTML is not the peer's: some proxy on the way does not find it."""
+    if answer.status == expect or (expect is None and 200 <= answer.status < 300):
         return answer
     try:
         problem = msgspec.json.decode(answer.content, type=_Problem)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         problem = _Problem(detail=f"status {answer.status}")
-    if answer.status >= 500:
-        raise PeerFailed(peer, problem.detail, answer.status)
-    raise PeerRefused(peer, answer.status, problem.code, problem.detail, problem.errors)
+    is_html = answer.headers.get("Content-Type", "").startswith("text/html")
+    if 400 <= answer.status < 500 and not is_html:
+        raise PeerRefused(peer, answer.status, problem.code, problem.detail, problem.errors)
+    raise PeerFailed(peer, problem.detail, answer.status)

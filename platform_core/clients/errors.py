@@ -28,6 +28,14 @@ class PeerTimeout(PeerUnreachable):
     """The deadline passed before the answer was whole."""
 
 
+class PeerResting(PeerUnreachable):
+    """Not asked: it has failed too often lately."""
+
+
+class PeerBusy(PeerUnreachable):
+    """Not asked: too many requests of this process wait for peers as it is."""
+
+
 class PeerFailed(PeerUnreachable):
     """A 5xx, or an answer that breaks the contract."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from platform_core.clients.engine import call
+from platform_core.clients.engine import UNREADABLE, call
 from platform_core.clients.errors import PeerFailed
 
 MEDIA_TYPE = "application/cloudevents-batch+json"
@@ -40,6 +40,6 @@ def read_feed(peer: str, last_event_id: str, limit: int = 1000) -> FeedPage:
     answer = call(peer, "GET", "/api/events", params=params, accept=MEDIA_TYPE)
     try:
         events = _decode(answer.content)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise PeerFailed(peer, f"served a feed that cannot be read: {error}", answer.status) from None
     return FeedPage(events, pending=answer.headers.get("Feed-Pending") == "true")

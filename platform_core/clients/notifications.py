@@ -12,4 +12,4 @@ def send_notification(key: str, *, user_id: int, type: str, subject: str, messag
     Raises PeerRefused, PeerUnreachable.
     """
     body = {"userId": str(user_id), "type": type, "subject": subject, "message": message}
-    call(PEER, "POST", "/api/notifications/send", body=body, key=key)
+    call(PEER, "POST", "/api/notifications/send", body=body, key=key, expect=201)

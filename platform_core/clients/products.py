@@ -6,6 +6,7 @@ from decimal import Decimal
 import msgspec
 
 from platform_core.clients.engine import call, decoded
+from platform_core.clients.errors import PeerFailed
 from platform_core.topology import PRODUCT
 
 PEER = PRODUCT.name
@@ -33,9 +34,15 @@ def reserve_stock(order_id: int, quantities: Mapping[int, int]) -> Reservation:
     """
     items = [{"productId": str(product_id), "quantity": quantity} for product_id, quantity in quantities.items()]
     answer = call(PEER, "PUT", f"/api/stock-reservations/{order_id}", body={"items": items})
-    return decoded(PEER, answer, Reservation)
+    reservation = decoded(PEER, answer, Reservation)
+    if {item.product_id: item.quantity for item in reservation.items} != {str(p): n for p, n in quantities.items()}:
+        raise PeerFailed(PEER, "reserved something else than asked for", answer.status)
+    return reservation
 
 
 def release_stock(order_id: int) -> None:
-    """Give the stock of an order back, and refuse it for ever. Raises PeerUnreachable."""
-    call(PEER, "DELETE", f"/api/stock-reservations/{order_id}")
+    """Give the stock of an order back, and refuse it for ever. Only a 204 means that it is done.
+
+    Raises PeerRefused, PeerUnreachable.
+    """
+    call(PEER, "DELETE", f"/api/stock-reservations/{order_id}", expect=204)

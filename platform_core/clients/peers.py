@@ -1,0 +1,54 @@
+"""What a process knows of its peers' health, and how many of its requests may wait for them."""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+
+from django.conf import settings
+
+from platform_core import metrics
+from platform_core.clients.breaker import Breaker, State
+from platform_core.clients.budget import RetryBudget
+from platform_core.clients.bulkhead import Bulkhead
+
+
+@dataclass(frozen=True, slots=True)
+class PeerState:
+    breaker: Breaker
+    budget: RetryBudget
+
+
+_known: dict[tuple[int, str], PeerState] = {}
+
+
+def peer_state(peer: str) -> PeerState:
+    """This process's view of a peer."""
+    key = (os.getpid(), peer)
+    state = _known.get(key)
+    if state is None:
+        gauge = metrics.peer_breakers_open.labels(peer)
+        state = _known.setdefault(
+            key, PeerState(Breaker(on_change=lambda s: gauge.set(s is not State.CLOSED)), RetryBudget())
+        )
+    return state
+
+
+def breaker_states() -> dict[str, State]:
+    """The breakers of the peers that this process has called."""
+    return {peer: state.breaker.state for (process, peer), state in _known.items() if process == os.getpid()}
+
+
+def bulkhead() -> Bulkhead:
+    """One thread of the process always stays free for what needs no peer."""
+    return _bulkhead(os.getpid())
+
+
+@cache
+def _bulkhead(process: int) -> Bulkhead:
+    return Bulkhead(settings.PEER_PLACES)
+
+
+def forget() -> None:
+    """For tests: as if nothing had been called yet."""
+    _known.clear()
+    _bulkhead.cache_clear()

@@ -1,0 +1,375 @@
+"""Calls to peers, over real sockets."""
+
+import threading
+import time
+
+import pytest
+
+from platform_core import context
+from platform_core.clients.engine import call, decoded
+from platform_core.clients.errors import (
+    PeerConnectionFailed,
+    PeerDropped,
+    PeerFailed,
+    PeerRefused,
+    PeerTimeout,
+    PeerUnreachable,
+)
+from platform_core.clients.feeds import read_feed
+from platform_core.clients.notifications import send_notification
+from platform_core.clients.products import release_stock, reserve_stock
+from platform_core.clients.users import User, get_user
+from platform_core.context import Context, entered
+from platform_core.errors import DeadlineExceeded
+from tests import servers
+from tests.servers import answers, hangs_up, keeps_silent, resets, says, trickles
+
+HTML = b"<html><body>502 Bad Gateway</body></html>"
+
+
+@pytest.fixture
+def peer():
+    with servers.serving() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def at_the_peer(settings, peer):
+    settings.PEER_URLS = dict.fromkeys(settings.PEER_URLS, peer.url)
+
+
+def ask(method="GET", path="/", **kwargs):
+    return call("user-service", method, path, **kwargs)
+
+
+def within(seconds: float):
+    return entered(Context(deadline=time.monotonic() + seconds))
+
+
+SLOW = {
+    "silence": keeps_silent,
+    "headers that trickle": trickles(b"HTTP/1.1 200 OK\r\n", b"X-Drop: 1\r\n", 40, b"Content-Length: 0\r\n\r\n", 0.1),
+    "a status line that trickles": trickles(b"HTTP/1.1 200 ", b"O", 40, b"K\r\nContent-Length: 0\r\n\r\n", 0.1),
+    "a body that trickles": trickles(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n", b" ", 40, pause=0.1),
+    "chunks that trickle": trickles(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n", 40, b"0\r\n\r\n", 0.1
+    ),
+    "a body without a length that trickles": trickles(b"HTTP/1.1 200 OK\r\n\r\n", b" ", 40, pause=0.1),
+}
+
+
+@pytest.mark.parametrize("answer", SLOW.values(), ids=SLOW)
+def test_the_time_given_covers_the_whole_exchange(peer, answer):
+    peer.will(answer)
+    with pytest.raises(PeerTimeout):
+        ask(timeout=0.4)
+
+
+@pytest.mark.parametrize("answer", SLOW.values(), ids=SLOW)
+def test_the_requests_deadline_covers_the_whole_exchange(peer, answer):
+    peer.will(answer)
+    with within(0.4), pytest.raises(PeerTimeout):
+        ask()
+
+
+def test_a_call_leaves_the_request_time_to_say_that_the_peer_is_slow(peer):
+    peer.will(keeps_silent)
+    with within(0.5):
+        with pytest.raises(PeerTimeout):
+            ask()
+        assert context.remaining() > 0
+
+
+def test_a_request_whose_time_is_over_asks_nobody(peer):
+    with within(-1), pytest.raises(DeadlineExceeded):
+        ask()
+    assert not peer.requests
+
+
+def test_a_large_body_has_the_time_of_its_own_call(peer):
+    """A kept-alive socket remembers the timeout of its last read."""
+    ask(timeout=0.2)
+    peer.dawdle = 0.3
+    body = {"text": "x" * 8_000_000}
+    assert ask("PUT", body=body).status == 200
+    assert peer.requests[-1].json == body
+    assert peer.connections == 1
+
+
+@pytest.mark.parametrize("body", [None, {"a": 1}])
+def test_the_peer_is_told_how_long_it_has(peer, body):
+    ask("PUT", body=body, timeout=2.5)
+    with within(1.0):
+        ask("PUT", body=body)
+    seconds = [float(request.headers["X-Request-Timeout"]) for request in peer.requests]
+    assert 0 < seconds[0] <= 2.5
+    assert 0 < seconds[1] <= 1.0
+
+
+def test_the_requests_id_and_trace_are_handed_on(peer):
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with entered(Context(request_id="abc-1", traceparent=trace)):
+        ask()
+    assert peer.requests[0].headers["X-Request-ID"] == "abc-1"
+    assert peer.requests[0].headers["traceparent"] == trace
+
+
+def test_without_a_request_no_id_is_made_up(peer):
+    ask()
+    assert "X-Request-ID" not in peer.requests[0].headers
+    assert "traceparent" not in peer.requests[0].headers
+
+
+def test_the_service_names_itself_and_wants_json(peer):
+    ask("POST", key="k-1", body={"price": 1})
+    headers = peer.requests[0].headers
+    assert headers["User-Agent"].startswith("order-service/")
+    assert headers["Accept"] == headers["Content-Type"] == "application/json"
+    assert headers["Idempotency-Key"] == "k-1"
+
+
+def test_proxies_of_the_environment_are_passed_over(peer, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, servers.refused_url())
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert ask().status == 200
+
+
+def test_passwords_of_a_netrc_are_not_sent(peer, monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    ask()
+    assert "Authorization" not in peer.requests[0].headers
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_a_2xx_is_an_answer(peer, status):
+    peer.will(answers({"a": 1} if status != 204 else None, status))
+    assert ask().status == status
+
+
+def test_a_4xx_is_a_refusal_with_the_peers_own_words(peer):
+    errors = [{"field": "items[0]", "code": "insufficient_stock", "productId": "1", "available": 0}]
+    problem = {"status": 409, "code": "insufficient_stock", "detail": "Too few.", "errors": errors}
+    peer.will(answers(problem, 409, {"Content-Type": "application/problem+json"}))
+    with pytest.raises(PeerRefused) as refusal:
+        ask()
+    assert (refusal.value.status, refusal.value.code, refusal.value.errors) == (409, "insufficient_stock", errors)
+    assert refusal.value.detail == "Too few."
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'{"code": "\xff"}', b'{"code": 1}'])
+def test_a_4xx_without_a_problem_is_a_refusal_without_a_code(peer, body):
+    peer.will(answers(body, 404))
+    with pytest.raises(PeerRefused) as refusal:
+        ask()
+    assert (refusal.value.status, refusal.value.code) == (404, "unknown")
+
+
+FAILURES = {
+    "500": answers({"code": "internal_error", "detail": "Oops."}, 500),
+    "503": answers({"code": "unavailable", "detail": "No database."}, 503, {"Retry-After": "1"}),
+    "502 in HTML of a proxy": answers(HTML, 502, {"Content-Type": "text/html"}),
+    "404 in HTML of a proxy": answers(HTML, 404, {"Content-Type": "text/html; charset=utf-8"}),
+    "a redirect": answers(b"", 302, {"Location": "http://127.0.0.1:1/"}),
+    "a permanent redirect": answers(b"", 301, {"Location": "/elsewhere"}),
+    "304": answers(b"", 304),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_anything_else_is_no_answer_and_what_may_pass_is_asked_again(peer, name):
+    peer.will(FAILURES[name])
+    with pytest.raises(PeerFailed):
+        ask()
+    assert len(peer.requests) == (2 if name[:3] in ("502", "503") else 1)
+
+
+BROKEN = {
+    "no HTTP": says(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "a status that is no number": says(b"HTTP/1.1 abc OK\r\n\r\n"),
+    "half a body": says(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"id": '),
+    "half a chunk": says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{"),
+    "a chunk of no size": says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"),
+    "a body that is not gzip": answers(b"{}", headers={"Content-Encoding": "gzip"}),
+    "headers without end": says(b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 2000),
+    "a header line without end": says(b"HTTP/1.1 200 OK\r\nX: " + b"1" * 100_000),
+    "a length that is no number": says(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}"),
+    "nothing": hangs_up,
+    "a reset": resets,
+}
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_whole_answer_is_told_as_unreachable(peer, answer):
+    peer.will(answer)
+    with pytest.raises(PeerUnreachable):
+        get_user(1)
+
+
+def test_where_nobody_listens_the_peer_has_seen_nothing(settings):
+    settings.PEER_URLS = {"user-service": servers.refused_url()}
+    with pytest.raises(PeerConnectionFailed):
+        ask()
+
+
+def test_a_name_that_does_not_resolve_is_like_nobody_listening(settings):
+    settings.PEER_URLS = {"user-service": "http://nowhere.invalid:80"}
+    with pytest.raises(PeerConnectionFailed):
+        ask()
+
+
+NOT_A_USER = [b"not json", HTML, b"[]", b"null", b"", b'{"id": "1"}', b'{"id": 1}', b"\xff", b'{"id": "\xff"}']
+
+
+@pytest.mark.parametrize("body", NOT_A_USER)
+def test_a_2xx_that_breaks_the_contract_is_no_answer(peer, body):
+    peer.will(answers(body))
+    with pytest.raises(PeerFailed):
+        decoded("user-service", ask(), User)
+
+
+def test_a_connection_is_used_again(peer):
+    for _ in range(3):
+        ask()
+    assert peer.connections == 1
+
+
+def test_a_connection_is_used_again_after_a_refusal(peer):
+    peer.will(answers({"code": "not_found"}, 404), answers({}))
+    with pytest.raises(PeerRefused):
+        ask()
+    ask()
+    assert peer.connections == 1
+
+
+def test_a_connection_whose_answer_was_not_read_to_the_end_is_not_used_again(peer):
+    """The rest of the late answer would be taken for the next one's."""
+    late = trickles(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"{", 1, b"}", pause=1.0)
+    peer.will(late, answers({"id": "2"}))
+    with pytest.raises(PeerTimeout):
+        ask(timeout=0.2)
+    assert ask().content == b'{"id": "2"}'
+    assert peer.connections == 2
+
+
+def test_threads_do_not_wait_for_each_others_calls(peer):
+    """Both are under way before either is answered."""
+    both = threading.Barrier(2, timeout=10)
+
+    def meets(wire, request):
+        both.wait()
+        return answers({})(wire, request)
+
+    peer.will(meets)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(ask().status)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [200, 200]
+
+
+def test_a_restarted_peer_is_reached_over_a_new_connection(peer):
+    ask()
+    peer.drop_connections()
+    assert ask("POST", body={}).status == 200
+
+
+@pytest.mark.parametrize("drop", [hangs_up, resets])
+@pytest.mark.parametrize("method, key", [("GET", None), ("PUT", None), ("DELETE", None), ("POST", "k-1")])
+def test_a_dropped_connection_is_replaced_when_repeating_is_harmless(peer, drop, method, key):
+    peer.will(answers({}), drop, answers({"second": True}))
+    ask()
+    body = {} if method != "GET" else None
+    assert ask(method, body=body, key=key).content == b'{"second": true}'
+    assert [request.method for request in peer.requests] == ["GET", method, method]
+    assert peer.requests[1].headers.get("Idempotency-Key") == key == peer.requests[2].headers.get("Idempotency-Key")
+
+
+@pytest.mark.parametrize("drop", [hangs_up, resets])
+def test_a_dropped_connection_is_replaced_once(peer, drop):
+    peer.will(drop)
+    with pytest.raises(PeerDropped):
+        ask()
+    assert len(peer.requests) == 2
+
+
+@pytest.mark.parametrize("drop", [hangs_up, resets])
+def test_a_post_without_a_key_is_not_repeated(peer, drop):
+    peer.will(answers({}), drop)
+    ask()
+    with pytest.raises(PeerDropped):
+        ask("POST", body={})
+    assert [request.method for request in peer.requests] == ["GET", "POST"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        keeps_silent,
+        answers({}, 500),
+        answers({}, 429),
+        says(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"id": '),
+    ],
+)
+def test_nothing_else_is_repeated(peer, answer):
+    peer.will(answer)
+    with pytest.raises((PeerUnreachable, PeerRefused)):
+        ask(timeout=0.3)
+    assert len(peer.requests) == 1
+
+
+def test_the_second_try_has_only_what_is_left_of_the_time(peer):
+    def hangs_up_late(wire, request):
+        wire.patient(0.2)
+
+    peer.will(hangs_up_late, answers({}))
+    ask(timeout=1.0)
+    first, second = (float(request.headers["X-Request-Timeout"]) for request in peer.requests)
+    assert second < first
+
+
+def reservation(items, status=201):
+    return answers({"orderId": "7", "status": "reserved", "items": items}, status)
+
+
+def line(product_id="1", quantity=2, price=19.99):
+    return {"productId": product_id, "name": "Lamp", "unitPrice": price, "quantity": quantity}
+
+
+@pytest.mark.parametrize("price", ["0.1", "19.99", "9999999999.99", "0", "5"])
+def test_prices_arrive_exact(peer, price):
+    item = f'{{"productId": "1", "name": "x", "unitPrice": {price}, "quantity": 2}}'
+    peer.will(answers(f'{{"orderId": "7", "status": "reserved", "items": [{item}]}}'.encode()))
+    (item,) = reserve_stock(7, {1: 2}).items
+    assert str(item.unit_price) == price
+
+
+@pytest.mark.parametrize("items", [[], [line("2")], [line(), line("2")], [line(quantity=1)]])
+def test_a_reservation_of_something_else_is_no_answer(peer, items):
+    peer.will(reservation(items))
+    with pytest.raises(PeerFailed):
+        reserve_stock(7, {1: 2})
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[1]", b'[{"id": "\xff"}]', b'[{"data": ' + b"[" * 100_000, HTML])
+def test_a_feed_that_cannot_be_read_is_no_answer(peer, body):
+    peer.will(answers(body))
+    with pytest.raises(PeerFailed):
+        read_feed("user-service", "")
+
+
+@pytest.mark.parametrize("answer", [answers(HTML, 200, {"Content-Type": "text/html"}), answers({}, 202)])
+def test_only_a_204_means_that_stock_was_given_back(peer, answer):
+    peer.will(answer)
+    with pytest.raises(PeerFailed):
+        release_stock(7)
+
+
+@pytest.mark.parametrize("answer", [answers(HTML, 200, {"Content-Type": "text/html"}), answers({}, 202)])
+def test_only_a_201_means_that_a_message_was_taken(peer, answer):
+    peer.will(answer)
+    with pytest.raises(PeerFailed):
+        send_notification("k-1", user_id=1, type="t", subject="s", message="m")
