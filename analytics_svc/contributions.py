@@ -7,7 +7,7 @@ not matter how many events lie between, nor in which order two of them arrive: t
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -30,8 +30,11 @@ class Contribution:
         for key, value in other.daily.items():
             self.daily[key] += sign * value
         for product_id, (units, revenue) in other.sold.items():
-            so_far = self.sold.get(product_id, (0, _NOUGHT))
-            self.sold[product_id] = (so_far[0] + sign * units, so_far[1] + sign * revenue)
+            self.sell(product_id, sign * units, sign * revenue)
+
+    def sell(self, product_id: int, units: int, revenue: Decimal) -> None:
+        so_far = self.sold.get(product_id, (0, _NOUGHT))
+        self.sold[product_id] = (so_far[0] + units, so_far[1] + revenue)
 
 
 def _user(state: State, into: Contribution) -> None:
@@ -61,7 +64,7 @@ def _order(state: State, into: Contribution) -> None:
     into.figures["orders.revenue"] += total
     into.daily["orders.revenue", _day(state)] += total
     for item in state["items"]:
-        into.sold[int(item["productId"])] = (int(item["quantity"]), Decimal(item["subtotal"]))
+        into.sell(int(item["productId"]), int(item["quantity"]), Decimal(item["subtotal"]))
 
 
 def _notification(state: State, into: Contribution) -> None:
@@ -88,4 +91,4 @@ def contribution(kind: str, state: State | None) -> Contribution:
 
 def _day(state: State) -> date:
     """The day in UTC on which the resource was made."""
-    return datetime.fromisoformat(state["createdAt"]).date()
+    return datetime.fromisoformat(state["createdAt"]).astimezone(UTC).date()

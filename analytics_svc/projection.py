@@ -1,16 +1,28 @@
 """Taking events in: one transaction for a batch, together with the position behind it, so that each counts once."""
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
+from prometheus_client import Counter
 
-from analytics_svc.contributions import KINDS, Contribution, contribution
+from analytics_svc.contributions import Contribution, contribution
 from analytics_svc.models import Fact, FeedPosition
 from platform_core.clients.feeds import Event
 
-_KIND_OF = {"stock": "product"}
+log = logging.getLogger("analytics.feeds")
+_skipped = Counter("feed_events_skipped_total", "Events that could not be digested.", ["service"])
+
+KIND_OF = {
+    **dict.fromkeys(("user.created", "user.updated", "user.deleted"), "user"),
+    **dict.fromkeys(("product.created", "product.updated", "product.deleted", "stock.changed"), "product"),
+    **dict.fromkeys(("order.confirmed", "order.cancelled", "order.shipped", "order.delivered"), "order"),
+    **dict.fromkeys(("notification.sent", "notification.failed"), "notification"),
+}
+"""The events that change figures, and the kind of resource they are about. All others are passed over."""
+
+_INDIGESTIBLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, DataError, IntegrityError)
 
 _ADD_FIGURES = """
     INSERT INTO analytics_svc_figure AS f (name, value)
@@ -38,38 +50,73 @@ _SET_PRODUCTS = """
 
 
 @transaction.atomic
-def take_in(service: str, after: str, events: Sequence[Event], as_of: datetime) -> bool:
-    """Apply the events that follow ``after``; False when somebody else has moved the position meanwhile."""
+def take_in(service: str, after: str, events: Sequence[Event], as_of: datetime | None) -> FeedPosition:
+    """Apply the events that follow ``after``, unless somebody else has moved the position; where it is then.
+
+    ``as_of``: the moment up to which the figures are complete now; None when there is more to read.
+    """
     position = FeedPosition.objects.select_for_update().get(service=service)
-    if position.last_event_id != after:
-        return False
-    facts, changes = _fold(events)
-    _store(facts, changes)
-    FeedPosition.objects.filter(service=service).update(last_event_id=events[-1].id, caught_up_at=as_of)
-    return True
+    if position.last_event_id == after:
+        _apply(service, events)
+        position.last_event_id = events[-1].id
+        position.caught_up_at = as_of or position.caught_up_at
+        position.save(update_fields=["last_event_id", "caught_up_at"])
+    return position
+
+
+def _apply(service: str, events: Sequence[Event]) -> None:
+    """All at once; if that fails, by halves, until the event that cannot be digested is alone and left out.
+
+    One bad event must not keep every later one from being counted.
+    """
+    try:
+        with transaction.atomic():
+            _store(*_fold(events))
+    except _INDIGESTIBLE as error:
+        if len(events) > 1:
+            middle = len(events) // 2
+            _apply(service, events[:middle])
+            _apply(service, events[middle:])
+            return
+        _skipped.labels(service).inc()
+        data = {"service": service, "id": events[0].id, "type": events[0].type, "error": repr(error)}
+        log.error("feed.event_skipped", extra={"data": data})
 
 
 def _fold(events: Sequence[Event]) -> tuple[list[Fact], Contribution]:
     """The resources' new states, and by how much the figures change."""
-    known = [(event, kind) for event in events if (kind := _kind(event)) in KINDS]
-    facts = _facts({(kind, int(event.subject)) for event, kind in known})
+    known = [(event, (KIND_OF[event.type], int(event.subject))) for event in events if event.type in KIND_OF]
+    facts = _facts({key for _, key in known})
     changed: dict[tuple[str, int], Fact] = {}
     changes = Contribution()
-    for event, kind in known:
-        key = (kind, int(event.subject))
+    for event, key in known:
         old = facts.get(key)
-        if old is not None and old.version >= event.data["version"]:
-            continue
-        state: dict[str, Any] = {**event.data, "deleted": event.type.endswith(".deleted")}
-        changes.add(contribution(kind, old.state if old else None), -1)
-        changes.add(contribution(kind, state), +1)
-        facts[key] = changed[key] = Fact(kind=kind, resource_id=key[1], version=event.data["version"], state=state)
+        new = _successor(old, event, key)
+        if new is not None:
+            changes.add(contribution(key[0], old.state if old else None), -1)
+            changes.add(contribution(key[0], new.state), +1)
+            facts[key] = changed[key] = new
     return list(changed.values()), changes
 
 
-def _kind(event: Event) -> str:
-    word = event.type.split(".")[0]
-    return _KIND_OF.get(word, word)
+def _successor(old: Fact | None, event: Event, key: tuple[str, int]) -> Fact | None:
+    """What is known after ``event``; None when it tells nothing new.
+
+    The higher version holds. A deletion holds, too, whatever comes before or after it: the stock of a deleted product
+    still changes when an order of it is cancelled.
+    """
+    kind, resource_id = key
+    deleted = event.type.endswith(".deleted")
+    version = event.data["version"]
+    if old is None:
+        return Fact(kind=kind, resource_id=resource_id, version=version, state={**event.data, "deleted": deleted})
+    if version > old.version:
+        state = {**event.data, "deleted": deleted or old.state["deleted"]}
+        return Fact(kind=kind, resource_id=resource_id, version=version, state=state)
+    if deleted and not old.state["deleted"]:
+        state = {**old.state, "deleted": True}
+        return Fact(kind=kind, resource_id=resource_id, version=old.version, state=state)
+    return None
 
 
 def _facts(keys: set[tuple[str, int]]) -> dict[tuple[str, int], Fact]:

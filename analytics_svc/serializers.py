@@ -4,16 +4,16 @@ from typing import Any
 
 from rest_framework import serializers
 
-from platform_core.api.fields import IdField, MoneyField
+from platform_core.api.fields import IdField, MoneyField, WholeField
 from platform_core.api.queries import Query
 
 
 class DaysQuery(Query):
-    days = serializers.IntegerField(default=30, min_value=1, max_value=366, help_text="Length of the daily series.")
+    days = WholeField(default=30, min_value=1, max_value=366, help_text="Length of the daily series.")
 
 
 class SummaryQuery(Query):
-    days = serializers.IntegerField(required=False, min_value=1, max_value=366, help_text="Has no effect here.")
+    days = WholeField(required=False, min_value=1, max_value=366, help_text="Has no effect here.")
 
 
 class Report(serializers.Serializer[Any]):

@@ -10,7 +10,11 @@ from platform_core.logs import logging_config
 from platform_core.stack.processes import die_with_parent
 from platform_core.topology import BY_PACKAGE
 
-service = BY_PACKAGE[os.environ["DJANGO_SETTINGS_MODULE"].removesuffix(".settings")]
+service = BY_PACKAGE.get(os.environ.get("DJANGO_SETTINGS_MODULE", "").removesuffix(".settings"))
+if service is None:
+    modules = ", ".join(each.settings_module for each in BY_PACKAGE.values())
+    print(f"DJANGO_SETTINGS_MODULE: expected one of {modules}", file=sys.stderr)
+    sys.exit(EXIT_CODE)
 try:
     values = parsed(os.environ)
 except ConfigurationError as error:

@@ -1,7 +1,10 @@
+"""Notifications in the admin: to be looked at, and tried again."""
+
 from typing import Any
 
 from django.contrib import admin, messages
 from django.http import HttpRequest
+from unfold.decorators import display
 
 from notification_svc import services
 from notification_svc.models import Notification
@@ -10,16 +13,32 @@ from platform_core.admin import ReadOnlyAdmin
 
 @admin.register(Notification)
 class NotificationAdmin(ReadOnlyAdmin):
-    list_display = ("id", "user_id", "type", "channel", "recipient", "status", "attempts", "created_at", "sent_at")
-    list_filter = ("status", "type", "channel", "created_at")
-    search_fields = ("=user_id", "=recipient", "=sender_key")
-    exclude = ("fingerprint",)
-    show_full_result_count = False
+    list_display = (
+        "id",
+        "user_id",
+        "type",
+        "channel",
+        "recipient",
+        "shown_status",
+        "attempts",
+        "created_at",
+        "sent_at",
+    )
+    list_filter = ("status", "channel", "created_at")
+    search_fields = ("id", "user_id", "type", "recipient", "sender_key")
+    search_help_text = "id, user id, type, recipient or the sender's key"
+    sortable_by = ("id",)
+    fieldsets = (
+        (None, {"fields": ("user_id", "type", "channel", "recipient", "subject", "message")}),
+        ("Delivery", {"fields": ("status", "attempts", "last_error", "created_at", "sent_at")}),
+        ("The request", {"fields": ("caller", "sender_key", "version")}),
+    )
     actions = ("retry",)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [name for name in super().get_readonly_fields(request, obj) if name != "fingerprint"]
+    @display(description="status", label={"queued": "info", "sent": "success", "failed": "danger"})  # type: ignore[untyped-decorator]
+    def shown_status(self, notification: Notification) -> str:
+        return notification.status
 
-    @admin.action(description="Try failed ones again", permissions=["change"])
+    @admin.action(description="Try failed ones again", permissions=["operate"])
     def retry(self, request: HttpRequest, queryset: Any) -> None:
         self.message_user(request, f"{services.retry(queryset)} will be tried again.", messages.SUCCESS)

@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class NotificationConfig(AppConfig):
     name = "notification_svc"
-    verbose_name = "notifications"
+    verbose_name = "Notifications"

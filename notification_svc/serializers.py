@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.validators import validate_email
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from notification_svc.models import Notification
@@ -12,6 +13,15 @@ from platform_core.api.queries import PageQuery
 TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}\Z"
 
 
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "A message",
+            {"userId": "1", "subject": "Hello", "message": "Your parcel waits at the counter.", "channel": "email"},
+            request_only=True,
+        )
+    ]
+)
 class NotificationSerializer(serializers.Serializer[Any]):
     id = IdField(read_only=True)
     userId = IdField(source="user_id")

@@ -1,5 +1,6 @@
 """Use cases of notification-service."""
 
+from smtplib import SMTPDataError, SMTPRecipientsRefused
 from typing import Any, NamedTuple
 
 from django.core.mail import EmailMessage
@@ -11,7 +12,7 @@ from notification_svc.models import Notification
 from platform_core.api.idempotency import Claim
 from platform_core.events.log import NewEvent, append
 from platform_core.outbox.models import OutboxMessage
-from platform_core.outbox.queue import Message, enqueue, redrive
+from platform_core.outbox.queue import Message, PermanentFailure, enqueue, redrive
 
 
 class Accepted(NamedTuple):
@@ -63,21 +64,31 @@ def delivery_of(notification: Notification) -> Message:
 
 
 def send_email(notification: Notification, recipient: str) -> None:
-    """Raises OSError or smtplib's errors when the mail server does not take it."""
-    EmailMessage(
+    """Raises PermanentFailure when the mail server will never take it, OSError when it does not take it now."""
+    mail = EmailMessage(
         subject=notification.subject or notification.type.replace("_", " ").capitalize(),
         body=notification.message,
         to=[recipient],
         headers={"X-Notification-ID": str(notification.pk)},
-    ).send()
+    )
+    try:
+        mail.send()
+    except SMTPRecipientsRefused as refusal:
+        ((code, words),) = refusal.recipients.values()
+        if code >= 500:
+            raise PermanentFailure(f"The mail server refuses {recipient}: {code} {words!r}") from None
+        raise
+    except SMTPDataError as refusal:
+        if refusal.smtp_code >= 500:
+            raise PermanentFailure(f"The mail server refuses the message: {refusal}") from None
+        raise
 
 
-@transaction.atomic
 def mark_sent(notification_id: int, attempts: int) -> None:
+    """In the surrounding transaction, that of the delivery's own end; so is `mark_failed`."""
     _settle(notification_id, "sent", attempts=attempts, sent_at=now(), last_error=None)
 
 
-@transaction.atomic
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:
     """An attempt came to nothing; when it was the last, the notification is ``failed``."""
     changes = {"attempts": attempts, "last_error": error[:2000]}

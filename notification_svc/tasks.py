@@ -7,6 +7,7 @@ from notification_svc import services
 from notification_svc.models import Notification
 from platform_core.clients.errors import PeerRefused
 from platform_core.clients.users import get_user
+from platform_core.housekeeping import HOUSEKEEPING
 from platform_core.outbox.delivery import deliver_due
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Handler, PermanentFailure
@@ -23,7 +24,6 @@ def _deliver(message: OutboxMessage) -> None:
     else:
         data = {"notificationId": str(notification.pk), "userId": str(notification.user_id), "type": notification.type}
         log.info("notification.logged", extra={"data": {**data, "subject": notification.subject}})
-    services.mark_sent(notification.pk, message.attempts)
 
 
 def _address(user_id: int) -> str:
@@ -35,11 +35,15 @@ def _address(user_id: int) -> str:
         raise
 
 
+def _delivered(message: OutboxMessage) -> None:
+    services.mark_sent(message.payload["notificationId"], message.attempts)
+
+
 def _failed(message: OutboxMessage, error: str, dead: bool) -> None:
     services.mark_failed(message.payload["notificationId"], message.attempts, error, final=dead)
 
 
-HANDLERS = {"notification.deliver": Handler(_deliver, max_attempts=20, on_failure=_failed)}
+HANDLERS = {"notification.deliver": Handler(_deliver, on_delivered=_delivered, on_failure=_failed)}
 
 
 def deliver_email(stopping: threading.Event) -> bool:
@@ -53,4 +57,5 @@ def deliver_log(stopping: threading.Event) -> bool:
 DUTIES = (
     Duty("deliver:email", deliver_email, pause=0.1),
     Duty("deliver:log", deliver_log, pause=0.1),
+    HOUSEKEEPING,
 )

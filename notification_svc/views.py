@@ -11,6 +11,7 @@ from notification_svc.serializers import NotificationQuery, NotificationSerializ
 from platform_core.api.idempotency import Claim, replayed
 from platform_core.api.queries import PageQuery, read_query
 from platform_core.api.views import ResourceViewSet
+from platform_core.failpoints import reached
 
 
 class NotificationViewSet(ResourceViewSet):
@@ -38,5 +39,6 @@ class NotificationViewSet(ResourceViewSet):
         """Queue a message. A key is kept for ever: a repetition gives the first answer, however late."""
         claim = Claim.of(request)
         accepted = services.accept(self.body(request), claim)
+        reached("notification.accepted")
         response = Response(self.reader().instance(accepted.notification), status=201)
         return replayed(response) if accepted.is_replay else response

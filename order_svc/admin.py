@@ -6,11 +6,21 @@ from typing import Any
 from django.contrib import admin, messages
 from django.http import HttpRequest
 from unfold.admin import TabularInline
+from unfold.decorators import display
 
 from order_svc import services
 from order_svc.models import Order, OrderLine
 from platform_core.admin import ReadOnlyAdmin
 from platform_core.errors import PlatformError
+
+_COLOURS = {
+    "pending": "info",
+    "confirmed": "primary",
+    "shipped": "warning",
+    "delivered": "success",
+    "rejected": "danger",
+    "cancelled": "danger",
+}
 
 
 class OrderLineInline(TabularInline):  # type: ignore[misc]
@@ -25,26 +35,32 @@ class OrderLineInline(TabularInline):  # type: ignore[misc]
 
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
-    list_display = ("id", "user_id", "status", "total", "currency", "reason", "created_at")
+    list_display = ("id", "user_id", "shown_status", "total", "currency", "reason", "created_at")
     list_filter = ("status", "created_at")
-    search_fields = ("=id", "=user_id", "=request_id")
-    exclude = ("fingerprint",)
+    search_fields = ("id", "user_id", "request_id")
+    search_help_text = "id, user id or request id"
+    sortable_by = ("id", "created_at")
+    fieldsets = (
+        (None, {"fields": ("user_id", "status", "total", "currency", "created_at", "confirmed_at", "updated_at")}),
+        ("If it was rejected", {"fields": ("reason", "refusal")}),
+        ("The request", {"fields": ("caller", "idempotency_key", "request_id", "traceparent", "version")}),
+    )
     inlines = (OrderLineInline,)
-    show_full_result_count = False
     actions = ("cancel", "ship", "deliver")
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [name for name in super().get_readonly_fields(request, obj) if name != "fingerprint"]
+    @display(description="status", label=_COLOURS)  # type: ignore[untyped-decorator]
+    def shown_status(self, order: Order) -> str:
+        return order.status
 
-    @admin.action(description="Cancel, and give the stock back", permissions=["change"])
+    @admin.action(description="Cancel, and give the stock back", permissions=["operate"])
     def cancel(self, request: HttpRequest, queryset: Any) -> None:
         self.move(request, queryset, services.cancel_order)
 
-    @admin.action(description="Mark as shipped", permissions=["change"])
+    @admin.action(description="Mark as shipped", permissions=["operate"])
     def ship(self, request: HttpRequest, queryset: Any) -> None:
         self.move(request, queryset, services.ship_order)
 
-    @admin.action(description="Mark as delivered", permissions=["change"])
+    @admin.action(description="Mark as delivered", permissions=["operate"])
     def deliver(self, request: HttpRequest, queryset: Any) -> None:
         self.move(request, queryset, services.deliver_order)
 
@@ -55,4 +71,5 @@ class OrderAdmin(ReadOnlyAdmin):
             except PlatformError as error:
                 self.message_user(request, f"Order {order_id}: {error.detail}", messages.ERROR)
             else:
+                self.log_change(request, order, f"Now {order.status}.")
                 self.message_user(request, f"Order {order_id} is {order.status}.", messages.SUCCESS)

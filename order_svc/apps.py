@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class OrderConfig(AppConfig):
     name = "order_svc"
-    verbose_name = "orders"
+    verbose_name = "Orders"

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from order_svc.models import Order
-from platform_core.api.fields import IdField, MoneyField, TimestampField
+from platform_core.api.fields import IdField, MoneyField, TimestampField, WholeField
 from platform_core.api.queries import PageQuery
 
 MAX_QUANTITY = 1_000_000
@@ -15,7 +16,7 @@ class OrderLineSerializer(serializers.Serializer[Any]):
     productId = IdField(source="product_id")
     name = serializers.CharField(read_only=True, allow_null=True)
     unitPrice = MoneyField(source="unit_price", read_only=True, allow_null=True)
-    quantity = serializers.IntegerField(min_value=1, max_value=MAX_QUANTITY)
+    quantity = WholeField(min_value=1, max_value=MAX_QUANTITY)
     subtotal = MoneyField(read_only=True, allow_null=True)
 
 
@@ -33,17 +34,36 @@ class OrderSerializer(serializers.Serializer[Any]):
     updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
 
 
+@extend_schema_serializer(component_name="OrderItem")
 class OrderItemInput(serializers.Serializer[Any]):
     productId = IdField()
-    quantity = serializers.IntegerField(min_value=1, max_value=MAX_QUANTITY)
+    quantity = WholeField(min_value=1, max_value=MAX_QUANTITY)
 
 
+@extend_schema_serializer(
+    component_name="Order",
+    examples=[
+        OpenApiExample(
+            "Several products",
+            {"userId": "1", "items": [{"productId": "1", "quantity": 2}, {"productId": "2", "quantity": 1}]},
+            request_only=True,
+        ),
+        OpenApiExample("One product", {"userId": "1", "productId": "1", "quantity": 2}, request_only=True),
+    ],
+)
 class OrderInput(serializers.Serializer[Any]):
     """An order as it is asked for: `productId` and `quantity`, or `items`."""
 
+    openapi = {
+        "oneOf": [
+            {"required": ["items"], "properties": {"productId": False, "quantity": False}},
+            {"required": ["productId", "quantity"], "properties": {"items": False}},
+        ]
+    }
+
     userId = IdField()
     productId = IdField(required=False, help_text="For one product; for several, use `items`.")
-    quantity = serializers.IntegerField(required=False, min_value=1, max_value=MAX_QUANTITY)
+    quantity = WholeField(required=False, min_value=1, max_value=MAX_QUANTITY)
     items = OrderItemInput(many=True, required=False, min_length=1, max_length=100)  # type: ignore[call-arg]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

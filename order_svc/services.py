@@ -28,10 +28,13 @@ from platform_core.errors import (
     Unprocessable,
 )
 from platform_core.events.log import NewEvent, append
+from platform_core.failpoints import reached
 from platform_core.outbox.queue import Message, enqueue
 from platform_core.topology import NOTIFICATION, PRODUCT
 
 TIDYING_SECONDS = 2.0
+CONFIRMED_VERSION = 2
+"""An order begins as version 1, and its confirmation is its first change."""
 _RULES: Mapping[str, type[PlatformError]] = {"insufficient_stock": Conflict, "unknown_product": Unprocessable}
 
 
@@ -74,14 +77,21 @@ def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None
         return earlier
     _check_user(user_id)
     order, lines = _open(user_id, quantities, claim)
+    reached("order.opened")
     try:
         reservation = products.reserve_stock(order.pk, quantities)
-        return _confirm(order, lines, reservation)
+        reached("order.reserved")
+        placed = _confirm(order, lines, reservation)
+        reached("order.confirmed")
+        return placed
     except PeerRefused as refusal:
         raise _reject_by_rule(order, refusal) from refusal
     except (PeerUnreachable, Unavailable) as error:
         _give_up(order)
         raise _unavailable(error) from error
+    except Exception:
+        _give_up(order)
+        raise
 
 
 def _earlier(claim: Claim | None) -> Placed | None:
@@ -98,7 +108,7 @@ def _earlier(claim: Claim | None) -> Placed | None:
     if order.refusal:
         raise _repeated(order.refusal)
     assert order.confirmed_at is not None
-    order.status, order.updated_at = Order.Status.CONFIRMED, order.confirmed_at
+    order.status, order.version, order.updated_at = Order.Status.CONFIRMED, CONFIRMED_VERSION, order.confirmed_at
     return Placed(order, list(order.lines.all()), is_replay=True)
 
 
@@ -164,12 +174,18 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reserva
     with transaction.atomic():
         confirmed = {"total": order.total, "confirmed_at": order.confirmed_at}
         if not _move(order.pk, Order.Status.PENDING, Order.Status.CONFIRMED, order.confirmed_at, **confirmed):
-            raise Unavailable("The order was given up before it could be confirmed.")
+            raise _given_up()
         _price_lines(order.pk, lines)
-        order.status, order.version, order.updated_at = Order.Status.CONFIRMED, order.version + 1, order.confirmed_at
+        order.status, order.version, order.updated_at = Order.Status.CONFIRMED, CONFIRMED_VERSION, order.confirmed_at
         append(NewEvent("order.confirmed", order.pk, snapshot(order, lines)))
         enqueue(_notification(order, "confirmed", f"Order {order.pk} is confirmed", _thanks(order, lines)))
+        reached("order.confirming")
     return Placed(order, lines, is_replay=False)
+
+
+def _given_up() -> Unavailable:
+    """Recovery was faster, and the key may have another order by now."""
+    return Unavailable("The order was given up before it could be confirmed.")
 
 
 def _price_lines(order_id: int, lines: list[OrderLine]) -> None:
@@ -200,8 +216,9 @@ def _reject_by_rule(order: Order, refusal: PeerRefused) -> PlatformError:
     error = kind(refusal.detail, code=refusal.code, errors=[_wire_error(each) for each in refusal.errors])
     stored = {"status": error.status, "code": error.code, "detail": error.detail, "errors": error.errors}
     with context.grace(TIDYING_SECONDS), transaction.atomic():
-        if _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, reason=refusal.code, refusal=stored):
-            enqueue(_release(order.pk))
+        if not _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, reason=refusal.code, refusal=stored):
+            return _given_up()
+        enqueue(_release(order.pk))
     return error
 
 

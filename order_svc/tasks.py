@@ -12,6 +12,7 @@ from order_svc.services import reject_pending
 from platform_core.clients.notifications import send_notification
 from platform_core.clients.products import release_stock
 from platform_core.context import Context, entered
+from platform_core.housekeeping import HOUSEKEEPING
 from platform_core.outbox.delivery import deliver_due
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Handler
@@ -48,15 +49,17 @@ def recover(stopping: threading.Event) -> bool:
     """Reject what is pending for too long: no confirmation, no order. A confirmation that comes later loses."""
     limit = now() - timedelta(seconds=settings.PENDING_SECONDS)
     overdue = Order.objects.filter(status=Order.Status.PENDING, created_at__lt=limit).order_by("created_at")
-    for order in overdue.only("pk", "request_id", "traceparent")[:RECOVERY_BATCH]:
+    orders = list(overdue.only("pk", "request_id", "traceparent")[:RECOVERY_BATCH])
+    for order in orders:
         with entered(Context(order.request_id, order.traceparent)):
             if reject_pending(order.pk, "abandoned"):
                 log.warning("order.recovered", extra={"data": {"orderId": str(order.pk)}})
-    return False
+    return len(orders) == RECOVERY_BATCH
 
 
 DUTIES = (
     Duty("outbox:product", deliver_releases, pause=0.1),
     Duty("outbox:notification", deliver_notifications, pause=0.1),
     Duty("recovery", recover, pause=2.0),
+    HOUSEKEEPING,
 )

@@ -7,7 +7,6 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 
 from order_svc import services
 from order_svc.models import Order
@@ -25,8 +24,8 @@ class OrderViewSet(ResourceViewSet):
     serializer_class = OrderSerializer
     query_class = OrderQuery
 
-    def get_serializer_class(self) -> type[Serializer[Any]]:
-        return OrderInput if self.request and self.request.method == "POST" else OrderSerializer
+    def get_serializer_class(self) -> Any:
+        return OrderInput if self.action == "create" else self.serializer_class
 
     def list(self, request: Request) -> Response:
         """Orders of every status, newest first."""
@@ -61,21 +60,21 @@ class OrderViewSet(ResourceViewSet):
         return replayed(response) if placed.is_replay else response
 
     @extend_schema(request=None, responses={200: OrderSerializer})
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], serializer_class=None)
     @idempotent
     def cancel(self, request: Request, pk: int) -> Response:
         """Cancel a confirmed order; its stock goes back. 409 `invalid_transition` otherwise."""
         return self.transition(services.cancel_order, pk)
 
     @extend_schema(request=None, responses={200: OrderSerializer})
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], serializer_class=None)
     @idempotent
     def ship(self, request: Request, pk: int) -> Response:
         """Mark a confirmed order as shipped. 409 `invalid_transition` otherwise."""
         return self.transition(services.ship_order, pk)
 
     @extend_schema(request=None, responses={200: OrderSerializer})
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], serializer_class=None)
     @idempotent
     def deliver(self, request: Request, pk: int) -> Response:
         """Mark a shipped order as delivered. 409 `invalid_transition` otherwise."""

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 class PlatformConfig(AppConfig):
     name = "platform_core"
     label = "platform_core"
-    verbose_name = "platform"
+    verbose_name = "Platform"
 
     def ready(self) -> None:
         from platform_core import database

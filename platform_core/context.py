@@ -29,7 +29,7 @@ class Context:
 
 
 _NOBODYS = Context()
-_current: ContextVar[Context] = ContextVar("platform_context", default=_NOBODYS)  # noqa: B039  # it is frozen
+_current: ContextVar[Context] = ContextVar("platform_context", default=_NOBODYS)
 
 
 def current() -> Context:

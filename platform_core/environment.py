@@ -152,6 +152,12 @@ VARIABLES = (
         _whole(1, 3600),
         "How long an order may be pending before recovery rejects it: longer than any request's deadline.",
     ),
+    Variable(
+        "IDEMPOTENCY_HOURS",
+        "24",
+        _whole(1, 8760),
+        "How long the answer to a POST with an Idempotency-Key is kept; those of orders and notifications for ever.",
+    ),
     Variable("EMAIL_URL", "consolemail://", _email_url, "Where notification-service hands its mail to."),
     Variable("DEFAULT_FROM_EMAIL", "shop@example.com", _text, "The sender of that mail."),
     *(
@@ -159,7 +165,9 @@ VARIABLES = (
         for s in SERVICES
     ),
     *(
-        Variable(s.listen_port_variable, "", _whole(1, 65535), f"The port on which `up` has {s.name} listen, if another.")
+        Variable(
+            s.listen_port_variable, "", _whole(1, 65535), f"The port on which `up` has {s.name} listen, if another."
+        )
         for s in SERVICES
     ),
     *(

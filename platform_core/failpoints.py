@@ -1,7 +1,7 @@
 """Places where a test can have the process die: what a power cut would do, at a moment of our choosing.
 
-``PLATFORM_FAILPOINT=order.opened`` kills the process with SIGKILL when it gets there, once for each file that
-``PLATFORM_FAILPOINT_ONCE`` names: the first process to make the file dies. Never in production.
+``PLATFORM_FAILPOINTS`` names a folder; the process that reaches the place ``order.opened`` while the folder holds a
+file of that name removes the file and is killed. Without the variable nothing happens.
 """
 
 import os
@@ -10,13 +10,12 @@ from pathlib import Path
 
 
 def reached(name: str) -> None:
-    """Die here if the environment says so."""
-    if os.environ.get("PLATFORM_FAILPOINT") != name or os.environ.get("PLATFORM_ENV") == "production":
+    """Die here if a test wants it so."""
+    folder = os.environ.get("PLATFORM_FAILPOINTS")
+    if not folder:
         return
-    once = os.environ.get("PLATFORM_FAILPOINT_ONCE")
-    if once:
-        try:
-            Path(once).touch(exist_ok=False)
-        except FileExistsError:
-            return
+    try:
+        Path(folder, name).unlink()
+    except FileNotFoundError:
+        return
     os.kill(os.getpid(), signal.SIGKILL)

@@ -11,6 +11,7 @@ from platform_core.topology import BY_PACKAGE, SERVICES, Service
 DEFAULT_DEADLINE = 5.0
 MAX_DEADLINE = 30.0
 MAX_BODY_BYTES = 1024 * 1024
+STATIC_URL = "/static/"
 
 
 def service_settings(
@@ -29,6 +30,9 @@ def service_settings(
         "SERVICE_NAME": name,
         "PLATFORM_ENV": values["PLATFORM_ENV"],
         "PORT": values["PORT"] or service.port,
+        "PENDING_SECONDS": values["PENDING_SECONDS"],
+        "IDEMPOTENCY_HOURS": values["IDEMPOTENCY_HOURS"],
+        "PEER_PLACES": values["WEB_THREADS"] - 1,
         "PEER_URLS": {peer.name: values[peer.url_variable] for peer in SERVICES},
         "DEBUG": False,
         "SECRET_KEY": values["SECRET_KEY"],
@@ -44,6 +48,8 @@ def service_settings(
         "USE_I18N": False,
         "USE_TZ": True,
         "TIME_ZONE": "UTC",
+        "FORMAT_MODULE_PATH": "platform_core.formats",
+        "LOGIN_REDIRECT_URL": "/admin/",
         "APPEND_SLASH": False,
         "LOGGING": logging_config(name, values["LOG_LEVEL"]),
         "DATA_UPLOAD_MAX_MEMORY_SIZE": MAX_BODY_BYTES,
@@ -58,7 +64,12 @@ def service_settings(
         **_cookies(service, secure=not development),
         **_cors(values["CORS_ALLOWED_ORIGINS"], development),
         **_mail(values),
-        "UNFOLD": {"SITE_TITLE": name, "SITE_HEADER": name, "SITE_SYMBOL": "storefront"},
+        "UNFOLD": {
+            "SITE_TITLE": name,
+            "SITE_HEADER": name,
+            "SITE_SYMBOL": "storefront",
+            "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}platform_core/icon.svg"}],
+        },
     }
 
 
@@ -94,7 +105,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": [
         "platform_core.api.json.JSONRenderer",
-        "platform_core.api.json.BrowsableAPIRenderer",
+        "platform_core.api.browsable.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": ["platform_core.api.json.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "platform_core.api.schema.AutoSchema",
@@ -150,7 +161,7 @@ def _database(service: Service, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _static_files(development: bool) -> dict[str, Any]:
     return {
-        "STATIC_URL": "/static/",
+        "STATIC_URL": STATIC_URL,
         "STATIC_ROOT": ROOT / "staticfiles",
         "WHITENOISE_USE_FINDERS": development,
         "WHITENOISE_AUTOREFRESH": development,
@@ -208,5 +219,5 @@ def _openapi(service: Service) -> dict[str, Any]:
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
         "COMPONENT_SPLIT_REQUEST": True,
         "SCHEMA_PATH_PREFIX": r"/api",
-        "POSTPROCESSING_HOOKS": ["platform_core.api.schema.one_path_each"],
+        "POSTPROCESSING_HOOKS": ["platform_core.api.schema.finish"],
     }

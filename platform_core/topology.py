@@ -51,8 +51,8 @@ class Service:
         return (environ.get(self.url_variable) or self.default_url).rstrip("/")
 
 
-USER = Service("user_svc", 8001)
-PRODUCT = Service("product_svc", 8002)
+USER = Service("user_svc", 8001, has_worker=True)
+PRODUCT = Service("product_svc", 8002, has_worker=True)
 ORDER = Service("order_svc", 8003, has_worker=True)
 NOTIFICATION = Service("notification_svc", 8004, has_worker=True)
 ANALYTICS = Service("analytics_svc", 8005, has_feed=False)

@@ -6,9 +6,9 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import path, re_path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from platform_core import health, metrics
+from platform_core.api.docs import DocsView, SchemaView
 from platform_core.events.views import EventFeed
 
 handler400 = "platform_core.api.problems.bad_request"
@@ -24,8 +24,8 @@ urlpatterns = [
     *_feed,
     re_path(r"^$", RedirectView.as_view(url="/api/")),
     re_path(r"^api$", RedirectView.as_view(url="/api/")),
-    re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    re_path(r"^api/docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
+    re_path(r"^api/docs/?$", DocsView.as_view(url_name="schema"), name="docs"),
     re_path(r"^health/?$", health.health, name="health"),
     re_path(r"^health/live/?$", health.live, name="live"),
     re_path(r"^health/ready/?$", health.ready, name="ready"),

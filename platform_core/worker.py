@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from platform_core.database import drop_dead_connections
 
@@ -14,7 +14,7 @@ log = logging.getLogger("platform.worker")
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """``run(stopping)`` does one round and says whether there is more to do at once; else it rests ``pause`` seconds."""
+    """``run(stopping)`` does one round, and says whether there is more to do without the ``pause`` (in seconds)."""
 
     name: str
     run: Callable[[threading.Event], bool]
@@ -36,7 +36,7 @@ def _repeat(duty: Duty, stopping: threading.Event) -> None:
         try:
             drop_dead_connections()
             more = duty.run(stopping)
-        except DatabaseError as error:
+        except Error as error:
             log.warning("worker.database_unavailable", extra={"data": {"duty": duty.name, "error": str(error).strip()}})
             connection.close()
             stopping.wait(1)

@@ -2,28 +2,48 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 
-from platform_core.admin import ReadOnlyAdmin
+from platform_core.admin import PlatformAdmin, ReadOnlyAdmin
 from product_svc import services
-from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
+from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovement, StockReservation
+
+
+class ProductForm(forms.ModelForm):  # type: ignore[type-arg]
+    def _get_validation_exclusions(self) -> Any:
+        """A sku is unique among products that are not deleted, which Django checks only if it may look at the date."""
+        return super()._get_validation_exclusions() - {"deleted_at"}  # type: ignore[misc]
 
 
 @admin.register(Product)
-class ProductAdmin(ModelAdmin):  # type: ignore[misc]
+class ProductAdmin(PlatformAdmin):
     """Changes go through the use cases, so that the feed hears of them; a new stock is recorded as an adjustment."""
 
     list_display = ("id", "name", "category", "sku", "price", "stock", "created_at")
-    list_filter = ("category", "created_at")
-    search_fields = ("name", "sku")
+    list_filter = ("created_at",)
+    search_fields = ("text", "sku", "category")
+    search_help_text = "words of name or description, or the whole sku or category"
+    sortable_by = ("id", "name", "price", "stock")
     fields = ("name", "description", "category", "sku", "price", "stock", "created_at", "updated_at", "version")
     readonly_fields = ("created_at", "updated_at", "version")
-    show_full_result_count = False
+    form = ProductForm
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).filter(deleted_at=None)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        bounds = {"price": {"min_value": 0}, "stock": {"min_value": 0, "max_value": MAX_STOCK}}
+        return super().formfield_for_dbfield(db_field, request, **kwargs, **bounds.get(db_field.name, {}))
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Product], search_term: str) -> Any:
+        if not search_term:
+            return queryset, False
+        words = services.find_products(search=search_term).values("pk")
+        return queryset.filter(Q(pk__in=words) | Q(sku=search_term) | Q(category=search_term)), False
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
         values = {name: form.cleaned_data[name] for name in form.changed_data}
@@ -51,8 +71,9 @@ class StockMovementAdmin(ReadOnlyAdmin):
     list_display = ("id", "product", "delta", "stock", "kind", "reason", "order_id", "created_at")
     list_filter = ("kind", "created_at")
     list_select_related = ("product",)
-    search_fields = ("=product__id", "=order_id")
-    show_full_result_count = False
+    search_fields = ("product_id", "order_id")
+    search_help_text = "product id or order id"
+    sortable_by = ("id",)
 
 
 class ReservationLineInline(TabularInline):  # type: ignore[misc]
@@ -69,6 +90,7 @@ class ReservationLineInline(TabularInline):  # type: ignore[misc]
 class StockReservationAdmin(ReadOnlyAdmin):
     list_display = ("order_id", "status", "created_at", "released_at")
     list_filter = ("status",)
-    search_fields = ("=order_id",)
+    search_fields = ("order_id",)
+    search_help_text = "order id"
+    sortable_by = ("order_id",)
     inlines = (ReservationLineInline,)
-    show_full_result_count = False

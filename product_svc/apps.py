@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class ProductConfig(AppConfig):
     name = "product_svc"
-    verbose_name = "catalog"
+    verbose_name = "Catalog"

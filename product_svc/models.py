@@ -2,11 +2,14 @@
 
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVector, SearchVectorField
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
 
 from platform_core.models import Resource
+
+MAX_STOCK = 2**31 - 1
 
 
 class Product(Resource):
@@ -17,7 +20,7 @@ class Product(Resource):
     category = models.CharField(max_length=100, blank=True, default="")
     sku = models.CharField(max_length=64, null=True, blank=True)
     price = models.DecimalField(max_digits=12, decimal_places=2)
-    stock = models.BigIntegerField(default=0)
+    stock = models.BigIntegerField(default=0, validators=[MaxValueValidator(MAX_STOCK)])
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     text = models.GeneratedField(
         expression=SearchVector("name", "description", config="english"),
@@ -107,7 +110,7 @@ class ReservationLine(models.Model):
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+", db_index=False)
     name = models.CharField(max_length=200)
     unit_price = models.DecimalField(max_digits=12, decimal_places=2)
-    quantity = models.IntegerField()
+    quantity = models.BigIntegerField()
 
     class Meta:
         ordering = ("id",)

@@ -3,7 +3,7 @@
 The reservation is the validation: nothing reads the stock first and takes it later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -68,19 +68,26 @@ class Reserved(NamedTuple):
     is_new: bool
 
 
-def reserve(order_id: int, quantities: Mapping[int, int]) -> Reserved:
-    """Take the stock of an order, ``{product id: pieces}``, all or nothing.
+def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
+    """Take the stock of an order, ``(product id, pieces)`` for each item, all or nothing; a product's items are summed.
 
     Raises Conflict `insufficient_stock`, `reservation_released` or `reservation_conflict`, and Unprocessable
-    `unknown_product`; the errors count the items in the order of ``quantities``.
+    `unknown_product`; the errors name a product's first item.
     """
-    try:
-        with transaction.atomic():
-            if not _claim(order_id, StockReservation.Status.RESERVED):
-                return _reserved_before(order_id, quantities)
-            return _take(order_id, quantities)
-    except _Short:
-        raise _refusal(quantities) from None
+    quantities: dict[int, int] = {}
+    for product_id, quantity in items:
+        quantities[product_id] = quantities.get(product_id, 0) + quantity
+    while True:
+        try:
+            with transaction.atomic():
+                if not _claim(order_id, StockReservation.Status.RESERVED):
+                    return _reserved_before(order_id, quantities)
+                return _take(order_id, quantities)
+        except _Short:
+            refusal = _refusal([product_id for product_id, _ in items], quantities)
+            if refusal is not None:
+                raise refusal from None
+            # What was missing has come in meanwhile.
 
 
 @transaction.atomic
@@ -150,20 +157,21 @@ def _reserved_before(order_id: int, quantities: Mapping[int, int]) -> Reserved:
     return Reserved(reservation, lines, False)
 
 
-def _refusal(quantities: Mapping[int, int]) -> PlatformError:
-    """Which lines cannot be had. Asked after the rollback, so the figures are the ones of now."""
+def _refusal(product_ids: list[int], quantities: Mapping[int, int]) -> PlatformError | None:
+    """Which items cannot be had, if any. Asked after the rollback, so the figures are the ones of now."""
     stocks = dict(Product.objects.filter(pk__in=quantities, deleted_at=None).values_list("pk", "stock"))
     unknown: list[FieldError] = []
     short: list[FieldError] = []
-    for index, (product_id, quantity) in enumerate(quantities.items()):
+    for product_id, quantity in quantities.items():
+        field = f"items[{product_ids.index(product_id)}]"
         if product_id not in stocks:
             detail = f"There is no product {product_id}."
-            unknown.append({"field": f"items[{index}]", "code": "unknown_product", "detail": detail})
+            unknown.append({"field": field, "code": "unknown_product", "detail": detail})
             unknown[-1]["productId"] = str(product_id)
         elif stocks[product_id] < quantity:
             detail = f"{quantity} wanted, {stocks[product_id]} in stock."
-            short.append({"field": f"items[{index}]", "code": "insufficient_stock", "detail": detail})
+            short.append({"field": field, "code": "insufficient_stock", "detail": detail})
             short[-1] |= {"productId": str(product_id), "requested": quantity, "available": stocks[product_id]}
     if unknown:
         return Unprocessable("A product does not exist.", code="unknown_product", errors=unknown)
-    return Conflict("There is not enough stock.", code="insufficient_stock", errors=short)
+    return Conflict("There is not enough stock.", code="insufficient_stock", errors=short) if short else None

@@ -2,11 +2,19 @@
 
 from typing import Any
 
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
-from platform_core.api.fields import IdField, MoneyField, OptionalStringField, StringField, TimestampField
+from platform_core.api.fields import (
+    IdField,
+    MoneyField,
+    OptionalStringField,
+    StringField,
+    TimestampField,
+    WholeField,
+)
 from platform_core.api.queries import PageQuery, TrueField
-from product_svc.services import MAX_STOCK
+from product_svc.models import MAX_STOCK, StockMovement, StockReservation
 
 
 class SkuField(StringField):
@@ -19,6 +27,15 @@ class SkuField(StringField):
         return super().run_validation(data) or None
 
 
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "A product",
+            {"name": "Desk lamp", "price": 49.9, "stock": 100, "category": "lights", "description": "Bends any way."},
+            request_only=True,
+        )
+    ]
+)
 class ProductSerializer(serializers.Serializer[Any]):
     id = IdField(read_only=True)
     name = StringField(max_length=200, help_text="1 to 200 characters.")
@@ -26,7 +43,7 @@ class ProductSerializer(serializers.Serializer[Any]):
     category = OptionalStringField(max_length=100)
     sku = SkuField(help_text="Unique, if given.")
     price = MoneyField()
-    stock = serializers.IntegerField(
+    stock = WholeField(
         min_value=0, max_value=MAX_STOCK, required=False, help_text="What can be sold now; a change is an adjustment."
     )
     createdAt = serializers.DateTimeField(source="created_at", read_only=True)
@@ -44,11 +61,14 @@ class ProductQuery(PageQuery):
     )
 
 
+@extend_schema_serializer(
+    examples=[OpenApiExample("A delivery", {"delta": 25, "reason": "delivery"}, request_only=True)]
+)
 class StockMovementSerializer(serializers.Serializer[Any]):
     id = IdField(read_only=True)
     productId = IdField(source="product_id", read_only=True)
-    delta = serializers.IntegerField(min_value=-MAX_STOCK, max_value=MAX_STOCK, help_text="Pieces added or taken.")
-    kind = serializers.CharField(read_only=True)
+    delta = WholeField(min_value=-MAX_STOCK, max_value=MAX_STOCK, help_text="Pieces added or taken; not 0.")
+    kind = serializers.ChoiceField(choices=StockMovement.Reason.choices, read_only=True)
     reason = OptionalStringField(max_length=200)
     orderId = IdField(source="order_id", read_only=True, allow_null=True)
     stock = serializers.IntegerField(read_only=True, help_text="What there was after it.")
@@ -64,10 +84,13 @@ class ReservationItemSerializer(serializers.Serializer[Any]):
     productId = IdField(source="product_id")
     name = serializers.CharField(read_only=True)
     unitPrice = MoneyField(source="unit_price", read_only=True)
-    quantity = serializers.IntegerField(min_value=1, max_value=100_000_000)
+    quantity = WholeField(min_value=1, max_value=100_000_000)
 
 
+@extend_schema_serializer(
+    examples=[OpenApiExample("Two pieces", {"items": [{"productId": "1", "quantity": 2}]}, request_only=True)]
+)
 class ReservationSerializer(serializers.Serializer[Any]):
     orderId = IdField(source="order_id", read_only=True)
-    status = serializers.CharField(read_only=True)
+    status = serializers.ChoiceField(choices=StockReservation.Status.choices, read_only=True)
     items = ReservationItemSerializer(source="lines", many=True, min_length=1, max_length=100)  # type: ignore[call-arg]

@@ -11,9 +11,7 @@ from django.utils.timezone import now
 from platform_core.errors import Conflict, NotFound
 from platform_core.events.log import NewEvent, append
 from platform_core.models import write
-from product_svc.models import Product, StockMovement
-
-MAX_STOCK = 2**31 - 1
+from product_svc.models import MAX_STOCK, Product, StockMovement
 
 
 def live_products() -> QuerySet[Product]:

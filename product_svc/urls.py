@@ -7,8 +7,8 @@ from product_svc.views import ProductViewSet, ReservationViewSet, StockAdjustmen
 router = Router()
 router.register("products", ProductViewSet, basename="product")
 
-adjustments = StockAdjustmentViewSet.as_view({"get": "list", "post": "create"})
-reservation = ReservationViewSet.as_view({"get": "retrieve", "put": "update", "delete": "destroy"})
+adjustments = StockAdjustmentViewSet.as_view({"get": "list", "post": "create"}, suffix="List")
+reservation = ReservationViewSet.as_view({"get": "retrieve", "put": "update", "delete": "destroy"}, suffix="Instance")
 
 urlpatterns = [
     re_path(rf"^api/products/(?P<product_id>{ID})/stock-adjustments/?$", adjustments, name="stock-adjustments"),

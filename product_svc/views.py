@@ -1,13 +1,15 @@
 """The API of product-service."""
 
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from platform_core.api.conditional import etag, is_unchanged
+from platform_core.api.conditional import etag, expected_tags, is_unchanged
 from platform_core.api.idempotency import idempotent
 from platform_core.api.pages import Ordering
 from platform_core.api.views import ResourceViewSet
-from platform_core.errors import NotFound
+from platform_core.errors import NotFound, PreconditionFailed
+from platform_core.failpoints import reached
 from product_svc import reservations, services
 from product_svc.models import Product, StockMovement, StockReservation
 from product_svc.serializers import (
@@ -67,7 +69,7 @@ class StockAdjustmentViewSet(ResourceViewSet):
     def list(self, request: Request, product_id: int) -> Response:
         """All movements of a product's stock, newest first."""
         query = self.query(request)
-        movements = StockMovement.objects.filter(product_id=product_id)
+        movements = StockMovement.objects.filter(product_id=product_id, product__deleted_at=None)
         answer = self.page(request, movements, query)
         if not answer.data["results"] and not services.live_products().filter(pk=product_id).exists():
             raise NotFound()
@@ -97,17 +99,32 @@ class ReservationViewSet(ResourceViewSet):
             return Response(status=304, headers=headers)
         return Response(row, headers=headers)
 
+    @extend_schema(
+        operation_id="reserveStock",
+        responses={200: ReservationSerializer, 201: ReservationSerializer, 422: None},
+    )
     def update(self, request: Request, order_id: int) -> Response:
         """Take the stock of an order, all or nothing. The same again: 200."""
-        quantities: dict[int, int] = {}
-        for item in self.body(request)["lines"]:
-            quantities[item["product_id"]] = quantities.get(item["product_id"], 0) + item["quantity"]
-        reserved = reservations.reserve(order_id, quantities)
+        items = [(item["product_id"], item["quantity"]) for item in self.body(request)["lines"]]
+        self.check_if_match(request, order_id)
+        reserved = reservations.reserve(order_id, items)
+        reached("reservation.taken")
         row = self.reader().instance(reserved.reservation, lines=reserved.lines)
         headers = {"ETag": etag(reserved.reservation.status)}
         return Response(row, status=201 if reserved.is_new else 200, headers=headers)
 
+    @extend_schema(operation_id="releaseStock")
     def destroy(self, request: Request, order_id: int) -> Response:
         """Give the stock of an order back, however often; a later reserve is refused."""
+        self.check_if_match(request, order_id)
         reservations.release(order_id)
+        reached("reservation.released")
         return Response(status=204)
+
+    def check_if_match(self, request: Request, order_id: int) -> None:
+        """A state only ever goes on from reserved to released, so nothing is lost when it does after this look."""
+        tags = expected_tags(request)
+        if tags is not None:
+            status = StockReservation.objects.filter(order_id=order_id).values_list("status", flat=True).first()
+            if etag(status) not in tags:
+                raise PreconditionFailed()

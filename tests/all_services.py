@@ -8,6 +8,8 @@ SERVICE_NAME: str
 PLATFORM_ENV: str
 PORT: int
 PENDING_SECONDS: int
+IDEMPOTENCY_HOURS: int
+PEER_PLACES: int
 PEER_URLS: dict[str, str]
 SECRET_KEY: str
 

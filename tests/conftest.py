@@ -1,5 +1,6 @@
 """What all Django suites share: an API client, and a peer that is faked at the transport."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,15 @@ class Api:
 @pytest.fixture
 def api() -> Api:
     return Api()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_peers(request: pytest.FixtureRequest) -> None:
+    """No breaker remembers what an earlier test did to a peer."""
+    if os.environ.get("DJANGO_SETTINGS_MODULE"):
+        from platform_core.clients.peers import forget
+
+        forget()
 
 
 @pytest.fixture

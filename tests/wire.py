@@ -1,5 +1,7 @@
 """What the contract says of every answer, and people who call at the same moment. For all suites."""
 
+import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -76,7 +78,40 @@ def somebody_waits_for_a_lock() -> bool:
     from django.db import connection
 
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         return bool(cursor.fetchone()[0])
+
+
+def seq_scans(statement: str) -> list[str]:
+    """The tables that the plan of a statement reads from end to end."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (FORMAT JSON) " + statement)
+        (plan,) = cursor.fetchone()
+    plan = json.loads(plan) if isinstance(plan, str) else plan
+    nodes, found = [plan[0]["Plan"]], []
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        if node["Node Type"] == "Seq Scan":
+            found.append(node["Relation Name"])
+    return found
+
+
+def form_fields(page: str) -> dict[str, str]:
+    """The fields of an HTML form as a browser would send them back untouched."""
+    fields: dict[str, str] = {}
+    unticked = set()
+    for tag in re.findall("<input[^>]*>", page):
+        attributes = dict(re.findall(r'(\w+)="([^"]*)"', tag))
+        name, is_box = attributes.get("name", "_"), attributes.get("type") == "checkbox"
+        if is_box and " checked" not in tag:
+            unticked.add(name)
+        elif not name.startswith("_"):
+            fields[name] = attributes.get("value", "on" if is_box else "")
+    remembered = {name.removeprefix("initial-"): value for name, value in fields.items() if name.startswith("initial-")}
+    return {**{name: value for name, value in remembered.items() if name not in unticked}, **fields}

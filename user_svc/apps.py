@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class UserConfig(AppConfig):
     name = "user_svc"
-    verbose_name = "users"
+    verbose_name = "Customers"

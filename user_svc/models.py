@@ -9,7 +9,7 @@ from platform_core.models import Resource
 
 
 class WordVector(models.Func):
-    """The words of a text, lower-case, cut at anything that is no letter or digit: no dictionary, so names stay names."""
+    """The words of a text, lower-case, cut at anything but letters and digits: no dictionary, so names stay names."""
 
     template = (
         "array_to_tsvector(array_remove(regexp_split_to_array(lower((%(expressions)s)::text), '[^[:alnum:]]+'), ''))"

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as PasswordError
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from platform_core.api.fields import IdField, OptionalStringField, StringField
@@ -17,18 +18,31 @@ class EmailAddressField(serializers.EmailField):
         return str(super().to_internal_value(data))
 
 
+class PasswordField(StringField):
+    openapi = {"minLength": 8, "format": "password"}
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "A user",
+            {"name": "Ada Lovelace", "email": "ada@example.com", "phone": "+44 20 7946 0000", "address": "London"},
+            request_only=True,
+        )
+    ]
+)
 class UserSerializer(serializers.Serializer[Any]):
     id = IdField(read_only=True)
     name = StringField(max_length=200, help_text="1 to 200 characters.")
     email = EmailAddressField(max_length=254, help_text="Unique, whatever its case.")
-    password = StringField(
+    password = PasswordField(
         write_only=True,
         required=False,
         allow_null=True,
         trim_whitespace=False,
         max_length=128,
         style={"input_type": "password"},
-        help_text="Without one the account cannot sign in.",
+        help_text="Without one the account cannot sign in. Not a common one, and not digits alone.",
     )
     phone = OptionalStringField(max_length=50)
     address = OptionalStringField(max_length=500, one_line=False)

@@ -1,11 +1,13 @@
-"""The API in a browser: DRF's pages, with forms that are filled with what is there, or with what was sent and refused."""
+"""The API in a browser: DRF's pages, with forms that know what is there, or what was sent and refused."""
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 from django.conf import settings
+from django.template.loader import render_to_string
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from drf_spectacular.drainage import get_override
@@ -15,11 +17,9 @@ from rest_framework.request import Request, override_method
 from rest_framework.utils.formatting import dedent
 
 from platform_core.api.fields import StringField
-from platform_core.api.json import FORM_PARSERS, IndentedJSONRenderer, encode
+from platform_core.api.json import IndentedJSONRenderer, decode, encode
 from platform_core.api.problems import CONTENT_TYPE
 from platform_core.api.queries import PageQuery, Query
-
-Serializer = serializers.BaseSerializer[Any]
 
 _WRITING = ("POST", "PUT", "PATCH")
 
@@ -27,14 +27,17 @@ _WRITING = ("POST", "PUT", "PATCH")
 class FormRenderer(renderers.HTMLFormRenderer):
     """Fields under their names on the wire. Lists want the raw form, and a password is not shown again."""
 
-    def render_field(self, field: Any, parent_style: dict[str, Any]) -> str:
+    def render_field(self, field: Any, parent_style: Mapping[str, Any]) -> str:
         if isinstance(field._field, serializers.ListSerializer):
             return ""
         if isinstance(field._field, StringField) and not field.one_line:
             field.style["base_template"] = "textarea.html"
+        if isinstance(field._field, serializers.DateTimeField):
+            field.style["input_type"] = "text"
         if field.style.get("input_type") == "password":
             field.value = ""
         field._field.label = field.field_name
+        field._field.help_text = _marked(field.help_text or "")
         return str(super().render_field(field, parent_style))
 
 
@@ -42,12 +45,23 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
     """Adds to DRF's pages: links to the next page, a filter form, and buttons for what needs no body."""
 
     form_renderer_class = FormRenderer
+    filter_template = "rest_framework/filter_form.html"
 
     def get_default_renderer(self, view: Any) -> renderers.BaseRenderer:
         return IndentedJSONRenderer()
 
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        response = (renderer_context or {})["response"]
+        if response.status_code == 304:
+            return b""
+        page = super().render(data, accepted_media_type, renderer_context)
+        del response["ETag"]  # It is the resource's. The page around it changes with the next release.
+        return page
+
     def get_context(
-        self, data: Any, accepted_media_type: str | None, renderer_context: dict[str, Any]
+        self, data: Any, accepted_media_type: str | None, renderer_context: Mapping[str, Any]
     ) -> dict[str, Any]:
         view, response = renderer_context["view"], renderer_context["response"]
         context = super().get_context(data, accepted_media_type, renderer_context)
@@ -61,7 +75,8 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
             "service_name": settings.SERVICE_NAME,
             "next_page": links.get("next"),
             "previous_page": links.get("previous"),
-            "buttons": self.buttons(view),
+            "buttons": self.buttons(view) if response.status_code != 404 else {},
+            "display_edit_forms": response.status_code not in (204, 403),
         }
 
     def content_type(self, view: Any, response: Any) -> str:
@@ -71,8 +86,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         return str(next(r.media_type for r in view.renderer_classes if not issubclass(r, BrowsableAPIRenderer)))
 
     def get_description(self, view: Any, status_code: int) -> SafeString:
-        paragraphs = escape(dedent(view.get_view_description())).split("\n\n")
-        return mark_safe("".join(f"<p>{re.sub('`([^`]+)`', r'<code>\1</code>', text)}</p>" for text in paragraphs))  # noqa: S308
+        return mark_safe(f"<p>{_marked(dedent(view.get_view_description()))}</p>")  # noqa: S308  # escaped
 
     def get_extra_actions(self, view: Any, status_code: int) -> dict[str, str] | None:
         buttons = self.buttons(view)
@@ -90,59 +104,71 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         if not (isinstance(data, dict) and "results" in data and hasattr(view, "query_class")):
             return None
         query_class: type[Query] = view.query_class if view.action == "list" else PageQuery
-        query = query_class(data=request.query_params.dict())
-        for field in query.fields.values():
-            field.allow_blank = True  # type: ignore[attr-defined]  # the form's word for "left out"
-        return str(self.render_form_for_serializer(query))
+        query = query_class()
+        del query.fields["cursor"]  # another filter is another list
+        for name, field in query.fields.items():
+            field.initial = request.query_params.get(name, "")
+            field.allow_blank = True  # type: ignore[attr-defined]  # what a form says for "left out"
+        return render_to_string(self.filter_template, {"form": self.render_form_for_serializer(query)})
 
     def get_rendered_html_form(self, data: Any, view: Any, method: str, request: Request) -> Any:
         if method not in _WRITING:
             return super().get_rendered_html_form(data, view, method, request)
-        serializer = self.form(data, view, method, request)
-        if serializer is None or _needs_a_list(serializer):
-            return None
-        return self.render_form_for_serializer(serializer)
+        body = self.body(data, view, method, request)
+        with override_method(view, request, method) as overridden:
+            if not self.takes_a_body(view, method, overridden):
+                return None
+            serializer = view.get_serializer() if body is None else view.get_serializer(data=body)
+        return None if _needs_a_list(serializer) else self.render_form_for_serializer(serializer)
 
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Request) -> Any:
+        body = self.body(data, view, method, request)
+        with override_method(view, request, method) as overridden:
+            if not self.takes_a_body(view, method, overridden):
+                return None
+            is_new = method == "POST" or view.response.status_code == 404
+            text = _text_of(view.get_serializer(), body, with_example=is_new)
         form = super().get_raw_data_form(data, view, method, request)
-        serializer = self.form(data, view, method, request)
-        if form and serializer is not None:
-            form.initial["_content"] = self.raw_content(serializer, request)
+        if form is not None:
+            form.initial["_content"] = text
         return form
 
-    def raw_content(self, serializer: Serializer, request: Request) -> str:
-        """What was sent and refused, or the resource's writable part, or else an example."""
-        if not hasattr(serializer, "initial_data"):
-            examples = get_override(serializer, "examples", [])
-            content = examples[0].value if examples else None
-        elif serializer.is_valid():
-            content = serializer.data
-        else:
-            content = serializer.initial_data
-        return "" if content is None else msgspec.json.format(encode(content), indent=2).decode()
+    def takes_a_body(self, view: Any, method: str, request: Request) -> bool:
+        shown = self.show_form_for_method(view, method, request, None) and hasattr(view, "get_serializer")
+        return bool(shown and view.get_serializer_class() is not None)
 
-    def form(self, data: Any, view: Any, method: str, request: Request) -> Serializer | None:
-        """The serializer of a body for ``method``; None when the method takes no body, or is not for this caller."""
-        sent = self.sent(request, method)
-        with override_method(view, request, method) as overridden:
-            if not self.show_form_for_method(view, method, overridden, None) or not hasattr(view, "get_serializer"):
-                return None
-            if view.get_serializer_class() is None:
-                return None
-            response = self.renderer_context["response"]
-            if getattr(response, "problem", False):
-                return view.get_serializer(**({} if sent is None else {"data": sent}))
-            if method == "POST" or not isinstance(data, dict):
-                return view.get_serializer()
-            return view.get_serializer(data=msgspec.json.decode(encode(data)))
-
-    def sent(self, request: Request, method: str) -> Any:
-        """The body that came, if it came for this form."""
-        if request.method not in ((method,) if method == "POST" else ("PUT", "PATCH")):
-            return None
+    def body(self, data: Any, view: Any, method: str, request: Request) -> Any:
+        """What a form starts with: the body that was refused, or the resource as it is; None for a new one."""
+        if not getattr(view.response, "problem", False):
+            return decode(encode(data)) if method != "POST" and isinstance(data, dict) else None
         with suppress(APIException):
-            return request.data
+            same = request.method == method or {request.method, method} == {"PUT", "PATCH"}
+            return (request.data or None) if same and isinstance(request.data, dict) else None
         return None
+
+
+def _marked(text: str) -> SafeString:
+    """HTML of a docstring: code and paragraphs."""
+    marked = re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
+    return mark_safe(marked.replace("\n\n", "</p><p>"))  # noqa: S308  # escaped
+
+
+def _text_of(serializer: Any, body: Any, *, with_example: bool) -> str:
+    """What of ``body`` may be written; without a body an example, if one is wanted."""
+    examples = get_override(serializer, "examples", []) if with_example else []
+    if body is None and not examples:
+        return ""
+    content = examples[0].value if body is None else _writable(serializer, body)
+    return msgspec.json.format(encode(content), indent=2).decode()
+
+
+def _writable(serializer: Any, body: Any) -> Any:
+    if isinstance(serializer, serializers.ListSerializer) and isinstance(body, list):
+        return [_writable(serializer.child, each) for each in body]
+    if isinstance(serializer, serializers.Serializer) and isinstance(body, dict):
+        fields = serializer.fields.items()
+        return {name: _writable(field, body[name]) for name, field in fields if name in body and not field.read_only}
+    return body
 
 
 def _is_bare(kwargs: dict[str, Any]) -> bool:
@@ -151,6 +177,3 @@ def _is_bare(kwargs: dict[str, Any]) -> bool:
 
 def _needs_a_list(serializer: Any) -> bool:
     return any(isinstance(f, serializers.ListSerializer) and f.required for f in serializer.fields.values())
-
-
-__all__ = ["FORM_PARSERS", "BrowsableAPIRenderer"]

@@ -4,7 +4,9 @@ import re
 
 from rest_framework.request import Request
 
-_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+_TAGS = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,[ \t,]*{_TAG.pattern})*[ \t,]*")
+_VERSION = re.compile('"[1-9][0-9]{0,17}"', re.ASCII)
 
 
 def etag(version: object) -> str:
@@ -14,13 +16,24 @@ def etag(version: object) -> str:
 
 def is_unchanged(request: Request, tag: str) -> bool:
     """Whether If-None-Match names the present state, compared weakly, so that a 304 will do."""
-    header = request.headers.get("If-None-Match", "")
-    return header.strip() == "*" or any(f'"{value}"' == tag for _, value in _TAG.findall(header))
+    header = request.headers.get("If-None-Match", "").strip()
+    return header == "*" or tag in [found.removeprefix("W/") for found in _tags(header)]
 
 
 def expected_versions(request: Request) -> list[int] | None:
     """The versions that If-Match allows: None when any will do, empty when none will. Weak tags never match."""
+    tags = expected_tags(request)
+    return None if tags is None else [int(tag.strip('"')) for tag in tags if _VERSION.fullmatch(tag)]
+
+
+def expected_tags(request: Request) -> list[str] | None:
+    """The tags that If-Match allows, as `expected_versions` does, for resources without a version."""
     header = request.headers.get("If-Match")
     if header is None or header.strip() == "*":
         return None
-    return [int(value) for weak, value in _TAG.findall(header) if not weak and re.fullmatch("[0-9]{1,18}", value)]
+    return [tag for tag in _tags(header) if not tag.startswith("W/")]
+
+
+def _tags(header: str) -> list[str]:
+    """None of them when the list is malformed."""
+    return _TAG.findall(header) if _TAGS.fullmatch(header) else []

@@ -5,15 +5,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 MAX_ID = 2**63 - 1
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
+_WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
 
 
-@extend_schema_field({"type": "string", "pattern": "^[0-9]{1,19}$", "examples": ["1"]})
 class IdField(serializers.Field[int, Any, str, Any]):
     """An id: a string of digits in answers; in requests `"1"` and `1` both do."""
 
@@ -27,6 +26,19 @@ class IdField(serializers.Field[int, Any, str, Any]):
 
     def to_representation(self, value: Any) -> str:
         return str(value)
+
+
+class WholeField(serializers.IntegerField):
+    """A whole number, also as a string; of digits alone: ``int`` would take "1_0" and "١" as well."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, Decimal) and data.adjusted() < 19 and data == data.to_integral_value():
+            return int(data)  # 5.0 and 1e2
+        if isinstance(data, bool) or not isinstance(data, int | str):
+            self.fail("invalid")
+        if isinstance(data, str) and not _WHOLE.fullmatch(data):
+            self.fail("invalid")
+        return int(data)
 
 
 class StringField(serializers.CharField):
@@ -57,9 +69,6 @@ class OptionalStringField(StringField):
         return (True, "") if data is None else super().validate_empty_values(data)
 
 
-@extend_schema_field(
-    {"type": "number", "minimum": 0, "maximum": 9999999999.99, "multipleOf": 0.01, "examples": [999.99]}
-)
 class MoneyField(serializers.DecimalField):
     """An amount: a JSON number with at most two decimals, never negative, exact inside."""
 
@@ -69,6 +78,8 @@ class MoneyField(serializers.DecimalField):
     def to_internal_value(self, data: Any) -> Decimal:
         if not isinstance(data, int | str | Decimal) or isinstance(data, bool):
             self.fail("invalid")
+        if isinstance(data, str) and not _NUMBER.fullmatch(data.strip()):
+            self.fail("invalid")
         value: Decimal = super().to_internal_value(data)
         return abs(value) if value == 0 else value  # -0 is 0
 
@@ -76,7 +87,6 @@ class MoneyField(serializers.DecimalField):
         return value
 
 
-@extend_schema_field(OpenApiTypes.DATETIME)
 class TimestampField(serializers.DateTimeField):
     """RFC 3339; without an offset it is UTC. A query string's ``+`` arrives as a space and is put right."""
 

@@ -10,11 +10,13 @@ import hmac
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.utils.timezone import now
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -102,6 +104,9 @@ def idempotent(view: View) -> View:
 def _stored(claim: Claim) -> Response | None:
     row = IdempotencyKey.objects.filter(caller=claim.caller, key=claim.key).first()
     if row is None:
+        return None
+    if row.created_at < now() - timedelta(hours=settings.IDEMPOTENCY_HOURS):
+        row.delete()  # the worker has not come to it yet
         return None
     claim.check(row.fingerprint)
     data = msgspec.Raw(bytes(row.body)) if row.body else None

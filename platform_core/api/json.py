@@ -12,7 +12,7 @@ from platform_core.api.problems import CONTENT_TYPE
 from platform_core.errors import TooLarge
 from platform_core.settings import MAX_BODY_BYTES
 
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+decode = msgspec.json.Decoder(float_hook=Decimal).decode
 encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 
 
@@ -26,8 +26,8 @@ class JSONParser(BaseParser):
         if len(body) > MAX_BODY_BYTES:
             raise TooLarge()
         try:
-            return _decode(body)
-        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            return decode(body)
+        except (msgspec.MsgspecError, RecursionError, ValueError, ArithmeticError) as error:
             raise ParseError(f"The body is not valid JSON: {error}") from None
 
 
@@ -43,8 +43,8 @@ class JSONRenderer(renderers.BaseRenderer):
         if data is None:
             return b""
         response = (renderer_context or {}).get("response")
-        if getattr(response, "problem", False):
-            response.content_type = CONTENT_TYPE
+        if response is not None and getattr(response, "problem", False):
+            response["Content-Type"] = CONTENT_TYPE  # DRF has set the renderer's by now
         return encode(data)
 
 
@@ -53,16 +53,6 @@ class IndentedJSONRenderer(JSONRenderer):
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
         return b"" if data is None else msgspec.json.format(encode(data), indent=2)
-
-
-class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
-    """DRF's pages, without the queries and forms that they make for nobody."""
-
-    def get_default_renderer(self, view: Any) -> renderers.BaseRenderer:
-        return IndentedJSONRenderer()
-
-    def get_filter_form(self, data: Any, view: Any, request: Any) -> None:
-        return None
 
 
 FORM_PARSERS = (FormParser, MultiPartParser)

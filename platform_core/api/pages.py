@@ -56,7 +56,8 @@ def page(
     request: Request, queryset: QuerySet[Any], reader: Reader, *, limit: int, cursor: str, ordering: Ordering
 ) -> dict[str, Any]:
     """``{"results", "next", "previous"}`` in one query. Raises InvalidInput for a cursor that is not ours."""
-    backward, position = _read_cursor(queryset, cursor, ordering) if cursor else (False, None)
+    scope = f"{queryset.model._meta.label}:{ordering.field}:{ordering.descending}:".encode()
+    backward, position = _read_cursor(queryset, cursor, ordering, scope) if cursor else (False, None)
     queryset = ordering.apply(queryset, backward=backward)
     if position is not None:
         queryset = ordering.beyond(queryset, position, backward=backward)
@@ -69,26 +70,32 @@ def page(
     has_previous = bool(found) and (more if backward else position is not None)
     return {
         "results": [row for row, _ in found],
-        "next": _link(request, ordering, found[-1][1], backward=False) if has_next else None,
-        "previous": _link(request, ordering, found[0][1], backward=True) if has_previous else None,
+        "next": _link(request, scope, found[-1][1], backward=False) if has_next else None,
+        "previous": _link(request, scope, found[0][1], backward=True) if has_previous else None,
     }
 
 
-def _link(request: Request, ordering: Ordering, position: tuple[Any, ...], *, backward: bool) -> str:
-    query = {**request.query_params.dict(), "cursor": _cursor(ordering, list(position), backward)}
+def _link(request: Request, scope: bytes, position: tuple[Any, ...], *, backward: bool) -> str:
+    query = {**request.query_params.dict(), "cursor": _cursor(scope, list(position), backward)}
     return request.build_absolute_uri(f"{request.path}?{urlencode(query)}")
 
 
-def _cursor(ordering: Ordering, position: list[Any], backward: bool) -> str:
+def _cursor(scope: bytes, position: list[Any], backward: bool) -> str:
     payload = msgspec.json.encode([backward, [str(value) for value in position]], enc_hook=str)
-    return urlsafe_b64encode(_signature(ordering, payload) + payload).decode().rstrip("=")
+    return _text(_signature(scope, payload) + payload)
 
 
-def _read_cursor(queryset: QuerySet[Any], cursor: str, ordering: Ordering) -> tuple[bool, list[Any]]:
+def _text(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _read_cursor(queryset: QuerySet[Any], cursor: str, ordering: Ordering, scope: bytes) -> tuple[bool, list[Any]]:
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        if _text(raw) != cursor:  # the decoder passes over strange characters and surplus bits
+            raise ValueError
         signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
-        if not hmac.compare_digest(signature, _signature(ordering, payload)):
+        if not hmac.compare_digest(signature, _signature(scope, payload)):
             raise ValueError
         backward, texts = msgspec.json.decode(payload)
         fields = [queryset.model._meta.get_field(column) for column in ordering.columns]
@@ -97,7 +104,6 @@ def _read_cursor(queryset: QuerySet[Any], cursor: str, ordering: Ordering) -> tu
         raise InvalidInput.field("cursor", "Not a cursor of this list, in this order.") from None
 
 
-def _signature(ordering: Ordering, payload: bytes) -> bytes:
-    message = f"{ordering.field}:{ordering.descending}:".encode() + payload
+def _signature(scope: bytes, payload: bytes) -> bytes:
     key = b"cursor:" + settings.SECRET_KEY.encode()
-    return hmac.new(key, message, hashlib.sha256).digest()[:_SIGNATURE_BYTES]
+    return hmac.new(key, scope + payload, hashlib.sha256).digest()[:_SIGNATURE_BYTES]

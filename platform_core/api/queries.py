@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from platform_core.api.fields import WholeField
 from platform_core.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from platform_core.errors import InvalidInput
 
@@ -16,7 +17,7 @@ class Query(serializers.Serializer[Any]):
 class PageQuery(Query):
     """Every list has these."""
 
-    limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT, help_text="Page size.")
+    limit = WholeField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT, help_text="Page size.")
     cursor = serializers.CharField(default="", max_length=2000, help_text="From `next` or `previous` of another page.")
 
 

@@ -1,11 +1,32 @@
 """URLs of viewsets, with and without a trailing slash."""
 
-from rest_framework.routers import DefaultRouter
+from typing import Any
+
+from django.conf import settings
+from rest_framework.routers import APIRootView, DefaultRouter
+
+
+class ApiRoot(APIRootView):
+    """The routes that need no id. All of them, with their bodies and answers, are under `/api/docs`."""
+
+    def get_view_name(self) -> str:
+        return str(settings.SERVICE_NAME)
 
 
 class Router(DefaultRouter):
     include_format_suffixes = False
+    APIRootView = ApiRoot
 
     def __init__(self) -> None:
         super().__init__()
         self.trailing_slash = "/?"
+
+    def get_api_root_view(self, api_urls: Any = None) -> Any:
+        """The root lists what needs no id: lists, extra actions, and what every service has."""
+        routes = {}
+        for prefix, viewset, basename in self.registry:
+            routes[prefix] = f"{basename}-list"
+            actions: list[Any] = viewset.get_extra_actions()
+            routes |= {f"{prefix}/{a.url_path}": f"{basename}-{a.url_name}" for a in actions if not a.detail}
+        routes |= {name: name for name in ("events", "schema", "docs")}
+        return self.APIRootView.as_view(api_root_dict=routes)

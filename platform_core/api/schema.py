@@ -1,98 +1,341 @@
 """OpenAPI: what holds for every operation is said once, here."""
 
+import re
+from http import HTTPStatus
+from importlib import import_module
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.openapi import AutoSchema as SpectacularSchema
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
+from drf_spectacular.plumbing import append_meta
 from rest_framework import serializers
+from rest_framework.viewsets import ViewSetMixin
 
-_Problem = inline_serializer(
-    "Problem",
-    {
-        "type": serializers.CharField(),
-        "title": serializers.CharField(),
-        "status": serializers.IntegerField(),
-        "detail": serializers.CharField(),
-        "code": serializers.CharField(),
-        "requestId": serializers.CharField(),
-        "errors": serializers.ListField(child=serializers.DictField(), required=False),
-    },
-)
-_MEANINGS = {
-    400: "Malformed or out of bounds; `errors` names the fields.",
-    404: "No such resource.",
-    406: "No answer in a form that Accept allows.",
-    409: "The present state forbids it; `code` says which rule.",
-    412: "If-Match is stale.",
-    413: "Body over 1 MiB.",
-    415: "Not JSON.",
-    422: "Names something that does not exist, or an Idempotency-Key was reused.",
-    503: "A part that the answer needs does not answer in time; see Retry-After.",
+from platform_core.api.fields import MAX_ID, IdField, MoneyField, OptionalStringField, StringField, WholeField
+from platform_core.api.problems import CONTENT_TYPE
+from platform_core.api.queries import PageQuery, Query
+
+Schema = dict[str, Any]
+
+_ID: Schema = {"type": "string", "pattern": "^[0-9]{1,19}$", "examples": ["1"]}
+_OPERATIONS = {
+    "list": "list{}s",
+    "by_user": "list{}sByUser",
+    "create": "create{}",
+    "retrieve": "get{}",
+    "update": "replace{}",
+    "partial_update": "update{}",
+    "destroy": "delete{}",
 }
-
-
-def _header(name: str, description: str) -> OpenApiParameter:
-    return OpenApiParameter(name, str, OpenApiParameter.HEADER, description=description)
+_PLACES = ("path", "query", "header")
 
 
 class AutoSchema(SpectacularSchema):
     """Adds the common headers, the query's parameters and the error answers to what the view says."""
 
+    def get_operation_id(self) -> str:
+        action = getattr(self.view, "action", None)
+        if not isinstance(self.view, ViewSetMixin) or not action:
+            return str(super().get_operation_id())
+        noun = type(self.view).__name__.removesuffix("ViewSet")
+        verb = "get{}" + _title(action) if self.method == "GET" else action + "{}"
+        return _OPERATIONS.get(action, verb).format(noun)
+
+    def get_summary(self) -> str:
+        """The description's first sentence."""
+        sentence = re.split(r"\.(?:\s|$)", self.get_description(), maxsplit=1)[0]
+        return sentence.replace("\n", " ").replace("`", "")
+
     def get_override_parameters(self) -> list[Any]:
-        parameters: list[Any] = [
-            _header("X-Request-ID", "Returned as it came."),
-            _header("X-Request-Timeout", "Seconds."),
-        ]
-        if self.method == "POST":
-            parameters.append(_header("Idempotency-Key", "The same key and body give the first answer again."))
-        if self.method in ("PUT", "PATCH", "DELETE"):
-            parameters.append(_header("If-Match", "Write only this version."))
-        if self.method == "GET" and getattr(self.view, "action", "") == "retrieve":
-            parameters.append(_header("If-None-Match", "304 when this is still the version."))
-        query_class = getattr(self.view, "query_class", None)
-        if query_class is not None and self._is_list_view():
-            parameters.append(query_class)
-        return parameters
+        return [getattr(self.view, "query_class", PageQuery)] if self._action == "list" else []
+
+    def _get_parameters(self) -> list[Schema]:
+        """From the path, the query and the headers, in this order."""
+        found = sorted(super()._get_parameters(), key=lambda parameter: _PLACES.index(parameter["in"]))
+        for parameter in found:
+            if parameter["in"] == "path":
+                parameter["schema"] = _ID
+        return [*found, *({"$ref": f"#/components/parameters/{name}"} for name in self._headers())]
+
+    def _headers(self) -> list[str]:
+        names = ["RequestId", "RequestTimeout"]
+        if self._takes_a_key:
+            names.insert(0, "IdempotencyKey")
+        if self._is_guarded:
+            names.insert(0, "IfMatch")
+        if self._action == "retrieve":
+            names.insert(0, "IfNoneMatch")
+        return names
+
+    def _get_response_bodies(self, direction: Any = "response") -> Schema:
+        """A view that names one of the common errors among its responses says only that it occurs."""
+        bodies: Schema = super()._get_response_bodies(direction)
+        for status, body in bodies.items():
+            body["description"] = body["description"] or HTTPStatus(int(status)).phrase
+        common = self._statuses() | {int(status) for status in bodies if int(status) in _ERRORS}
+        bodies |= {str(status): {"$ref": f"#/components/responses/{_ERRORS[status][0]}"} for status in common}
+        return dict(sorted(bodies.items()))
+
+    def _statuses(self) -> set[int]:
+        """The statuses besides success that the operation can answer with."""
+        statuses = {400, 406, 503}
+        if "{" in self.path:
+            statuses.add(404)
+        if self.method in ("POST", "PUT", "PATCH"):
+            statuses |= {409, 413, 415}
+        if self._takes_a_key:
+            statuses.add(422)
+        if self._is_guarded:
+            statuses.add(412)
+        if self._action == "retrieve":
+            statuses.add(304)
+        return statuses
+
+    def _get_response_headers_for_code(self, status_code: str, direction: Any = "response") -> Schema:
+        headers = super()._get_response_headers_for_code(status_code, direction)
+        names = []
+        if status_code in ("200", "201") and self._is_resource and self._action != "list":
+            names.append("ETag")
+        if status_code == "201" and self._is_resource and self._action == "create":
+            names.append("Location")
+        if status_code in ("200", "201") and self._takes_a_key:
+            names.append("Idempotent-Replayed")
+        return {**headers, **{name: {"$ref": f"#/components/headers/{name}"} for name in names}}
+
+    @property
+    def _action(self) -> str:
+        return getattr(self.view, "action", None) or ""
+
+    @property
+    def _takes_a_key(self) -> bool:
+        return bool(self.method == "POST" and not self.path.startswith("/api/auth/") and "/password" not in self.path)
+
+    @property
+    def _is_resource(self) -> bool:
+        """The view shows a single resource, with an ETag."""
+        return hasattr(self.view, "retrieve")
+
+    @property
+    def _is_guarded(self) -> bool:
+        return self._is_resource and self.method in ("PUT", "PATCH", "DELETE")
 
     def _is_list_view(self, serializer: Any = None) -> bool:
-        return self.method == "GET" and getattr(self.view, "action", "") in ("list", "by_user")
+        return self.method == "GET" and (self._action in ("list", "by_user") or getattr(serializer, "many", False))
 
-    def _get_paginator(self) -> None:
-        return None
+    def _get_paginator(self) -> Any:
+        return _Pages if self._action in ("list", "by_user") else None
+
+    def get_paginated_name(self, serializer_name: str) -> str:
+        return f"{serializer_name}Page"
 
     def get_filter_backends(self) -> list[Any]:
         return []
 
-    def _get_response_for_code(self, serializer: Any, status_code: str, *args: Any, **kwargs: Any) -> Any:
-        response = super()._get_response_for_code(serializer, status_code, *args, **kwargs)
-        if self._is_list_view() and status_code == "200":
-            for content in response.get("content", {}).values():
-                if content.get("schema", {}).get("type") == "array":
-                    content["schema"] = _page_of(content["schema"])
-        return response
+    def _get_serializer_field_meta(self, field: Any, direction: Any) -> Schema:
+        """Defaults, and null for what is then empty, are a matter of requests."""
+        meta: Schema = super()._get_serializer_field_meta(field, direction)  # type: ignore[no-untyped-call]
+        if direction == "response" or (meta.get("default") == "" and meta.get("minLength")):
+            meta.pop("default", None)
+        if direction == "response" and isinstance(field, OptionalStringField):
+            meta.pop("nullable", None)
+        return meta
 
-    def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
-        bodies = super()._get_response_bodies(direction)
-        statuses = [400, 404, 406, 503]
-        if self.method != "GET":
-            statuses += [409, 412, 413, 415, 422]
-        for status in statuses:
-            described = OpenApiResponse(_Problem, description=_MEANINGS[status])
-            body = self._get_response_for_code(described, str(status), ["application/problem+json"])
-            bodies.setdefault(str(status), body)
-        return dict(sorted(bodies.items()))
+    def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Any:
+        own = self._wire_type(field, direction)
+        if own is not None:
+            meta = self._get_serializer_field_meta(field, direction)
+            return append_meta(own, {**meta, **getattr(field, "openapi", {})})
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
+        if isinstance(field, serializers.ListSerializer):
+            bounds = {"minItems": getattr(field, "min_length", None), "maxItems": getattr(field, "max_length", None)}
+            schema |= {name: bound for name, bound in bounds.items() if bound is not None}
+        return schema
+
+    def _wire_type(self, field: Any, direction: Any) -> Schema | None:
+        """The field's type; a request's body may give ids and amounts as strings, too."""
+        loose = direction == "request" and not isinstance(field.parent, Query)
+        match field:
+            case IdField():
+                return {**_ID, "type": ["string", "integer"], "minimum": 0, "maximum": MAX_ID} if loose else _ID
+            case MoneyField() if direction == "response":
+                return {"type": "number", "description": "At most two decimals.", "examples": [999.99]}
+            case MoneyField():
+                bounds = {"minimum": 0, "maximum": 9999999999.99}
+                pattern = {"pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"} if loose else {}
+                kind = ["number", "string"] if loose else "number"
+                return {"type": kind, **bounds, **pattern, "description": "At most two decimals.", "examples": [999.99]}
+            case WholeField():
+                schema: Schema = {"type": "integer"}
+                self._insert_min_max(field, schema)
+                return schema
+            case StringField():
+                return _text(field, direction)
+            case serializers.ChoiceField():
+                return {"type": "string", "enum": list(field.choices)}
+        return None
+
+    def _insert_field_validators(self, field: Any, schema: Schema) -> None:
+        if not isinstance(field, StringField):  # whose type says it all
+            super()._insert_field_validators(field, schema)  # type: ignore[no-untyped-call]
+
+    def _postprocess_serializer_schema(self, schema: Schema, serializer: Any, direction: Any) -> Schema:
+        """An answer has all its members. ``openapi`` of a serializer or a field is what nothing else says."""
+        processed: Schema = super()._postprocess_serializer_schema(  # type: ignore[no-untyped-call]
+            schema, serializer, direction
+        )
+        if direction == "response" and processed.get("properties"):
+            processed["required"] = list(processed["properties"])
+        return {**processed, **getattr(serializer, "openapi", {})}
 
 
-def _page_of(rows: dict[str, Any]) -> dict[str, Any]:
-    link = {"type": ["string", "null"], "format": "uri"}
-    return {
-        "type": "object",
-        "required": ["results", "next", "previous"],
-        "properties": {"results": rows, "next": link, "previous": link},
-    }
+class _Pages:
+    """What drf-spectacular asks a paginator for."""
+
+    @staticmethod
+    def get_paginated_response_schema(rows: Schema) -> Schema:
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["results", "next", "previous"],
+            "properties": {
+                "results": rows,
+                "next": {**link, "description": "The page behind this one."},
+                "previous": {**link, "description": "The page before this one."},
+            },
+        }
+
+    @staticmethod
+    def get_schema_operation_parameters(_view: Any) -> list[Schema]:
+        return []
 
 
-def one_path_each(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Paths without the optional trailing slash, which drf-spectacular leaves as a question mark."""
-    result["paths"] = {path.replace("/?", "") or path: item for path, item in result["paths"].items()}
+def _text(field: StringField, direction: Any) -> Schema:
+    schema: Schema = {"type": "string"}
+    if field.max_length is not None:
+        schema["maxLength"] = field.max_length
+    if direction == "request":
+        refused = r"\x00-\x1f\x7f" if field.one_line else r"\x00"
+        schema["pattern"] = f"^[^{refused}]*$" if field.allow_blank else rf"^[^{refused}]*[^\s{refused}][^{refused}]*$"
+    return schema
+
+
+def _title(words: str) -> str:
+    return "".join(word.capitalize() for word in words.split("_"))
+
+
+def finish(result: Schema, **_: Any) -> Schema:
+    """Paths as the contract has them, and what the operations refer to."""
+    components = result.setdefault("components", {})
+    components["schemas"] = dict(sorted({**components.get("schemas", {}), **_SCHEMAS}.items()))
+    components |= {"parameters": _PARAMETERS, "headers": _HEADERS, "responses": _RESPONSES}
+    result["info"]["description"] = import_module(settings.SERVICE.settings_module).__doc__
+    result["paths"] = {_camel(path).replace("/?", "").rstrip("/"): item for path, item in result["paths"].items()}
+    for item in result["paths"].values():
+        for operation in item.values():
+            for parameter in operation.get("parameters", []):
+                if parameter.get("in") == "path":
+                    parameter["name"] = _camel(parameter["name"])
     return result
+
+
+def _camel(text: str) -> str:
+    return re.sub("_([a-z])", lambda found: found[1].upper(), text)
+
+
+_FIELD_ERROR: Schema = {
+    "type": "object",
+    "description": "What is wrong with one field. For a shortage of stock it also tells the figures.",
+    "required": ["field", "code", "detail"],
+    "properties": {
+        "field": {"type": "string", "examples": ["items[0].quantity"]},
+        "code": {"type": "string", "examples": ["min_value"]},
+        "detail": {"type": "string"},
+        "productId": {"type": "string"},
+        "requested": {"type": "integer"},
+        "available": {"type": "integer"},
+    },
+}
+_PROBLEM: Schema = {
+    "type": "object",
+    "description": "RFC 9457.",
+    "required": ["type", "title", "status", "detail", "code", "requestId"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference", "examples": ["about:blank"]},
+        "title": {"type": "string", "examples": ["Not Found"]},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599, "examples": [404]},
+        "detail": {"type": "string", "description": "For people."},
+        "code": {"type": "string", "description": "For programs.", "examples": ["not_found"]},
+        "requestId": {"type": "string", "description": "Names the request in the logs."},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
+    },
+}
+_SCHEMAS = {"FieldError": _FIELD_ERROR, "Problem": _PROBLEM}
+
+_HEADERS: Schema = {
+    "ETag": {"schema": {"type": "string"}, "description": "The version of the resource."},
+    "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "Where the new resource is."},
+    "Idempotent-Replayed": {
+        "schema": {"type": "string", "const": "true"},
+        "description": "The answer to an earlier request with the same Idempotency-Key.",
+    },
+    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which a repetition may succeed."},
+}
+
+_ERRORS = {
+    304: ("NotModified", "", "If-None-Match names the present version."),
+    400: ("BadRequest", "invalid", "Malformed or out of bounds; `errors` names the fields."),
+    404: ("NotFound", "not_found", "There is no such resource."),
+    406: ("NotAcceptable", "not_acceptable", "There is no answer in a form that Accept allows."),
+    409: ("Conflict", "conflict", "The present state forbids it; `code` names the rule."),
+    412: ("PreconditionFailed", "precondition_failed", "If-Match does not name the present version."),
+    413: ("TooLarge", "too_large", "The body is larger than 1 MiB."),
+    415: ("UnsupportedMediaType", "unsupported_media_type", "The body is not JSON."),
+    422: ("Unprocessable", "unprocessable", "It names what does not exist, or reuses the Idempotency-Key."),
+    503: ("Unavailable", "unavailable", "Something that the answer needs does not answer in time."),
+}
+
+
+def _response(status: int, code: str, description: str) -> Schema:
+    if status == 304:
+        return {"description": description, "headers": {"ETag": {"$ref": "#/components/headers/ETag"}}}
+    example = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": description.replace("`", ""),
+        "code": code,
+        "requestId": "5e92b1c4f0a94c51a77f3c8e2d61b0aa",
+    }
+    if status == 400:
+        error = {"field": "name", "code": "required", "detail": "This field is required."}
+        example |= {"detail": "name: This field is required.", "errors": [error]}
+    content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+    if status not in (409, 503):
+        return {"description": description, "content": content}
+    retry = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
+    return {"description": description, "headers": retry, "content": content}
+
+
+_RESPONSES = {name: _response(status, code, description) for status, (name, code, description) in _ERRORS.items()}
+
+
+def _header(name: str, description: str, **schema: Any) -> Schema:
+    return {"in": "header", "name": name, "description": description, "schema": {"type": "string", **schema}}
+
+
+_PARAMETERS = {
+    "IdempotencyKey": _header(
+        "Idempotency-Key",
+        "The same key with the same body gives the first answer again.",
+        pattern="^[\\x20-\\x7e]{1,255}$",
+    ),
+    "IfMatch": _header("If-Match", "Write only while the resource has this ETag."),
+    "IfNoneMatch": _header("If-None-Match", "Answer 304 while the resource has this ETag."),
+    "RequestId": _header("X-Request-ID", "Comes back in the answer, and names the request in the logs."),
+    "RequestTimeout": _header(
+        "X-Request-Timeout",
+        "Seconds within which an answer is wanted; 5 if not given, at most 30.",
+        pattern=r"^(0\.[0-9]{0,2}[1-9]|([1-9]|[12][0-9])(\.[0-9]{1,3})?|30)$",
+        examples=["2.5"],
+    ),
+}

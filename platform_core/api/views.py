@@ -18,7 +18,7 @@ from platform_core.api.queries import PageQuery, Query, read_query
 from platform_core.api.reading import Reader, reader_of
 from platform_core.errors import NotFound
 
-ID = "[0-9]+"
+ID = "[0-9]{1,19}"
 
 
 class ResourceViewSet(GenericViewSet[Any]):
@@ -44,6 +44,10 @@ class ResourceViewSet(GenericViewSet[Any]):
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset
+
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """What is allowed, in the header; the rest is in `/api/schema`. DRF's answer would look for the row first."""
+        return Response(status=204)
 
     @classmethod
     def reader(cls) -> Reader:

@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from platform_core.api.json import BrowsableAPIRenderer, JSONRenderer
+from platform_core.api.browsable import BrowsableAPIRenderer
+from platform_core.api.fields import WholeField
+from platform_core.api.json import JSONRenderer
 from platform_core.api.queries import Query, read_query
 from platform_core.events.log import Position, read
 
@@ -20,9 +22,14 @@ class CloudEventsRenderer(JSONRenderer):
     format = "cloudevents"
 
 
+@extend_schema_field({"type": "string", "pattern": "^[0-9]{1,9}-[0-9]{1,18}-[0-9]{1,18}$"})
+class EventIdField(serializers.CharField):
+    """The id of an event, which is its place in the feed."""
+
+
 class FeedQuery(Query):
-    lastEventId = serializers.CharField(default="0-0-0", max_length=60, help_text="The last event you have seen.")
-    limit = serializers.IntegerField(default=100, min_value=1, max_value=1000, help_text="At most so many events.")
+    lastEventId = EventIdField(default="0-0-0", max_length=60, help_text="The last event you have seen.")
+    limit = WholeField(default=100, min_value=1, max_value=1000, help_text="At most so many events.")
 
 
 class EventSerializer(serializers.Serializer[Any]):
@@ -44,7 +51,11 @@ class EventFeed(APIView):
 
     renderer_classes = (CloudEventsRenderer, JSONRenderer, BrowsableAPIRenderer)
 
-    @extend_schema(parameters=[FeedQuery], responses={200: OpenApiResponse(EventSerializer(many=True))})
+    @extend_schema(
+        operation_id="listEvents",
+        parameters=[FeedQuery, OpenApiParameter(PENDING_HEADER, str, "header", enum=["true"], response=[200])],
+        responses={200: OpenApiResponse(EventSerializer(many=True))},
+    )
     def get(self, request: Request) -> Response:
         query = read_query(request, FeedQuery)
         batch = read(Position.parse(query["lastEventId"]), query["limit"])

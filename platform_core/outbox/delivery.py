@@ -4,12 +4,22 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from platform_core import metrics
 from platform_core.clients.errors import PeerRefused, PeerUnreachable
 from platform_core.context import Context, accepted_traceparent, entered
+from platform_core.failpoints import reached
 from platform_core.outbox.models import OutboxMessage
-from platform_core.outbox.queue import Handler, PermanentFailure, claim, give_back, settle_delivered, settle_failed
+from platform_core.outbox.queue import (
+    LEASE,
+    Handler,
+    PermanentFailure,
+    claim,
+    give_back,
+    settle_delivered,
+    settle_failed,
+)
 
 ATTEMPT_SECONDS = 5.0
 _WORTH_REPEATING = (408, 409, 425, 429)
@@ -21,12 +31,14 @@ Handlers = Mapping[str, Handler]
 def deliver_due(destination: str, handlers: Handlers, stopping: threading.Event) -> bool:
     """Claim a batch and deliver it in order; True when there may be more.
 
-    When the destination does not answer, or the worker is stopping, the rest of the batch is given back.
+    When the destination does not answer, the worker is stopping, or the lease is nearly over, the rest of the batch is
+    given back.
     """
+    tired = time.monotonic() + LEASE.total_seconds() / 2
     batch = claim(destination)
     reachable = True
     for message in batch:
-        if reachable and not stopping.is_set():
+        if reachable and not stopping.is_set() and time.monotonic() < tired:
             reachable = attempt(message, handlers)
         else:
             give_back(message)
@@ -35,35 +47,43 @@ def deliver_due(destination: str, handlers: Handlers, stopping: threading.Event)
 
 def attempt(message: OutboxMessage, handlers: Handlers) -> bool:
     """Deliver one message and settle it; False when the destination could not be reached."""
-    handler = handlers[message.kind]
+    handler = handlers.get(message.kind, _NOBODYS)
     ctx = Context(message.request_id, accepted_traceparent(message.traceparent), time.monotonic() + ATTEMPT_SECONDS)
     with entered(ctx):
         try:
+            reached("outbox.claimed")
             handler.deliver(message)
+            reached("outbox.delivered")
         except Exception as error:
             failure: Exception | None = error
         else:
             failure = None
-    with entered(Context(ctx.request_id, ctx.traceparent)):
+    with entered(replace(ctx, deadline=None)):
         if failure is None:
-            settle_delivered(message)
+            settle_delivered(message, handler)
             metrics.outbox_deliveries.labels(message.kind, "delivered").inc()
             log.info("outbox.delivered", extra={"data": _described(message)})
             return True
         fail(message, handler, failure)
-        return not isinstance(failure, PeerUnreachable)
+        return not isinstance(failure, PeerUnreachable | OSError)
 
 
 def fail(message: OutboxMessage, handler: Handler, error: Exception) -> None:
     dead = handler.max_attempts is not None and (message.attempts >= handler.max_attempts or is_permanent(error))
     text = f"{type(error).__name__}: {error}"
-    if handler.on_failure:
-        handler.on_failure(message, text, dead)
-    settle_failed(message, text, dead=dead, max_delay=handler.max_delay)
+    settle_failed(message, handler, text, dead=dead)
     metrics.outbox_deliveries.labels(message.kind, "dead" if dead else "failed").inc()
     unexpected = not isinstance(error, PeerRefused | PeerUnreachable | PermanentFailure | OSError)
     data = {**_described(message), "error": text, "dead": dead}
     log.warning("outbox.failed", extra={"data": data}, exc_info=error if unexpected else None)
+
+
+def _leave(message: OutboxMessage) -> None:
+    raise LookupError(f"no handler for messages of kind {message.kind}")
+
+
+_NOBODYS = Handler(_leave)
+"""For a kind that only a later version knows: it waits for that version's workers, and holds up no other message."""
 
 
 def is_permanent(error: Exception) -> bool:

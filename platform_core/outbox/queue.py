@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from django.db import connection
+from django.db import connection, transaction
 from django.utils.timezone import now
 
 from platform_core import context
 from platform_core.outbox.models import OutboxMessage
 
-LEASE: Final = timedelta(seconds=60)
+LEASE: Final = timedelta(seconds=30)
 BATCH: Final = 10
 
 # Only the oldest undelivered message of an aggregate and destination can be claimed, so none overtakes another.
+# Materialized, for a plan may run a subquery more than once, and each run would lock rows of its own.
 _CLAIM = """
-    UPDATE outbox_outboxmessage SET lease = %(lease)s, leased_until = now() + %(period)s, attempts = attempts + 1
-    WHERE id IN (
+    WITH due AS MATERIALIZED (
         SELECT m.id FROM outbox_outboxmessage m
         WHERE m.state = 'pending' AND m.destination = %(destination)s AND m.available_at <= now()
           AND (m.leased_until IS NULL OR m.leased_until < now())
@@ -30,7 +30,10 @@ _CLAIM = """
         ORDER BY m.available_at LIMIT %(batch)s
         FOR UPDATE SKIP LOCKED
     )
-    RETURNING id
+    UPDATE outbox_outboxmessage m
+    SET lease = %(lease)s, leased_until = now() + %(period)s, attempts = attempts + 1
+    FROM due WHERE m.id = due.id
+    RETURNING m.id
 """
 
 
@@ -53,14 +56,16 @@ class PermanentFailure(Exception):
 class Handler:
     """How messages of one kind are delivered.
 
-    ``deliver`` must be safe to repeat. ``max_attempts`` None: tried, ever more rarely, for ever.
-    ``on_failure(message, error, dead)`` runs after an attempt that failed.
+    ``deliver`` must be safe to repeat; it runs outside of any transaction. ``max_attempts`` None: tried, ever more
+    rarely, for ever. ``on_delivered(message)`` and ``on_failure(message, error, dead)`` belong to the transaction that
+    settles the attempt.
     """
 
     deliver: Callable[[OutboxMessage], None]
     max_attempts: int | None = 60
     max_delay: float = 300.0
-    on_failure: Callable[[OutboxMessage, str, bool], None] | None = None
+    on_delivered: Callable[[OutboxMessage], None] = lambda message: None
+    on_failure: Callable[[OutboxMessage, str, bool], None] = lambda message, error, dead: None
 
 
 def enqueue(*messages: Message) -> None:
@@ -83,21 +88,26 @@ def enqueue(*messages: Message) -> None:
 def claim(destination: str) -> list[OutboxMessage]:
     """Lease what is due for ``destination``, oldest first. Committed at once; other workers pass over it."""
     with connection.cursor() as cursor:
-        values = {"lease": uuid.uuid4(), "period": LEASE, "destination": destination, "batch": BATCH}
+        lease = uuid.uuid4()
+        values: Any = {"lease": lease, "period": LEASE, "destination": destination, "batch": BATCH}
         cursor.execute(_CLAIM, values)
         ids = [row[0] for row in cursor.fetchall()]
-    return list(OutboxMessage.objects.filter(id__in=ids, lease=values["lease"]).order_by("id")) if ids else []
+    return list(OutboxMessage.objects.filter(id__in=ids, lease=lease).order_by("id")) if ids else []
 
 
-def settle_delivered(message: OutboxMessage) -> None:
-    _held(message).update(state="delivered", delivered_at=now(), lease=None, leased_until=None, last_error="")
+@transaction.atomic
+def settle_delivered(message: OutboxMessage, handler: Handler) -> None:
+    if _held(message).update(state="delivered", delivered_at=now(), lease=None, leased_until=None, last_error=""):
+        handler.on_delivered(message)
 
 
-def settle_failed(message: OutboxMessage, error: str, *, dead: bool, max_delay: float) -> None:
-    delay = timedelta(seconds=backoff(message.attempts, max_delay))
+@transaction.atomic
+def settle_failed(message: OutboxMessage, handler: Handler, error: str, *, dead: bool) -> None:
+    delay = timedelta(seconds=backoff(message.attempts, handler.max_delay))
     state = "dead" if dead else "pending"
     changes = {"state": state, "available_at": now() + delay, "last_error": error[:2000]}
-    _held(message).update(**changes, lease=None, leased_until=None)
+    if _held(message).update(**changes, lease=None, leased_until=None):
+        handler.on_failure(message, error, dead)
 
 
 def give_back(message: OutboxMessage) -> None:
@@ -113,8 +123,8 @@ def redrive(messages: Any) -> int:
 
 def backoff(attempts: int, max_delay: float) -> float:
     """Seconds until the next attempt: exponential, capped, half of it random."""
-    ceiling = min(max_delay, 0.25 * 2 ** min(attempts, 30))
-    return ceiling / 2 + random.uniform(0, ceiling / 2)
+    ceiling: float = min(max_delay, 0.25 * 2 ** min(attempts, 30))
+    return ceiling / 2 + random.uniform(0, ceiling / 2)  # noqa: S311
 
 
 def _held(message: OutboxMessage) -> Any:

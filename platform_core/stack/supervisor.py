@@ -28,6 +28,7 @@ PORT_PATIENCE = 10.0
 READY_PATIENCE = 90.0
 STOP_PATIENCE = 40.0
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound
+ONE_WISH = 1.0
 MIGRATION_PATIENCE = 3600.0
 LONGEST_PAUSE = 30.0
 SETTLED = 60.0
@@ -89,6 +90,7 @@ class Stack:
     console: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True))
     server: postgres.EmbeddedPostgres | None = None
     lock: IO[str] | None = None
+    ending: float = 0.0
     webs: list[Child] = field(default_factory=list)
     workers: list[Child] = field(default_factory=list)
 
@@ -117,10 +119,16 @@ class Stack:
     def ended(self, number: int, frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, self.hurried)
+        self.ending = time.monotonic()
         raise _Ended
 
     def hurried(self, number: int, frame: object) -> None:
-        """A second signal while stopping: do not wait for requests in flight."""
+        """A second signal while stopping: do not wait for requests in flight.
+
+        One that comes at once is the same wish: make, a shell's process group and a service manager send it twice.
+        """
+        if time.monotonic() - self.ending < ONE_WISH:
+            return
         for child in [*self.webs, *self.workers]:
             child.send(signal.SIGKILL)
 
@@ -262,7 +270,8 @@ def service_environment(service: Service, values: Mapping[str, Any], environ: Ma
     databases = {"DATABASE_URL", *(each.database_url_variable for each in SERVICES)}
     parts = database_parts(service, values) or {}
     return {
-        **{name: value for name, value in environ.items() if name not in databases},
+        # gunicorn reads some of ours itself, and takes an empty one for a value.
+        **{name: value for name, value in environ.items() if value and name not in databases},
         "DJANGO_SETTINGS_MODULE": service.settings_module,
         "DATABASE_URL": as_url(parts),
     }

@@ -160,6 +160,18 @@ def test_a_request_in_flight_is_finished_before_it_stops(own_stack):
     assert own_stack.process.wait(PATIENCE) == 0
 
 
+def test_a_signal_that_comes_twice_at_once_does_not_cut_requests_off(own_stack):
+    own_stack.up()
+    masters = [own_stack.webs(service)[0] for service in SERVICES]
+    assert own_stack.process is not None
+    for _ in range(3):
+        own_stack.process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+    assert own_stack.process.wait(PATIENCE) == 0
+    assert "ended with code" not in own_stack.said()
+    assert not any(master.is_running() and master.status() != "zombie" for master in masters)
+
+
 def test_status_tells_how_the_five_are_and_by_its_exit_code(own_stack):
     down = own_stack.run("status")
     assert down.returncode == 1

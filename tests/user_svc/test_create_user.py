@@ -188,9 +188,19 @@ def test_an_address_may_have_several_lines(api):
 
 def test_what_the_service_decides_cannot_be_sent(api):
     forbidden = {
-        **{"id": "77", "pk": 77, "isActive": False, "is_active": False, "version": 9},
-        **{"createdAt": "2001-01-01T00:00:00Z", "created_at": "2001-01-01T00:00:00Z", "updatedAt": "x"},
-        **{"isStaff": True, "is_staff": True, "is_superuser": True, "words": "x", "nonsense": {}},
+        "id": "77",
+        "pk": 77,
+        "isActive": False,
+        "is_active": False,
+        "version": 9,
+        "createdAt": "2001-01-01T00:00:00Z",
+        "created_at": "2001-01-01T00:00:00Z",
+        "updatedAt": "x",
+        "isStaff": True,
+        "is_staff": True,
+        "is_superuser": True,
+        "words": "x",
+        "nonsense": {},
     }
     response = api.post("/api/users", {**ANN, **forbidden})
     assert response.status_code == 201

@@ -1,0 +1,25 @@
+"""The contract, for programs under `/api/schema` and for people under `/api/docs`."""
+
+from typing import Any
+
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer, OpenApiYamlRenderer2
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from platform_core.api.json import JSONRenderer
+from platform_core.api.problems import problem_response, translated
+
+
+class SchemaView(SpectacularAPIView):
+    """OpenAPI, as JSON unless YAML is asked for."""
+
+    renderer_classes = [JSONRenderer, OpenApiJsonRenderer, OpenApiYamlRenderer2, OpenApiYamlRenderer]
+
+
+class DocsView(SpectacularSwaggerView):
+    """A page, whatever is asked for; only its errors are told to programs as problems."""
+
+    def perform_content_negotiation(self, request: Any, force: bool = False) -> Any:
+        return super().perform_content_negotiation(request, force=True)
+
+    def handle_exception(self, exc: Exception) -> Any:
+        return problem_response(translated(exc), self.request)

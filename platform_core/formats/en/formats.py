@@ -1,0 +1,4 @@
+"""How the admin writes dates and times: as the API does, in UTC."""
+
+DATE_FORMAT = SHORT_DATE_FORMAT = "Y-m-d"
+DATETIME_FORMAT = SHORT_DATETIME_FORMAT = "Y-m-d H:i:s"

@@ -1,0 +1,87 @@
+"""user-service at the other end of the wire, a mailbox, and a worker."""
+
+import json
+import re
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils.timezone import now
+from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("tests.wire")
+settings.register_profile(
+    "suite", max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("suite")
+
+ANN, NOBODY = 1, 404
+HELLO = {"userId": ANN, "message": "Your parcel waits.", "subject": "Hello"}
+
+
+class UserService:
+    """It knows Ann. ``step`` may be replaced by a test."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.step: Any = self.know
+
+    def answer(self, request: Any) -> Any:
+        self.asked.append(request)
+        return self.step(request)
+
+    def know(self, request: Any) -> Any:
+        if request.path_url != f"/api/users/{ANN}":
+            body = {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "No.", "code": "not_found"}
+            return 404, {"Content-Type": "application/problem+json"}, json.dumps(body)
+        return 200, {}, json.dumps({"id": "1", "name": "Ann", "email": "ann@example.com"})
+
+
+@pytest.fixture
+def users(peers, settings) -> UserService:
+    service = UserService()
+    url = re.escape(settings.PEER_URLS["user-service"])
+    peers.add_callback("GET", re.compile(url + r"/api/users/\d+$"), callback=service.answer)
+    return service
+
+
+@pytest.fixture
+def send(api):
+    """Hands a message over; gives back the answer."""
+
+    def send(body: Any = None, key: str | None = None, **fields: Any) -> Any:
+        wanted = {**(HELLO if body is None else body), **fields} if body is None or fields else body
+        headers = {"Idempotency-Key": key} if key else None
+        return api.post("/api/notifications/send", wanted, headers=headers)
+
+    return send
+
+
+@pytest.fixture
+def state(api):
+    """A notification as its user's list shows it."""
+
+    def state(answer: Any) -> dict[str, Any]:
+        sent = answer.json()
+        results = api.get(f"/api/notifications/{sent['userId']}").json()["results"]
+        (found,) = (each for each in results if each["id"] == sent["id"])
+        return dict(found)
+
+    return state
+
+
+def deliver() -> None:
+    """Rounds of all lanes until there is nothing more to do at once."""
+    from notification_svc import tasks
+
+    for duty in tasks.DUTIES:
+        while duty.run(threading.Event()):
+            pass
+
+
+def time_passes() -> None:
+    """What waits for another attempt is due."""
+    from platform_core.outbox.models import OutboxMessage
+
+    OutboxMessage.objects.update(available_at=now() - timedelta(seconds=1))

@@ -1,0 +1,103 @@
+"""What a request and a delivery cost in queries, and that none reads whole tables."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from notification_svc.models import Notification
+from platform_core.outbox.models import OutboxMessage
+from tests.notification_svc.conftest import deliver
+from tests.wire import seq_scans
+
+pytestmark = pytest.mark.django_db
+BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
+
+
+def statements_of(call):
+    """The statements without those that only begin and end transactions."""
+    with CaptureQueriesContext(connection) as captured:
+        call()
+    return [query["sql"] for query in captured if not query["sql"].startswith(BRACKETS)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/notifications", "/api/notifications?status=queued&channel=email", "/api/notifications/1", "/api/events"],
+)
+def test_reading_is_one_query(api, send, django_assert_num_queries, path):
+    for _ in range(3):
+        send()
+    with django_assert_num_queries(1):
+        assert api.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("key, queries", [(None, 2), ("k-1", 4)])
+def test_sending_is_two_queries_with_a_key_four(send, key, queries):
+    """The message and its delivery. With a key: its lock, and whether it was used."""
+    assert len(statements_of(lambda: send(key=key))) == queries
+
+
+def test_a_repetition_is_two_queries(send):
+    send(key="k-1")
+    assert len(statements_of(lambda: send(key="k-1"))) == 2
+
+
+def test_what_is_malformed_costs_no_query(api, send, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert send({}, key="k-1").status_code == 400
+        assert api.get("/api/notifications?limit=0").status_code == 400
+        assert api.get("/api/notifications/99999999999999999999").status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_delivery_is_seven_queries(send, users):
+    """Claim, claimed, the message; settled, sent, as it is now, the event. And a look for more in each lane."""
+    send()
+    assert len(statements_of(deliver)) == 7 + 2
+
+
+@pytest.fixture
+def crowd():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO {Notification._meta.db_table}
+                (user_id, type, channel, recipient, subject, message, status, attempts, caller, created_at, updated_at,
+                 version)
+            SELECT n % 500, 't' || n % 50, CASE n % 100 WHEN 0 THEN 'log' ELSE 'email' END, '', '', 'Hi',
+                   CASE n % 100 WHEN 1 THEN 'failed' ELSE 'sent' END, 1, '', now(), now(), 1
+            FROM generate_series(1, 20000) AS n
+            """
+        )
+        cursor.execute(
+            f"""
+            INSERT INTO {OutboxMessage._meta.db_table}
+                (kind, destination, aggregate, key, payload, state, attempts, available_at, last_error, request_id,
+                 traceparent, created_at)
+            SELECT 'notification.deliver', 'email', 'notification:' || n, 'notification-' || n, '{{}}',
+                   CASE WHEN n > 19900 THEN 'dead' ELSE 'delivered' END, 0, now(), '', '', '', now()
+            FROM generate_series(1, 20000) AS n
+            """
+        )
+        cursor.execute("ANALYZE")
+
+
+def test_no_request_reads_all_notifications(api, send, crowd, subtests):
+    calls = {
+        path: lambda path=path: api.get(path)
+        for path in (
+            "/api/notifications",
+            api.get("/api/notifications").json()["next"],
+            "/api/notifications?status=failed",
+            "/api/notifications?type=t7",
+            "/api/notifications?type=unheard_of",
+            "/api/notifications?channel=log",
+            "/api/notifications/77",
+            "/api/notifications/99999",
+        )
+    }
+    calls |= {"send": lambda: send(key="k-1"), "deliver": deliver}
+    for name, call in calls.items():
+        with subtests.test(name):
+            statements = [s for s in statements_of(call) if s.lstrip().startswith(("SELECT", "UPDATE", "WITH"))]
+            assert [(table, statement) for statement in statements for table in seq_scans(statement)] == []

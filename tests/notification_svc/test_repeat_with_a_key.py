@@ -1,0 +1,91 @@
+"""POST /api/notifications/send with an Idempotency-Key: the sender's key stays on the message for ever."""
+
+import pytest
+from django.db import transaction
+
+from notification_svc.models import Notification
+from platform_core.models import IdempotencyKey
+from platform_core.outbox.models import OutboxMessage
+from tests.notification_svc.conftest import NOBODY, deliver
+from tests.wire import Caller, assert_problem, at_once
+
+pytestmark = pytest.mark.django_db
+REPLAYED = "Idempotent-Replayed"
+
+
+def test_the_same_again_gives_the_first_answer_and_no_second_message(send):
+    first = send(key="k-1")
+    assert not first.has_header(REPLAYED)
+    for _ in range(2):
+        again = send(key="k-1")
+        assert again[REPLAYED] == "true"
+        assert (again.status_code, again.content) == (201, first.content)
+    assert Notification.objects.count() == OutboxMessage.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_is_remembered_after_the_message_was_sent_and_everything_else_was_swept(send, users, mailoutbox):
+    first = send(key="k-1")
+    deliver()
+    IdempotencyKey.objects.all().delete()
+    OutboxMessage.objects.all().delete()
+    again = send(key="k-1")
+    assert again[REPLAYED] == "true"
+    assert again.content == first.content
+    deliver()
+    assert len(mailoutbox) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_answer_comes_again_after_the_message_failed(send, users, state):
+    first = send(key="k-1", userId=NOBODY)
+    deliver()
+    assert state(first)["status"] == "failed"
+    assert send(key="k-1", userId=NOBODY).content == first.content
+
+
+@pytest.mark.parametrize("change", [{"message": "Other"}, {"userId": 2}, {"channel": "log"}, {"type": "x"}])
+def test_another_message_with_the_same_key_is_refused(send, change):
+    first = send(key="k-1")
+    assert_problem(send(key="k-1", **change), 422, "idempotency_key_reused")
+    assert Notification.objects.count() == 1
+    assert send(key="k-1").content == first.content
+
+
+def test_other_keys_and_none_are_other_messages(send):
+    for key in ("k-1", "K-1", "k-2", None, None):
+        assert not send(key=key).has_header(REPLAYED)
+    assert Notification.objects.count() == OutboxMessage.objects.count() == 5
+
+
+def test_what_was_malformed_leaves_the_key_free(send):
+    assert_problem(send(key="k-1", message=""), 400, "invalid")
+    assert not send(key="k-1").has_header(REPLAYED)
+
+
+@pytest.mark.parametrize("key", ["", "a" * 256, "é"])
+def test_a_malformed_key_is_refused(api, key):
+    body = {"userId": 1, "message": "Hi"}
+    answer = api.client.post("/api/notifications/send", body, format="json", HTTP_IDEMPOTENCY_KEY=key)
+    assert_problem(answer, 400, "invalid", ["Idempotency-Key"])
+    assert not Notification.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_twins_at_the_same_moment_one_makes_the_message(send):
+    answers = at_once([lambda: send(key="k-1")] * 6)
+    taken = [answer for answer in answers if answer.status_code == 201]
+    assert len([answer for answer in taken if not answer.has_header(REPLAYED)]) == 1
+    for answer in answers:
+        if answer not in taken:
+            assert_problem(answer, 409, "idempotency_in_progress")
+            assert answer["Retry-After"]
+    assert Notification.objects.count() == OutboxMessage.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_twin_does_not_wait_for_the_firsts_transaction(send):
+    with transaction.atomic():
+        send(key="k-1")
+        assert_problem(Caller(lambda: send(key="k-1")).answer(), 409, "idempotency_in_progress")
+    assert send(key="k-1")[REPLAYED] == "true"

@@ -1,0 +1,195 @@
+"""user-service and product-service at the other end of the wire, and a shop with two products."""
+
+import json
+import re
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+from django.utils.timezone import now
+from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("tests.wire")
+settings.register_profile(
+    "suite", max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("suite")
+
+ANN, BOB, NOBODY = 1, 2, 404
+LAMP, DESK, NOTHING = 11, 22, 404
+PROBLEM = {"Content-Type": "application/problem+json"}
+
+
+def problem(status: int, code: str, errors: Any = ()) -> tuple[int, dict[str, str], str]:
+    body = {"type": "about:blank", "title": "x", "status": status, "detail": f"It is {code}.", "code": code}
+    return status, PROBLEM, json.dumps({**body, "requestId": "x", "errors": list(errors)})
+
+
+class Neighbours:
+    """What the peers know, and what they were asked. ``user_step`` and ``product_step`` may be replaced by a test."""
+
+    def __init__(self) -> None:
+        self.users = {ANN, BOB}
+        self.catalog: dict[int, tuple[str, str]] = {LAMP: ("Lamp", "19.99"), DESK: ("Desk", "250")}
+        self.stock: dict[int, int] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.received: list[Any] = []
+        self.user_step: Any = self.know_user
+        self.product_step: Any = self.reserve
+        self.lock = threading.Lock()
+
+    def user(self, request: Any) -> Any:
+        return self._answer(request, self.user_step)
+
+    def product(self, request: Any) -> Any:
+        return self._answer(request, self.product_step)
+
+    def _answer(self, request: Any, step: Any) -> Any:
+        with self.lock:
+            self.asked.append((request.method, request.path_url))
+            self.received.append(request)
+        return step(request)
+
+    def know_user(self, request: Any) -> Any:
+        user_id = int(request.path_url.split("/")[-1])
+        if user_id not in self.users:
+            return problem(404, "not_found")
+        return 200, {}, json.dumps({"id": str(user_id), "name": "Ann", "email": "ann@example.com", "phone": ""})
+
+    def reserve(self, request: Any) -> Any:
+        items = [(int(item["productId"]), item["quantity"]) for item in json.loads(request.body)["items"]]
+        unknown = [n for n, (product, _) in enumerate(items) if product not in self.catalog]
+        if unknown:
+            errors = [
+                {"field": f"items[{n}]", "code": "unknown_product", "detail": "No.", "productId": str(items[n][0])}
+                for n in unknown
+            ]
+            return problem(422, "unknown_product", errors)
+        short = [
+            {"field": f"items[{n}]", "code": "insufficient_stock", "detail": "Too few.", "productId": str(product)}
+            | {"requested": quantity, "available": self.stock[product]}
+            for n, (product, quantity) in enumerate(items)
+            if quantity > self.stock.get(product, 10**9)
+        ]
+        if short:
+            return problem(409, "insufficient_stock", short)
+        return 201, {}, self.reservation(request.path_url.split("/")[-1], items)
+
+    def reservation(self, order_id: str, items: Any) -> str:
+        lines = []
+        for product, quantity in items:
+            name, price = self.catalog[product]
+            fields = f'"productId": "{product}", "name": {json.dumps(name)}, "unitPrice": {price}'
+            lines.append(f'{{{fields}, "quantity": {quantity}}}')
+        return f'{{"orderId": "{order_id}", "status": "reserved", "items": [{", ".join(lines)}]}}'
+
+
+@pytest.fixture
+def neighbours(peers, settings) -> Neighbours:
+    shop = Neighbours()
+    users, products = settings.PEER_URLS["user-service"], settings.PEER_URLS["product-service"]
+    peers.add_callback("GET", re.compile(re.escape(users) + r"/api/users/\d+$"), callback=shop.user)
+    reservations = re.compile(re.escape(products) + r"/api/stock-reservations/\d+$")
+    peers.add_callback("PUT", reservations, callback=shop.product)
+    return shop
+
+
+def raising(error: Exception) -> Any:
+    def step(request: Any) -> Any:
+        raise error
+
+    return step
+
+
+def saying(status: int, body: str, **headers: str) -> Any:
+    return lambda request: (status, headers, body)
+
+
+HTML = {"Content-Type": "text/html"}
+FAILURES = {
+    "nobody listens": raising(requests.exceptions.ConnectionError("refused")),
+    "no answer in time": raising(requests.exceptions.ReadTimeout("Read timed out.")),
+    "half an answer": raising(requests.exceptions.ChunkedEncodingError("broken")),
+    "500": lambda request: problem(500, "internal_error"),
+    "503": lambda request: problem(503, "unavailable"),
+    "503 past its deadline": lambda request: problem(503, "deadline_exceeded"),
+    "429": lambda request: problem(429, "throttled"),
+    "401": lambda request: problem(401, "not_authenticated"),
+    "403": lambda request: problem(403, "permission_denied"),
+    "400": lambda request: problem(400, "invalid"),
+    "502 in HTML": lambda request: (502, HTML, "<html>Bad Gateway</html>"),
+    "404 in HTML": lambda request: (404, HTML, "<html>Not Found</html>"),
+    "200 in HTML": lambda request: (200, HTML, "<html>Welcome</html>"),
+    "garbage": saying(200, "\x00\x01garbage"),
+    "nothing": saying(200, ""),
+    "another shape": saying(200, '{"id": 1, "items": {}}'),
+    "a list": saying(200, "[]"),
+    "a redirect": lambda request: (302, {"Location": "/elsewhere"}, ""),
+}
+
+
+@pytest.fixture
+def place(api, neighbours):
+    """Places an order; gives back the answer."""
+
+    def place(body: Any = None, key: str | None = None, **fields: Any) -> Any:
+        wanted = {"userId": ANN, "productId": LAMP, "quantity": 2} if body is None else body
+        return api.post(
+            "/api/orders", {**wanted, **fields} if fields else wanted, headers={"Idempotency-Key": key} if key else None
+        )
+
+    return place
+
+
+@pytest.fixture
+def placed(place) -> dict[str, Any]:
+    """A confirmed order."""
+    answer = place()
+    assert answer.status_code == 201, answer.content
+    order: dict[str, Any] = answer.json()
+    return order
+
+
+@pytest.fixture
+def order_in(place):
+    """An order in any state."""
+    from order_svc.models import Order
+
+    def make(status: str, **changes: Any) -> Order:
+        pk = place().json()["id"]
+        unpriced = {"total": None, "confirmed_at": None} if status in ("pending", "rejected") else {}
+        Order.objects.filter(pk=pk).update(status=status, **unpriced, **changes)
+        order: Order = Order.objects.get(pk=pk)
+        forget()
+        return order
+
+    return make
+
+
+def recover_what_is_pending() -> None:
+    """Recovery, as if a minute had passed."""
+    from order_svc import tasks
+    from order_svc.models import Order
+
+    Order.objects.update(created_at=now() - timedelta(minutes=2))
+    tasks.recover(threading.Event())
+
+
+def forget() -> None:
+    """Drop the events and messages that were left so far."""
+    from platform_core.events.models import Event
+    from platform_core.outbox.models import OutboxMessage
+
+    Event.objects.all().delete()
+    OutboxMessage.objects.all().delete()
+
+
+def left_behind() -> tuple[list[str], list[str]]:
+    """The types of the events and the keys of the messages, in order."""
+    from platform_core.events.models import Event
+    from platform_core.outbox.models import OutboxMessage
+
+    events = list(Event.objects.order_by("id").values_list("type", flat=True))
+    return events, list(OutboxMessage.objects.order_by("id").values_list("key", flat=True))

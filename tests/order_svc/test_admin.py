@@ -1,0 +1,128 @@
+"""The admin of order-service: to look, and to do what the API does."""
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission, User
+from django.urls import reverse
+
+from order_svc.models import Order, OrderLine
+from platform_core.events.models import Event
+from platform_core.models import IdempotencyKey
+from platform_core.outbox.models import OutboxMessage
+from tests.order_svc.conftest import forget, left_behind
+
+pytestmark = pytest.mark.django_db
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+READ_ONLY = [Order, Event, OutboxMessage, IdempotencyKey]
+
+
+def url(model, page, *args):
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
+
+
+@pytest.fixture
+def rows(api, placed):
+    """A row in each of the tables."""
+    api.post(f"/api/orders/{placed['id']}/ship", headers={"Idempotency-Key": "k-1"})
+    Group.objects.create(name="shop")
+
+
+def act(client, model, action, *rows):
+    chosen = {"action": action, "_selected_action": [row.pk for row in rows]}
+    return client.post(url(model, "changelist"), chosen, follow=True)
+
+
+def said(answer):
+    return [str(message) for message in answer.context["messages"]]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_table_can_be_listed_searched_and_opened(admin_client, rows, model):
+    page = url(model, "changelist")
+    for query in ("", "?q=1", "?q=order-1", "?q=%00", "?q=" + "9" * 30, "?o=1", "?o=-1.2", "?p=1"):
+        assert admin_client.get(page + query, follow=True).status_code == 200, query
+    assert model._default_manager.exists()
+    for row in model._default_manager.all()[:2]:
+        assert admin_client.get(url(model, "change", row.pk)).status_code == 200
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_filter_can_be_chosen(admin_client, rows, model):
+    page = admin_client.get(url(model, "changelist"))
+    for spec in page.context["cl"].filter_specs:
+        for choice in spec.choices(page.context["cl"]):
+            if choice.get("query_string"):
+                assert admin_client.get(url(model, "changelist") + choice["query_string"]).status_code == 200
+
+
+@pytest.mark.parametrize("model", READ_ONLY, ids=lambda model: model._meta.label)
+def test_nothing_can_be_added_changed_or_deleted_by_hand(admin_client, rows, model):
+    before, lines = list(model.objects.values()), list(OrderLine.objects.values())
+    row = model.objects.first()
+    forged = {"status": "delivered", "total": "0", "state": "pending", "type": "x", "key": "x", "user_id": "9"}
+    inline = {"lines-TOTAL_FORMS": "1", "lines-INITIAL_FORMS": "0", "lines-0-product_id": "5", "lines-0-quantity": "5"}
+    assert admin_client.post(url(model, "add"), forged).status_code == 403
+    assert admin_client.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+    admin_client.post(url(model, "change", row.pk), forged | inline)
+    act(admin_client, model, "delete_selected", row)
+    assert list(model.objects.values()) == before
+    assert list(OrderLine.objects.values()) == lines
+
+
+MOVES = [("cancel", "confirmed", "cancelled"), ("ship", "confirmed", "shipped"), ("deliver", "shipped", "delivered")]
+
+
+@pytest.mark.parametrize("action, state, becomes", MOVES)
+def test_orders_are_moved_as_the_api_moves_them(admin_client, order_in, action, state, becomes):
+    orders = [order_in(state) for _ in range(2)]
+    answer = act(admin_client, Order, action, *orders)
+    assert sorted(said(answer)) == [f"Order {order.pk} is {becomes}." for order in orders]
+    assert set(Order.objects.values_list("status", flat=True)) == {becomes}
+    events, messages = left_behind()
+    assert events == [f"order.{becomes}"] * 2
+    assert sum("release" in message for message in messages) == (2 if becomes == "cancelled" else 0)
+
+
+def test_a_refused_move_is_told_and_the_others_are_done(admin_client, order_in):
+    shipped, confirmed = order_in("shipped"), order_in("confirmed")
+    forget()
+    answer = act(admin_client, Order, "cancel", shipped, confirmed)
+    assert set(said(answer)) == {
+        f"Order {confirmed.pk} is cancelled.",
+        f"Order {shipped.pk}: An order that is shipped cannot become cancelled.",
+    }
+    shipped.refresh_from_db()
+    assert shipped.status == "shipped"
+    assert left_behind()[0] == ["order.cancelled"]
+
+
+def test_dead_messages_are_driven_anew(admin_client, placed, place):
+    place()
+    dead, waiting = OutboxMessage.objects.order_by("id")
+    OutboxMessage.objects.filter(pk=dead.pk).update(state="dead", attempts=60, last_error="x")
+    answer = act(admin_client, OutboxMessage, "redrive_dead", dead, waiting)
+    assert said(answer) == ["1 dead messages will be tried again."]
+    dead.refresh_from_db()
+    assert (dead.state, dead.attempts) == ("pending", 0)
+
+
+def test_who_may_only_look_can_do_nothing(client, order_in):
+    order = order_in("confirmed")
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(*Permission.objects.filter(codename__startswith="view_"))
+    client.force_login(viewer)
+    assert client.get(url(Order, "changelist")).status_code == 200
+    act(client, Order, "cancel", order)
+    order.refresh_from_db()
+    assert order.status == "confirmed"
+
+
+def test_a_stranger_is_sent_to_the_door(client, rows):
+    for model in MODELS:
+        assert client.get(url(model, "changelist")).status_code == 302
+
+
+def test_hashes_of_requests_are_not_shown(admin_client, place):
+    order = place(key="k-1").json()
+    page = admin_client.get(url(Order, "change", order["id"])).content.decode()
+    assert "fingerprint" not in page.lower()

@@ -1,0 +1,90 @@
+"""What a request costs in queries. A number that rises here is a request that got slower for everybody."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.order_svc.conftest import ANN, DESK, LAMP, problem
+
+pytestmark = pytest.mark.django_db
+BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
+
+
+def statements_of(call):
+    """The statements without those that only begin and end transactions."""
+    with CaptureQueriesContext(connection) as captured:
+        call()
+    return [query["sql"] for query in captured if not query["sql"].startswith(BRACKETS)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/orders/{id}",
+        "/api/orders",
+        "/api/orders?userId=1&status=confirmed",
+        "/api/orders?createdAfter=2020-01-01T00:00:00Z",
+        "/api/orders/user/1",
+        "/api/events",
+    ],
+)
+def test_reading_is_one_query(api, place, django_assert_num_queries, path):
+    orders = [
+        place({"userId": ANN, "items": [{"productId": p, "quantity": 1} for p in (LAMP, DESK)]}) for _ in range(3)
+    ]
+    with django_assert_num_queries(1):
+        assert api.get(path.format(**orders[0].json())).status_code == 200
+
+
+def test_not_modified_and_not_found_are_one_query(api, placed, django_assert_num_queries):
+    tag = api.get(f"/api/orders/{placed['id']}")["ETag"]
+    with django_assert_num_queries(1):
+        assert api.get(f"/api/orders/{placed['id']}", headers={"If-None-Match": tag}).status_code == 304
+    with django_assert_num_queries(1):
+        assert api.get("/api/orders/0").status_code == 404
+
+
+def test_what_is_malformed_costs_no_query(api, place, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert place({}).status_code == 400
+        assert place({}, key="k-1").status_code == 400
+        assert api.get("/api/orders?limit=0").status_code == 400
+        assert api.get("/api/orders/99999999999999999999").status_code == 404
+
+
+@pytest.mark.parametrize("lines", [1, 100])
+@pytest.mark.parametrize("key, queries", [(None, 6), ("k-1", 8)])
+def test_placing_an_order_is_six_queries_with_a_key_eight(place, neighbours, lines, key, queries):
+    """Order, lines; confirmation, prices, event, message. With a key: whether it was used, and its lock."""
+    neighbours.catalog = dict.fromkeys(range(1, 101), ("P", "1"))
+    body = {"userId": ANN, "items": [{"productId": n + 1, "quantity": 1} for n in range(lines)]}
+    assert len(statements_of(lambda: place(body, key=key))) == queries
+
+
+@pytest.mark.django_db(transaction=True)
+def test_placing_an_order_is_two_transactions(place):
+    with CaptureQueriesContext(connection) as captured:
+        place(key="k-1")
+    brackets = [query["sql"] for query in captured if query["sql"].startswith(BRACKETS)]
+    assert brackets == ["BEGIN", "COMMIT"] * 2
+
+
+def test_a_repetition_is_two_queries(place):
+    place(key="k-1")
+    assert len(statements_of(lambda: place(key="k-1"))) == 2
+
+
+def test_a_refused_order_is_four_queries(place, neighbours):
+    neighbours.stock = {LAMP: 0}
+    assert len(statements_of(place)) == 4
+
+
+def test_an_order_given_up_is_four_queries(place, neighbours):
+    neighbours.product_step = lambda request: problem(503, "unavailable")
+    assert len(statements_of(place)) == 4
+
+
+@pytest.mark.parametrize("move, queries", [("cancel", 5), ("ship", 5)])
+def test_a_move_is_five_queries(api, placed, move, queries):
+    """The change, the order, its lines, the event, the messages."""
+    assert len(statements_of(lambda: api.post(f"/api/orders/{placed['id']}/{move}"))) == queries

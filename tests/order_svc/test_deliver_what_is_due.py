@@ -1,0 +1,197 @@
+"""The worker's rounds: releases to product-service, messages to notification-service, over real sockets."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.utils.timezone import now
+
+from order_svc import tasks
+from order_svc.models import Order
+from platform_core.outbox.models import OutboxMessage
+from tests import servers
+from tests.servers import answers, hangs_up, keeps_silent, resets
+from tests.wire import assert_problem
+
+pytestmark = pytest.mark.django_db(transaction=True)
+TAKEN = answers({"id": "1", "status": "queued"}, 201)
+RELEASED = answers(None, 204)
+HTML = {"Content-Type": "text/html"}
+
+
+@pytest.fixture
+def there():
+    with servers.serving() as server:
+        yield server
+
+
+@pytest.fixture
+def order(place, settings, there):
+    """A confirmed order; from then on product- and notification-service are a real server."""
+    made = place().json()
+    urls = dict.fromkeys(("product-service", "notification-service"), there.url)
+    settings.PEER_URLS = {**settings.PEER_URLS, **urls}
+    return made
+
+
+@pytest.fixture
+def peers():
+    """The tests of this file go over the network, the placing of the order does not."""
+    import responses
+
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        mock.add_passthru("http://127.0.0.1")
+        yield mock
+
+
+def deliver(duty):
+    """Rounds until there is nothing more to do at once."""
+    while duty(threading.Event()):
+        pass
+
+
+def time_passes():
+    OutboxMessage.objects.update(available_at=now() - timedelta(seconds=1))
+
+
+def row(order, what):
+    return OutboxMessage.objects.get(key=f"order-{order['id']}-{what}")
+
+
+def test_the_confirmation_is_handed_over_once_under_its_key(there, order):
+    there.will(TAKEN)
+    for _ in range(2):
+        deliver(tasks.deliver_notifications)
+        time_passes()
+    (request,) = there.requests
+    assert (request.method, request.path) == ("POST", "/api/notifications/send")
+    assert request.headers["Idempotency-Key"] == f"order-{order['id']}-confirmed"
+    assert request.json["userId"] == "1"
+    assert request.json["type"] == "order_confirmed"
+    assert order["id"] in request.json["subject"]
+    assert "channel" not in request.json and "recipient" not in request.json
+    assert row(order, "confirmed").state == "delivered"
+
+
+def test_the_stock_of_a_cancelled_order_is_released(api, there, order):
+    api.post(f"/api/orders/{order['id']}/cancel")
+    there.will(RELEASED)
+    deliver(tasks.deliver_releases)
+    (request,) = there.requests
+    assert (request.method, request.path) == ("DELETE", f"/api/stock-reservations/{order['id']}")
+    assert row(order, "release").state == "delivered"
+
+
+def test_the_customer_hears_of_everything_in_the_order_it_happened(api, there, order):
+    for move in ("ship", "deliver"):
+        api.post(f"/api/orders/{order['id']}/{move}")
+    there.will(TAKEN)
+    deliver(tasks.deliver_notifications)
+    assert [request.json["type"] for request in there.requests] == ["order_confirmed", "order_shipped"]
+
+
+def test_the_browsers_request_id_reaches_the_last_service(api, there, order):
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    api.post(f"/api/orders/{order['id']}/cancel", headers={"X-Request-ID": "abc-1", "traceparent": trace})
+    there.will(RELEASED)
+    deliver(tasks.deliver_releases)
+    (request,) = there.requests
+    assert request.headers["X-Request-ID"] == "abc-1"
+    assert request.headers["traceparent"].split("-")[1] == trace.split("-")[1]
+
+
+DOWN = {
+    "hangs up": hangs_up,
+    "resets": resets,
+    "500": answers({}, 500),
+    "503": answers({}, 503),
+    "502 in HTML": answers(b"<html>", 502, HTML),
+    "404 in HTML": answers(b"<html>", 404, HTML),
+    "200 in HTML": answers(b"<html>", 200, HTML),
+    "a redirect": answers(b"", 302, {"Location": "/"}),
+    "still at it": answers({"code": "idempotency_in_progress"}, 409),
+    "throttled": answers({"code": "throttled"}, 429),
+}
+
+
+@pytest.mark.parametrize("failure", DOWN.values(), ids=DOWN)
+def test_messages_arrive_when_notification_service_is_back(there, order, failure):
+    there.will(failure)
+    deliver(tasks.deliver_notifications)
+    assert row(order, "confirmed").state == "pending"
+    assert row(order, "confirmed").last_error
+    there.will(TAKEN)
+    time_passes()
+    deliver(tasks.deliver_notifications)
+    assert row(order, "confirmed").state == "delivered"
+    assert len({request.headers["Idempotency-Key"] for request in there.requests}) == 1
+
+
+@pytest.mark.parametrize("failure", [*DOWN.values(), *[answers({}, status) for status in (400, 401, 404, 422)]])
+def test_a_release_is_tried_until_it_is_answered(api, there, order, failure):
+    api.post(f"/api/orders/{order['id']}/cancel")
+    OutboxMessage.objects.update(attempts=10_000)
+    there.will(failure)
+    deliver(tasks.deliver_releases)
+    assert row(order, "release").state == "pending"
+    there.will(RELEASED)
+    time_passes()
+    deliver(tasks.deliver_releases)
+    assert row(order, "release").state == "delivered"
+
+
+def test_a_release_is_tried_ever_more_rarely(api, there, order):
+    api.post(f"/api/orders/{order['id']}/cancel")
+    OutboxMessage.objects.update(attempts=10_000)
+    there.will(answers({}, 503))
+    deliver(tasks.deliver_releases)
+    assert row(order, "release").available_at > now() + timedelta(minutes=4)
+    assert row(order, "release").available_at < now() + timedelta(minutes=11)
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_a_message_that_is_refused_is_parked_and_does_not_hold_up_the_next(api, there, order, status):
+    api.post(f"/api/orders/{order['id']}/ship")
+    there.will(answers({"code": "invalid"}, status), TAKEN)
+    deliver(tasks.deliver_notifications)
+    assert (row(order, "confirmed").state, row(order, "shipped").state) == ("dead", "delivered")
+
+
+def test_a_peer_that_is_silent_does_not_keep_the_worker(there, order, monkeypatch):
+    monkeypatch.setattr("platform_core.outbox.delivery.ATTEMPT_SECONDS", 0.3)
+    there.will(keeps_silent)
+    deliver(tasks.deliver_notifications)
+    assert row(order, "confirmed").last_error.startswith("PeerTimeout")
+
+
+def test_releases_do_not_wait_for_a_dead_notification_service(api, there, order, settings):
+    settings.PEER_URLS = {**settings.PEER_URLS, "notification-service": servers.refused_url()}
+    api.post(f"/api/orders/{order['id']}/cancel")
+    there.will(RELEASED)
+    deliver(tasks.deliver_notifications)
+    deliver(tasks.deliver_releases)
+    assert row(order, "confirmed").last_error.startswith("PeerConnectionFailed")
+    assert row(order, "release").state == "delivered"
+
+
+def test_an_order_that_was_given_up_is_released_when_product_service_is_back(api, there, order, settings):
+    settings.PEER_URLS = {**settings.PEER_URLS, "user-service": there.url}
+    there.will(answers({"id": "1", "name": "Ann", "email": "a@x.org"}), hangs_up, hangs_up, RELEASED)
+    assert_problem(api.post("/api/orders", {"userId": 1, "productId": 11, "quantity": 1}), 503, "unavailable")
+    rejected = Order.objects.get(status="rejected")
+    deliver(tasks.deliver_releases)
+    assert there.requests[-1].method == "DELETE"
+    assert there.requests[-1].path == f"/api/stock-reservations/{rejected.pk}"
+    assert not OutboxMessage.objects.filter(kind="stock.release", state="pending").exists()
+
+
+@pytest.mark.parametrize("silent", ["user-service", "product-service"])
+def test_a_silent_peer_is_told_within_the_requests_time(api, there, order, settings, silent):
+    settings.PEER_URLS = {**settings.PEER_URLS, "user-service": there.url}
+    known = answers({"id": "1", "name": "Ann", "email": "a@x.org"})
+    there.will(*([keeps_silent] if silent == "user-service" else [known, keeps_silent]))
+    body = {"userId": 1, "productId": 11, "quantity": 1}
+    answer = api.post("/api/orders", body, headers={"X-Request-Timeout": "0.8"})
+    assert_problem(answer, 503, "unavailable")
+    assert silent in answer.json()["detail"]
+    assert answer["Retry-After"]

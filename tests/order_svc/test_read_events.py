@@ -1,0 +1,37 @@
+"""GET /api/events of order-service."""
+
+import pytest
+
+from tests.order_svc.conftest import NOBODY
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_the_feed_tells_what_became_of_orders_and_of_nothing_else(api, place, neighbours):
+    first, second = place().json()["id"], place().json()["id"]
+    place(userId=NOBODY)
+    neighbours.stock = {11: 0}
+    place()
+    api.post(f"/api/orders/{first}/ship")
+    api.post(f"/api/orders/{second}/cancel")
+    api.post(f"/api/orders/{second}/ship")
+    api.post(f"/api/orders/{first}/deliver")
+    events = api.get("/api/events").json()
+    told = [(event["type"], event["subject"]) for event in events]
+    assert told == [
+        ("order.confirmed", first),
+        ("order.confirmed", second),
+        ("order.shipped", first),
+        ("order.cancelled", second),
+        ("order.delivered", first),
+    ]
+    assert {event["source"] for event in events} == {"order-service"}
+
+
+def test_an_event_tells_what_was_sold_for_how_much(api, placed):
+    (event,) = api.get("/api/events").json()
+    assert event["data"]["userId"] == "1"
+    assert event["data"]["total"] == 39.98
+    line = {"productId": "11", "name": "Lamp", "quantity": 2, "unitPrice": 19.99, "subtotal": 39.98}
+    assert event["data"]["items"] == [line]
+    assert event["data"]["createdAt"] == placed["createdAt"]

@@ -1,0 +1,258 @@
+"""POST /api/orders with an Idempotency-Key: one submit, one order."""
+
+import pytest
+import requests
+from django.db import connection, transaction
+
+from order_svc.models import Order
+from tests.order_svc.conftest import (
+    ANN,
+    BOB,
+    DESK,
+    LAMP,
+    NOBODY,
+    NOTHING,
+    left_behind,
+    problem,
+    raising,
+    recover_what_is_pending,
+)
+from tests.wire import Caller, assert_problem, at_once, somebody_waits_for_a_lock, until
+
+pytestmark = pytest.mark.django_db
+REPLAYED = "Idempotent-Replayed"
+LAMPS = {"userId": ANN, "productId": LAMP, "quantity": 2}
+
+
+def without_request_id(answer):
+    return {name: value for name, value in answer.json().items() if name != "requestId"}
+
+
+def assert_replay(answer, first):
+    assert answer[REPLAYED] == "true"
+    assert answer.status_code == first.status_code
+    assert answer["Content-Type"] == first["Content-Type"]
+    assert without_request_id(answer) == without_request_id(first)
+    for header in ("Location", "ETag", "Retry-After"):
+        assert answer.headers.get(header) == first.headers.get(header), header
+
+
+def test_the_same_again_gives_the_first_answer_and_no_second_order(place, neighbours):
+    first = place(key="k-1")
+    assert not first.has_header(REPLAYED)
+    for _ in range(2):
+        assert_replay(place(key="k-1"), first)
+    assert Order.objects.count() == 1
+    assert left_behind() == (["order.confirmed"], [f"order-{first.json()['id']}-confirmed"])
+
+
+@pytest.mark.parametrize("moves", [["cancel"], ["ship"], ["ship", "deliver"]])
+def test_the_first_answer_comes_again_after_the_order_went_on(api, place, moves):
+    first = place(key="k-1")
+    for move in moves:
+        assert api.post(f"{first['Location']}/{move}").status_code == 200
+    again = place(key="k-1")
+    assert again.json()["status"] == "confirmed"
+    assert_replay(again, first)
+    assert Order.objects.count() == 1
+
+
+def test_the_first_answer_comes_again_when_no_peer_answers_any_more(place, neighbours):
+    first = place(key="k-1")
+    neighbours.user_step = neighbours.product_step = raising(requests.exceptions.ConnectionError("refused"))
+    assert_replay(place(key="k-1"), first)
+
+
+def test_the_first_answer_comes_again_when_the_user_is_gone(place, neighbours):
+    first = place(key="k-1")
+    neighbours.users.clear()
+    assert_replay(place(key="k-1"), first)
+
+
+@pytest.mark.parametrize("path", ["/api/orders", "/api/orders/"])
+@pytest.mark.parametrize("body", [LAMPS, dict(reversed(LAMPS.items()))], ids=["as it was", "in another sequence"])
+def test_the_same_body_written_otherwise_is_the_same(api, place, path, body):
+    first = place(key="k-1")
+    assert_replay(api.post(path, body, headers={"Idempotency-Key": "k-1"}), first)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**LAMPS, "quantity": 3},
+        {**LAMPS, "productId": DESK},
+        {**LAMPS, "userId": BOB},
+        {**LAMPS, "userId": NOBODY},
+        {"userId": ANN, "items": [{"productId": LAMP, "quantity": 2}]},
+    ],
+)
+def test_another_body_with_the_same_key_is_refused_before_anybody_is_asked(place, neighbours, other):
+    first = place(key="k-1")
+    neighbours.asked.clear()
+    assert_problem(place(other, key="k-1"), 422, "idempotency_key_reused")
+    assert not neighbours.asked
+    assert Order.objects.count() == 1
+    assert_replay(place(key="k-1"), first)
+
+
+def test_other_keys_and_none_are_other_orders(place):
+    for key in ("k-1", "K-1", "k-2", None, None):
+        answer = place(key=key)
+        assert answer.status_code == 201
+        assert not answer.has_header(REPLAYED)
+    assert Order.objects.count() == 5
+
+
+@pytest.mark.parametrize("key", ["", "a" * 256, "é", "a\tb"])
+def test_a_malformed_key_is_refused(api, neighbours, key):
+    answer = api.client.post("/api/orders", LAMPS, format="json", HTTP_IDEMPOTENCY_KEY=key)
+    assert_problem(answer, 400, "invalid", ["Idempotency-Key"])
+    assert not neighbours.asked
+
+
+@pytest.mark.parametrize("key", ["a" * 255, "~", " a b ", "'; DROP TABLE", "%00"])
+def test_any_printable_key_will_do(api, neighbours, key):
+    answers = [api.client.post("/api/orders", LAMPS, format="json", HTTP_IDEMPOTENCY_KEY=key) for _ in range(2)]
+    assert_replay(answers[1], answers[0])
+
+
+def test_while_the_first_is_running_a_twin_is_told_to_come_back(place, neighbours):
+    twins = []
+
+    def twin_arrives(request):
+        neighbours.product_step = neighbours.reserve
+        twins.append(place(key="k-1"))
+        return neighbours.reserve(request)
+
+    neighbours.product_step = twin_arrives
+    first = place(key="k-1")
+    (twin,) = twins
+    assert_problem(twin, 409, "idempotency_in_progress")
+    assert int(twin["Retry-After"]) >= 1
+    assert first.status_code == 201
+    assert Order.objects.count() == 1
+    assert_replay(place(key="k-1"), first)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_twin_that_overtakes_the_first_is_the_order(place, neighbours):
+    """Both found the key free, and both have asked user-service; one of them makes the order."""
+    twins = []
+
+    def twin_arrives(request):
+        neighbours.user_step = neighbours.know_user
+        twins.append(place(key="k-1"))
+        return neighbours.know_user(request)
+
+    neighbours.user_step = twin_arrives
+    assert_problem(place(key="k-1"), 409, "idempotency_in_progress")
+    assert Order.objects.count() == 1
+    assert_replay(place(key="k-1"), twins[0])
+
+
+@pytest.mark.parametrize("product, code", [(LAMP, "insufficient_stock"), (NOTHING, "unknown_product")])
+def test_the_refusal_of_a_rule_is_the_answer_for_good(place, neighbours, product, code):
+    neighbours.stock = {LAMP: 1}
+    items = [{"productId": DESK, "quantity": 1}, {"productId": product, "quantity": 2}]
+    body = {"userId": ANN, "items": [*items, items[1]]}
+    first = place(body, key="k-1")
+    assert first.json()["code"] == code
+    assert first.json()["errors"][0]["field"] == "items[1]"
+    neighbours.stock, neighbours.catalog[NOTHING] = {}, ("Something", "1")
+    for _ in range(2):
+        assert_replay(place(body, key="k-1"), first)
+    assert_problem(place({**body, "userId": BOB}, key="k-1"), 422, "idempotency_key_reused")
+    assert Order.objects.count() == 1
+    assert place(body, key="another").status_code == 201
+
+
+def test_what_was_refused_before_the_work_leaves_the_key_free(place, neighbours):
+    assert_problem(place(key="k-1", quantity=0), 400, "invalid")
+    assert_problem(place(key="k-1", userId=NOBODY), 422, "unknown_user")
+    answer = place(key="k-1")
+    assert answer.status_code == 201
+    assert not answer.has_header(REPLAYED)
+
+
+@pytest.mark.parametrize("step", ["user_step", "product_step"])
+def test_after_a_503_another_body_may_use_the_key_for_nothing_was_kept(place, neighbours, step):
+    setattr(neighbours, step, lambda request: problem(503, "unavailable"))
+    assert_problem(place(key="k-1"), 503, "unavailable")
+    neighbours.user_step, neighbours.product_step = neighbours.know_user, neighbours.reserve
+    assert place(key="k-1", quantity=5).status_code == 201
+
+
+def test_recovery_gives_the_key_of_a_request_that_died_free(place, neighbours):
+    def dies(request):
+        raise KeyboardInterrupt  # the process is gone: nothing tidies up
+
+    neighbours.product_step = dies
+    with pytest.raises(KeyboardInterrupt):
+        place(key="k-1")
+    neighbours.product_step = neighbours.reserve
+    assert_problem(place(key="k-1"), 409, "idempotency_in_progress")
+    recover_what_is_pending()
+    answer = place(key="k-1")
+    assert answer.status_code == 201
+    assert not answer.has_header(REPLAYED)
+    assert sorted(Order.objects.values_list("status", flat=True)) == ["confirmed", "rejected"]
+
+
+def test_a_first_request_that_comes_back_after_its_twin_got_the_order_changes_nothing(place, neighbours):
+    """Recovery gave the key free, the twin used it, and then product-service answers the first one."""
+    twins = []
+
+    def late(request):
+        neighbours.product_step = neighbours.reserve
+        recover_what_is_pending()
+        twins.append(place(key="k-1"))
+        return neighbours.reserve(request)
+
+    neighbours.product_step = late
+    assert_problem(place(key="k-1"), 503, "unavailable")
+    assert twins[0].status_code == 201
+    assert_replay(place(key="k-1"), twins[0])
+    assert Order.objects.filter(status="confirmed").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_twins_at_the_same_moment_one_makes_the_order(place):
+    answers = at_once([lambda: place(key="k-1")] * 6)
+    made = [answer for answer in answers if answer.status_code == 201]
+    assert len([answer for answer in made if not answer.has_header(REPLAYED)]) == 1
+    assert len({answer.json()["id"] for answer in made}) == 1
+    for answer in answers:
+        if answer not in made:
+            assert_problem(answer, 409, "idempotency_in_progress")
+            assert answer["Retry-After"]
+    assert Order.objects.count() == 1
+    assert left_behind()[0] == ["order.confirmed"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_twin_does_not_wait_for_the_firsts_transaction(place):
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE order_svc_orderline IN EXCLUSIVE MODE")  # here the first one's transaction hangs
+        first = Caller(lambda: place(key="k-1"))
+        until(somebody_waits_for_a_lock)
+        assert_problem(Caller(lambda: place(key="k-1")).answer(), 409, "idempotency_in_progress")
+    assert first.answer().status_code == 201
+
+
+@pytest.mark.parametrize("move", ["cancel", "ship"])
+def test_a_move_with_a_key_is_answered_alike_ever_after(api, placed, move):
+    path, headers = f"/api/orders/{placed['id']}/{move}", {"Idempotency-Key": "k-1"}
+    first = api.post(path, headers=headers)
+    assert first.status_code == 200
+    assert_replay(api.post(path, headers=headers), first)
+    other = {"cancel": "ship", "ship": "cancel"}[move]
+    assert_problem(api.post(f"/api/orders/{placed['id']}/{other}", headers=headers), 422, "idempotency_key_reused")
+
+
+def test_a_refused_move_with_a_key_is_refused_alike_ever_after(api, placed):
+    path, headers = f"/api/orders/{placed['id']}/deliver", {"Idempotency-Key": "k-1"}
+    first = api.post(path, headers=headers)
+    assert_problem(first, 409, "invalid_transition")
+    api.post(f"/api/orders/{placed['id']}/ship")
+    assert_replay(api.post(path, headers=headers), first)
+    assert api.get(f"/api/orders/{placed['id']}").json()["status"] == "shipped"

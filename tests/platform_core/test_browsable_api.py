@@ -1,0 +1,192 @@
+"""The API in a browser, by the pages of order-service."""
+
+import html
+import json
+import re
+
+import pytest
+from django.utils.timezone import now
+
+from order_svc.models import Order, OrderLine
+from platform_core.outbox.models import OutboxMessage
+
+pytestmark = pytest.mark.django_db
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+USER = "http://127.0.0.1:8001/api/users/1"
+
+
+@pytest.fixture
+def browser(client):
+    """What a browser asks, and the page it gets."""
+
+    def ask(method, path, body=None, content_type=None):
+        options = {"content_type": content_type} if content_type else {}
+        answer = getattr(client, method)(path, body, headers={"Accept": BROWSER}, **options)
+        answer.page = html.unescape(
+            re.sub(r"<(?!input|textarea|option|a |form|/textarea)[^>]*>", "", answer.content.decode())
+        )
+        return answer
+
+    return ask
+
+
+@pytest.fixture
+def order():
+    order = Order.objects.create(user_id=1, currency="USD", status="confirmed", total=20, confirmed_at=now())
+    OrderLine.objects.create(order=order, product_id=11, quantity=2, name="<b>Lamp</b>", unit_price=10, subtotal=20)
+    return order
+
+
+@pytest.fixture
+def neighbours(peers):
+    peers.get(USER, json={"id": "1", "name": "Ann", "email": "ann@example.com"})
+
+    def reserve(request):
+        items = [{**item, "name": "Lamp", "unitPrice": 10} for item in json.loads(request.body)["items"]]
+        return 201, {}, json.dumps({"orderId": "1", "status": "reserved", "items": items})
+
+    peers.add_callback("PUT", re.compile(r"http://127\.0\.0\.1:8002/api/stock-reservations/\d+"), callback=reserve)
+    return peers
+
+
+def content_of_raw_form(page):
+    return re.search(r'<textarea name="_content"[^>]*>(.*?)</textarea>', page, re.DOTALL)[1].strip()
+
+
+def test_the_root_lists_the_routes(browser):
+    page = browser("get", "/api/").page
+    assert "order-service" in page
+    for path in ("/api/orders", "/api/events", "/api/schema", "/api/docs"):
+        assert f'href="http://testserver{path}"' in page
+
+
+def test_a_page_needs_no_other_host_and_its_files_are_there(browser, client, order):
+    page = browser("get", "/api/orders").content.decode()
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//(?!testserver)[^"]*"', page)
+    resources = re.findall(r'(?:src|href)="(/static/[^"]*)"', page)
+    assert len(resources) > 5
+    assert {client.get(resource).status_code for resource in resources} == {200}
+
+
+def test_what_people_wrote_is_shown_and_not_obeyed(browser, order):
+    page = browser("get", f"/api/orders/{order.pk}").content.decode()
+    assert "&lt;b&gt;Lamp&lt;/b&gt;" in page
+    assert "<b>Lamp</b>" not in page
+
+
+def test_pages_of_a_list_are_linked(browser, order):
+    Order.objects.create(user_id=2, currency="USD")
+    first = browser("get", "/api/orders?limit=1")
+    link = re.search(r'rel="next" href="([^"]*)"', first.page)[1]
+    second = browser("get", link.removeprefix("http://testserver"))
+    assert f'"id": "{order.pk}"' in second.page
+    assert 'rel="prev"' in second.page
+    assert 'rel="next"' not in second.page
+    assert f'<a href="{link}" rel="nofollow">' in first.page
+
+
+def test_a_list_has_a_form_for_its_filters(browser, order):
+    page = browser("get", "/api/orders?status=confirmed").page
+    form = page[page.index('id="filters"') :]
+    for name in ("limit", "userId", "createdAfter", "createdBefore"):
+        assert f'name="{name}"' in form
+    assert re.search(r'<option value="confirmed" selected\s*>', form)
+    assert 'id="filters"' not in browser("get", f"/api/orders/{order.pk}").page
+
+
+def test_an_order_is_placed_by_the_html_form(browser, neighbours):
+    answer = browser("post", "/api/orders", {"userId": "1", "productId": "11", "quantity": "2"})
+    assert answer.status_code == 201
+    order = Order.objects.get()
+    assert order.status == "confirmed"
+    assert f'<a href="/api/orders/{order.pk}">' in answer.page
+    assert "HTTP 201 Created" in answer.page
+
+
+def test_an_order_is_placed_by_the_example_in_the_raw_form(browser, neighbours):
+    example = content_of_raw_form(browser("get", "/api/orders").page)
+    answer = browser("post", "/api/orders", example, "application/json")
+    assert answer.status_code == 201
+    assert OrderLine.objects.count() == 2
+
+
+def test_what_was_refused_stays_in_the_forms_with_what_is_wrong(browser):
+    answer = browser("post", "/api/orders", {"userId": "1", "productId": "eleven", "quantity": "2"})
+    assert answer.status_code == 400
+    assert 'value="eleven"' in answer.page
+    assert answer.page.count("Expected an id") >= 2  # in the problem and at the field
+    assert "application/problem+json" in answer.page
+    raw = browser(
+        "post", "/api/orders", '{"userId": 1, "items": [{"productId": 7, "quantity": 0}]}', "application/json"
+    )
+    assert raw.status_code == 400
+    assert '"productId": 7' in content_of_raw_form(raw.page)
+
+
+@pytest.mark.parametrize("body", ['{"userId":', "[]", '"text"', "null", "\xff"])
+def test_a_body_that_cannot_be_read_is_told_on_a_page(browser, body):
+    answer = browser("post", "/api/orders", body, "application/json")
+    assert answer.status_code == 400
+    assert "HTTP 400 Bad Request" in answer.page
+
+
+def test_an_order_is_moved_by_buttons(browser, order):
+    page = browser("get", f"/api/orders/{order.pk}").page
+    assert f'<form class="button-form" action="http://testserver/api/orders/{order.pk}/cancel" method="POST">' in page
+    shipped = browser("post", f"/api/orders/{order.pk}/ship")
+    assert shipped.status_code == 200
+    assert '"status": "shipped"' in shipped.page
+    assert OutboxMessage.objects.get().key == f"order-{order.pk}-shipped"
+    refused = browser("post", f"/api/orders/{order.pk}/cancel")
+    assert refused.status_code == 409
+    assert "invalid_transition" in refused.page
+
+
+def test_what_takes_no_body_shows_no_form_for_one(browser, order):
+    answer = browser("get", f"/api/orders/{order.pk}/cancel")
+    assert answer.status_code == 405
+    assert "<textarea" not in answer.page
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/api/orders/404", 404), ("/api/orders?limit=x", 400), ("/api/events?limit=0", 400)]
+)
+def test_errors_are_shown_on_the_page(browser, path, status):
+    answer = browser("get", path)
+    assert (answer.status_code, answer["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert f"HTTP {status}" in answer.page
+    assert "requestId" in answer.page
+
+
+def test_events_are_shown_as_the_media_type_that_clients_get(browser):
+    assert "application/cloudevents-batch+json" in browser("get", "/api/events").page
+
+
+def test_a_browser_keeps_no_page_by_the_version_of_the_resource(browser, client, order):
+    """After an upgrade the page around a resource is another one, though the resource is not."""
+    assert not browser("get", f"/api/orders/{order.pk}").has_header("ETag")
+    assert client.get(f"/api/orders/{order.pk}").has_header("ETag")
+    unchanged = client.get(f"/api/orders/{order.pk}", headers={"Accept": BROWSER, "If-None-Match": '"1"'})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api/nowhere", "/admin2"])
+def test_an_unknown_path_is_a_page_for_browsers_and_a_problem_for_programs(browser, client, path):
+    page = browser("get", path)
+    assert (page.status_code, page["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert "404 Not Found" in page.page
+    for accept in ("*/*", "application/json"):
+        answer = client.get(path, headers={"Accept": accept})
+        assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_programs_get_json_even_if_they_do_not_ask_for_it(client, order):
+    assert client.get("/api/orders", headers={"Accept": "*/*"})["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/api/orders", "/api/orders/1", "/api/orders/1/cancel", "/api/events", "/api/"])
+def test_options_can_be_asked_for_and_look_nothing_up(browser, django_assert_num_queries, path):
+    with django_assert_num_queries(0):
+        answer = browser("options", path)
+    assert answer.status_code == 200
+    assert "OPTIONS" in answer["Allow"]

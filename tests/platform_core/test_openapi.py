@@ -1,0 +1,334 @@
+"""The OpenAPI documents of all five services: valid, complete, and true to the contract."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from typing import Any
+
+import jsonschema
+import pytest
+
+from platform_core.environment import ROOT
+from platform_core.topology import SERVICES
+
+PACKAGES = [service.package for service in SERVICES]
+WITH_FEED = [service.package for service in SERVICES if service.has_feed]
+PROMISED = {
+    "user_svc": [
+        *("GET /api/users", "POST /api/users"),
+        *(f"{method} /api/users/{{id}}" for method in ("GET", "PUT", "PATCH", "DELETE")),
+    ],
+    "product_svc": [
+        *("GET /api/products", "POST /api/products"),
+        *(f"{method} /api/products/{{id}}" for method in ("GET", "PUT", "PATCH", "DELETE")),
+        *(f"{method} /api/products/{{productId}}/stock-adjustments" for method in ("GET", "POST")),
+        *(f"{method} /api/stock-reservations/{{orderId}}" for method in ("GET", "PUT", "DELETE")),
+    ],
+    "order_svc": [
+        *("GET /api/orders", "POST /api/orders", "GET /api/orders/{id}", "GET /api/orders/user/{userId}"),
+        *(f"POST /api/orders/{{id}}/{action}" for action in ("cancel", "ship", "deliver")),
+    ],
+    "notification_svc": [
+        *("GET /api/notifications", "GET /api/notifications/{userId}", "POST /api/notifications/send"),
+    ],
+    "analytics_svc": [
+        f"GET /api/analytics/{report}" for report in ("summary", "users", "products", "orders", "notifications")
+    ],
+}
+LISTS = [
+    ("user_svc", "GET /api/users"),
+    ("product_svc", "GET /api/products"),
+    ("product_svc", "GET /api/products/{productId}/stock-adjustments"),
+    ("order_svc", "GET /api/orders"),
+    ("order_svc", "GET /api/orders/user/{userId}"),
+    ("notification_svc", "GET /api/notifications"),
+    ("notification_svc", "GET /api/notifications/{userId}"),
+]
+
+
+@cache
+def generated(package: str) -> tuple[dict[str, Any], str]:
+    """A service's document, and what was said on the way. In a process of its own, for its own settings."""
+    command = [sys.executable, "manage.py", package, "spectacular", "--validate", "--fail-on-warn"]
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    done = subprocess.run(
+        [*command, "--format", "openapi-json"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def document(package: str) -> dict[str, Any]:
+    return generated(package)[0]
+
+
+def operations(package: str) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, item in document(package)["paths"].items()
+        for method, operation in item.items()
+    }
+
+
+def resolved(package: str, node: dict[str, Any]) -> dict[str, Any]:
+    """The node, or what it refers to."""
+    while "$ref" in node:
+        found: Any = document(package)
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        node = found
+    return node
+
+
+def schema_of(package: str, response: dict[str, Any], media_type: str = "application/json") -> dict[str, Any]:
+    return resolved(package, resolved(package, response)["content"][media_type]["schema"])
+
+
+def body_of(package: str, operation: str) -> dict[str, Any]:
+    content: dict[str, Any] = operations(package)[operation]["requestBody"]["content"]["application/json"]
+    return content
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_it_is_valid_openapi_3_1_and_nothing_had_to_be_guessed(service):
+    found, said = generated(service)
+    assert found["openapi"].startswith("3.1")
+    assert "Warning" not in said
+    assert found["info"]["title"] == service.replace("_svc", "-service")
+    assert found["info"]["description"]
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_it_describes_every_route_of_the_contract(service):
+    feed = ["GET /api/events"] if service in WITH_FEED else []
+    assert not set(PROMISED[service] + feed) - set(operations(service))
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_operation_ids_are_unique_names_in_camel_case(service):
+    ids = [operation["operationId"] for operation in operations(service).values()]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch("[a-z]+([A-Z][a-z]+)+", name) for name in ids)
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_every_name_on_the_wire_is_in_camel_case(service):
+    camel = re.compile("[a-z][a-zA-Z0-9]*")
+    schemas = document(service)["components"]["schemas"].values()
+    names = {name for schema in schemas for name in schema.get("properties", {})}
+    for operation in operations(service).values():
+        parameters = [resolved(service, parameter) for parameter in operation["parameters"]]
+        names |= {parameter["name"] for parameter in parameters if parameter["in"] != "header"}
+    assert not [name for name in names if not camel.fullmatch(name)]
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_an_answer_has_all_its_members(service):
+    schemas = document(service)["components"]["schemas"]
+    answers = {name: schema for name, schema in schemas.items() if not name.endswith("Request")}
+    for name in answers.keys() - {"Problem", "FieldError"}:
+        assert set(schemas[name]["required"]) == set(schemas[name]["properties"]), name
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_a_problem_is_described_as_it_is_answered(service):
+    problem = document(service)["components"]["schemas"]["Problem"]
+    assert set(problem["required"]) == {"type", "title", "status", "detail", "code", "requestId"}
+    assert set(resolved(service, problem["properties"]["errors"]["items"])["required"]) == {"field", "code", "detail"}
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_every_operation_says_what_it_does_and_what_it_answers(service):
+    for name, described in operations(service).items():
+        assert 0 < len(described["summary"]) < 120, name
+        assert described["description"], name
+        assert described["tags"], name
+        assert [status for status in described["responses"] if status.startswith("2")], name
+        assert all(resolved(service, answer)["description"] for answer in described["responses"].values()), name
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_every_error_is_a_problem(service):
+    for name, described in operations(service).items():
+        for status, answer in described["responses"].items():
+            if status >= "400":
+                content = resolved(service, answer)["content"]
+                assert list(content) == ["application/problem+json"], name
+                problem = content["application/problem+json"]
+                assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}, name
+                assert problem["example"]["status"] == int(status), name
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_the_errors_that_can_happen_anywhere_are_told(service):
+    for name, described in operations(service).items():
+        method, path = name.split(" ")
+        expected = {"400", "406", "503"}
+        if "{" in path:
+            expected.add("404")
+        if method in ("POST", "PUT", "PATCH"):
+            expected |= {"409", "413", "415"}
+        if method == "POST":
+            expected.add("422")
+        assert not expected - set(described["responses"]), name
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_the_common_headers_are_told(service):
+    for name, described in operations(service).items():
+        found = [resolved(service, parameter) for parameter in described["parameters"]]
+        headers = {parameter["name"] for parameter in found if parameter["in"] == "header"}
+        assert {"X-Request-ID", "X-Request-Timeout"} <= headers, name
+        if name in PROMISED[service]:
+            assert ("Idempotency-Key" in headers) == name.startswith("POST"), name
+
+
+@pytest.mark.parametrize(("service", "name"), LISTS)
+def test_a_list_is_answered_in_pages(service, name):
+    described = operations(service)[name]
+    page = schema_of(service, described["responses"]["200"])
+    assert set(page["required"]) == set(page["properties"]) == {"results", "next", "previous"}
+    assert page["properties"]["next"]["type"] == ["string", "null"]
+    assert page["properties"]["results"]["type"] == "array"
+    found = {parameter.get("name"): parameter.get("schema") for parameter in described["parameters"]}
+    assert (found["limit"]["minimum"], found["limit"]["maximum"], found["limit"]["default"]) == (1, 200, 50)
+    assert "cursor" in found
+
+
+@pytest.mark.parametrize(
+    ("service", "name"),
+    [
+        ("user_svc", "GET /api/users/{id}"),
+        ("product_svc", "GET /api/products/{id}"),
+        ("order_svc", "GET /api/orders/{id}"),
+    ],
+)
+def test_a_single_resource_can_be_asked_for_conditionally(service, name):
+    described = operations(service)[name]
+    assert "304" in described["responses"]
+    assert "ETag" in described["responses"]["200"]["headers"]
+    assert "If-None-Match" in [resolved(service, parameter)["name"] for parameter in described["parameters"]]
+
+
+@pytest.mark.parametrize(("service", "path"), [("user_svc", "/api/users/{id}"), ("product_svc", "/api/products/{id}")])
+def test_writing_can_be_made_conditional(service, path):
+    for method in ("PUT", "PATCH", "DELETE"):
+        described = operations(service)[f"{method} {path}"]
+        assert "412" in described["responses"]
+        assert "If-Match" in [resolved(service, parameter)["name"] for parameter in described["parameters"]]
+    assert "content" not in operations(service)[f"DELETE {path}"]["responses"]["204"]
+
+
+@pytest.mark.parametrize(("service", "path"), [("user_svc", "/api/users/{id}"), ("product_svc", "/api/products/{id}")])
+def test_a_patch_wants_nothing_in_particular(service, path):
+    patched = resolved(service, body_of(service, f"PATCH {path}")["schema"])
+    assert "required" not in patched
+    assert resolved(service, body_of(service, f"PUT {path}")["schema"])["required"]
+
+
+def test_what_only_the_service_knows_is_not_asked_for():
+    user = resolved("user_svc", body_of("user_svc", "POST /api/users")["schema"])
+    assert set(user["properties"]) == {"name", "email", "password", "phone", "address"}
+    assert "password" not in document("user_svc")["components"]["schemas"]["User"]["properties"]
+
+
+def test_ids_and_amounts_may_come_as_numbers_or_strings_and_go_in_one_form():
+    asked = resolved("product_svc", body_of("product_svc", "POST /api/products")["schema"])["properties"]
+    answered = document("product_svc")["components"]["schemas"]["Product"]["properties"]
+    assert (asked["price"]["type"], answered["price"]["type"]) == (["number", "string"], "number")
+    order = resolved("order_svc", body_of("order_svc", "POST /api/orders")["schema"])["properties"]
+    assert order["userId"]["type"] == ["string", "integer"]
+    assert document("order_svc")["components"]["schemas"]["Order"]["properties"]["userId"]["type"] == "string"
+
+
+def test_a_reservation_is_new_or_there_already():
+    responses = operations("product_svc")["PUT /api/stock-reservations/{orderId}"]["responses"]
+    assert {"200", "201", "409", "422"} <= set(responses)
+    assert schema_of("product_svc", responses["200"]) == schema_of("product_svc", responses["201"])
+    assert {"204", "412"} <= set(operations("product_svc")["DELETE /api/stock-reservations/{orderId}"]["responses"])
+
+
+def test_moving_an_order_takes_no_body():
+    for action in ("cancel", "ship", "deliver"):
+        described = operations("order_svc")[f"POST /api/orders/{{id}}/{action}"]
+        assert "requestBody" not in described
+        assert "status" in schema_of("order_svc", described["responses"]["200"])["properties"]
+
+
+@pytest.mark.parametrize("service", WITH_FEED)
+def test_the_feed_is_a_batch_of_cloud_events(service):
+    described = operations(service)["GET /api/events"]
+    batch = schema_of(service, described["responses"]["200"], "application/cloudevents-batch+json")
+    assert batch["type"] == "array"
+    event = resolved(service, batch["items"])
+    assert {"specversion", "id", "type", "source", "subject", "time", "data"} <= set(event["required"])
+
+
+@pytest.mark.parametrize(("service", "name"), [(s, n) for s, names in PROMISED.items() for n in names if n[:2] == "PO"])
+def test_examples_are_valid(service, name):
+    if "requestBody" not in operations(service)[name]:
+        return
+    content = body_of(service, name)
+    rules = {**content["schema"], "components": document(service)["components"]}
+    assert content["examples"]
+    for example in content["examples"].values():
+        jsonschema.Draft202012Validator(rules).validate(example["value"])
+
+
+@pytest.mark.parametrize(
+    ("order", "fits"),
+    [
+        ({"userId": 1, "productId": "2", "quantity": 3}, True),
+        ({"userId": "1", "items": [{"productId": 2, "quantity": 3}]}, True),
+        ({"userId": "1"}, False),
+        ({"userId": "1", "productId": "2"}, False),
+        ({"userId": "1", "items": []}, False),
+        ({"userId": "1", "productId": "2", "quantity": 3, "items": [{"productId": 2, "quantity": 3}]}, False),
+        ({"userId": "x", "productId": "2", "quantity": 3}, False),
+        ({"userId": "1", "productId": "2", "quantity": 0}, False),
+    ],
+)
+def test_an_order_is_one_product_or_a_list_of_items(order, fits):
+    rules = {**body_of("order_svc", "POST /api/orders")["schema"], "components": document("order_svc")["components"]}
+    assert jsonschema.Draft202012Validator(rules).is_valid(order) == fits
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type", "start"),
+    [
+        ("*/*", "application/json", b'{"openapi":"3.1.0"'),
+        ("application/json", "application/json", b'{"openapi":"3.1.0"'),
+        ("text/html,*/*;q=0.8", "application/json", b'{"openapi":"3.1.0"'),
+        ("application/vnd.oai.openapi+json", "application/vnd.oai.openapi+json", b'{\n    "openapi": "3.1.0"'),
+        ("application/yaml", "application/yaml; charset=utf-8", b"openapi: 3.1.0"),
+        ("application/vnd.oai.openapi", "application/vnd.oai.openapi; charset=utf-8", b"openapi: 3.1.0"),
+    ],
+)
+def test_the_schema_is_json_unless_yaml_is_asked_for(client, accept, media_type, start):
+    answer = client.get("/api/schema", headers={"Accept": accept})
+    assert (answer.status_code, answer["Content-Type"]) == (200, media_type)
+    assert answer.content.startswith(start)
+
+
+def test_a_schema_in_another_form_is_a_problem(client):
+    answer = client.get("/api/schema", headers={"Accept": "application/xml"})
+    assert (answer.status_code, answer["Content-Type"]) == (406, "application/problem+json")
+
+
+@pytest.mark.parametrize("accept", ["text/html", "*/*", "application/json"])
+def test_the_docs_are_a_page_that_needs_no_other_host(client, accept):
+    answer = client.get("/api/docs", headers={"Accept": accept})
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/html; charset=utf-8")
+    page = answer.content.decode()
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//[^"']*""", page)
+    assert '"/api/schema"' in page
+    for resource in re.findall(r"""(?:src|href)=["'](/static/[^"']*)""", page):
+        assert client.get(resource).status_code == 200
+
+
+def test_the_docs_refuse_other_methods_with_a_problem(client):
+    answer = client.post("/api/docs", headers={"Accept": "*/*"})
+    assert (answer.status_code, answer["Content-Type"]) == (405, "application/problem+json")

@@ -1,0 +1,73 @@
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("tests.wire")
+settings.register_profile(
+    "suite", max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("suite")
+
+
+@pytest.fixture
+def add(api):
+    """Adds a product; what the service answered."""
+
+    def add(**body: Any) -> dict[str, Any]:
+        answer = api.post("/api/products", {"name": "Lamp", "price": 10, **body})
+        assert answer.status_code == 201, answer.content
+        product: dict[str, Any] = answer.json()
+        return product
+
+    return add
+
+
+@pytest.fixture
+def lamp(add) -> dict[str, Any]:
+    """A product that is there already."""
+    return add(name="Desk lamp", price="49.90", stock=5, category="lights", sku="L-1", description="Bends any way.")
+
+
+@pytest.fixture
+def send(api):
+    """Sends bytes as they are."""
+
+    def send(method: str, path: str, body: bytes | str, content_type: str = "application/json", **headers: str):
+        return api.client.generic(method, path, body, content_type=content_type, headers=headers)
+
+    return send
+
+
+@pytest.fixture
+def reserve(api):
+    """Reserves ``{product id: pieces}`` for an order."""
+
+    def reserve(order_id: Any, pieces: dict[Any, int]):
+        items = [{"productId": str(product), "quantity": quantity} for product, quantity in pieces.items()]
+        return api.put(f"/api/stock-reservations/{order_id}", {"items": items})
+
+    return reserve
+
+
+@pytest.fixture
+def stock(api):
+    """What can be sold of a product now."""
+    return lambda product: api.get(f"/api/products/{product['id']}").json()["stock"]
+
+
+@pytest.fixture
+def books_balance():
+    """Whether every product's stock is the sum of its movements, and each movement tells the stock it led to."""
+    from product_svc.models import Product
+
+    def books_balance() -> bool:
+        for product in Product.objects.all():
+            level = 0
+            for delta, after in product.movements.order_by("id").values_list("delta", "stock"):
+                level += delta
+                assert after == level
+            assert product.stock == level
+        return True
+
+    return books_balance

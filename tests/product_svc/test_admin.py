@@ -1,0 +1,144 @@
+"""The admin of product-service."""
+
+import pytest
+from django.contrib import admin
+from django.urls import reverse
+
+from platform_core.events.models import Event
+from platform_core.models import IdempotencyKey
+from product_svc.models import Product, StockMovement, StockReservation
+from tests.wire import form_fields
+
+pytestmark = pytest.mark.django_db
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+READ_ONLY = [Event, IdempotencyKey, StockMovement, StockReservation]
+FORM = {"name": "Desk lamp", "description": "", "category": "lights", "sku": "L-1", "price": "49.90", "stock": "5"}
+
+
+def url(model, page: str, *args) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
+
+
+@pytest.fixture
+def rows(api, lamp, reserve) -> None:
+    """A row in each of the tables."""
+    api.post("/api/products", {"name": "Box", "price": 1, "stock": 1}, headers={"Idempotency-Key": "k"})
+    reserve(7, {lamp["id"]: 1})
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_table_can_be_listed_searched_and_opened(admin_client, rows, model):
+    page = url(model, "changelist")
+    for query in ("", "?q=lamp", "?q=7", "?q=99999999999999999999", "?q=%00", "?o=1", "?o=-1.2", "?p=1"):
+        assert admin_client.get(page + query, follow=True).status_code == 200, query
+    for row in model._default_manager.all()[:2]:
+        assert admin_client.get(url(model, "change", row.pk)).status_code == 200
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_filter_can_be_chosen(admin_client, rows, model):
+    page = admin_client.get(url(model, "changelist"))
+    chosen = 0
+    for spec in page.context["cl"].filter_specs:
+        for choice in spec.choices(page.context["cl"]):
+            if choice.get("query_string"):
+                chosen += 1
+                assert admin_client.get(url(model, "changelist") + choice["query_string"]).status_code == 200
+    assert chosen or not page.context["cl"].filter_specs
+
+
+@pytest.mark.parametrize("model", READ_ONLY, ids=lambda model: model._meta.label)
+def test_what_may_only_be_looked_at_cannot_be_touched(admin_client, rows, model):
+    before = list(model.objects.values())
+    row = model.objects.first()
+    assert admin_client.get(url(model, "add")).status_code == 403
+    assert admin_client.post(url(model, "add"), {"delta": 5}).status_code == 403
+    assert admin_client.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+    body = {"delta": 99, "stock": 99, "status": "released", "type": "x", "key": "x", "reason": "x"}
+    inline = {f"lines-{name}": value for name, value in (("TOTAL_FORMS", 0), ("INITIAL_FORMS", 0))}
+    admin_client.post(url(model, "change", row.pk), {**body, **inline})
+    action = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
+    admin_client.post(url(model, "changelist"), action)
+    assert list(model.objects.values()) == before
+
+
+def test_a_product_can_be_added_with_its_stock_in_the_books(admin_client, books_balance):
+    assert admin_client.post(url(Product, "add"), FORM).status_code == 302
+    product = Product.objects.get()
+    assert (product.name, product.stock, product.sku) == ("Desk lamp", 5, "L-1")
+    assert books_balance()
+    assert Event.objects.get().type == "product.created"
+
+
+def test_several_products_can_be_added_without_a_sku(admin_client):
+    for _ in range(2):
+        assert admin_client.post(url(Product, "add"), {**FORM, "sku": ""}).status_code == 302
+    assert set(Product.objects.values_list("sku", flat=True)) == {None}
+
+
+def test_a_stock_that_is_edited_is_recorded_as_an_adjustment(admin_client, lamp, books_balance):
+    page = url(Product, "change", lamp["id"])
+    form = form_fields(admin_client.get(page).content.decode())
+    assert admin_client.post(page, {**form, "stock": "12", "description": ""}).status_code == 302
+    product = Product.objects.get()
+    assert (product.stock, product.description, product.name, product.version) == (12, "", "Desk lamp", 2)
+    movement = StockMovement.objects.first()
+    assert (movement.delta, movement.kind, movement.stock) == (7, "adjustment", 12)
+    assert books_balance()
+    assert set(Event.objects.values_list("type", flat=True)[:2]) == {"stock.changed", "product.updated"}
+
+
+def test_what_was_sold_while_the_form_was_open_is_not_undone(admin_client, lamp, reserve, books_balance):
+    page = url(Product, "change", lamp["id"])
+    form = form_fields(admin_client.get(page).content.decode())
+    assert form["stock"] == "5"
+    reserve(7, {lamp["id"]: 2})
+    assert admin_client.post(page, {**form, "name": "Better lamp"}).status_code == 302
+    product = Product.objects.get()
+    assert (product.name, product.stock, product.description) == ("Better lamp", 3, "Bends any way.")
+    assert books_balance()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"stock": "-1"}, {"stock": "2147483648"}, {"price": "-1"}, {"price": "0.001"}, {"name": ""}, {"sku": "B-1"}],
+)
+def test_what_the_api_refuses_the_form_refuses_too(admin_client, add, lamp, wrong):
+    add(sku="B-1")
+    before = list(Product.objects.values())
+    for page in (url(Product, "add"), url(Product, "change", lamp["id"])):
+        answer = admin_client.post(page, {**FORM, "sku": "N-1", **wrong})
+        assert answer.status_code == 200
+        assert answer.context["errors"]
+    assert list(Product.objects.values()) == before
+
+
+def test_a_product_can_be_deleted_though_it_has_movements_and_reservations(admin_client, api, lamp, reserve):
+    reserve(7, {lamp["id"]: 1})
+    assert admin_client.get(url(Product, "delete", lamp["id"])).status_code == 200
+    assert admin_client.post(url(Product, "delete", lamp["id"]), {"post": "yes"}).status_code == 302
+    assert api.get(f"/api/products/{lamp['id']}").status_code == 404
+    assert Product.objects.get().deleted_at is not None
+    assert Event.objects.first().type == "product.deleted"
+    assert api.delete("/api/stock-reservations/7").status_code == 204
+
+
+def test_several_products_can_be_deleted_together(admin_client, rows):
+    chosen = list(Product.objects.values_list("pk", flat=True))
+    body = {"action": "delete_selected", "_selected_action": chosen}
+    assert admin_client.post(url(Product, "changelist"), body).status_code == 200
+    assert admin_client.post(url(Product, "changelist"), {**body, "post": "yes"}).status_code == 302
+    assert not Product.objects.filter(deleted_at=None).exists()
+    assert Event.objects.filter(type="product.deleted").count() == 2
+
+
+def test_the_sku_of_a_deleted_product_is_free_in_the_form_too(admin_client, api, lamp):
+    api.delete(f"/api/products/{lamp['id']}")
+    assert admin_client.post(url(Product, "add"), FORM).status_code == 302
+
+
+def test_a_deleted_product_is_gone_from_the_admin(admin_client, api, lamp):
+    api.delete(f"/api/products/{lamp['id']}")
+    assert "Desk lamp" not in admin_client.get(url(Product, "changelist")).content.decode()
+    assert admin_client.post(url(Product, "change", lamp["id"]), {**FORM, "stock": "9"}).status_code in (302, 404)
+    assert Product.objects.get().stock == 5

@@ -1,0 +1,66 @@
+"""What a request costs in queries. A number that rises here is a request that got slower for everybody."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+pytestmark = pytest.mark.django_db
+BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
+BOX = {"name": "Box", "price": 1}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/products/{id}",
+        "/api/products",
+        "/api/products?search=lamp&category=lights&minPrice=1&maxPrice=99&inStock=true&ordering=-price",
+        "/api/products/{id}/stock-adjustments",
+        "/api/stock-reservations/7",
+        "/api/events",
+    ],
+)
+def test_reading_is_one_query(api, lamp, reserve, django_assert_num_queries, path):
+    reserve(7, {lamp["id"]: 1})
+    with django_assert_num_queries(1):
+        assert api.get(path.format(**lamp)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "method, path, body, headers, queries",
+    [
+        ("post", "/api/products", BOX, {}, 2),
+        ("post", "/api/products", {**BOX, "stock": 5}, {}, 3),
+        ("post", "/api/products", {**BOX, "stock": 5}, {"Idempotency-Key": "k"}, 6),
+        ("put", "/api/products/{id}", BOX, {}, 3),
+        ("patch", "/api/products/{id}", {"price": 1}, {}, 3),
+        ("patch", "/api/products/{id}", {"stock": 1}, {}, 5),
+        ("delete", "/api/products/{id}", None, {}, 3),
+        ("post", "/api/products/{id}/stock-adjustments", {"delta": 1}, {}, 4),
+        ("put", "/api/stock-reservations/7", {"items": [{"productId": "{id}", "quantity": 1}]}, {}, 5),
+        ("delete", "/api/stock-reservations/7", None, {}, 1),
+    ],
+)
+def test_writing_is_a_few_queries(api, lamp, method, path, body, headers, queries):
+    if body and "items" in body:
+        body = {"items": [{"productId": lamp["id"], "quantity": 1}]}
+    with CaptureQueriesContext(connection) as captured:
+        answer = getattr(api, method)(path.format(**lamp), *([body] if body else []), headers=headers)
+    assert answer.status_code < 300
+    statements = [query["sql"] for query in captured if not query["sql"].startswith(BRACKETS)]
+    assert len(statements) <= queries, statements
+
+
+def test_each_further_product_of_a_reservation_is_one_query_more(api, add, reserve):
+    products = [add(stock=1) for _ in range(10)]
+    with CaptureQueriesContext(connection) as captured:
+        assert reserve(7, {product["id"]: 1 for product in products}).status_code == 201
+    statements = [query["sql"] for query in captured if not query["sql"].startswith(BRACKETS)]
+    assert len(statements) <= 4 + len(products)
+
+
+def test_repeating_a_reservation_is_a_few_queries(lamp, reserve):
+    reserve(7, {lamp["id"]: 1})
+    with CaptureQueriesContext(connection) as captured:
+        assert reserve(7, {lamp["id"]: 1}).status_code == 200
+    assert len([query for query in captured if not query["sql"].startswith(BRACKETS)]) <= 3

@@ -1,0 +1,199 @@
+"""A real HTTP server in a thread, for which each test says how it answers and how it misbehaves."""
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request. ``connection`` counts the connections that the server has taken."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    connection: int
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Wire:
+    """What an answer is written to. ``patient`` waits, and says whether anybody still cares for the answer."""
+
+    def __init__(self, sock: socket.socket, closing: threading.Event) -> None:
+        self.sock = sock
+        self.closing = closing
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def patient(self, seconds: float) -> bool:
+        return not self.closing.wait(seconds)
+
+    def reset(self) -> None:
+        """Close with a RST, as a killed process' host does."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
+Answering = Callable[[Wire, Received], bool | None]
+"""Answers one request; True when the connection stays open for the next."""
+
+
+def answers(
+    body: Any = None, status: int = 200, headers: Mapping[str, str] | None = None, *, keep_alive: bool = True
+) -> Answering:
+    """A proper answer; ``body`` is bytes or becomes JSON."""
+    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    lines = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}
+    head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
+
+    def answer(wire: Wire, request: Received) -> bool:
+        wire.send(head.encode() + content)
+        return keep_alive
+
+    return answer
+
+
+def says(raw: bytes) -> Answering:
+    """Bytes as they are, then the end of the connection."""
+
+    def answer(wire: Wire, request: Received) -> None:
+        wire.send(raw)
+
+    return answer
+
+
+def trickles(head: bytes, drop: bytes, count: int, tail: bytes = b"", pause: float = 0.05) -> Answering:
+    """``head`` at once, then ``count`` drops, so that each is soon there and the whole is late."""
+
+    def answer(wire: Wire, request: Received) -> None:
+        wire.send(head)
+        for _ in range(count):
+            if not wire.patient(pause):
+                return
+            wire.send(drop)
+        wire.send(tail)
+
+    return answer
+
+
+def keeps_silent(wire: Wire, request: Received) -> None:
+    while wire.patient(1.0):
+        pass
+
+
+def hangs_up(wire: Wire, request: Received) -> None:
+    """The connection ends before a byte of the answer."""
+
+
+def resets(wire: Wire, request: Received) -> None:
+    wire.reset()
+
+
+@dataclass
+class Server:
+    """``script`` answers one request after the other; its last entry answers all that follow.
+
+    ``dawdle``: seconds between reading a request's headers and its body.
+    """
+
+    script: list[Answering] = field(default_factory=lambda: [answers({})])
+    dawdle: float = 0.0
+    requests: list[Received] = field(default_factory=list)
+    connections: int = 0
+
+    def __post_init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def will(self, *script: Answering) -> "Server":
+        self.script = list(script)
+        return self
+
+    def drop_connections(self) -> None:
+        """Close what is kept alive, as a server that restarts does."""
+        with self._lock:
+            for sock in self._open:
+                _shut(sock)
+
+    def close(self) -> None:
+        self._closing.set()
+        _shut(self._listener)
+        self._listener.close()
+        self.drop_connections()
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self.connections += 1
+                self._open.add(sock)
+                number = self.connections
+            threading.Thread(target=self._serve, args=(sock, number), daemon=True).start()
+
+    def _serve(self, sock: socket.socket, number: int) -> None:
+        try:
+            with sock, sock.makefile("rb") as stream:
+                while request := self._read(stream, number):
+                    with self._lock:
+                        answering = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+                        self.requests.append(request)
+                    if not answering(Wire(sock, self._closing), request):
+                        return
+        except OSError:
+            pass
+        finally:
+            with self._lock:
+                self._open.discard(sock)
+
+    def _read(self, stream: Any, number: int) -> Received | None:
+        line = stream.readline().decode()
+        if not line.strip():
+            return None
+        method, path, _ = line.split(" ", 2)
+        headers = {}
+        while text := stream.readline().decode().strip():
+            name, _, value = text.partition(":")
+            headers[name.strip()] = value.strip()
+        self._closing.wait(self.dawdle)
+        return Received(method, path, headers, stream.read(int(headers.get("Content-Length", 0))), number)
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    server = Server()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def refused_url() -> str:
+    """Where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    return f"http://127.0.0.1:{port}"

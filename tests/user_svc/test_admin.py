@@ -1,0 +1,119 @@
+"""The admin of user-service."""
+
+import pytest
+from django.contrib import admin
+from django.urls import reverse
+
+from platform_core.events.models import Event
+from platform_core.models import IdempotencyKey
+from tests.wire import form_fields
+from user_svc.models import User
+
+pytestmark = pytest.mark.django_db
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+READ_ONLY = [Event, IdempotencyKey]
+
+
+def url(model, page: str, *args) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
+
+
+@pytest.fixture
+def rows(api, ann) -> None:
+    """A row in each of the tables."""
+    api.post("/api/users", {"name": "Bob", "email": "bob@example.com"}, headers={"Idempotency-Key": "k"})
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_table_can_be_listed_searched_and_opened(admin_client, rows, model):
+    page = url(model, "changelist")
+    for query in ("", "?q=ann", "?q=5", "?q=%00", "?o=1", "?o=-1.2", "?p=1"):
+        assert admin_client.get(page + query, follow=True).status_code == 200, query
+    for row in model._default_manager.all()[:2]:
+        assert admin_client.get(url(model, "change", row.pk)).status_code == 200
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_filter_can_be_chosen(admin_client, rows, model):
+    page = admin_client.get(url(model, "changelist"))
+    chosen = 0
+    for spec in page.context["cl"].filter_specs:
+        for choice in spec.choices(page.context["cl"]):
+            if choice.get("query_string"):
+                chosen += 1
+                assert admin_client.get(url(model, "changelist") + choice["query_string"]).status_code == 200
+    assert chosen or not page.context["cl"].filter_specs
+
+
+@pytest.mark.parametrize("model", READ_ONLY, ids=lambda model: model._meta.label)
+def test_what_may_only_be_looked_at_cannot_be_touched(admin_client, rows, model):
+    before = list(model.objects.values())
+    row = model.objects.first()
+    assert admin_client.get(url(model, "add")).status_code == 403
+    assert admin_client.post(url(model, "add"), {"key": "x", "type": "x"}).status_code == 403
+    assert admin_client.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+    admin_client.post(url(model, "change", row.pk), {"type": "x", "key": "x", "status": 5, "subject": "9"})
+    action = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
+    admin_client.post(url(model, "changelist"), action)
+    assert list(model.objects.values()) == before
+
+
+def test_a_user_can_be_added_and_the_feed_hears_of_it(admin_client):
+    answer = admin_client.post(url(User, "add"), {"name": "Ann", "email": "ann@example.com", "is_active": "on"})
+    assert answer.status_code == 302
+    assert User.objects.get().name == "Ann"
+    assert Event.objects.get().type == "user.created"
+
+
+def test_a_user_can_be_changed_and_the_feed_hears_of_it(admin_client, ann):
+    page = url(User, "change", ann["id"])
+    form = form_fields(admin_client.get(page).content.decode())
+    assert form["is_active"]
+    del form["is_active"]
+    assert admin_client.post(page, {**form, "email": "new@example.com"}).status_code == 302
+    user = User.objects.get()
+    assert (user.name, user.email, user.is_active, user.version) == ("Ann", "new@example.com", False, 2)
+    assert Event.objects.first().type == "user.updated"
+    assert Event.objects.first().data["isActive"] is False
+
+
+def test_what_others_changed_while_the_form_was_open_is_not_undone(admin_client, api, ann):
+    page = url(User, "change", ann["id"])
+    form = form_fields(admin_client.get(page).content.decode())
+    api.patch(f"/api/users/{ann['id']}", {"phone": "new"})
+    assert admin_client.post(page, {**form, "name": "Anna"}).status_code == 302
+    user = User.objects.get()
+    assert (user.name, user.phone, user.is_active) == ("Anna", "new", True)
+
+
+def test_an_email_that_is_taken_is_told_in_the_form(admin_client, ann):
+    answer = admin_client.post(url(User, "add"), {"name": "Other", "email": "ANN@example.com", "is_active": "on"})
+    assert answer.status_code == 200
+    assert "Another user has this email address." in answer.content.decode()
+    assert User.objects.count() == 1
+
+
+def test_a_user_can_be_deleted_and_the_feed_hears_of_it(admin_client, ann):
+    assert admin_client.get(url(User, "delete", ann["id"])).status_code == 200
+    assert admin_client.post(url(User, "delete", ann["id"]), {"post": "yes"}).status_code == 302
+    assert not User.objects.exists()
+    assert Event.objects.first().type == "user.deleted"
+
+
+def test_several_users_can_be_deleted_together(admin_client, rows):
+    chosen = list(User.objects.values_list("pk", flat=True))
+    body = {"action": "delete_selected", "_selected_action": chosen, "post": "yes"}
+    assert admin_client.post(url(User, "changelist"), body).status_code == 302
+    assert not User.objects.exists()
+    assert Event.objects.filter(type="user.deleted").count() == 2
+
+
+def test_a_password_is_nowhere_to_be_seen(admin_client, api, ann):
+    api.patch(f"/api/users/{ann['id']}", {"password": "correct horse battery"})
+    for page in (url(User, "changelist"), url(User, "change", ann["id"])):
+        assert "argon2" not in admin_client.get(page).content.decode()
+
+
+def test_a_stranger_is_sent_to_the_door(client, rows):
+    for model in MODELS:
+        assert client.get(url(model, "changelist")).status_code == 302

@@ -1,0 +1,65 @@
+"""A service that reaches for another one's tables is refused by Postgres itself."""
+
+import os
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+SCHEMA = "product_svc"
+TABLE = "tests_secret"
+
+
+@pytest.fixture(scope="module")
+def other_table() -> Iterator[str]:
+    """A table of product-service in the database that all five share."""
+    admin_url = os.environ["TESTS_DATABASE_URL"]
+    name = sql.Identifier(SCHEMA, TABLE)
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute("SET ROLE product_svc")
+        admin.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
+        admin.execute(sql.SQL("CREATE TABLE {} (id int)").format(name))
+        yield f"{SCHEMA}.{TABLE}"
+        admin.execute(sql.SQL("DROP TABLE {}").format(name))
+
+
+@pytest.fixture
+def session() -> Iterator[psycopg.Connection]:
+    """The same database, as user-service sees it."""
+    with psycopg.connect(os.environ["TESTS_DATABASE_URL"], user="user_svc", autocommit=True) as session:
+        yield session
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM {}",
+        "SELECT 1 FROM {} LIMIT 0",
+        "INSERT INTO {} VALUES (1)",
+        "UPDATE {} SET id = 2",
+        "DELETE FROM {}",
+        "TRUNCATE {}",
+        "DROP TABLE {}",
+        "ALTER TABLE {} ADD COLUMN x int",
+        "CREATE TABLE {}_mine (id int REFERENCES {})",
+        "CREATE VIEW {}_view AS SELECT 1",
+        "CREATE TABLE product_svc.mine (id int)",
+        "CREATE TABLE public.mine (id int)",
+        "SET ROLE product_svc",
+        "GRANT product_svc TO user_svc",
+        "DROP SCHEMA product_svc CASCADE",
+    ],
+)
+def test_it_is_refused(session, other_table, statement):
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        session.execute(statement.format(other_table, other_table))
+
+
+def test_its_owner_may(other_table):
+    with psycopg.connect(os.environ["TESTS_DATABASE_URL"], user="product_svc", autocommit=True) as owner:
+        assert owner.execute(f"SELECT * FROM {TABLE}").fetchall() == []
+
+
+def test_its_own_schema_is_the_one_that_it_finds_by_default(session):
+    assert session.execute("SELECT current_schema()").fetchone() == ("user_svc",)

@@ -1,0 +1,56 @@
+"""Every filter finds its rows by an index when there are many."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.wire import seq_scans
+from user_svc.models import User
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def crowd() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO {User._meta.db_table}
+                (name, email, phone, address, password, is_active, created_at, updated_at, version)
+            SELECT 'Name' || n || ' Surname' || n % 977, 'user' || n || '@host' || n % 53 || '.example', '', '', '',
+                   true, now(), now(), 1
+            FROM generate_series(1, 20000) AS n
+            """
+        )
+        cursor.execute("SELECT gin_clean_pending_list('user_words')")  # as autovacuum does
+        cursor.execute("ANALYZE")
+
+
+def test_no_request_reads_all_users(api, crowd, subtests):
+    pk = User.objects.values_list("pk", flat=True)[10000]
+    following = api.get("/api/users").json()["next"]
+    for path in (
+        "/api/users",
+        following,
+        api.get(following).json()["previous"],
+        f"/api/users/{pk}",
+        "/api/users?email=USER777@host35.example",
+        "/api/users?search=name777",
+        "/api/users?search=surname5 name777",
+        "/api/users?search=nobodyofthisname",
+        "/api/users?limit=200",
+    ):
+        with subtests.test(path), CaptureQueriesContext(connection) as captured:
+            assert api.get(path).status_code == 200
+        for query in captured:
+            assert seq_scans(query["sql"]) == [], query["sql"]
+
+
+def test_no_change_reads_all_users(api, crowd):
+    pk = User.objects.values_list("pk", flat=True)[10000]
+    with CaptureQueriesContext(connection) as captured:
+        assert api.patch(f"/api/users/{pk}", {"phone": "1"}).status_code == 200
+        assert api.delete(f"/api/users/{pk}").status_code == 204
+    statements = [query["sql"] for query in captured if query["sql"].startswith(("SELECT", "UPDATE", "DELETE"))]
+    assert len(statements) >= 4
+    assert [table for statement in statements for table in seq_scans(statement)] == []

@@ -1,0 +1,5 @@
+"""Background work of user-service."""
+
+from platform_core.housekeeping import HOUSEKEEPING
+
+DUTIES = (HOUSEKEEPING,)
