@@ -33,7 +33,7 @@ log = logging.getLogger("analytics.feeds")
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """``as_of``: every change committed before it is in the figures. ``stale``: services that did not answer in time."""
+    """``as_of``: every change committed before it is in the figures. ``stale``: who did not answer in time."""
 
     as_of: datetime
     stale: list[str]

@@ -1,19 +1,25 @@
-"""What one resource adds to the figures, computed from its state alone.
+"""What the figures need to know of one resource, and what it adds to them.
 
 An event brings a resource's new state. The figures change by the new contribution less the old one, so that it does
 not matter how many events lie between, nor in which order two of them arrive: the higher version holds.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-State = Mapping[str, Any]
+import msgspec
+from msgspec import Meta, Struct
+
 REVENUE_STATUSES = ("confirmed", "shipped", "delivered")
+BIGINT = 2**63 - 1
 _NOUGHT = Decimal(0)
+
+Moment = Annotated[datetime, Meta(tz=True)]
+Count = Annotated[int, Meta(ge=0, le=10**12)]
 
 
 @dataclass(slots=True)
@@ -37,58 +43,115 @@ class Contribution:
         self.sold[product_id] = (so_far[0] + units, so_far[1] + revenue)
 
 
-def _user(state: State, into: Contribution) -> None:
-    into.daily["users.new", _day(state)] += 1
-    if not state.get("deleted"):
-        into.figures["users.total"] += 1
+class State(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A resource as an event tells it; what the figures do not need is not kept."""
+
+    version: Annotated[int, Meta(ge=1, le=BIGINT)]
+    created_at: Moment
+    deleted: bool = False
+
+    def following(self, known: Self | None) -> Self:
+        """What holds when this is told after ``known``.
+
+        The higher version; and a deletion for good, whatever comes before or after it: the stock of a deleted product
+        still changes when an order of it is cancelled.
+        """
+        if known is None:
+            return self
+        newer = self if self.version > known.version else known
+        return msgspec.structs.replace(newer, deleted=self.deleted or known.deleted)
+
+    def contribution(self) -> Contribution:
+        raise NotImplementedError
+
+    @property
+    def day(self) -> date:
+        """The day in UTC on which the resource was made."""
+        return self.created_at.astimezone(UTC).date()
 
 
-def _product(state: State, into: Contribution) -> None:
-    if state.get("deleted"):
-        return
-    stock = Decimal(state["stock"])
-    into.figures["products.total"] += 1
-    into.figures["products.outOfStock"] += stock == 0
-    into.figures["products.stockUnits"] += stock
-    into.figures["products.stockValue"] += stock * Decimal(state["price"])
+class User(State, frozen=True):
+    def contribution(self) -> Contribution:
+        found = Contribution()
+        found.daily["users.new", self.day] += 1
+        if not self.deleted:
+            found.figures["users.total"] += 1
+        return found
 
 
-def _order(state: State, into: Contribution) -> None:
-    into.figures["orders.total"] += 1
-    into.figures[f"orders.status.{state['status']}"] += 1
-    into.daily["orders.placed", _day(state)] += 1
-    if state["status"] not in REVENUE_STATUSES:
-        return
-    total = Decimal(state["total"])
-    into.figures["orders.paid"] += 1
-    into.figures["orders.revenue"] += total
-    into.daily["orders.revenue", _day(state)] += total
-    for item in state["items"]:
-        into.sell(int(item["productId"]), int(item["quantity"]), Decimal(item["subtotal"]))
+class Product(State, frozen=True):
+    name: Annotated[str, Meta(max_length=200)]
+    price: Decimal
+    stock: Count
+
+    def __post_init__(self) -> None:
+        _check_amount(self.price)
+        if "\0" in self.name:
+            raise ValueError("a name with a NUL")
+
+    def contribution(self) -> Contribution:
+        found = Contribution()
+        if not self.deleted:
+            found.figures["products.total"] += 1
+            found.figures["products.outOfStock"] += self.stock == 0
+            found.figures["products.stockUnits"] += self.stock
+            found.figures["products.stockValue"] += self.stock * self.price
+        return found
 
 
-def _notification(state: State, into: Contribution) -> None:
-    into.figures["notifications.total"] += 1
-    into.figures[f"notifications.status.{state['status']}"] += 1
-    into.daily[f"notifications.{state['status']}", _day(state)] += 1
+class Line(Struct, frozen=True, rename="camel"):
+    product_id: Annotated[str, Meta(pattern="^[0-9]{1,18}$")]
+    quantity: Count
+    subtotal: Decimal
+
+    def __post_init__(self) -> None:
+        _check_amount(self.subtotal)
 
 
-KINDS: Mapping[str, Callable[[State, Contribution], None]] = {
-    "user": _user,
-    "product": _product,
-    "order": _order,
-    "notification": _notification,
-}
+class Order(State, frozen=True):
+    status: Literal["confirmed", "cancelled", "shipped", "delivered"]
+    total: Decimal
+    items: list[Line]
+
+    def __post_init__(self) -> None:
+        _check_amount(self.total)
+
+    def contribution(self) -> Contribution:
+        found = Contribution()
+        found.figures["orders.total"] += 1
+        found.figures[f"orders.status.{self.status}"] += 1
+        found.daily["orders.placed", self.day] += 1
+        if self.status in REVENUE_STATUSES:
+            found.figures["orders.paid"] += 1
+            found.figures["orders.revenue"] += self.total
+            found.daily["orders.revenue", self.day] += self.total
+            for line in self.items:
+                found.sell(int(line.product_id), line.quantity, line.subtotal)
+        return found
 
 
-def contribution(kind: str, state: State | None) -> Contribution:
-    """Nothing for a resource that is not known yet."""
-    result = Contribution()
-    if state is not None:
-        KINDS[kind](state, result)
-    return result
+class Notification(State, frozen=True):
+    status: Literal["sent", "failed"]
+
+    def contribution(self) -> Contribution:
+        found = Contribution()
+        found.figures["notifications.total"] += 1
+        found.figures[f"notifications.status.{self.status}"] += 1
+        found.daily[f"notifications.{self.status}", self.day] += 1
+        return found
 
 
-def _day(state: State) -> date:
-    """The day in UTC on which the resource was made."""
-    return datetime.fromisoformat(state["createdAt"]).astimezone(UTC).date()
+KINDS: Mapping[str, type[State]] = {"user": User, "product": Product, "order": Order, "notification": Notification}
+
+
+def state_of(kind: str, data: Any) -> State:
+    """Raises ValueError or OverflowError when ``data`` is not what such a resource's events hold."""
+    state = msgspec.convert(data, KINDS[kind])
+    _ = state.day
+    return state
+
+
+def _check_amount(amount: Decimal) -> None:
+    """NaN would spoil a sum for good."""
+    if not amount.is_finite() or abs(amount) >= 10**18:
+        raise ValueError("an amount out of range")

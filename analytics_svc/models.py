@@ -1,6 +1,5 @@
 """Read models, kept up to date from the services' event feeds. Everything here can be made anew from those."""
 
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 
@@ -21,7 +20,7 @@ class Fact(models.Model):
     kind = models.CharField(max_length=16)
     resource_id = models.BigIntegerField()
     version = models.BigIntegerField()
-    state = models.JSONField(encoder=DjangoJSONEncoder)
+    state = models.JSONField()
 
     class Meta:
         ordering = ("-id",)

@@ -1,13 +1,15 @@
 """Taking events in: one transaction for a batch, together with the position behind it, so that each counts once."""
 
 import logging
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db import DataError, IntegrityError, connection, transaction
+from django.db import connection, transaction
+from msgspec import to_builtins
 from prometheus_client import Counter
 
-from analytics_svc.contributions import Contribution, contribution
+from analytics_svc.contributions import Contribution, Product, State, state_of
 from analytics_svc.models import Fact, FeedPosition
 from platform_core.clients.feeds import Event
 
@@ -22,7 +24,7 @@ KIND_OF = {
 }
 """The events that change figures, and the kind of resource they are about. All others are passed over."""
 
-_INDIGESTIBLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, DataError, IntegrityError)
+Key = tuple[str, int]
 
 _ADD_FIGURES = """
     INSERT INTO analytics_svc_figure AS f (name, value)
@@ -57,84 +59,78 @@ def take_in(service: str, after: str, events: Sequence[Event], as_of: datetime |
     """
     position = FeedPosition.objects.select_for_update().get(service=service)
     if position.last_event_id == after:
-        _apply(service, events)
+        _store(*_fold([told for event in events if (told := _read(service, event))]))
         position.last_event_id = events[-1].id
         position.caught_up_at = as_of or position.caught_up_at
         position.save(update_fields=["last_event_id", "caught_up_at"])
     return position
 
 
-def _apply(service: str, events: Sequence[Event]) -> None:
-    """All at once; if that fails, by halves, until the event that cannot be digested is alone and left out.
+def _read(service: str, event: Event) -> tuple[Key, State] | None:
+    """What an event tells of which resource; None when it changes no figure.
 
-    One bad event must not keep every later one from being counted.
+    One that breaks the contract is left out, told and counted: it must not keep all later ones from being taken in.
     """
+    kind = KIND_OF.get(event.type)
+    if kind is None:
+        return None
     try:
-        with transaction.atomic():
-            _store(*_fold(events))
-    except _INDIGESTIBLE as error:
-        if len(events) > 1:
-            middle = len(events) // 2
-            _apply(service, events[:middle])
-            _apply(service, events[middle:])
-            return
+        state = state_of(kind, {**event.data, "deleted": event.type.endswith(".deleted")})
+        return (kind, _resource_id(event)), state
+    except (ValueError, OverflowError) as error:
         _skipped.labels(service).inc()
-        data = {"service": service, "id": events[0].id, "type": events[0].type, "error": repr(error)}
+        data = {"service": service, "id": event.id, "type": event.type, "error": str(error)}
         log.error("feed.event_skipped", extra={"data": data})
+        return None
 
 
-def _fold(events: Sequence[Event]) -> tuple[list[Fact], Contribution]:
+def _resource_id(event: Event) -> int:
+    if not re.fullmatch("[0-9]{1,18}", event.subject, re.ASCII):
+        raise ValueError("the subject is no id")
+    return int(event.subject)
+
+
+def _fold(told: Sequence[tuple[Key, State]]) -> tuple[dict[Key, State], Contribution]:
     """The resources' new states, and by how much the figures change."""
-    known = [(event, (KIND_OF[event.type], int(event.subject))) for event in events if event.type in KIND_OF]
-    facts = _facts({key for _, key in known})
-    changed: dict[tuple[str, int], Fact] = {}
+    known = _known({key for key, _ in told})
+    changed: dict[Key, State] = {}
     changes = Contribution()
-    for event, key in known:
-        old = facts.get(key)
-        new = _successor(old, event, key)
-        if new is not None:
-            changes.add(contribution(key[0], old.state if old else None), -1)
-            changes.add(contribution(key[0], new.state), +1)
-            facts[key] = changed[key] = new
-    return list(changed.values()), changes
+    for key, state in told:
+        old = known.get(key)
+        new = state.following(old)
+        if new != old:
+            if old is not None:
+                changes.add(old.contribution(), -1)
+            changes.add(new.contribution(), +1)
+            known[key] = changed[key] = new
+    return changed, changes
 
 
-def _successor(old: Fact | None, event: Event, key: tuple[str, int]) -> Fact | None:
-    """What is known after ``event``; None when it tells nothing new.
-
-    The higher version holds. A deletion holds, too, whatever comes before or after it: the stock of a deleted product
-    still changes when an order of it is cancelled.
-    """
-    kind, resource_id = key
-    deleted = event.type.endswith(".deleted")
-    version = event.data["version"]
-    if old is None:
-        return Fact(kind=kind, resource_id=resource_id, version=version, state={**event.data, "deleted": deleted})
-    if version > old.version:
-        state = {**event.data, "deleted": deleted or old.state["deleted"]}
-        return Fact(kind=kind, resource_id=resource_id, version=version, state=state)
-    if deleted and not old.state["deleted"]:
-        state = {**old.state, "deleted": True}
-        return Fact(kind=kind, resource_id=resource_id, version=old.version, state=state)
-    return None
-
-
-def _facts(keys: set[tuple[str, int]]) -> dict[tuple[str, int], Fact]:
-    found: dict[tuple[str, int], Fact] = {}
+def _known(keys: set[Key]) -> dict[Key, State]:
+    found: dict[Key, State] = {}
     for kind in {kind for kind, _ in keys}:
-        ids = [resource_id for k, resource_id in keys if k == kind]
-        found |= {(kind, fact.resource_id): fact for fact in Fact.objects.filter(kind=kind, resource_id__in=ids)}
+        facts = Fact.objects.filter(kind=kind, resource_id__in=[resource_id for k, resource_id in keys if k == kind])
+        found |= {
+            (kind, resource_id): state_of(kind, state)
+            for resource_id, state in facts.values_list("resource_id", "state")
+        }
     return found
 
 
-def _store(facts: list[Fact], changes: Contribution) -> None:
+def _store(states: dict[Key, State], changes: Contribution) -> None:
     Fact.objects.bulk_create(
-        facts, update_conflicts=True, unique_fields=["kind", "resource_id"], update_fields=["version", "state"]
+        [
+            Fact(kind=kind, resource_id=resource_id, version=state.version, state=to_builtins(state))
+            for (kind, resource_id), state in states.items()
+        ],
+        update_conflicts=True,
+        unique_fields=["kind", "resource_id"],
+        update_fields=["version", "state"],
     )
     figures = {name: value for name, value in changes.figures.items() if value}
     daily = {key: value for key, value in changes.daily.items() if value}
     sold = {product_id: amount for product_id, amount in changes.sold.items() if any(amount)}
-    products = [fact for fact in facts if fact.kind == "product"]
+    products = [(key[1], state) for key, state in states.items() if isinstance(state, Product)]
     with connection.cursor() as cursor:
         if figures:
             cursor.execute(_ADD_FIGURES, [list(figures), list(figures.values())])
@@ -147,9 +143,9 @@ def _store(facts: list[Fact], changes: Contribution) -> None:
             cursor.execute(
                 _SET_PRODUCTS,
                 [
-                    [fact.resource_id for fact in products],
-                    [fact.state["name"] for fact in products],
-                    [fact.state["stock"] for fact in products],
-                    [not fact.state["deleted"] for fact in products],
+                    [product_id for product_id, _ in products],
+                    [product.name for _, product in products],
+                    [product.stock for _, product in products],
+                    [not product.deleted for _, product in products],
                 ],
             )

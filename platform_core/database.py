@@ -11,12 +11,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from platform_core import context
 from platform_core.settings import DEFAULT_DEADLINE
 
 _TIMEOUT_STEPS_MS = (25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 4000, 5000, 7500, 10000, 15000, 20000)
 _UNHURRIED_MS = int(DEFAULT_DEADLINE * 1000)
+_UNKNOWN = -1
 
 
 def connect_signals() -> None:
@@ -58,20 +60,35 @@ class _StatementBound:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.present_ms = _UNHURRIED_MS
+        self.set_inside = False
 
     def __call__(
         self, execute: Callable[..., Any], statement: str, params: Any, many: bool, ctx: dict[str, Any]
     ) -> Any:
-        left = context.remaining()
-        wanted = _UNHURRIED_MS if left is None else max((s for s in _TIMEOUT_STEPS_MS if s <= left * 1000), default=25)
-        hurried = wanted < 4000 or wanted > _UNHURRIED_MS
-        target = wanted if hurried else _UNHURRIED_MS
-        if target != self.present_ms:
-            with self.connection.connection.cursor() as cursor:
-                cursor.execute(sql.SQL("SET statement_timeout = {}").format(target))
-            # A SET inside a transaction that fails is undone with it.
-            self.present_ms = -1 if self.connection.in_atomic_block else target
+        if statement.startswith("ROLLBACK TO"):
+            self.present_ms = _UNKNOWN  # it takes a SET back as well
+        elif self.connection.connection.info.transaction_status != TransactionStatus.INERROR:
+            self.bound()
         return execute(statement, params, many, ctx)
+
+    def bound(self) -> None:
+        """Raises DeadlineExceeded."""
+        raw = self.connection.connection
+        if self.set_inside and raw.info.transaction_status == TransactionStatus.IDLE:
+            self.present_ms, self.set_inside = _UNKNOWN, False  # the transaction of the SET may have been rolled back
+        wanted = _milliseconds(context.remaining())
+        if wanted != self.present_ms:
+            with raw.cursor() as cursor:
+                cursor.execute(sql.SQL("SET statement_timeout = {}").format(wanted))
+            self.present_ms, self.set_inside = wanted, not raw.autocommit
+
+
+def _milliseconds(left: float | None) -> int:
+    """The step below what is left; the usual one for the usual deadline."""
+    if left is None:
+        return _UNHURRIED_MS
+    step = max((step for step in _TIMEOUT_STEPS_MS if step <= left * 1000), default=_TIMEOUT_STEPS_MS[0])
+    return _UNHURRIED_MS if _UNHURRIED_MS * 0.8 <= step <= _UNHURRIED_MS else step
 
 
 def _make_schema(app_config: AppConfig, using: str, **_: Any) -> None:

@@ -93,7 +93,10 @@ class TimestampField(serializers.DateTimeField):
     def to_internal_value(self, value: Any) -> datetime:
         text = value.replace(" ", "+") if isinstance(value, str) and "T" in value else value
         parsed: datetime = super().to_internal_value(text)
-        return parsed.astimezone(UTC)
+        try:
+            return parsed.astimezone(UTC)
+        except OverflowError:  # at either end of the calendar
+            self.fail("invalid", format="RFC 3339")
 
     def enforce_timezone(self, value: datetime) -> datetime:
         return value if value.tzinfo else value.replace(tzinfo=UTC)

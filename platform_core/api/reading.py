@@ -4,15 +4,15 @@ Building a ModelSerializer for each row costs more than the query; a Reader take
 that the encoder takes as they are.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
 import msgspec
 from django.contrib.postgres.aggregates import JSONBAgg
 from django.db import models
-from django.db.models import OuterRef, Subquery, TextField, Value
-from django.db.models.functions import Cast, Coalesce, JSONObject
+from django.db.models import Func, JSONField, OuterRef, Subquery, TextField, Value
+from django.db.models.functions import Cast, Coalesce
 from rest_framework import serializers
 
 from platform_core.api.fields import IdField
@@ -73,6 +73,16 @@ class Reader:
         return row
 
 
+def _json_object(members: Mapping[str, Any]) -> Func:
+    """As json, for jsonb would put the keys in an order of its own."""
+    pairs = [part for name, value in members.items() for part in (Cast(Value(name), TextField()), value)]
+    return Func(*pairs, function="JSON_BUILD_OBJECT", output_field=JSONField())
+
+
+class _JsonArray(JSONBAgg):
+    function = "JSON_AGG"
+
+
 def _json_list(model: type[models.Model], relation: str, reader: Reader) -> Coalesce:
     """The related rows as a JSON array in text, in their model's ordering."""
     field = model._meta.get_field(relation)
@@ -86,7 +96,7 @@ def _json_list(model: type[models.Model], relation: str, reader: Reader) -> Coal
         related._default_manager.filter(**{foreign_key: OuterRef("pk")})
         .order_by()
         .values(foreign_key)
-        .annotate(_list=Cast(JSONBAgg(JSONObject(**members), order_by=related._meta.ordering), TextField()))
+        .annotate(_list=Cast(_JsonArray(_json_object(members), order_by=related._meta.ordering), TextField()))
         .values("_list")
     )
     return Coalesce(Subquery(aggregated), Value("[]"), output_field=TextField())

@@ -41,7 +41,10 @@ BAD = [
     spoiled("order.confirmed", items=[{"productId": "1", "quantity": 10**30, "subtotal": 1}]),
     spoiled("order.confirmed", status=["confirmed"]),
     spoiled("order.confirmed", status="x" * 100),
-    spoiled("order.confirmed", note="a\x00b"),
+    spoiled("order.confirmed", total="-Infinity"),
+    spoiled("order.confirmed", status="pending"),
+    spoiled("order.confirmed", createdAt="2026-05-01T00:00:00"),
+    spoiled("user.created", createdAt="0001-01-01T00:00:00+14:00"),
     spoiled("product.created", stock="many"),
     spoiled("product.created", stock=2**63),
     spoiled("product.created", price={}),
@@ -111,6 +114,11 @@ def test_an_event_of_an_unheard_of_type_is_passed_over_in_silence(shop, report, 
     with caplog.at_level(logging.ERROR, "analytics.feeds"):
         assert report("orders")["total"] == 1
     assert not caplog.records
+
+
+def test_what_no_figure_needs_may_be_anything(shop, report):
+    shop.users.tell("user.created", "1", {**GOOD["user.created"], "note": "a\x00b", "deleted": "?", "isActive": [[]]})
+    assert report("users")["total"] == 1
 
 
 def test_what_was_passed_over_is_counted(shop, report, api):

@@ -1,0 +1,89 @@
+"""What a report costs in queries, and that none reads whole tables."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from analytics_svc.models import DailyFigure, Fact, ProductFigure
+from tests.wire import seq_scans
+
+pytestmark = pytest.mark.django_db
+BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
+NAMES = ("users", "products", "orders", "notifications", "summary")
+
+
+def statements_of(call):
+    """The statements without those that only begin and end transactions."""
+    with CaptureQueriesContext(connection) as captured:
+        call()
+    return [query["sql"] for query in captured if not query["sql"].startswith(BRACKETS)]
+
+
+def happen(shop, first, last):
+    for number in range(first, last):
+        shop.user(number)
+        shop.product(number)
+        shop.order(number)
+        shop.notification(number)
+
+
+@pytest.mark.parametrize(
+    "name, queries", [("users", 4), ("products", 4), ("orders", 3), ("notifications", 3), ("summary", 3)]
+)
+def test_a_report_with_nothing_new_is_a_few_queries(shop, report, name, queries):
+    """How far the feeds were read, and the figures."""
+    happen(shop, 1, 5)
+    report("summary")
+    assert len(statements_of(lambda: report(name, "?days=366" if name != "summary" else ""))) == queries
+
+
+def test_taking_events_in_costs_the_same_for_ten_as_for_a_thousand(shop, report):
+    report("summary")
+    happen(shop, 1, 11)
+    few = len(statements_of(lambda: report("summary")))
+    happen(shop, 11, 1000)
+    many = len(statements_of(lambda: report("summary")))
+    assert few == many
+    assert few <= 40
+
+
+@pytest.fixture
+def crowd():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO {Fact._meta.db_table} (kind, resource_id, version, state)
+            SELECT kind, n, 1, '{{}}'
+            FROM generate_series(100, 20000) AS n, unnest(ARRAY['user', 'product', 'order', 'notification']) AS kind
+            """
+        )
+        cursor.execute(
+            f"""
+            INSERT INTO {ProductFigure._meta.db_table} (product_id, name, stock, listed, units, revenue)
+            SELECT n, 'P', 1000 + n, true, CASE n % 1000 WHEN 0 THEN n ELSE 0 END, 5
+            FROM generate_series(100, 20000) AS n
+            """
+        )
+        cursor.execute(
+            f"""
+            INSERT INTO {DailyFigure._meta.db_table} (name, date, value)
+            SELECT name, current_date - n, 1
+            FROM generate_series(0, 4000) AS n, unnest(ARRAY['users.new', 'orders.placed', 'orders.revenue', 'x']) AS name
+            """
+        )
+        cursor.execute("ANALYZE")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_report_reads_all_rows(shop, report, crowd, name):
+    happen(shop, 1, 20)
+    statements = statements_of(lambda: report(name))
+    scanned = [
+        (table, statement)
+        for statement in statements
+        if statement.lstrip().startswith(("SELECT", "UPDATE"))
+        for table in seq_scans(statement)
+    ]
+    # Positions and totals are a handful of rows.
+    small = ("analytics_svc_feedposition", "analytics_svc_figure")
+    assert [(table, statement) for table, statement in scanned if table not in small] == []
