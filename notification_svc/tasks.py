@@ -55,7 +55,7 @@ def deliver_log(stopping: threading.Event) -> bool:
 
 
 DUTIES = (
-    Duty("deliver:email", deliver_email, pause=0.1),
+    Duty("deliver:email", deliver_email, pause=0.05),
     Duty("deliver:log", deliver_log, pause=0.1),
     HOUSEKEEPING,
 )

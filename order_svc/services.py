@@ -87,8 +87,9 @@ def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None
     except PeerRefused as refusal:
         raise _reject_by_rule(order, refusal) from refusal
     except (PeerUnreachable, Unavailable) as error:
+        answer = _unavailable(error)
         _give_up(order)
-        raise _unavailable(error) from error
+        raise answer from error
     except Exception:
         _give_up(order)
         raise

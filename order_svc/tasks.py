@@ -59,7 +59,7 @@ def recover(stopping: threading.Event) -> bool:
 
 DUTIES = (
     Duty("outbox:product", deliver_releases, pause=0.1),
-    Duty("outbox:notification", deliver_notifications, pause=0.1),
+    Duty("outbox:notification", deliver_notifications, pause=0.05),
     Duty("recovery", recover, pause=2.0),
     HOUSEKEEPING,
 )

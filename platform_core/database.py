@@ -78,7 +78,7 @@ class _StatementBound:
             self.present_ms, self.set_inside = _UNKNOWN, False  # the transaction of the SET may have been rolled back
         wanted = _milliseconds(context.remaining())
         if wanted != self.present_ms:
-            with raw.cursor() as cursor:
+            with self.connection.wrap_database_errors, raw.cursor() as cursor:
                 cursor.execute(sql.SQL("SET statement_timeout = {}").format(wanted))
             self.present_ms, self.set_inside = wanted, not raw.autocommit
 

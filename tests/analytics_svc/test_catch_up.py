@@ -87,7 +87,7 @@ def test_a_feed_that_holds_something_back_is_asked_again(shop, report):
 def test_a_feed_that_holds_something_back_too_long_is_stale_with_what_it_showed(shop, report):
     shop.orders.pending = 10**6
     shop.order(1)
-    found = report("orders", X_Request_Timeout="0.5")
+    found = report("orders", X_Request_Timeout="1.5")
     assert (found["total"], found["stale"]) == (1, ["order-service"])
 
 
@@ -203,7 +203,7 @@ def test_a_silent_peer_is_named_within_the_requests_time(report, real_peers):
     feed = Feed()
     feed.tell("notification.sent", 1, {"version": 2, "status": "sent", "createdAt": now().isoformat()})
     others.will(lambda wire, request: answers(encode(feed.events[: "lastEventId" not in request.path]))(wire, request))
-    found = report("summary", X_Request_Timeout="1")
+    found = report("summary", X_Request_Timeout="2")
     assert found["stale"] == ["user-service"]
     assert found["notifications"]["total"] == 1
 

@@ -53,6 +53,20 @@ def test_a_cancelled_order_takes_its_revenue_back(shop, report):
     assert found["byDay"][-1] == {"date": today().date().isoformat(), "orders": 2, "revenue": Decimal("39.98")}
 
 
+@pytest.mark.parametrize("look_between", [False, True])
+def test_events_in_the_other_order_and_twice_give_the_same(shop, report, look_between):
+    """Transactions that overlap may stand in the feed in either order."""
+    for status, version in (("delivered", 4), ("confirmed", 2), ("delivered", 4), ("shipped", 3), ("confirmed", 2)):
+        shop.order(1, status, version=version)
+        if look_between:
+            report("orders")
+    shop.order(2, "cancelled", version=3)
+    shop.order(2, "confirmed", version=2)
+    found = report("orders")
+    assert (found["total"], found["revenue"]) == (2, Decimal("39.98"))
+    assert found["byStatus"] == {"confirmed": 0, "cancelled": 1, "shipped": 0, "delivered": 1}
+
+
 def test_money_is_exact(shop, report):
     for order_id in range(1, 11):
         shop.order(order_id, items=((11, 1, Decimal("0.1")),))

@@ -68,7 +68,7 @@ def crowd():
             f"""
             INSERT INTO {DailyFigure._meta.db_table} (name, date, value)
             SELECT name, current_date - n, 1
-            FROM generate_series(0, 4000) AS n, unnest(ARRAY['users.new', 'orders.placed', 'orders.revenue', 'x']) AS name
+            FROM generate_series(0, 4000) AS n, unnest(ARRAY['users.new', 'orders.placed', 'orders.revenue']) AS name
             """
         )
         cursor.execute("ANALYZE")

@@ -1,8 +1,37 @@
 """`python -m tests chaos [--minutes N] [--seed N]`."""
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
 import pytest
+
+from platform_core.topology import SERVICES
+from tests.e2e.proxy import Faults, ProxiedStack
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--minutes", type=float, default=0.5, help="how long the load and the killing go on")
     parser.addoption("--seed", type=int, default=20, help="who is killed when; the same seed does the same again")
+
+
+@pytest.fixture
+def faults() -> Faults:
+    return Faults()
+
+
+@pytest.fixture
+def seed(request) -> int:
+    return request.config.getoption("--seed")
+
+
+@pytest.fixture
+def stack(faults, seed) -> Iterator[ProxiedStack]:
+    with tempfile.TemporaryDirectory(prefix="platform-chaos-") as folder, ExitStack() as resources:
+        Path(folder).chmod(0o755)
+        stack = ProxiedStack(Path(folder), resources, faults=dict.fromkeys(SERVICES, faults), seed=seed)
+        try:
+            yield stack.up(PENDING_SECONDS="8", LOG_LEVEL="warn")
+        finally:
+            stack.stop()

@@ -10,10 +10,14 @@ from typing import Any
 
 import requests
 
-from platform_core.topology import ORDER, PRODUCT, Service
-from tests.e2e.stack import Stack
+from platform_core.topology import ORDER, PRODUCT, USER, Service
+from tests.e2e.stack import Shop, Stack
 
 DEFINITE = (200, 201, 404, 422)
+LASTING = {"confirmed": {"confirmed", "cancelled", "shipped"}, "cancelled": {"cancelled"}, "shipped": {"shipped"}}
+"""An answer's state → the states that the order may be in afterwards."""
+CLIENTS = 12
+STOCK = 300
 TRIES = 60
 
 
@@ -26,6 +30,7 @@ class Promised:
     orders: dict[str, str] = field(default_factory=dict)
     """Order id → the last state that an answer told."""
     doubled: list[str] = field(default_factory=list)
+    products: list[str] = field(default_factory=list)
     adjusted: Counter[str] = field(default_factory=Counter)
     """Product id → pieces that adjustments have added."""
     uncertain: set[str] = field(default_factory=set)
@@ -127,3 +132,38 @@ class Client(threading.Thread):
 
 def _comes_again(answer: requests.Response) -> bool:
     return bool(answer.json().get("code") == "idempotency_in_progress")
+
+
+def customers(stack: Stack, told: Promised, seed: int, stop: threading.Event) -> list[Client]:
+    """Clients, not started yet, of a shop that has a few users and products."""
+    shop = Shop(stack)
+    users = [shop.made(USER, "/api/users", name="Ann", email=f"ann{n}@example.com")["id"] for n in range(5)]
+    products = [shop.made(PRODUCT, "/api/products", name=f"Thing {n}", price=7, stock=STOCK)["id"] for n in range(6)]
+    told.products = products
+    return [Client(stack, users, products, told, seed * 1000 + n, stop) for n in range(CLIENTS)]
+
+
+def hold_to_what_was_told(stack: Stack, told: Promised) -> None:
+    """Every order that an answer confirmed is there, none is there twice, every adjustment counts once."""
+    shop = Shop(stack)
+    assert told.doubled == []
+    assert told.orders, "nothing was ordered"
+    for order_id, state in told.orders.items():
+        assert shop.get(ORDER, f"/api/orders/{order_id}")["status"] in LASTING[state], order_id
+    held = _held(shop)
+    for product in set(told.products) - told.uncertain:
+        stock = shop.get(PRODUCT, f"/api/products/{product}")["stock"]
+        assert stock == STOCK + told.adjusted[product] - held[product], f"product {product}"
+
+
+def _held(shop: Shop) -> Counter[str]:
+    """Pieces in live orders, by product."""
+    held: Counter[str] = Counter()
+    path = "/api/orders?limit=200"
+    while path:
+        page = shop.get(ORDER, path)
+        for order in page["results"]:
+            if order["status"] in ("confirmed", "shipped", "delivered"):
+                held.update({item["productId"]: item["quantity"] for item in order["items"]})
+        path = page["next"] and "/api/orders?" + page["next"].split("?", 1)[1]
+    return held

@@ -221,3 +221,14 @@ def test_two_workers_send_each_message_once(send, users, mailoutbox):
     assert sorted(message.subject for message in mail.outbox) == sorted(f"No. {n}" for n in range(25))
     assert Notification.objects.filter(status="sent", attempts=1).count() == 25
     assert told() == ["notification.sent"] * 25
+
+
+def test_the_feed_tells_what_was_sent_and_what_failed(api, send, users):
+    sent, failed = send(), send(userId=NOBODY)
+    deliver()
+    send()
+    told = [(event["type"], event["subject"], event["source"]) for event in api.get("/api/events").json()]
+    assert told == [
+        ("notification.sent", sent.json()["id"], "notification-service"),
+        ("notification.failed", failed.json()["id"], "notification-service"),
+    ]

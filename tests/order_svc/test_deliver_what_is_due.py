@@ -191,7 +191,7 @@ def test_a_silent_peer_is_told_within_the_requests_time(api, there, order, setti
     known = answers({"id": "1", "name": "Ann", "email": "a@x.org"})
     there.will(*([keeps_silent] if silent == "user-service" else [known, keeps_silent]))
     body = {"userId": 1, "productId": 11, "quantity": 1}
-    answer = api.post("/api/orders", body, headers={"X-Request-Timeout": "0.8"})
+    answer = api.post("/api/orders", body, headers={"X-Request-Timeout": "1.5"})
     assert_problem(answer, 503, "unavailable")
     assert silent in answer.json()["detail"]
     assert answer["Retry-After"]

@@ -11,7 +11,7 @@ from order_svc import tasks
 from order_svc.models import Order
 from platform_core.outbox.models import OutboxMessage
 from tests.order_svc.conftest import left_behind
-from tests.wire import Caller, at_once
+from tests.wire import Caller, at_once, somebody_waits_for_a_lock, until
 
 pytestmark = pytest.mark.django_db
 
@@ -104,6 +104,7 @@ def test_a_confirmation_that_is_just_being_committed_wins(pending):
     with transaction.atomic():
         Order.objects.filter(pk=order.pk).update(status="confirmed", total=1, confirmed_at=now())
         recovery = Caller(recover)
+        until(somebody_waits_for_a_lock)
     recovery.answer()
     order.refresh_from_db()
     assert order.status == "confirmed"
