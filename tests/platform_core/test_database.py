@@ -1,0 +1,71 @@
+"""Database connections: dead ones are noticed, and statements end with the request's deadline."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connection, transaction
+
+from platform_core import context
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def onlooker() -> Iterator[psycopg.Connection[Any]]:
+    """A second session of the same role."""
+    database = settings.DATABASES["default"]
+    parts = {"dbname": database["NAME"], "user": database["USER"], "host": database["HOST"], "port": database["PORT"]}
+    with psycopg.connect(**{name: value for name, value in parts.items() if value}, autocommit=True) as other:
+        yield other
+
+
+def test_the_first_request_after_the_server_dropped_an_idle_connection_is_answered(api, onlooker):
+    assert api.get("/api/orders").status_code == 200
+    assert connection.connection is not None
+    backend = connection.connection.info.backend_pid
+    onlooker.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
+    assert api.get("/api/orders").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/orders", "/api/orders/1", "/api/events"])
+def test_a_statement_that_outlasts_the_deadline_is_ended(api, onlooker, path):
+    with onlooker.transaction():
+        onlooker.execute("LOCK TABLE order_svc_order, events_event IN ACCESS EXCLUSIVE MODE")
+        answer = api.get(path, headers={"X-Request-Timeout": "0.3"})
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "deadline_exceeded"
+    assert answer["Retry-After"] == "1"
+    assert api.get("/api/orders").status_code == 200
+
+
+@pytest.mark.parametrize("seconds", ["0.3", "30"])
+def test_a_deadline_of_one_request_is_not_the_next_ones(api, seconds):
+    api.get("/api/orders", headers={"X-Request-Timeout": seconds})
+    api.get("/api/orders")
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("5s",)
+
+
+def test_the_usual_deadline_costs_no_round_trip(api):
+    connection.close()
+    api.get("/api/orders")
+    (bound,) = connection.execute_wrappers
+    assert bound.present_ms == 5000
+    assert not bound.set_inside
+
+
+def test_a_transaction_that_was_rolled_back_takes_its_bound_along(api):
+    def bound() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW statement_timeout")
+            return str(cursor.fetchone()[0])
+
+    with context.grace(0.6):
+        with transaction.atomic():
+            assert bound() == "500ms"
+            transaction.set_rollback(True)
+        assert bound() == "500ms"
