@@ -18,7 +18,9 @@ class PageQuery(Query):
     """Every list has these."""
 
     limit = WholeField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT, help_text="Page size.")
-    cursor = serializers.CharField(default="", max_length=2000, help_text="From `next` or `previous` of another page.")
+    cursor = serializers.CharField(
+        default="", max_length=2000, trim_whitespace=False, help_text="From `next` or `previous` of another page."
+    )
 
 
 class TrueField(serializers.ChoiceField):
