@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The one entry: `manage.py up`, `manage.py order_svc migrate`; with DJANGO_SETTINGS_MODULE set, `manage.py migrate`."""
+"""The one entry: `manage.py up`, `manage.py order_svc migrate`; DJANGO_SETTINGS_MODULE can stand for the service."""
 
 import os
 import sys

@@ -85,21 +85,22 @@ def somebody_waits_for_a_lock() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def seq_scans(statement: str) -> list[str]:
-    """The tables that the plan of a statement reads from end to end."""
-    from django.db import connection
+def rows_read(statement: str) -> int:
+    """How many rows a statement looks at to find its own. It is run for that, and what it changed is undone."""
+    from django.db import connection, transaction
 
-    with connection.cursor() as cursor:
-        cursor.execute("EXPLAIN (FORMAT JSON) " + statement)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) " + statement)
         (plan,) = cursor.fetchone()
-    plan = json.loads(plan) if isinstance(plan, str) else plan
-    nodes, found = [plan[0]["Plan"]], []
+        transaction.set_rollback(True)
+    nodes, total = [(json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]], 0
     while nodes:
         node = nodes.pop()
         nodes += node.get("Plans", [])
-        if node["Node Type"] == "Seq Scan":
-            found.append(node["Relation Name"])
-    return found
+        if "Relation Name" in node and node["Node Type"] != "ModifyTable":
+            dropped = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+            total += int((node["Actual Rows"] + dropped) * node["Actual Loops"])
+    return total
 
 
 def form_fields(page: str) -> dict[str, str]:

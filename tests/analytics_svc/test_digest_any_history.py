@@ -220,10 +220,10 @@ def top_sellers(made, paid):
     ][:10]
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
-    steps=st.lists(st.sampled_from(STEPS), max_size=60),
-    looks=st.sets(st.integers(0, 60), max_size=6),
+    steps=st.lists(st.sampled_from(STEPS), min_size=30, max_size=80),
+    looks=st.sets(st.integers(0, 80), max_size=6),
     page=st.sampled_from([1, 2, 3, 7, 1000]),
     seed=st.integers(0, 2**32),
 )

@@ -7,9 +7,10 @@ from django.test.utils import CaptureQueriesContext
 from notification_svc.models import Notification
 from platform_core.outbox.models import OutboxMessage
 from tests.notification_svc.conftest import deliver
-from tests.wire import seq_scans
+from tests.wire import rows_read
 
 pytestmark = pytest.mark.django_db
+A_FEW = 1000  # of 20,000
 BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
 
@@ -64,7 +65,7 @@ def crowd():
             INSERT INTO {Notification._meta.db_table}
                 (user_id, type, channel, recipient, subject, message, status, attempts, caller, created_at, updated_at,
                  version)
-            SELECT n % 500, 't' || n % 50, CASE n % 100 WHEN 0 THEN 'log' ELSE 'email' END, '', '', 'Hi',
+            SELECT n % 500, 't' || n % 400, CASE n % 100 WHEN 0 THEN 'log' ELSE 'email' END, '', '', 'Hi',
                    CASE n % 100 WHEN 1 THEN 'failed' ELSE 'sent' END, 1, '', now(), now(), 1
             FROM generate_series(1, 20000) AS n
             """
@@ -100,4 +101,4 @@ def test_no_request_reads_all_notifications(api, send, crowd, subtests):
     for name, call in calls.items():
         with subtests.test(name):
             statements = [s for s in statements_of(call) if s.lstrip().startswith(("SELECT", "UPDATE", "WITH"))]
-            assert [(table, statement) for statement in statements for table in seq_scans(statement)] == []
+            assert max(rows_read(statement) for statement in statements) <= A_FEW

@@ -9,9 +9,10 @@ from django.test.utils import CaptureQueriesContext
 from order_svc import tasks
 from order_svc.models import Order, OrderLine
 from platform_core.outbox.models import OutboxMessage
-from tests.wire import seq_scans
+from tests.wire import rows_read
 
 pytestmark = pytest.mark.django_db
+A_FEW = 1000  # of 20,000
 
 
 @pytest.fixture
@@ -46,10 +47,10 @@ def crowd():
         cursor.execute("ANALYZE")
 
 
-def big_scans(captured):
+def most_rows_read(captured):
+    """By any of the statements that look for rows."""
     statements = [query["sql"] for query in captured if query["sql"].lstrip().startswith(("SELECT", "UPDATE", "WITH"))]
-    assert statements
-    return [(table, statement) for statement in statements for table in seq_scans(statement)]
+    return max(rows_read(statement) for statement in statements)
 
 
 def test_no_request_reads_all_orders(api, crowd, subtests):
@@ -71,14 +72,14 @@ def test_no_request_reads_all_orders(api, crowd, subtests):
         with subtests.test(path):
             with CaptureQueriesContext(connection) as captured:
                 assert api.get(path).status_code == 200
-            assert big_scans(captured) == []
+            assert most_rows_read(captured) <= A_FEW
 
 
 def test_no_move_reads_all_orders(api, crowd):
     pk = Order.objects.filter(status="confirmed").values_list("pk", flat=True)[10000]
     with CaptureQueriesContext(connection) as captured:
         assert api.post(f"/api/orders/{pk}/cancel").status_code == 200
-    assert big_scans(captured) == []
+    assert most_rows_read(captured) <= A_FEW
 
 
 def test_no_background_duty_reads_all_rows(crowd, monkeypatch):
@@ -87,4 +88,4 @@ def test_no_background_duty_reads_all_rows(crowd, monkeypatch):
     with CaptureQueriesContext(connection) as captured:
         tasks.recover(stopping)
         tasks.deliver_releases(stopping)
-    assert big_scans(captured) == []
+    assert most_rows_read(captured) <= A_FEW

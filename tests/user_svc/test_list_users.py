@@ -67,6 +67,7 @@ def test_pages_put_together_are_the_list_forwards_and_backwards(api, people, lim
         last = api.get(last).json()["next"]
     backwards = walk(api, last, "previous")
     assert list(chain.from_iterable(reversed(backwards))) == people
+    assert all(backwards)
 
 
 def test_next_and_previous_are_whole_urls_that_keep_the_filter(api, people):

@@ -4,10 +4,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tests.wire import seq_scans
+from tests.wire import rows_read
 from user_svc.models import User
 
 pytestmark = pytest.mark.django_db
+A_FEW = 1000  # of 20,000
 
 
 @pytest.fixture
@@ -42,8 +43,9 @@ def test_no_request_reads_all_users(api, crowd, subtests):
     ):
         with subtests.test(path), CaptureQueriesContext(connection) as captured:
             assert api.get(path).status_code == 200
-        for query in captured:
-            assert seq_scans(query["sql"]) == [], query["sql"]
+        with subtests.test(path):
+            for query in captured:
+                assert rows_read(query["sql"]) <= A_FEW
 
 
 def test_no_change_reads_all_users(api, crowd):
@@ -53,4 +55,4 @@ def test_no_change_reads_all_users(api, crowd):
         assert api.delete(f"/api/users/{pk}").status_code == 204
     statements = [query["sql"] for query in captured if query["sql"].startswith(("SELECT", "UPDATE", "DELETE"))]
     assert len(statements) >= 4
-    assert [table for statement in statements for table in seq_scans(statement)] == []
+    assert max(rows_read(statement) for statement in statements) <= 1
