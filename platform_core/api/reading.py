@@ -6,7 +6,7 @@ that the encoder takes as they are.
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from django.contrib.postgres.aggregates import JSONBAgg
@@ -28,6 +28,19 @@ def _as_id(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
+def _as_json(text: str) -> msgspec.Raw:
+    """JSON that Postgres built, without its spaces."""
+    return msgspec.Raw(msgspec.json.format(text, indent=-1).encode())
+
+
+class Column(NamedTuple):
+    """A member of the wire's shape, where its value comes from, and how it is made of that."""
+
+    name: str
+    source: str
+    convert: Callable[[Any], Any]
+
+
 class Reader:
     """Rows of a queryset, or instances, in the shape of ``serializer_class``.
 
@@ -35,42 +48,37 @@ class Reader:
     """
 
     def __init__(self, serializer_class: type[serializers.Serializer[Any]]) -> None:
-        self.columns: list[tuple[str, str, Callable[[Any], Any]]] = []
-        self.nested: list[tuple[str, str, Reader]] = []
+        self.columns: list[Column] = []
+        self.nested: dict[str, Reader] = {}
         for name, field in serializer_class().fields.items():
             source = str(field.source)
             if isinstance(field, serializers.ListSerializer):
                 child: Any = type(field.child)
-                self.nested.append((name, source, Reader(child)))
+                self.nested[source] = Reader(child)
+                self.columns.append(Column(name, f"_{source}", _as_json))
             elif not field.write_only:
-                self.columns.append((name, source, _as_id if isinstance(field, IdField) else _as_is))
+                self.columns.append(Column(name, source, _as_id if isinstance(field, IdField) else _as_is))
 
     def rows(self, queryset: models.QuerySet[Any], *extra: str) -> list[tuple[Row, tuple[Any, ...]]]:
         """One query. Each row with the values of the ``extra`` columns, which do not go over the wire."""
-        lists = {f"_{name}": _json_list(queryset.model, source, reader) for name, source, reader in self.nested}
-        sources = [source for _, source, _ in self.columns]
-        found = queryset.annotate(**lists).values_list(*sources, *lists, *extra)
-        width, lists_end = len(sources), len(sources) + len(lists)
+        lists = {f"_{source}": _json_list(queryset.model, source, reader) for source, reader in self.nested.items()}
+        sources = [column.source for column in self.columns]
+        width = len(sources)
         return [
-            (
-                {
-                    **{name: convert(v) for (name, _, convert), v in zip(self.columns, row, strict=False)},
-                    **{
-                        name: msgspec.Raw(v.encode())
-                        for (name, _, _), v in zip(self.nested, row[width:lists_end], strict=True)
-                    },
-                },
-                row[lists_end:],
-            )
-            for row in found
+            ({name: convert(value) for (name, _, convert), value in zip(self.columns, row, strict=False)}, row[width:])
+            for row in queryset.annotate(**lists).values_list(*sources, *extra)
         ]
 
     def instance(self, obj: models.Model, **related: Iterable[models.Model]) -> Row:
         """The same shape from an object in hand, with its ``related`` rows by the relation's name."""
-        row = {name: convert(getattr(obj, source)) for name, source, convert in self.columns}
-        for name, source, reader in self.nested:
-            row[name] = [reader.instance(child) for child in related[source]]
-        return row
+        lists = {
+            f"_{source}": [reader.instance(child) for child in related[source]]
+            for source, reader in self.nested.items()
+        }
+        return {
+            name: lists[source] if source in lists else convert(getattr(obj, source))
+            for name, source, convert in self.columns
+        }
 
 
 def _json_object(members: Mapping[str, Any]) -> Func:

@@ -1,6 +1,10 @@
 """GET /api/users/{id}."""
 
+from urllib.parse import quote
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.wire import assert_problem
 
@@ -33,6 +37,20 @@ def test_what_is_no_id_is_not_found(api, ann, pk, method):
     body = [{"name": "X", "email": "x@example.com"}] if method in ("put", "patch") else []
     assert_problem(getattr(api, method)(f"/api/users/{pk}", *body), 404, "not_found")
     assert_problem(getattr(api, method)(f"/api/users/{pk}/", *body), 404, "not_found")
+
+
+@given(
+    pk=st.text(min_size=1, max_size=25)
+    | st.integers().map(str)
+    | st.from_regex(r"[0-9]{1,30}", fullmatch=True)
+    | st.text(st.characters(categories=["Nd"]), min_size=1, max_size=3)
+)
+def test_whatever_stands_for_an_id_it_is_this_user_or_not_found(api, ann, pk):
+    answer = api.get(f"/api/users/{quote(pk, safe='')}")
+    if pk.isascii() and pk.isdigit() and int(pk) == int(ann["id"]):
+        assert answer.json() == ann
+    elif pk != "/":
+        assert_problem(answer, 404, "not_found")
 
 
 @pytest.mark.parametrize(

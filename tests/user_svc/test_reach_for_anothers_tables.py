@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 
 SCHEMA = "product_svc"
-TABLE = "tests_secret"
+TABLE = f"tests_secret_{os.getpid()}"
 
 
 @pytest.fixture(scope="module")
