@@ -1,9 +1,14 @@
 """gunicorn's configuration, one for all five services. `docs/configuration.md` says what the variables mean."""
 
 import gc
+import json
 import os
+import secrets
 import sys
+from http import HTTPStatus
 from pathlib import Path
+
+import gunicorn.util
 
 from platform_core.environment import EXIT_CODE, ConfigurationError, parsed
 from platform_core.logs import logging_config
@@ -35,6 +40,11 @@ keepalive = 75
 timeout = 60
 graceful_timeout = 30
 
+# Nothing but a path says which route is meant; and without a proxy in front nobody may claim to be one.
+forwarder_headers = ""
+if values["PLATFORM_ENV"] == "development":
+    secure_scheme_headers = {}
+
 limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 8190
@@ -43,6 +53,22 @@ logconfig_dict = logging_config(values["SERVICE_NAME"] or service.name, values["
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # heartbeats without a disk
 # gunicorn's control socket lies in $HOME, where five services would fight over it.
 control_socket_disable = True
+
+
+def write_problem(sock, status, reason, message):
+    """What gunicorn itself refuses, such as a malformed header, in the form of all other errors."""
+    title = HTTPStatus(status).phrase
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": f"{reason}. {message}".strip()}
+    problem |= {"code": "invalid" if status < 500 else "internal_error", "requestId": secrets.token_hex(16)}
+    body = json.dumps(problem).encode()
+    head = (
+        f"HTTP/1.1 {status} {title}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+        f"X-Request-ID: {problem['requestId']}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    gunicorn.util.write_nonblock(sock, head.encode("latin-1") + body)
+
+
+gunicorn.util.write_error = write_problem
 
 
 def on_starting(server):

@@ -9,12 +9,14 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
 from platform_core import __version__
+from platform_core.api.problems import safe_methods_only
 from platform_core.clients.peers import breaker_states
 
 _started = time.monotonic()
 _migrated = False
 
 
+@safe_methods_only
 def health(request: HttpRequest) -> JsonResponse:
     """``GET /health``: 200, or 503 when the database is unreachable."""
     database = _database_check()
@@ -30,11 +32,13 @@ def health(request: HttpRequest) -> JsonResponse:
     return JsonResponse(body, status=200 if up else 503)
 
 
+@safe_methods_only
 def live(request: HttpRequest) -> JsonResponse:
     """``GET /health/live``: 200 while the process serves."""
     return JsonResponse({"status": "ok"})
 
 
+@safe_methods_only
 def ready(request: HttpRequest) -> JsonResponse:
     """``GET /health/ready``: 503 when the database is down or migrations are missing."""
     database = _database_check()

@@ -12,12 +12,14 @@ from django.http import HttpRequest, HttpResponse
 
 from platform_core import metrics
 from platform_core.api.problems import problem_response
+from platform_core.bodies import LATE, LONGEST_LENGTH, MAX_BODY_BYTES
 from platform_core.context import Context, accepted_request_id, accepted_traceparent, entered
-from platform_core.errors import InvalidInput, PlatformError, TooLarge
-from platform_core.settings import DEFAULT_DEADLINE, MAX_BODY_BYTES, MAX_DEADLINE
+from platform_core.errors import DeadlineExceeded, InvalidInput, PlatformError, TooLarge
+from platform_core.settings import DEFAULT_DEADLINE, MAX_DEADLINE
 
 log = logging.getLogger("platform.request")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?", re.ASCII)
+BEGAN = "platform.began"
 _QUIET = ("/health", "/metrics", "/static/")
 
 
@@ -29,17 +31,20 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
-        seconds = requested_timeout(request.headers.get("X-Request-Timeout"))
+        if not request.META.get("HTTP_ACCEPT", "*/*").strip():
+            request.META["HTTP_ACCEPT"] = "*/*"  # an empty header asks for nothing in particular
         ctx = Context(
             request_id=accepted_request_id(request.headers.get("X-Request-ID")),
             traceparent=accepted_traceparent(request.headers.get("traceparent")),
-            deadline=time.monotonic() + (DEFAULT_DEADLINE if seconds is None else seconds),
+            deadline=deadline_of(request.META.get(BEGAN), request.headers.get("X-Request-Timeout")),
         )
         with entered(ctx):
             response = self.get_response(request)
             response["X-Request-ID"] = ctx.request_id
             if not response.streaming and not response.has_header("Content-Length"):
                 response["Content-Length"] = str(len(response.content))
+            if request.method == "HEAD" and not response.streaming:
+                response.content = b""
             self.record(request, response, time.perf_counter() - began)
         return response
 
@@ -55,11 +60,13 @@ class RequestMiddleware:
             raise InvalidInput.field(
                 "X-Request-Timeout", f"Expected seconds, more than 0 and at most {MAX_DEADLINE:g}, such as 2.5."
             )
+        if request.META.get(LATE):
+            raise DeadlineExceeded("The request's body did not come in time.")
         request.get_host()
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not (length.isascii() and length.isdigit()):
             raise InvalidInput.field("Content-Length", "Expected a whole number of bytes.")
-        if int(length) > MAX_BODY_BYTES:
+        if len(length) > LONGEST_LENGTH or int(length) > MAX_BODY_BYTES:
             raise TooLarge()
 
     def record(self, request: HttpRequest, response: HttpResponse, seconds: float) -> None:
@@ -84,6 +91,12 @@ def readable(route: str) -> str:
     """``^api/users/(?P<pk>[0-9]+)/?$`` → ``/api/users/{pk}``."""
     template = re.sub(r"\(\?P<(\w+)>[^)]*\)|<(?:\w+:)?(\w+)>", lambda found: f"{{{found[1] or found[2]}}}", route)
     return "/" + template.replace("^", "").replace("/?$", "").replace("$", "")
+
+
+def deadline_of(began: float | None, header: str | None) -> float:
+    """Until when a request that came at ``began`` is to be answered, in ``time.monotonic()``."""
+    seconds = requested_timeout(header)
+    return (time.monotonic() if began is None else began) + (DEFAULT_DEADLINE if seconds is None else seconds)
 
 
 def requested_timeout(value: str | None) -> float | None:

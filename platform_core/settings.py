@@ -4,13 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from platform_core.bodies import MAX_BODY_BYTES
 from platform_core.environment import ROOT, database_parts, parsed
 from platform_core.logs import logging_config
 from platform_core.topology import BY_PACKAGE, SERVICES, Service
 
 DEFAULT_DEADLINE = 5.0
 MAX_DEADLINE = 30.0
-MAX_BODY_BYTES = 1024 * 1024
 STATIC_URL = "/static/"
 
 
@@ -171,6 +171,7 @@ def _static_files(development: bool) -> dict[str, Any]:
 def _cookies(service: Service, *, secure: bool) -> dict[str, Any]:
     """Cookies know no ports: without names of their own the five admins on localhost sign each other out."""
     return {
+        "CSRF_FAILURE_VIEW": "platform_core.api.problems.csrf_failure",
         "SESSION_COOKIE_NAME": f"{service.stem}_session",
         "CSRF_COOKIE_NAME": f"{service.stem}_csrf",
         "MESSAGE_STORAGE": "django.contrib.messages.storage.session.SessionStorage",

@@ -9,6 +9,7 @@ from django.views.generic import RedirectView
 
 from platform_core import health, metrics
 from platform_core.api.docs import DocsView, SchemaView
+from platform_core.api.problems import safe_methods_only
 from platform_core.events.views import EventFeed
 
 handler400 = "platform_core.api.problems.bad_request"
@@ -29,7 +30,7 @@ urlpatterns = [
     re_path(r"^health/?$", health.health, name="health"),
     re_path(r"^health/live/?$", health.live, name="live"),
     re_path(r"^health/ready/?$", health.ready, name="ready"),
-    re_path(r"^metrics/?$", metrics.metrics, name="metrics"),
+    re_path(r"^metrics/?$", safe_methods_only(metrics.metrics), name="metrics"),
     re_path(r"^admin$", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
 ]

@@ -1,7 +1,8 @@
 """Every error as `application/problem+json` (RFC 9457), whichever layer raised it; HTML only to a browser."""
 
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -13,6 +14,7 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, Operational
 from django.db.models import BaseConstraint
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -158,6 +160,23 @@ def summary(errors: list[FieldError]) -> str:
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{first['field']}: {first['detail']}{more}"
+
+
+SafeView = Callable[[HttpRequest], HttpResponse]
+
+
+def safe_methods_only(view: SafeView) -> SafeView:
+    """For plain views that are only looked at: any other method is a 405, whether or not it comes with cookies."""
+
+    @csrf_exempt
+    @functools.wraps(view)
+    def safe(request: HttpRequest) -> HttpResponse:
+        if request.method in ("GET", "HEAD"):
+            return view(request)
+        detail = f'Method "{request.method}" not allowed.'
+        return problem_response(coded(405, "method_not_allowed", detail, {"Allow": "GET, HEAD"}), request)
+
+    return safe
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -60,7 +60,8 @@ def status(values: dict[str, Any]) -> int:
         took = f"{database['latencyMs']:g} ms" if "latencyMs" in database else database.get("status", "")
         seconds = f"{told['uptimeSeconds']:.0f} s" if "uptimeSeconds" in told else ""
         table.add_row(service.name, url, state, took, told.get("version", ""), told.get("mode", ""), seconds)
-    Console().print(table)
+    # Without a terminal, or in a narrow one, URLs are not to be cut off.
+    Console(width=max(Console().width, 110)).print(table)
     return 0 if well else 1
 
 

@@ -244,10 +244,14 @@ def nothing_is_pending_for_too_long(books: Books) -> Iterator[Finding]:
 
 
 def outboxes_are_drained(books: Books) -> Iterator[Finding]:
-    """Nothing is dead, and nothing waits for longer than a peer's outage explains."""
+    """Nothing waits for longer than a peer's outage explains, and nothing is dead but what can never arrive.
+
+    A message to a user who does not exist is no broken promise: it has failed, and says so.
+    """
     query = f"""
         SELECT key, state, attempts, last_error FROM outbox_outboxmessage
-        WHERE state = 'dead' OR (state = 'pending' AND created_at < now() - {OVERDUE})
+        WHERE (state = 'dead' AND last_error NOT LIKE 'PermanentFailure%')
+           OR (state = 'pending' AND created_at < now() - {OVERDUE})
     """
     for service in (ORDER, NOTIFICATION):
         for key, state, attempts, error in books.rows(service, query):

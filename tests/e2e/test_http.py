@@ -1,7 +1,9 @@
 """What only a real server shows: bodies of every kind, CORS, unknown paths."""
 
+import contextlib
 import http.client
 import json
+import socket
 
 import pytest
 
@@ -83,3 +85,113 @@ def test_metrics_count_requests_by_route(shop):
 
 def test_service_names_are_the_topologys(shop):
     assert {shop.get(s, "/health")["service"] for s in BY_PACKAGE.values()} == {s.name for s in SERVICES}
+
+
+def whole_answer(connection: socket.socket) -> bytes:
+    """Headers and body may come in pieces."""
+    answer = b""
+    while b"\r\n\r\n{" not in answer or not answer.endswith(b"}"):
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        answer += piece
+    return answer
+
+
+def test_half_a_body_holds_a_thread_no_longer_than_its_deadline(stack, shop):
+    """More half-sent bodies than the service has threads: it answers them, and then everybody else."""
+    half = (
+        b"POST /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"X-Request-Timeout: 1\r\nContent-Length: 100\r\n\r\n{"
+    )
+    stalled = [socket.create_connection(("127.0.0.1", stack.ports["user_svc"]), timeout=30) for _ in range(12)]
+    for connection in stalled:
+        connection.sendall(half)
+    answers = [whole_answer(connection) for connection in stalled]
+    assert all(answer.startswith(b"HTTP/1.1 503") and b"deadline_exceeded" in answer for answer in answers)
+    assert shop.ask("GET", USER, "/health/live").status_code == 200
+    for connection in stalled:
+        connection.close()
+
+
+def test_a_body_that_trickles_ends_with_the_deadline(stack):
+    with socket.create_connection(("127.0.0.1", stack.ports["user_svc"]), timeout=30) as connection:
+        connection.sendall(
+            b"POST /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"X-Request-Timeout: 1\r\nContent-Length: 1000\r\n\r\n"
+        )
+        connection.settimeout(0.05)
+        answer, sent = b"", 0
+        while not answer and sent < 400:
+            with contextlib.suppress(OSError):
+                connection.sendall(b" ")
+                sent += 1
+            with contextlib.suppress(TimeoutError):
+                answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 503"), sent
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "media", "size", "status"),
+    [
+        ("POST", "/api/users", "application/json", 2_000_000, 413),
+        ("POST", "/api/users", "text/plain", 900_000, 415),
+        ("POST", "/no/such/thing", "application/json", 900_000, 404),
+        ("POST", "/health", "application/json", 900_000, 405),
+    ],
+)
+def test_a_body_that_nobody_wants_leaves_the_connection_usable(stack, method, path, media, size, status):
+    connection = http.client.HTTPConnection("127.0.0.1", stack.ports["user_svc"], timeout=10)
+    for _ in range(3):
+        connection.request(method, path, b" " * size, {"Content-Type": media, "Accept": "application/json"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("Content-Type")) == (status, PROBLEM)
+        answer.read()
+        connection.request("GET", "/health/live")
+        assert connection.getresponse().read() == b'{"status": "ok"}'
+    connection.close()
+
+
+def test_headers_meant_for_a_proxy_change_nothing(shop):
+    shop.made(USER, "/api/users", name="One", email="one@example.com")
+    shop.made(USER, "/api/users", name="Two", email="two@example.com")
+    headers = {"SCRIPT_NAME": "/api", "PATH_INFO": "/admin/", "X-Forwarded-Proto": "https", "X-Script-Name": "/x"}
+    page = shop.get(USER, "/api/users?limit=1", headers=headers)
+    assert page["next"].startswith("http://127.0.0.1")
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_what_is_only_looked_at_refuses_other_methods(shop, path, method):
+    answer = shop.ask(method, ORDER, path)
+    assert answer.status_code == 405
+    assert answer.headers["Content-Type"] == PROBLEM
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"GET /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", b"400"),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"414"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n", b"431"),
+        (b"POST /api/users HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+    ],
+)
+def test_what_is_no_http_is_refused_in_the_form_of_all_errors(stack, request_line, status):
+    with socket.create_connection(("127.0.0.1", stack.ports["user_svc"]), timeout=10) as connection:
+        connection.sendall(request_line)
+        answer = connection.recv(65536)
+    assert answer.split(b" ")[1] == status, answer
+    assert PROBLEM.encode() in answer
+
+
+def test_an_empty_accept_asks_for_nothing_in_particular(shop):
+    assert shop.ask("GET", USER, "/api/users", headers={"Accept": ""}).status_code == 200
+
+
+def test_head_answers_as_get_without_a_body(shop):
+    got, head = (shop.ask(method, USER, "/api/users") for method in ("GET", "HEAD"))
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers["Content-Length"] == got.headers["Content-Length"]
