@@ -282,7 +282,8 @@ def analytics_count_what_there_is(books: Books) -> Iterator[Finding]:
     before = _expected_figures(books)
     report = books.ask(ANALYTICS, "/api/analytics/summary")
     if report["stale"]:
-        raise VerifyError(f"analytics cannot reach {', '.join(report['stale'])}")
+        yield Finding("analytics", f"cannot reach {', '.join(report['stale'])}")
+        return
     told = {
         "users.total": report["users"]["total"],
         "products.total": report["products"]["total"],
@@ -374,16 +375,28 @@ def _open(values: Mapping[str, Any], stack: ExitStack) -> Books:
 
 def _make(check: Check, books: Books, patience: float, repair: bool) -> Result:
     began = time.monotonic()
-    findings = list(check.find(books))
+    findings = lasting = _found(check, books, began + patience)
     while findings and time.monotonic() - began < patience:
         time.sleep(0.5)
-        again = {finding.subject: finding for finding in check.find(books)}
+        before = {finding.subject for finding in findings}
+        findings = _found(check, books, began + patience)
         # Something else that is under way now is no proof that the first thing is wrong.
-        findings = [again[finding.subject] for finding in findings if finding.subject in again]
-    result = Result(check, findings, time.monotonic() - began)
+        lasting = [finding for finding in findings if finding.subject in before]
+    result = Result(check, lasting, time.monotonic() - began)
     if repair and check.repair:
-        result.repaired = {f: done for f in findings if (done := check.repair(books, f))}
+        result.repaired = {f: done for f in lasting if (done := check.repair(books, f))}
     return result
+
+
+def _found(check: Check, books: Books, until: float) -> list[Finding]:
+    """The findings of now. A service that does not answer may be about to come back: it is asked again until then."""
+    while True:
+        try:
+            return list(check.find(books))
+        except VerifyError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
 
 
 def _tell(console: Console, results: list[Result]) -> None:

@@ -136,3 +136,16 @@ def test_without_the_platform_it_says_so_in_a_line(own_stack):
     assert done.returncode == 1
     assert "cannot be read" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_message_that_can_never_arrive_is_no_broken_promise(kept, orders):
+    shop = Shop(kept)
+    shop.made(NOTIFICATION, "/api/notifications/send", userId="424242", message="Anybody there?")
+
+    def failed() -> bool:
+        (note,) = shop.get(NOTIFICATION, "/api/notifications/424242")["results"]
+        return note["status"] == "failed" and "424242" in note["lastError"]
+
+    eventually("it has failed, and says why", failed)
+    done = kept.run("verify", "--patience", "1")
+    assert done.returncode == 0, done.stdout
