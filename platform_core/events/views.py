@@ -28,7 +28,9 @@ class EventIdField(serializers.CharField):
 
 
 class FeedQuery(Query):
-    lastEventId = EventIdField(default="0-0-0", max_length=60, help_text="The last event you have seen.")
+    lastEventId = EventIdField(
+        default="0-0-0", max_length=60, trim_whitespace=False, help_text="The last event you have seen."
+    )
     limit = WholeField(default=100, min_value=1, max_value=1000, help_text="At most so many events.")
 
 

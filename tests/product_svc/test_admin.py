@@ -2,11 +2,12 @@
 
 import pytest
 from django.contrib import admin
-from django.urls import reverse
+from django.contrib.auth.models import Group
 
 from platform_core.events.models import Event
 from platform_core.models import IdempotencyKey
 from product_svc.models import Product, StockMovement, StockReservation
+from tests.admin_pages import assert_filters_work, assert_pages_open, url
 from tests.wire import form_fields
 
 pytestmark = pytest.mark.django_db
@@ -15,36 +16,22 @@ READ_ONLY = [Event, IdempotencyKey, StockMovement, StockReservation]
 FORM = {"name": "Desk lamp", "description": "", "category": "lights", "sku": "L-1", "price": "49.90", "stock": "5"}
 
 
-def url(model, page: str, *args) -> str:
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
-
-
 @pytest.fixture
 def rows(api, lamp, reserve) -> None:
     """A row in each of the tables."""
     api.post("/api/products", {"name": "Box", "price": 1, "stock": 1}, headers={"Idempotency-Key": "k"})
     reserve(7, {lamp["id"]: 1})
+    Group.objects.create(name="shop")
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 def test_every_table_can_be_listed_searched_and_opened(admin_client, rows, model):
-    page = url(model, "changelist")
-    for query in ("", "?q=lamp", "?q=7", "?q=99999999999999999999", "?q=%00", "?o=1", "?o=-1.2", "?p=1"):
-        assert admin_client.get(page + query, follow=True).status_code == 200, query
-    for row in model._default_manager.all()[:2]:
-        assert admin_client.get(url(model, "change", row.pk)).status_code == 200
+    assert_pages_open(admin_client, model, "lamp", "7")
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 def test_every_filter_can_be_chosen(admin_client, rows, model):
-    page = admin_client.get(url(model, "changelist"))
-    chosen = 0
-    for spec in page.context["cl"].filter_specs:
-        for choice in spec.choices(page.context["cl"]):
-            if choice.get("query_string"):
-                chosen += 1
-                assert admin_client.get(url(model, "changelist") + choice["query_string"]).status_code == 200
-    assert chosen or not page.context["cl"].filter_specs
+    assert_filters_work(admin_client, model)
 
 
 @pytest.mark.parametrize("model", READ_ONLY, ids=lambda model: model._meta.label)

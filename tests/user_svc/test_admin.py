@@ -2,10 +2,11 @@
 
 import pytest
 from django.contrib import admin
-from django.urls import reverse
+from django.contrib.auth.models import Group
 
 from platform_core.events.models import Event
 from platform_core.models import IdempotencyKey
+from tests.admin_pages import assert_filters_work, assert_pages_open, url
 from tests.wire import form_fields
 from user_svc.models import User
 
@@ -14,35 +15,21 @@ MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 READ_ONLY = [Event, IdempotencyKey]
 
 
-def url(model, page: str, *args) -> str:
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
-
-
 @pytest.fixture
 def rows(api, ann) -> None:
     """A row in each of the tables."""
     api.post("/api/users", {"name": "Bob", "email": "bob@example.com"}, headers={"Idempotency-Key": "k"})
+    Group.objects.create(name="shop")
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 def test_every_table_can_be_listed_searched_and_opened(admin_client, rows, model):
-    page = url(model, "changelist")
-    for query in ("", "?q=ann", "?q=5", "?q=%00", "?o=1", "?o=-1.2", "?p=1"):
-        assert admin_client.get(page + query, follow=True).status_code == 200, query
-    for row in model._default_manager.all()[:2]:
-        assert admin_client.get(url(model, "change", row.pk)).status_code == 200
+    assert_pages_open(admin_client, model, "ann", "5")
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 def test_every_filter_can_be_chosen(admin_client, rows, model):
-    page = admin_client.get(url(model, "changelist"))
-    chosen = 0
-    for spec in page.context["cl"].filter_specs:
-        for choice in spec.choices(page.context["cl"]):
-            if choice.get("query_string"):
-                chosen += 1
-                assert admin_client.get(url(model, "changelist") + choice["query_string"]).status_code == 200
-    assert chosen or not page.context["cl"].filter_specs
+    assert_filters_work(admin_client, model)
 
 
 @pytest.mark.parametrize("model", READ_ONLY, ids=lambda model: model._meta.label)
