@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging.config
 import os
 import secrets
 import sys
@@ -9,7 +10,9 @@ from http import HTTPStatus
 from pathlib import Path
 
 import gunicorn.util
+from django.conf import settings
 
+from platform_core import production
 from platform_core.environment import EXIT_CODE, ConfigurationError, parsed
 from platform_core.logs import logging_config
 from platform_core.stack.processes import die_with_parent
@@ -22,6 +25,9 @@ if service is None:
     sys.exit(EXIT_CODE)
 try:
     values = parsed(os.environ)
+    logging.config.dictConfig(logging_config(values["SERVICE_NAME"] or service.name, values["LOG_LEVEL"]))
+    production.check(settings)
+    production.warn_when_open(settings)
 except ConfigurationError as error:
     for problem in error.problems:
         print(f"{service.name} cannot start: {problem}", file=sys.stderr)

@@ -20,18 +20,19 @@ class NotificationViewSet(ResourceViewSet):
     queryset = Notification.objects.all()
     serializer_class = NotificationSerializer
     query_class = NotificationQuery
+    owner_field = "user_id"
 
     def list(self, request: Request) -> Response:
         """Notifications, newest first."""
         query = self.query(request)
         filters = {name: query.get(name) for name in ("status", "type", "channel")}
-        return self.page(request, services.find_notifications(**filters), query)
+        return self.page(request, self.visible(services.find_notifications(**filters)), query)
 
     @extend_schema(parameters=[PageQuery], responses={200: NotificationSerializer(many=True)})
     def by_user(self, request: Request, user_id: int) -> Response:
         """A user's notifications, newest first; none for a user who is not known."""
         query = read_query(request, PageQuery)
-        return self.page(request, services.find_notifications(user_id=user_id), query)
+        return self.page(request, self.visible(services.find_notifications(user_id=user_id)), query)
 
     @extend_schema(responses={201: NotificationSerializer})
     @action(detail=False, methods=["post"])

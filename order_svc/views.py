@@ -14,7 +14,8 @@ from order_svc.serializers import OrderInput, OrderQuery, OrderSerializer
 from platform_core.api.idempotency import Claim, idempotent, replayed
 from platform_core.api.queries import PageQuery, read_query
 from platform_core.api.views import ID, ResourceViewSet
-from platform_core.errors import PlatformError
+from platform_core.auth.access import owner_of
+from platform_core.errors import Forbidden, NotFound, PlatformError
 
 
 class OrderViewSet(ResourceViewSet):
@@ -23,6 +24,7 @@ class OrderViewSet(ResourceViewSet):
     queryset = Order.objects.all()
     serializer_class = OrderSerializer
     query_class = OrderQuery
+    owner_field = "user_id"
 
     def get_serializer_class(self) -> Any:
         return OrderInput if self.action == "create" else self.serializer_class
@@ -31,11 +33,12 @@ class OrderViewSet(ResourceViewSet):
         """Orders of every status, newest first."""
         query = self.query(request)
         names = ("user_id", "status", "created_after", "created_before")
-        return self.page(request, services.find_orders(**{name: query.get(name) for name in names}), query)
+        orders = services.find_orders(**{name: query.get(name) for name in names})
+        return self.page(request, self.visible(orders), query)
 
     def retrieve(self, request: Request, pk: int) -> Response:
         """One order."""
-        return self.one(request, Order.objects.filter(pk=pk))
+        return self.one(request, self.visible(Order.objects.filter(pk=pk)))
 
     @extend_schema(request=OrderInput, responses={201: OrderSerializer})
     def create(self, request: Request) -> Response:
@@ -47,6 +50,8 @@ class OrderViewSet(ResourceViewSet):
         claim = Claim.of(request)
         wanted = OrderInput(data=request.data)
         wanted.is_valid(raise_exception=True)
+        if owner_of(request) not in (None, wanted.validated_data["userId"]):
+            raise Forbidden("userId: orders are placed for oneself.")
         lines = wanted.lines()
         quantities: dict[int, int] = {}
         for product_id, quantity in lines:
@@ -64,6 +69,8 @@ class OrderViewSet(ResourceViewSet):
     @idempotent
     def cancel(self, request: Request, pk: int) -> Response:
         """Cancel a confirmed order; its stock goes back. 409 `invalid_transition` otherwise."""
+        if owner_of(request) is not None and not self.visible(Order.objects.filter(pk=pk)).exists():
+            raise NotFound()  # an order never changes hands, so this look is good for the whole request
         return self.transition(services.cancel_order, pk)
 
     @extend_schema(request=None, responses={200: OrderSerializer})
@@ -85,7 +92,7 @@ class OrderViewSet(ResourceViewSet):
     def by_user(self, request: Request, user_id: int) -> Response:
         """A user's orders, newest first; none for a user who is not known."""
         query = read_query(request, PageQuery)
-        return self.page(request, services.find_orders(user_id=user_id), query)
+        return self.page(request, self.visible(services.find_orders(user_id=user_id)), query)
 
     def transition(self, use_case: Callable[[int], Order], order_id: int) -> Response:
         order = use_case(order_id)

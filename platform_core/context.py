@@ -16,11 +16,16 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """``deadline`` is a ``time.monotonic()`` value in seconds; None means that nobody waits."""
+    """``deadline`` is a ``time.monotonic()`` value in seconds; None means that nobody waits.
+
+    ``caller`` is who asks, once that is known; ``user`` the id of the user whose wish it is, through all services.
+    """
 
     request_id: str = "-"
     traceparent: str = ""
     deadline: float | None = None
+    caller: str = ""
+    user: str = ""
 
     @property
     def trace_id(self) -> str:
@@ -43,6 +48,11 @@ def entered(context: Context) -> Iterator[Context]:
         yield context
     finally:
         _current.reset(token)
+
+
+def called_by(caller: str, user: str) -> None:
+    """Note who asks, until the present context is left."""
+    _current.set(replace(_current.get(), caller=caller, user=user))
 
 
 @contextmanager

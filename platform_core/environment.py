@@ -5,6 +5,7 @@ Everything that is wrong is told at once, each with the variable's name, what wa
 
 import hashlib
 import hmac
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ class Variable:
     default: str
     parse: Callable[[str], Any]
     meaning: str
+    secret: bool = False
+    """Never shown; and NAME_FILE may name a file that holds it."""
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -101,6 +104,14 @@ def _database_url(text: str) -> str:
     return text
 
 
+def _json(text: str) -> str:
+    try:
+        json.loads(text)
+    except ValueError:
+        raise ValueError("JSON: a JWK or a JWK set") from None
+    return text
+
+
 def _email_url(text: str) -> dict[str, Any]:
     try:
         return dict(environ.Env.email_url_config(text))
@@ -119,18 +130,46 @@ VARIABLES = (
     Variable("PORT", "", _whole(1, 65535), "The port a single service listens on; by default its own, 8001 to 8005."),
     Variable("BIND_HOST", "127.0.0.1", _text, "The address the services listen on. The image sets `0.0.0.0`."),
     Variable("LOG_LEVEL", "info", _choice(*LEVELS), "The least severe level that is logged."),
+    Variable("DEBUG", "false", _choice("false", "true"), "Django's debug mode. Production refuses to start with it."),
     Variable(
         "SECRET_KEY",
         DEVELOPMENT_KEY,
         _text,
-        "Signs sessions and cursors and derives the database roles' passwords. At least 50 characters in production.",
+        "Signs sessions and cursors, guards the keys of user-service and derives the database roles' passwords. "
+        "At least 50 characters in production.",
+        secret=True,
     ),
+    Variable(
+        "KEYS_DIR",
+        "",
+        _text,
+        "The folder of the services' keys: `order-service/private.json` with its own, `order-service/public.json` with "
+        "everybody's. `manage.py keys` makes them; in development `up` does, in `PLATFORM_DATA/keys`.",
+    ),
+    Variable("SERVICE_KEY", "", _json, "The service's private key itself, a JWK, instead of the file.", secret=True),
+    Variable("SERVICE_KEYS", "", _json, "Everybody's public keys themselves, a JWK set, instead of the file."),
+    Variable(
+        "METRICS_TOKEN",
+        "",
+        _text,
+        "In production `/metrics` answers to this as a bearer token, and to requests from the machine itself.",
+        secret=True,
+    ),
+    Variable(
+        "NUM_PROXIES",
+        "0",
+        _whole(0, 10),
+        "How many proxies in front note the client's address in `X-Forwarded-For`. 0: there is none, the header is not "
+        "believed.",
+    ),
+    Variable("SIGN_UPS_PER_HOUR", "60", _whole(1, 1_000_000), "New accounts that one address may make in production."),
     Variable(
         "DATABASE_URL",
         "",
         _database_url,
         "The Postgres server. Empty in development: the embedded server in `.platform/`. With another user than the "
         "service's role, the role's name and derived password take its place.",
+        secret=True,
     ),
     Variable("WEB_CONCURRENCY", "2", _whole(1, 64), "gunicorn worker processes of each service."),
     Variable("WEB_THREADS", "4", _whole(2, 64), "Threads of each worker process."),
@@ -158,7 +197,7 @@ VARIABLES = (
         _whole(1, 8760),
         "How long the answer to a POST with an Idempotency-Key is kept; those of orders and notifications for ever.",
     ),
-    Variable("EMAIL_URL", "consolemail://", _email_url, "Where notification-service hands its mail to."),
+    Variable("EMAIL_URL", "consolemail://", _email_url, "Where notification-service hands its mail to.", secret=True),
     Variable("DEFAULT_FROM_EMAIL", "shop@example.com", _text, "The sender of that mail."),
     *(
         Variable(s.url_variable, s.default_url, _http_url, f"Where peers reach {s.name}; `up` listens on its port.")
@@ -171,7 +210,13 @@ VARIABLES = (
         for s in SERVICES
     ),
     *(
-        Variable(s.database_url_variable, "", _database_url, f"A database of its own for {s.name}, taken as it is.")
+        Variable(
+            s.database_url_variable,
+            "",
+            _database_url,
+            f"A database of its own for {s.name}, taken as it is.",
+            secret=True,
+        )
         for s in SERVICES
     ),
     Variable("PLATFORM_DATA", str(ROOT / ".platform"), _text, "The folder of the embedded Postgres and of `up`."),
@@ -188,15 +233,28 @@ def parsed(environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     problems = []
     for variable in VARIABLES:
-        text = environment.get(variable.name) or variable.default
         try:
+            text = _given(variable, environment) or variable.default
             values[variable.name] = variable.parse(text) if text else None
+        except OSError as error:
+            problems.append(f"{variable.name}_FILE: {error.filename} cannot be read: {error.strerror}")
         except ValueError as expected:
-            shown = "a secret" if "KEY" in variable.name or "DATABASE" in variable.name else f'"{text}"'
+            shown = "a secret" if variable.secret else f'"{text}"'
             problems.append(f"{variable.name}: expected {expected}, found {shown}")
     if problems:
         raise ConfigurationError(problems)
     return values
+
+
+def _given(variable: Variable, environment: Mapping[str, str]) -> str:
+    """Raises OSError when the file that is to hold a secret cannot be read."""
+    file = environment.get(f"{variable.name}_FILE") if variable.secret else None
+    return environment.get(variable.name) or (Path(file).read_text().strip() if file else "")
+
+
+def keys_dir(values: Mapping[str, Any]) -> Path:
+    """The folder of the services' keys."""
+    return Path(values["KEYS_DIR"] or Path(values["PLATFORM_DATA"], "keys"))
 
 
 def role_password(service: Service, secret_key: str) -> str:

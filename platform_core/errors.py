@@ -1,5 +1,6 @@
 """The tree of errors that the services raise. `platform_core.api.problems` turns each into problem+json (RFC 9457)."""
 
+import math
 from typing import Any
 
 FieldError = dict[str, Any]
@@ -38,6 +39,29 @@ class InvalidInput(PlatformError):
         return cls(f"{field}: {detail}", errors=[{"field": field, "code": code, "detail": detail}])
 
 
+class NotAuthenticated(PlatformError):
+    """Nobody has proven who they are, or the proof is no good. ``error``: RFC 6750's code for a token that is not."""
+
+    status = 401
+    code = "not_authenticated"
+    detail = "This needs a sign-in: send an access token as `Authorization: Bearer …`."
+
+    def __init__(self, detail: str | None = None, *, error: str = "", **kwargs: Any) -> None:
+        super().__init__(detail, **kwargs)
+        self.headers.setdefault("WWW-Authenticate", challenge(error))
+
+
+def challenge(error: str = "") -> str:
+    """The value of WWW-Authenticate (RFC 6750, section 3)."""
+    return 'Bearer realm="platform"' + (f', error="{error}"' if error else "")
+
+
+class Forbidden(PlatformError):
+    status = 403
+    code = "permission_denied"
+    detail = "You may not do this."
+
+
 class NotFound(PlatformError):
     status = 404
     code = "not_found"
@@ -70,6 +94,17 @@ class Unprocessable(PlatformError):
     status = 422
     code = "unprocessable"
     detail = "The request cannot be carried out."
+
+
+class Throttled(PlatformError):
+    """Too often. ``seconds``: when to come back."""
+
+    status = 429
+    code = "throttled"
+
+    def __init__(self, seconds: float) -> None:
+        wait = max(1, math.ceil(seconds))
+        super().__init__(f"Too many attempts: try again in {wait} seconds.", headers={"Retry-After": str(wait)})
 
 
 class Unavailable(PlatformError):

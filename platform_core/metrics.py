@@ -1,7 +1,9 @@
 """Prometheus metrics, summed over a service's worker processes when PROMETHEUS_MULTIPROC_DIR is set."""
 
+import hmac
 import os
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -13,6 +15,9 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from platform_core.api.problems import problem_response
+from platform_core.errors import NotAuthenticated
 
 _requests = Counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
 _seconds = Histogram(
@@ -40,9 +45,22 @@ def observe_request(method: str, route: str, status: int, seconds: float) -> Non
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """``GET /metrics``: Prometheus text."""
+    """``GET /metrics``: Prometheus text. In production for the scrape token, or from the machine itself."""
+    if settings.PLATFORM_ENV == "production" and not (_has_token(request) or _is_local(request)):
+        return problem_response(NotAuthenticated("This needs the scrape token as `Authorization: Bearer …`."))
     registry = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _has_token(request: HttpRequest) -> bool:
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+    return bool(settings.METRICS_TOKEN) and hmac.compare_digest(given, settings.METRICS_TOKEN.encode())
+
+
+def _is_local(request: HttpRequest) -> bool:
+    """Not by way of a proxy, which may stand on the same machine."""
+    through_proxy = settings.NUM_PROXIES or "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
+    return not through_proxy and request.META.get("REMOTE_ADDR", "") in ("127.0.0.1", "::1")

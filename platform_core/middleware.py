@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from platform_core import metrics
 from platform_core.api.problems import problem_response
 from platform_core.bodies import LATE, LONGEST_LENGTH, MAX_BODY_BYTES
-from platform_core.context import Context, accepted_request_id, accepted_traceparent, entered
+from platform_core.context import Context, accepted_request_id, accepted_traceparent, current, entered
 from platform_core.errors import DeadlineExceeded, InvalidInput, PlatformError, TooLarge
 from platform_core.settings import DEFAULT_DEADLINE, MAX_DEADLINE
 
@@ -82,8 +82,16 @@ class RequestMiddleware:
                 "durationMs": round(seconds * 1000, 2),
                 "bytes": 0 if response.streaming else len(response.content),
                 "client": request.META.get("REMOTE_ADDR", ""),
+                **_callers(),
             }
             log.log(level, "request", extra={"data": data})
+
+
+def _callers() -> dict[str, str]:
+    """Who asked, and for which user, if it is known."""
+    ctx = current()
+    found = {"caller": ctx.caller, "user": ctx.user}
+    return {name: value for name, value in found.items() if value}
 
 
 @cache

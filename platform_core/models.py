@@ -31,6 +31,17 @@ def write(rows: models.QuerySet[Any], expected: list[int] | None, **changes: Any
         raise PreconditionFailed() if expected is not None and rows.exists() else NotFound()
 
 
+class Throttle(models.Model):
+    """How often something was tried until ``resets_at``. See `platform_core.auth.throttle`."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    count = models.IntegerField()
+    resets_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class IdempotencyKey(models.Model):
     """The stored answer to a POST that came with an Idempotency-Key. See `platform_core.api.idempotency`."""
 

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from platform_core.bodies import MAX_BODY_BYTES
-from platform_core.environment import ROOT, database_parts, parsed
+from platform_core.environment import ROOT, database_parts, keys_dir, parsed
 from platform_core.logs import logging_config
 from platform_core.topology import BY_PACKAGE, SERVICES, Service
 
@@ -34,9 +35,12 @@ def service_settings(
         "IDEMPOTENCY_HOURS": values["IDEMPOTENCY_HOURS"],
         "PEER_PLACES": values["WEB_THREADS"] - 1,
         "PEER_URLS": {peer.name: values[peer.url_variable] for peer in SERVICES},
-        "DEBUG": False,
+        "DEBUG": values["DEBUG"] == "true",
         "SECRET_KEY": values["SECRET_KEY"],
-        "ALLOWED_HOSTS": values["ALLOWED_HOSTS"] or (_local_hosts() if development else []),
+        "ALLOWED_HOSTS": _hosts(service, values, development),
+        "HOSTS_ARE_GIVEN": bool(values["ALLOWED_HOSTS"]),
+        "DATABASE_IS_GIVEN": database_parts(service, values) is not None,
+        **_auth(values),
         "INSTALLED_APPS": _apps(package, apps),
         "MIDDLEWARE": MIDDLEWARE,
         "ROOT_URLCONF": "platform_core.urls",
@@ -59,6 +63,7 @@ def service_settings(
             for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
         ],
         "REST_FRAMEWORK": REST_FRAMEWORK,
+        "AUTHENTICATION_BACKENDS": AUTHENTICATION_BACKENDS,
         "SPECTACULAR_SETTINGS": _openapi(service),
         **_static_files(development),
         **_cookies(service, secure=not development),
@@ -68,6 +73,7 @@ def service_settings(
             "SITE_TITLE": name,
             "SITE_HEADER": name,
             "SITE_SYMBOL": "storefront",
+            "LOGIN": {"form": "platform_core.auth.staff.SignInForm"},
             "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}platform_core/icon.svg"}],
         },
     }
@@ -101,8 +107,11 @@ TEMPLATES = [
 ]
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [],
-    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "platform_core.auth.access.BearerAuthentication",
+        "platform_core.auth.access.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["platform_core.auth.access.RulesPermission"],
     "DEFAULT_RENDERER_CLASSES": [
         "platform_core.api.json.JSONRenderer",
         "platform_core.api.browsable.BrowsableAPIRenderer",
@@ -113,6 +122,33 @@ REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
+
+
+AUTHENTICATION_BACKENDS = [
+    # First the local accounts, so that they get in while user-service is down.
+    "django.contrib.auth.backends.ModelBackend",
+    "platform_core.auth.staff.StaffBackend",
+]
+
+
+def _hosts(service: Service, values: Mapping[str, Any], development: bool) -> list[str]:
+    """What was given, and the name under which the peers call."""
+    internal = urlsplit(values[service.url_variable]).hostname or ""
+    if development and not values["ALLOWED_HOSTS"]:
+        return [*_local_hosts(), internal]
+    return [*(values["ALLOWED_HOSTS"] or []), internal]
+
+
+def _auth(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "ACCOUNTS": "platform_core.clients.users",
+        "KEYS_DIR": keys_dir(values),
+        "SERVICE_KEY": values["SERVICE_KEY"] or "",
+        "SERVICE_KEYS": values["SERVICE_KEYS"] or "",
+        "METRICS_TOKEN": values["METRICS_TOKEN"] or "",
+        "NUM_PROXIES": values["NUM_PROXIES"],
+        "SIGN_UPS_PER_HOUR": values["SIGN_UPS_PER_HOUR"],
+    }
 
 
 def _apps(package: str, own: Sequence[str]) -> list[str]:
@@ -175,6 +211,7 @@ def _cookies(service: Service, *, secure: bool) -> dict[str, Any]:
         "SESSION_COOKIE_NAME": f"{service.stem}_session",
         "CSRF_COOKIE_NAME": f"{service.stem}_csrf",
         "MESSAGE_STORAGE": "django.contrib.messages.storage.session.SessionStorage",
+        "SESSION_COOKIE_AGE": 12 * 3600,
         "SESSION_COOKIE_SECURE": secure,
         "CSRF_COOKIE_SECURE": secure,
         "SECURE_CONTENT_TYPE_NOSNIFF": True,

@@ -1,5 +1,7 @@
 """Settings with the models of all five services, for the type checker alone."""
 
+from pathlib import Path
+
 from platform_core.settings import service_settings
 from platform_core.topology import Service
 
@@ -12,6 +14,15 @@ IDEMPOTENCY_HOURS: int
 PEER_PLACES: int
 PEER_URLS: dict[str, str]
 SECRET_KEY: str
+ACCOUNTS: str
+KEYS_DIR: Path
+SERVICE_KEY: str
+SERVICE_KEYS: str
+METRICS_TOKEN: str
+NUM_PROXIES: int
+SIGN_UPS_PER_HOUR: int
+HOSTS_ARE_GIVEN: bool
+DATABASE_IS_GIVEN: bool
 
 globals().update(
     service_settings(

@@ -28,6 +28,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
         if SERVER_VARIABLE not in os.environ:
             os.environ[SERVER_VARIABLE] = _resources.enter_context(temporary_server())
         os.environ["DATABASE_URL"] = os.environ[SERVER_VARIABLE]
+        os.environ["KEYS_DIR"] = str(TESTS / "no-keys")  # services sign nothing, unless a test gives them keys
 
 
 def pytest_unconfigure() -> None:

@@ -26,7 +26,7 @@ SETTINGS = {
 def plain_environment() -> dict[str, str]:
     """The process's environment without anything that configures the platform."""
     ours = {variable.name for variable in VARIABLES} | {"DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR"}
-    return {name: value for name, value in os.environ.items() if name not in ours}
+    return {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in ours}
 
 
 @contextmanager

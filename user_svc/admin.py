@@ -2,24 +2,53 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.forms import CheckboxSelectMultiple
 from django.http import HttpRequest
 
 from platform_core.admin import PlatformAdmin
+from platform_core.auth.identity import Role
 from user_svc import services
 from user_svc.models import User
 
 
+class RolesField(forms.MultipleChoiceField):
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return set(initial or ()) != set(data or ())
+
+
 @admin.register(User)
 class UserAdmin(PlatformAdmin):
-    list_display = ("id", "name", "email", "is_active", "created_at")
+    list_display = ("id", "name", "email", "is_active", "roles", "created_at")
     list_filter = ("is_active", "created_at")
     search_fields = ("name", "email")
     search_help_text = "beginnings of words of name or email"
     sortable_by = ("id",)
-    fields = ("name", "email", "phone", "address", "is_active", "created_at", "updated_at", "version")
+    fields = ("name", "email", "phone", "address", "is_active", "roles", "created_at", "updated_at", "version")
     readonly_fields = ("created_at", "updated_at", "version")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "roles":
+            choices = [(role.value, role.value) for role in Role]
+            widget = CheckboxSelectMultiple
+            return RolesField(choices=choices, required=False, widget=widget, show_hidden_initial=True)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Roles are given by admins alone."""
+        return self.readonly_fields if request.user.is_superuser else (*self.readonly_fields, "roles")
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and self.may_touch(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and self.may_touch(request, obj)
+
+    def may_touch(self, request: HttpRequest, obj: User | None) -> bool:
+        """An account of the staff is an admin's business: else a lesser role could make itself a greater."""
+        return request.user.is_superuser or obj is None or not obj.roles
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[User], search_term: str) -> Any:
         if not search_term:
@@ -37,5 +66,5 @@ class UserAdmin(PlatformAdmin):
         services.delete_user(obj.pk, None)
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        for user in queryset:
+        for user in queryset if request.user.is_superuser else queryset.filter(roles=[]):
             services.delete_user(user.pk, None)

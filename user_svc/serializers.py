@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from platform_core.api.fields import IdField, OptionalStringField, StringField
 from platform_core.api.queries import PageQuery
+from platform_core.auth.identity import Role
 
 
 class EmailAddressField(serializers.EmailField):
@@ -20,6 +21,15 @@ class EmailAddressField(serializers.EmailField):
 
 class PasswordField(StringField):
     openapi = {"minLength": 8, "format": "password"}
+
+
+def strong(password: str) -> str:
+    """Raises rest_framework's ValidationError with what Django's validators have against it."""
+    try:
+        validate_password(password)
+    except PasswordError as error:
+        raise serializers.ValidationError(error.messages, code="weak_password") from None
+    return password
 
 
 @extend_schema_serializer(
@@ -51,14 +61,65 @@ class UserSerializer(serializers.Serializer[Any]):
     updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
 
     def validate_password(self, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                validate_password(value)
-            except PasswordError as error:
-                raise serializers.ValidationError(error.messages, code="weak_password") from None
-        return value
+        return value if value is None else strong(value)
 
 
 class UserQuery(PageQuery):
     email = serializers.CharField(required=False, max_length=254, help_text="The whole address, whatever its case.")
     search = serializers.CharField(required=False, max_length=200, help_text="Beginnings of words of name or email.")
+
+
+def _secret(**kwargs: Any) -> StringField:
+    """A password that is compared, not chosen: of any strength, and not shown again."""
+    style = {"input_type": "password"}
+    return StringField(write_only=True, trim_whitespace=False, one_line=False, max_length=128, style=style, **kwargs)
+
+
+class CredentialsSerializer(serializers.Serializer[Any]):
+    email = StringField(write_only=True, max_length=254)
+    password = _secret()
+
+
+class StaffCredentialsSerializer(CredentialsSerializer):
+    """``address`` is where the person sits; it is the service that has seen it."""
+
+    address = StringField(write_only=True, max_length=64, allow_blank=True, default="")
+
+
+class RefreshSerializer(serializers.Serializer[Any]):
+    refresh = StringField(write_only=True, max_length=200, help_text="Good for one use.")
+
+
+class PairSerializer(serializers.Serializer[Any]):
+    access = serializers.CharField(help_text="A JWT, for `Authorization: Bearer …`.")
+    refresh = serializers.CharField(help_text="Good for one use at `/api/auth/refresh`.")
+    tokenType = serializers.ChoiceField(choices=["Bearer"])
+    expiresIn = serializers.IntegerField(help_text="Seconds for which `access` is good.")
+
+
+class PasswordChangeSerializer(serializers.Serializer[Any]):
+    current = _secret()
+    new = PasswordField(write_only=True, trim_whitespace=False, max_length=128, style={"input_type": "password"})
+
+    def validate_new(self, value: str) -> str:
+        return strong(value)
+
+
+class StandingSerializer(serializers.Serializer[Any]):
+    id = IdField()
+    name = serializers.CharField()
+    email = serializers.CharField()
+    roles = serializers.ListField(child=serializers.ChoiceField(choices=[role.value for role in Role]))
+
+
+class KeySerializer(serializers.Serializer[Any]):
+    kty = serializers.CharField()
+    crv = serializers.CharField()
+    alg = serializers.CharField()
+    use = serializers.CharField()
+    kid = serializers.CharField()
+    x = serializers.CharField()
+
+
+class KeySetSerializer(serializers.Serializer[Any]):
+    keys = KeySerializer(many=True)

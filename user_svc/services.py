@@ -7,10 +7,11 @@ from django.db import transaction
 from django.db.models import BooleanField, QuerySet, Value
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Lower
+from django.utils.timezone import now
 
 from platform_core.events.log import NewEvent, append
 from platform_core.models import write
-from user_svc.models import User
+from user_svc.models import Session, User
 
 # Every word of the text, as the beginning of a word of the row; cut by Postgres in the way that it cuts the rows.
 _WORDS = """(
@@ -38,15 +39,39 @@ def create_user(*, password: str | None = None, **profile: Any) -> User:
 
 
 @transaction.atomic
-def update_user(user_id: int, expected: list[int] | None, **changes: Any) -> User:
-    """Raises NotFound, PreconditionFailed, IntegrityError by the constraint `user_email_taken`."""
+def update_user(user_id: int, expected: list[int] | None, *, kept_session: str = "", **changes: Any) -> User:
+    """A new password, and a deactivation, end the user's sessions, but for ``kept_session``.
+
+    Raises NotFound, PreconditionFailed, IntegrityError by the constraint `user_email_taken`.
+    """
     if "password" in changes:
-        password = changes.pop("password")
-        changes["password"] = make_password(password) if password else ""
+        changes["password"] = make_password(changes["password"]) if changes["password"] else ""
     write(User.objects.filter(pk=user_id), expected, **changes)
     user = User.objects.get(pk=user_id)
+    if "password" in changes or not user.is_active:
+        others = Session.objects.filter(user_id=user_id)
+        revoke(others.exclude(pk=kept_session) if kept_session else others, "password or state changed")
     append(NewEvent("user.updated", user.pk, snapshot(user)))
     return user
+
+
+def revoke(sessions: QuerySet[Session], reason: str) -> None:
+    """No refresh token of theirs is good any more; access tokens last their quarter of an hour."""
+    sessions.filter(revoked_at=None).update(revoked_at=now(), reason=reason)
+
+
+@transaction.atomic
+def make_staff(email: str, name: str, roles: list[str], password: str, *, reset: bool = False) -> bool:
+    """Give the account of ``email`` its roles; ``password`` is that of a new account, or with ``reset`` of any.
+
+    Whether the account is new.
+    """
+    user = find_users(email=email).first()
+    if user is None:
+        create_user(name=name, email=email, password=password, roles=roles)
+        return True
+    update_user(user.pk, None, roles=roles, **({"password": password} if reset else {}))
+    return False
 
 
 @transaction.atomic

@@ -3,3 +3,6 @@
 from platform_core.settings import service_settings
 
 globals().update(service_settings("user_svc", apps=["platform_core.events"]))
+
+ACCOUNTS = "user_svc.accounts"
+"""Here they are; the other services ask over HTTP."""

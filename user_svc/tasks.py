@@ -1,5 +1,20 @@
 """Background work of user-service."""
 
-from platform_core.housekeeping import HOUSEKEEPING
+import threading
 
-DUTIES = (HOUSEKEEPING,)
+from django.utils.timezone import now
+
+from platform_core.housekeeping import BATCH, HOUSEKEEPING
+from platform_core.worker import Duty
+from user_svc.models import Session
+
+
+def forget_sessions(stopping: threading.Event) -> bool:
+    """Delete sessions whose time is over, with their refresh tokens; True when there may be more."""
+    overdue = Session.objects.filter(expires_at__lt=now()).order_by("expires_at")[:BATCH]
+    ids = list(overdue.values_list("pk", flat=True))
+    Session.objects.filter(pk__in=ids).delete()
+    return len(ids) == BATCH
+
+
+DUTIES = (HOUSEKEEPING, Duty("sessions", forget_sessions, pause=60.0))

@@ -1,17 +1,41 @@
 """The API of user-service."""
 
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.viewsets import GenericViewSet
 
 from platform_core.api.idempotency import idempotent
 from platform_core.api.views import ResourceViewSet
-from user_svc import services
+from platform_core.auth import throttle
+from platform_core.auth.access import caller_of, is_open
+from platform_core.auth.identity import NOBODY, Role
+from platform_core.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from user_svc import accounts, services, sign_in
 from user_svc.models import User
-from user_svc.serializers import UserQuery, UserSerializer
+from user_svc.serializers import (
+    CredentialsSerializer,
+    KeySetSerializer,
+    PairSerializer,
+    PasswordChangeSerializer,
+    RefreshSerializer,
+    StaffCredentialsSerializer,
+    StandingSerializer,
+    UserQuery,
+    UserSerializer,
+)
+
+_SIGN_UP_WINDOW = 3600
 
 
 class UserViewSet(ResourceViewSet):
-    """Customers of the shop."""
+    """People with an account."""
 
     queryset = User.objects.all()
     serializer_class = UserSerializer
@@ -27,20 +51,147 @@ class UserViewSet(ResourceViewSet):
         """One user."""
         return self.one(request, User.objects.filter(pk=pk))
 
-    @idempotent
     def create(self, request: Request) -> Response:
         """Add a user. 409 `email_taken` when another one has the address."""
+        if caller_of(request) is NOBODY and not is_open():
+            address, most = throttle.address_of(request), settings.SIGN_UPS_PER_HOUR
+            throttle.count([throttle.Limit("sign-up", address, most, _SIGN_UP_WINDOW)])
+        return self.sign_up(request)
+
+    @idempotent
+    def sign_up(self, request: Request) -> Response:
         return self.answer(services.create_user(**self.body(request)), status=201)
 
     def update(self, request: Request, pk: int) -> Response:
         """Replace a user's profile; what is left out becomes empty, but for the password, which stays."""
-        return self.answer(services.update_user(pk, self.expected(request), **self.body(request)))
+        changes = self.changes(request, pk)
+        return self.answer(services.update_user(pk, self.expected(request), **changes))
 
     def partial_update(self, request: Request, pk: int) -> Response:
         """Change parts of a user's profile."""
-        return self.answer(services.update_user(pk, self.expected(request), **self.body(request, partial=True)))
+        changes = self.changes(request, pk, partial=True)
+        return self.answer(services.update_user(pk, self.expected(request), **changes))
 
     def destroy(self, request: Request, pk: int) -> Response:
         """Delete a user; the email is free again."""
+        self.check_standing(request, pk)
         services.delete_user(pk, self.expected(request))
         return Response(status=204)
+
+    @extend_schema(responses={200: UserSerializer})
+    @action(detail=False)
+    def me(self, request: Request) -> Response:
+        """The user who is signed in."""
+        try:
+            return self.one(request, User.objects.filter(pk=self.own_id(request), is_active=True))
+        except NotFound:
+            raise NotAuthenticated("This account is gone or disabled.", error="invalid_token") from None
+
+    @extend_schema(request=PasswordChangeSerializer, responses={204: None})
+    @action(detail=False, methods=["post"], url_path="me/password", serializer_class=PasswordChangeSerializer)
+    def password(self, request: Request) -> Response:
+        """Change one's own password; all other sessions end."""
+        wanted = self.body(request, PasswordChangeSerializer)
+        session = caller_of(request).session
+        address = throttle.address_of(request)
+        sign_in.change_password(self.own_id(request), session, wanted["current"], wanted["new"], address)
+        return Response(status=204)
+
+    def own_id(self, request: Request) -> int:
+        user_id = caller_of(request).user_id
+        if user_id is None:
+            raise NotAuthenticated()
+        return user_id
+
+    def changes(self, request: Request, pk: int, **kwargs: Any) -> dict[str, Any]:
+        """The validated body. Who knows who is calling asks for the present password before a new one."""
+        self.check_standing(request, pk)
+        changes: dict[str, Any] = self.body(request, **kwargs)
+        caller = caller_of(request)
+        if "password" in changes and caller is not NOBODY and Role.ADMIN not in caller.roles:
+            raise InvalidInput.field("password", "Change it at /api/users/me/password, with the present one.")
+        return changes
+
+    def check_standing(self, request: Request, pk: int) -> None:
+        """An account with roles is changed by its owner or an admin: else a lesser role could make itself a greater."""
+        caller = caller_of(request)
+        is_free = caller is NOBODY or Role.ADMIN in caller.roles or caller.user_id == pk
+        if not is_free and User.objects.filter(pk=pk).exclude(roles=[]).exists():
+            raise Forbidden("An account of the staff is changed by its owner or by an admin.")
+
+
+class AuthViewSet(GenericViewSet[Any]):
+    """Signing in and out."""
+
+    authentication_classes: tuple[type[BaseAuthentication], ...] = ()  # what is out of date is no hindrance here
+
+    @extend_schema(responses={200: PairSerializer})
+    @action(detail=False, methods=["post"], serializer_class=CredentialsSerializer)
+    def token(self, request: Request) -> Response:
+        """Sign in. 401 `invalid_credentials` when email or password are wrong; 429 after too many attempts."""
+        wanted = self.wanted(CredentialsSerializer)
+        return _answer(sign_in.sign_in(wanted["email"], wanted["password"], throttle.address_of(request)))
+
+    @extend_schema(responses={200: PairSerializer})
+    @action(detail=False, methods=["post"], serializer_class=RefreshSerializer)
+    def refresh(self, request: Request) -> Response:
+        """Spend a refresh token for a new pair. One that was spent before ends its session."""
+        return _answer(sign_in.refresh(self.wanted(RefreshSerializer)["refresh"]))
+
+    @extend_schema(responses={204: None})
+    @action(detail=False, methods=["post"], serializer_class=RefreshSerializer)
+    def logout(self, request: Request) -> Response:
+        """End the session of a refresh token."""
+        sign_in.sign_out(self.wanted(RefreshSerializer)["refresh"])
+        return Response(status=204)
+
+    def wanted(self, serializer_class: type[Serializer[Any]]) -> dict[str, Any]:
+        serializer = serializer_class(data=self.request.data)
+        serializer.is_valid(raise_exception=True)
+        return dict(serializer.validated_data)
+
+
+class StaffViewSet(GenericViewSet[Any]):
+    """Who is on the staff: for the admins of the other services."""
+
+    serializer_class = StandingSerializer
+
+    @extend_schema(request=StaffCredentialsSerializer, responses={200: StandingSerializer})
+    def create(self, request: Request) -> Response:
+        """Check credentials for an admin's sign-in. 401 `invalid_credentials` when wrong, or a customer's."""
+        serializer = StaffCredentialsSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        found = accounts.sign_staff_in(**serializer.validated_data)
+        if found is None:
+            raise NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
+        return _unkept(found)
+
+    @extend_schema(responses={200: StandingSerializer})
+    def retrieve(self, request: Request, pk: int) -> Response:
+        """The roles that an account has at present; 404 when it has none."""
+        found = accounts.standing(int(pk))
+        if found is None:
+            raise NotFound()
+        return _unkept(found)
+
+
+class KeySetView(GenericViewSet[Any]):
+    """The public keys of access tokens."""
+
+    authentication_classes = ()
+    serializer_class = KeySetSerializer
+
+    @extend_schema(operation_id="getKeySet", responses={200: KeySetSerializer})
+    def retrieve(self, request: Request) -> Response:
+        """The JWK set (RFC 7517) with which access tokens are verified."""
+        return Response(accounts.key_set(), headers={"Cache-Control": "public, max-age=60"})
+
+
+def _answer(pair: sign_in.Pair) -> Response:
+    body = {"access": pair.access, "refresh": pair.refresh, "tokenType": "Bearer", "expiresIn": pair.expires_in}
+    return _unkept(body)
+
+
+def _unkept(body: Any) -> Response:
+    """Not to be kept by any cache on the way (RFC 6749, section 5.1)."""
+    return Response(body, headers={"Cache-Control": "no-store"})

@@ -22,6 +22,7 @@ from rest_framework.response import Response
 
 from platform_core.api.json import encode
 from platform_core.api.problems import problem, translated
+from platform_core.auth.access import caller_of
 from platform_core.errors import Conflict, InvalidInput, PlatformError, Unprocessable
 from platform_core.models import IdempotencyKey
 
@@ -50,7 +51,7 @@ class Claim:
         route = request.path.rstrip("/").encode()
         message = route + b"\0" + _canonical(request.data)
         fingerprint = hmac.new(settings.SECRET_KEY.encode(), message, hashlib.sha256).digest()
-        return cls(caller_of(request), key, fingerprint)
+        return cls(caller_of(request).caller, key, fingerprint)
 
     def check(self, fingerprint: bytes | memoryview | None) -> None:
         if not hmac.compare_digest(self.fingerprint, bytes(fingerprint or b"")):
@@ -67,10 +68,6 @@ class Claim:
             (held,) = cursor.fetchone()
         if not held:
             raise in_progress()
-
-
-def caller_of(request: Request) -> str:
-    return "anonymous"
 
 
 def in_progress() -> Conflict:

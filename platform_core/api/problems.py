@@ -23,6 +23,7 @@ from platform_core.errors import (
     Conflict,
     DeadlineExceeded,
     FieldError,
+    Forbidden,
     InvalidInput,
     NotFound,
     PlatformError,
@@ -84,7 +85,7 @@ def translated(exc: Exception) -> PlatformError:  # noqa: C901  # a table
         case Http404():
             return NotFound()
         case PermissionDenied():
-            return coded(403, "permission_denied", "You may not do this.")
+            return Forbidden()
         case RequestDataTooBig():
             return TooLarge()
         case SuspiciousOperation():
@@ -109,7 +110,9 @@ def from_drf(exc: exceptions.APIException) -> PlatformError:
     headers = {}
     if wait := getattr(exc, "wait", None):
         headers["Retry-After"] = str(int(wait) + 1)
-    codes = {400: "invalid", 404: "not_found", 415: "unsupported_media_type"}
+    if challenge := getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    codes = {400: "invalid", 401: "not_authenticated", 404: "not_found", 415: "unsupported_media_type"}
     code = codes.get(exc.status_code) or str(exc.default_code)
     return coded(exc.status_code, code, str(exc.detail), headers)
 
@@ -192,7 +195,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return problem_response(coded(403, "permission_denied", f"Cross-site check failed: {reason}"), request)
+    return problem_response(Forbidden(f"Cross-site check failed: {reason}"), request)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

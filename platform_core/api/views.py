@@ -16,6 +16,7 @@ from platform_core.api.json import FORM_PARSERS
 from platform_core.api.pages import NEWEST_FIRST, Ordering, page
 from platform_core.api.queries import PageQuery, Query, read_query
 from platform_core.api.reading import Reader, reader_of
+from platform_core.auth.access import owner_of
 from platform_core.errors import NotFound
 
 ID = "[0-9]{1,19}"
@@ -25,6 +26,8 @@ class ResourceViewSet(GenericViewSet[Any]):
     """``serializer_class`` is the wire's shape, ``query_class`` what the list takes."""
 
     query_class: ClassVar[type[Query]] = PageQuery
+    owner_field: ClassVar[str] = ""
+    """The column that says whose a row is, where the rules let people reach their own rows alone."""
     lookup_value_regex = ID
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -52,6 +55,11 @@ class ResourceViewSet(GenericViewSet[Any]):
     @classmethod
     def reader(cls) -> Reader:
         return reader_of(cast("type[Serializer[Any]]", cls.serializer_class))
+
+    def visible(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows that the caller may reach."""
+        owner = owner_of(self.request)
+        return queryset if owner is None else queryset.filter(**{self.owner_field: owner})
 
     def query(self, request: Request) -> dict[str, Any]:
         return read_query(request, self.query_class)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from platform_core import context, metrics
+from platform_core.auth.tokens import service_token
 from platform_core.clients.bulkhead import BulkheadFull
 from platform_core.clients.errors import (
     PeerBusy,
@@ -60,7 +61,7 @@ def call(
     began = time.monotonic()
     deadline = began + (timeout if left is None else min(timeout, left * SHARE_OF_DEADLINE))
     content = None if body is None else msgspec.json.encode(body, enc_hook=str)
-    ask = Ask(peer, method, path, params, content, _headers(body, key, accept))
+    ask = Ask(peer, method, path, params, content, _headers(peer, body, key, accept))
     attempts = ATTEMPTS if method != "POST" or key is not None else 1
     try:
         with bulkhead().place(deadline - began):
@@ -83,9 +84,12 @@ def decoded(peer: str, answer: Answer, shape: type[T]) -> T:
         raise PeerFailed(peer, f"answered something else than promised: {error}", answer.status) from None
 
 
-def _headers(body: Any, key: str | None, accept: str | None) -> dict[str, str]:
+def _headers(peer: str, body: Any, key: str | None, accept: str | None) -> dict[str, str]:
     ctx = context.current()
+    token = service_token(peer)
     headers = {"X-Request-ID": ctx.request_id, "traceparent": ctx.traceparent, "Idempotency-Key": key, "Accept": accept}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     if body is not None:
         headers["Content-Type"] = "application/json"
     return {name: value for name, value in headers.items() if value and value != "-"}

@@ -1,8 +1,11 @@
 """user-service, as its peers see it."""
 
+from typing import Any
+
 import msgspec
 
 from platform_core.clients.engine import call, decoded
+from platform_core.clients.errors import PeerRefused
 from platform_core.topology import USER
 
 PEER = USER.name
@@ -14,6 +17,41 @@ class User(msgspec.Struct, frozen=True, rename="camel"):
     email: str
 
 
+class Standing(msgspec.Struct, frozen=True, rename="camel"):
+    """An account of the staff, with its roles."""
+
+    id: str
+    name: str
+    email: str
+    roles: list[str]
+
+
 def get_user(user_id: int) -> User:
     """Raises PeerRefused (404) when there is no such user, PeerUnreachable."""
     return decoded(PEER, call(PEER, "GET", f"/api/users/{user_id}"), User)
+
+
+def key_set() -> Any:
+    """The JWK set of the keys with which access tokens are signed. Raises PeerRefused, PeerUnreachable."""
+    return decoded(PEER, call(PEER, "GET", "/.well-known/jwks.json", timeout=2.0), dict[str, Any])
+
+
+def sign_staff_in(email: str, password: str, address: str) -> Standing | None:
+    """The account, if the password is right and it has a role. Raises PeerRefused (429), PeerUnreachable."""
+    body = {"email": email, "password": password, "address": address}
+    try:
+        return decoded(PEER, call(PEER, "POST", "/api/auth/staff", body=body), Standing)
+    except PeerRefused as refusal:
+        if refusal.status == 401 and refusal.code == "invalid_credentials":
+            return None
+        raise
+
+
+def standing(account_id: int) -> Standing | None:
+    """An account's present roles; None when it has none any more. Raises PeerRefused, PeerUnreachable."""
+    try:
+        return decoded(PEER, call(PEER, "GET", f"/api/auth/staff/{account_id}", timeout=1.0), Standing)
+    except PeerRefused as refusal:
+        if refusal.status == 404:
+            return None
+        raise

@@ -48,7 +48,8 @@ def deliver_due(destination: str, handlers: Handlers, stopping: threading.Event)
 def attempt(message: OutboxMessage, handlers: Handlers) -> bool:
     """Deliver one message and settle it; False when the destination could not be reached."""
     handler = handlers.get(message.kind, _NOBODYS)
-    ctx = Context(message.request_id, accepted_traceparent(message.traceparent), time.monotonic() + ATTEMPT_SECONDS)
+    deadline = time.monotonic() + ATTEMPT_SECONDS
+    ctx = Context(message.request_id, accepted_traceparent(message.traceparent), deadline, user=message.user)
     with entered(ctx):
         try:
             reached("outbox.claimed")

@@ -80,6 +80,7 @@ def enqueue(*messages: Message) -> None:
             payload=dict(m.payload),
             request_id=ctx.request_id,
             traceparent=ctx.traceparent,
+            user=ctx.user,
         )
         for m in messages
     )

@@ -11,10 +11,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from platform_core.environment import EXIT_CODE, ConfigurationError, parsed, read_dotenv
+from platform_core.auth.keys import KeysError, ensure_keys
+from platform_core.environment import EXIT_CODE, ConfigurationError, keys_dir, parsed, read_dotenv
 from platform_core.stack import postgres
 from platform_core.stack import verify as books
 from platform_core.stack.postgres import PostgresError
+from platform_core.stack.processes import locked
 from platform_core.stack.roles import RolesError, ensure_roles
 from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
 from platform_core.topology import SERVICES, Service
@@ -26,6 +28,8 @@ NEED_NO_DATABASE = frozenset(
 
 def up(values: dict[str, Any]) -> int:
     """Start everything here: Postgres, the five services and their workers."""
+    if values["PLATFORM_ENV"] == "development":
+        make_keys(values)
     return Stack(values, os.environ).run()
 
 
@@ -41,6 +45,31 @@ def migrate(values: dict[str, Any]) -> int:
     if server:
         server.release()
     return 0
+
+
+def keys(values: dict[str, Any], *, rotate: bool = False) -> int:
+    """Make the keys with which the services prove who they are, where they are missing."""
+    make_keys(values, rotate=rotate)
+    print(f"The keys of the five services are in {keys_dir(values)}.")
+    return 0
+
+
+def _keys_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rotate", action="store_true", help="make new ones; the present ones stay good until the next time"
+    )
+
+
+def make_keys(values: dict[str, Any], *, rotate: bool = False) -> None:
+    """One process at a time, or two would make two keys of one service. Raises KeysError."""
+    folder = keys_dir(values)
+    try:
+        lock = locked(folder / "keys.lock")
+    except OSError as error:
+        raise KeysError(f"The folder {folder} cannot be used: {error.strerror}. Set KEYS_DIR.") from None
+    assert lock is not None
+    with lock:
+        ensure_keys(folder, rotate=rotate)
 
 
 def status(values: dict[str, Any]) -> int:
@@ -81,8 +110,14 @@ def _verify_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-COMMANDS: dict[str, Callable[..., int]] = {"up": up, "migrate": migrate, "status": status, "verify": verify}
-OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {"verify": _verify_options}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "up": up,
+    "migrate": migrate,
+    "keys": keys,
+    "status": status,
+    "verify": verify,
+}
+OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {"keys": _keys_options, "verify": _verify_options}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -114,6 +149,7 @@ def prepare_service(service: Service, arguments: Sequence[str]) -> None:
         return
     if values["PLATFORM_ENV"] == "production":
         raise ConfigurationError(["DATABASE_URL: production needs one"])
+    make_keys(values)
     server = postgres.acquire(Path(values["PLATFORM_DATA"]))
     ensure_roles({**values, "DATABASE_URL": server.url})
     os.environ["DATABASE_URL"] = server.url
@@ -131,6 +167,6 @@ def told_in_a_line(run: Callable[[], int]) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return EXIT_CODE
-    except (StackError, PostgresError, RolesError, books.VerifyError) as error:
+    except (StackError, PostgresError, RolesError, KeysError, books.VerifyError) as error:
         print(error, file=sys.stderr)
         return 1

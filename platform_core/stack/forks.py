@@ -48,6 +48,7 @@ _COMMON = (
     "gunicorn.glogging",
     "gunicorn.workers.gthread",
     "inflection",
+    "joserfc.jwt",
     "jsonschema",
     "msgspec",
     "platform_core.clients.exchange",

@@ -1,0 +1,114 @@
+"""DRF's seams for sign-in and rules: who calls (authentication), and whether they may (permission)."""
+
+import re
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from rest_framework import exceptions
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import SessionAuthentication as DrfSessionAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from platform_core import context
+from platform_core.auth import staff
+from platform_core.auth.identity import NOBODY, Identity
+from platform_core.auth.rules import rule_for, scope
+from platform_core.auth.tokens import BadToken, identify
+from platform_core.clients.errors import PeerError
+from platform_core.errors import Forbidden, NotAuthenticated, NotFound, challenge
+from platform_core.middleware import readable
+
+
+class KeysUnknown(exceptions.APIException):
+    """No token can be verified yet, for user-service has not given its keys."""
+
+    status_code = 503
+    default_code = "unavailable"
+    default_detail = "Tokens cannot be verified at the moment: user-service does not answer."
+    wait = 1
+
+
+class BearerAuthentication(BaseAuthentication):
+    """``Authorization: Bearer …`` (RFC 6750) with the token of a person or of a service."""
+
+    def authenticate(self, request: Request) -> tuple[Identity, Identity] | None:
+        header = request.headers.get("Authorization")
+        if header is None:
+            return None
+        scheme, _, token = header.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            raise exceptions.AuthenticationFailed("Expected `Authorization: Bearer` and an access token.")
+        try:
+            caller = identify(token.strip())
+        except BadToken as error:
+            raise exceptions.AuthenticationFailed(str(error)) from None
+        except (PeerError, OSError) as error:
+            raise KeysUnknown() from error
+        return _known(caller, caller)
+
+    def authenticate_header(self, request: Request) -> str:
+        return challenge("invalid_token" if "Authorization" in request.headers else "")
+
+
+class SessionAuthentication(DrfSessionAuthentication):
+    """Who is signed in to this service's admin, in a browser; unsafe methods want the CSRF token."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Identity] | None:
+        found = super().authenticate(request)
+        if found is None or not found[0].is_staff:
+            return None
+        return _known(found[0], staff.identity(found[0]))
+
+
+def _known(user: Any, caller: Identity) -> tuple[Any, Identity]:
+    context.called_by(caller.caller, caller.for_user)
+    return user, caller
+
+
+def caller_of(request: Request) -> Identity:
+    return request.auth if isinstance(request.auth, Identity) else NOBODY
+
+
+class RulesPermission(BasePermission):
+    """`platform_core.auth.rules`, for what a view can do. In development nobody who has not said who they are is asked.
+
+    ``request.owner`` is the id of the user whose rows the caller is confined to, or None.
+    """
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        caller = caller_of(request)
+        can = getattr(view, (request.method or "").lower(), None)
+        if can is None or request.method == "OPTIONS" or (caller is NOBODY and is_open()):
+            return True  # a method that the view does not know is a 405, whoever asks
+        match = request.resolver_match
+        assert match is not None
+        rule = rule_for(settings.SERVICE, request.method or "", bare(readable(match.route)))
+        if rule is None:
+            raise exceptions.PermissionDenied("There is no rule that lets anybody do this.")
+        try:
+            request.owner = scope(rule, caller, next(iter(match.kwargs.values()), None))  # type: ignore[attr-defined]
+        except NotAuthenticated as error:
+            raise exceptions.NotAuthenticated(error.detail) from None
+        except Forbidden as error:
+            raise exceptions.PermissionDenied(error.detail) from None
+        except NotFound as error:
+            raise exceptions.NotFound(error.detail) from None
+        return True
+
+
+def is_open() -> bool:
+    """Whether those who do not say who they are may do everything."""
+    return bool(settings.PLATFORM_ENV == "development")
+
+
+def owner_of(request: Request) -> int | None:
+    """The id of the user whose rows the caller is confined to; None when it may reach all."""
+    return getattr(request, "owner", None)
+
+
+@cache
+def bare(route: str) -> str:
+    """``/api/orders/user/{user_id}`` → ``/api/orders/user/{id}``, as the rules are written."""
+    return re.sub(r"\{\w+\}", "{id}", route)

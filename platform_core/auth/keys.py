@@ -1,0 +1,140 @@
+"""The services' own keys: each signs with its private one, all know everybody's public ones.
+
+They lie in a folder of KEYS_DIR for each service, ``order-service/private.json`` and ``order-service/public.json``, or
+come as SERVICE_KEY and SERVICE_KEYS. Both are JWKs (RFC 7517); a key's id begins with its owner's name.
+"""
+
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from joserfc.jwk import OKPKey
+
+from platform_core.auth.keysets import Keys, KeySet, public_keys
+from platform_core.topology import SERVICES, Service
+
+PRIVATE = "private.json"
+PUBLIC = "public.json"
+KEPT = 2
+"""Public keys of a service that stay known: the present one, and the one before, until all processes are new."""
+
+
+class KeysError(Exception):
+    """The keys are missing or damaged; the text says which, and what to do."""
+
+
+def owner_of(kid: str) -> str:
+    return kid.partition(".")[0]
+
+
+def own_key() -> OKPKey | None:
+    """This service's private key; None when it has been given none. Raises KeysError when what was given is no key."""
+    return _own_key(settings.SERVICE_KEY, _file(PRIVATE))
+
+
+def service_keys() -> KeySet:
+    """Everybody's public keys, of this process; the file is read again for an id that is not known."""
+    return _service_keys(os.getpid(), settings.SERVICE_KEYS, _file(PUBLIC))
+
+
+def _file(name: str) -> Path:
+    return Path(settings.KEYS_DIR, settings.SERVICE.name, name)
+
+
+@cache
+def _own_key(text: str, file: Path) -> OKPKey | None:
+    if not text:
+        try:
+            text = file.read_text()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KeysError(f"{file} cannot be read: {error.strerror}") from None
+    try:
+        return private_key(json.loads(text))
+    except ValueError as error:
+        raise KeysError(f"the key of {settings.SERVICE.name} is none: {error}") from None
+
+
+@cache
+def _service_keys(process: int, text: str, file: Path) -> KeySet:
+    return KeySet(lambda: read_public(text or file.read_text()))
+
+
+def read_public(text: str) -> Keys:
+    """Raises ValueError."""
+    return public_keys(json.loads(text))
+
+
+def private_key(parts: Any) -> OKPKey:
+    """Raises ValueError."""
+    is_private = isinstance(parts, dict) and parts.get("crv") == "Ed25519" and parts.get("d") and parts.get("kid")
+    if not is_private:
+        raise ValueError("expected a private Ed25519 JWK with a kid")
+    try:
+        return OKPKey.import_key(parts)
+    except Exception:
+        raise ValueError("expected a private Ed25519 JWK with a kid") from None
+
+
+def new_key(owner: str) -> OKPKey:
+    """``owner`` is a service's name, and becomes the beginning of the key's id."""
+    return OKPKey.generate_key("Ed25519", {"kid": f"{owner}.{secrets.token_hex(8)}", "use": "sig"})
+
+
+def ensure_keys(folder: Path, *, rotate: bool = False) -> None:
+    """Make what is missing in ``folder``, or new keys for all; the public ones of before stay known.
+
+    A service that runs goes on signing with the key that it began with. Raises KeysError.
+    """
+    try:
+        known = _known(folder)
+        for service in SERVICES:
+            known[service.name] = _present_key(folder, service, known.get(service.name, []), rotate=rotate)
+        public = {"keys": [key for keys in known.values() for key in keys]}
+        for service in SERVICES:
+            _write(folder / service.name / PUBLIC, public, 0o644)
+    except OSError as error:
+        raise KeysError(f"{error.filename or folder} cannot be used: {error.strerror}. Set KEYS_DIR.") from None
+    except ValueError as error:
+        raise KeysError(f"The keys in {folder} are damaged ({error}): delete them, and new ones are made.") from None
+
+
+def _known(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The public keys that are there, of each service, the newest last."""
+    file = folder / SERVICES[0].name / PUBLIC
+    known: dict[str, list[dict[str, Any]]] = {}
+    for kid, key in (read_public(file.read_text()) if file.exists() else {}).items():
+        known.setdefault(owner_of(kid), []).append(key.as_dict(private=False))
+    return known
+
+
+def _present_key(folder: Path, service: Service, known: list[dict[str, Any]], *, rotate: bool) -> list[dict[str, Any]]:
+    """The public keys of a service that are to be known, after its private one was made if need be."""
+    file = folder / service.name / PRIVATE
+    if rotate or not file.exists():
+        key = new_key(service.name)
+        _write(file, key.as_dict(private=True), 0o600)
+    else:
+        key = private_key(json.loads(file.read_text()))
+    older = [each for each in known if each["kid"] != key.kid]
+    return [*older, key.as_dict(private=False)][-KEPT:]
+
+
+def _write(file: Path, content: Mapping[str, Any], mode: int) -> None:
+    """In one step, so that nobody reads half of it; what is so already is left alone."""
+    text = json.dumps(content, indent=1)
+    if file.exists() and file.read_text() == text:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=file.parent)
+    with os.fdopen(descriptor, "w") as written:
+        written.write(text)
+    Path(name).chmod(mode)
+    Path(name).rename(file)

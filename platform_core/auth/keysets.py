@@ -1,0 +1,89 @@
+"""Public keys by their id, remembered between requests and read anew when that is due."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from joserfc.jwk import OKPKey
+
+Keys = Mapping[str, OKPKey]
+log = logging.getLogger("platform.keys")
+
+
+class KeySet:
+    """``load`` gives the present keys, or raises when they cannot be had.
+
+    They are read again after ``lifetime`` seconds, and at once for an id that is not among them, though not more often
+    than every ``pause`` seconds: a flood of invented ids costs one reading a pause. When a reading fails, what is known
+    stays good. One thread reads; the others go on with what there is.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Keys],
+        *,
+        lifetime: float = 300.0,
+        pause: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load = load
+        self._lifetime = lifetime
+        self._pause = pause
+        self._clock = clock
+        self._keys: Keys | None = None
+        self._read_at = self._tried_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def find(self, kid: str) -> OKPKey | None:
+        """The key of that id; None when there is none. Raises what ``load`` raises while no keys are known at all."""
+        if self._is_due(kid):
+            self._read(kid)
+        return None if self._keys is None else self._keys.get(kid)
+
+    def all(self) -> Keys:
+        """All keys, read now. Raises what ``load`` raises."""
+        return self._load()
+
+    def _is_due(self, kid: str) -> bool:
+        if self._keys is None:
+            return True
+        stale = self._clock() - self._read_at > self._lifetime or kid not in self._keys
+        return stale and self._clock() - self._tried_at > self._pause
+
+    def _read(self, kid: str) -> None:
+        """The first keys are waited for; newer ones are fetched by one thread while the others use the old ones."""
+        if not self._lock.acquire(blocking=self._keys is None or kid not in self._keys):
+            return
+        try:
+            if self._is_due(kid):
+                self._tried_at = self._clock()
+                self._keys = self._load()
+                self._read_at = self._clock()
+        except Exception as error:
+            if self._keys is None:
+                raise
+            log.warning("keys.not_read", extra={"data": {"error": str(error)}})
+        finally:
+            self._lock.release()
+
+
+def public_keys(key_set: object) -> dict[str, OKPKey]:
+    """The Ed25519 keys of a JWK set (RFC 7517) by their ids; others are passed over. Raises ValueError."""
+    if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
+        raise ValueError("not a JWK set")
+    return {key["kid"]: public_key(key) for key in key_set["keys"] if _is_ours(key)}
+
+
+def public_key(key: Mapping[str, str]) -> OKPKey:
+    """The public half alone, whatever came. Raises ValueError."""
+    try:
+        return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "kid": key["kid"], "x": key["x"]})
+    except Exception as error:
+        raise ValueError(f"not an Ed25519 key: {error}") from None
+
+
+def _is_ours(key: object) -> bool:
+    if not isinstance(key, dict) or key.get("kty") != "OKP" or key.get("crv") != "Ed25519":
+        return False
+    return isinstance(key.get("kid"), str) and isinstance(key.get("x"), str)

@@ -1,0 +1,94 @@
+"""How often something may be tried, counted in Postgres, so that it holds across processes and restarts."""
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.http import HttpRequest
+
+from platform_core.errors import Throttled
+
+# Each attempt adds at most three rows, and takes away more whose time is over.
+_COUNT = """
+    WITH over AS (
+        DELETE FROM platform_core_throttle WHERE key IN (
+            SELECT key FROM platform_core_throttle
+            WHERE resets_at < clock_timestamp() AND key <> ALL (%(keys)s)
+            ORDER BY resets_at LIMIT 10 FOR UPDATE SKIP LOCKED
+        )
+    )
+    INSERT INTO platform_core_throttle AS t (key, count, resets_at)
+    SELECT key, 1, clock_timestamp() + seconds * interval '1 second'
+    FROM unnest(%(keys)s::text[], %(seconds)s::int[]) AS wanted (key, seconds) ORDER BY key
+    ON CONFLICT (key) DO UPDATE SET
+        count = CASE WHEN t.resets_at <= clock_timestamp() THEN 1 ELSE least(t.count + 1, 1000000) END,
+        resets_at = CASE WHEN t.resets_at <= clock_timestamp() THEN excluded.resets_at ELSE t.resets_at END
+    RETURNING key, count, extract(epoch FROM resets_at - clock_timestamp())
+"""
+_GIVE_BACK = "UPDATE platform_core_throttle SET count = greatest(count - 1, 0) WHERE key = ANY(%s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most ``most`` times in ``seconds`` for one ``what``, which no table and log shows: its key is an HMAC."""
+
+    name: str
+    what: str
+    most: int
+    seconds: int
+
+    @property
+    def key(self) -> str:
+        text = f"throttle\0{self.name}\0{self.what}".encode()
+        return hmac.new(settings.SECRET_KEY.encode(), text, hashlib.sha256).hexdigest()
+
+
+def attempts(name: str, account: str, address: str) -> list[Limit]:
+    """What bounds the guessing of passwords. The account alone is given more: else anybody could lock anybody out."""
+    quarter = 15 * 60
+    account = account.strip().lower()
+    return [
+        Limit(f"{name}:account+address", f"{account}\0{address}", 10, quarter),
+        Limit(f"{name}:account", account, 100, quarter),
+        Limit(f"{name}:address", address, 100, quarter),
+    ]
+
+
+def count(limits: Sequence[Limit]) -> None:
+    """Count one more, before the work, so that guesses made at once count, too. Raises Throttled. One statement.
+
+    Not inside a transaction that may be rolled back.
+    """
+    by_key = {limit.key: limit for limit in limits}
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, {"keys": list(by_key), "seconds": [limit.seconds for limit in by_key.values()]})
+        waits = [left for key, times, left in cursor.fetchall() if times > by_key[key].most]
+    if waits:
+        raise Throttled(float(max(waits)))
+
+
+def give_back(limits: Sequence[Limit]) -> None:
+    """What went well does not count."""
+    with connection.cursor() as cursor:
+        cursor.execute(_GIVE_BACK, [[limit.key for limit in limits]])
+
+
+def address_of(request: HttpRequest | Any) -> str:
+    """Where a request comes from: by the last but NUM_PROXIES of the addresses that proxies have noted.
+
+    Of IPv6 the network, since a single host has a whole one to itself.
+    """
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    if settings.NUM_PROXIES:
+        noted = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+        address = noted[-min(settings.NUM_PROXIES, len(noted))] if noted else address
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address

@@ -1,0 +1,121 @@
+"""Access tokens of people and of services: JWTs (RFC 7519) signed with Ed25519, verified without a call."""
+
+import os
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+
+from platform_core import context
+from platform_core.api.fields import MAX_ID
+from platform_core.auth.identity import Identity, Kind, known_roles
+from platform_core.auth.keys import own_key, owner_of, service_keys
+from platform_core.auth.keysets import Keys, KeySet, public_keys
+from platform_core.topology import BY_NAME, USER
+
+ALGORITHM = "Ed25519"
+AUDIENCE = "platform"
+USER_TYPE = "at+jwt"
+SERVICE_TYPE = "service+jwt"
+"""Which of the two a token is, its header says (RFC 8725, section 3.11); their keys are not the same ones anyway."""
+USER_SECONDS = 900
+SERVICE_SECONDS = 60
+LEEWAY = 5
+"""Seconds by which clocks may differ."""
+
+
+class BadToken(Exception):
+    """The text says why, without a word of the token."""
+
+
+def sign(key: OKPKey, kind: str, claims: dict[str, Any], seconds: int) -> str:
+    """A token that is good for so many seconds from now."""
+    now = int(time.time())
+    header = {"alg": ALGORITHM, "kid": key.kid, "typ": kind}
+    return jwt.encode(header, {**claims, "iat": now, "nbf": now, "exp": now + seconds}, key, algorithms=[ALGORITHM])
+
+
+def service_token(callee: str) -> str | None:
+    """What this service shows ``callee``; None in development without keys."""
+    key = own_key()
+    if key is None:
+        return None
+    name, user = settings.SERVICE.name, context.current().user
+    claims = {"iss": name, "sub": name, "aud": callee, **({"on_behalf_of": user} if user else {})}
+    return sign(key, SERVICE_TYPE, claims, SERVICE_SECONDS)
+
+
+def identify(token: str) -> Identity:
+    """Whose the token is. Raises BadToken; what reading the keys raises, while none are known."""
+    try:
+        found = jwt.decode(token, _key_of, algorithms=[ALGORITHM])
+        reader = _READERS[found.header["typ"]]
+        return reader(found.claims, found.header["kid"])
+    except BadToken:
+        raise
+    except JoseError as error:
+        raise BadToken(error.description or "The token is not valid.") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise BadToken("The token is malformed.") from None
+
+
+def _key_of(token: Any) -> OKPKey:
+    header = token.headers()
+    kid, kind = header.get("kid"), header.get("typ")
+    if header.get("alg") != ALGORITHM or not isinstance(kid, str) or kind not in _READERS:
+        raise BadToken("The token is of a kind that is not taken here.")
+    key = (service_keys() if kind == SERVICE_TYPE else user_keys()).find(kid)
+    if key is None:
+        raise BadToken("The token is signed with a key that is not known.")
+    return key
+
+
+def _user(claims: dict[str, Any], kid: str) -> Identity:
+    _check(claims, iss=USER.name, aud=AUDIENCE)
+    subject = claims["sub"]
+    if not (subject.isascii() and subject.isdigit() and int(subject) <= MAX_ID):
+        raise BadToken("The token names no user.")
+    return Identity(Kind.USER, subject, known_roles(claims.get("roles")), session=str(claims.get("sid", "")))
+
+
+def _service(claims: dict[str, Any], kid: str) -> Identity:
+    issuer = owner_of(kid)
+    _check(claims, iss=issuer, sub=issuer, aud=settings.SERVICE.name)
+    if issuer not in BY_NAME:
+        raise BadToken("The token names no service.")
+    return Identity(Kind.SERVICE, issuer, on_behalf_of=str(claims.get("on_behalf_of", ""))[:20])
+
+
+def _check(claims: dict[str, Any], **expected: str) -> None:
+    """Raises JoseError."""
+    essential: dict[str, Any] = {name: {"essential": True} for name in ("exp", "iat", "nbf", "sub")}
+    essential |= {name: {"essential": True, "value": value} for name, value in expected.items()}
+    jwt.JWTClaimsRegistry(leeway=LEEWAY, **essential).validate(claims)
+
+
+_READERS: dict[str, Callable[[dict[str, Any], str], Identity]] = {USER_TYPE: _user, SERVICE_TYPE: _service}
+
+
+def user_keys() -> KeySet:
+    """The keys with which user-service signs, of this process."""
+    return _user_keys(os.getpid())
+
+
+@cache
+def _user_keys(process: int) -> KeySet:
+    return KeySet(_read_user_keys)
+
+
+def _read_user_keys() -> Keys:
+    return public_keys(import_string(f"{settings.ACCOUNTS}.key_set")())
+
+
+def forget() -> None:
+    """For tests: as if no key had been read yet."""
+    _user_keys.cache_clear()

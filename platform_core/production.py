@@ -1,0 +1,67 @@
+"""What production refuses to start with, each reason named, all at once."""
+
+import logging
+from typing import Any
+
+from platform_core.auth.keys import KeysError, own_key, owner_of, service_keys
+from platform_core.environment import DEVELOPMENT_KEY, ConfigurationError
+from platform_core.topology import SERVICES
+
+MIN_SECRET = 50
+MIN_DIFFERENT = 10
+log = logging.getLogger("platform.mode")
+
+
+def check(settings: Any) -> None:
+    """Before a web or a worker starts. Raises ConfigurationError."""
+    if settings.PLATFORM_ENV == "development":
+        return
+    found = [*_open_doors(settings), *_secrets(settings), *_keys(settings)]
+    if found:
+        raise ConfigurationError([f"production refuses {problem}" for problem in found])
+
+
+def warn_when_open(settings: Any) -> None:
+    if settings.PLATFORM_ENV == "development":
+        detail = "Everything is open to everybody who can reach this service."
+        log.warning("mode.development", extra={"data": {"detail": detail}})
+
+
+def _open_doors(settings: Any) -> list[str]:
+    found = []
+    if settings.DEBUG:
+        found.append("DEBUG: it shows settings and code to everybody")
+    if not settings.HOSTS_ARE_GIVEN:
+        found.append("to start without ALLOWED_HOSTS: name the hosts under which the service is reached")
+    if any(host.startswith("*") for host in settings.ALLOWED_HOSTS):
+        found.append("ALLOWED_HOSTS with *: name the hosts")
+    if settings.CORS_ALLOW_ALL_ORIGINS:
+        found.append("CORS_ALLOWED_ORIGINS=*: name the origins")
+    if not settings.DATABASE_IS_GIVEN:
+        found.append("to start without DATABASE_URL")
+    return found
+
+
+def _secrets(settings: Any) -> list[str]:
+    key = settings.SECRET_KEY
+    if key == DEVELOPMENT_KEY:
+        return ["the default SECRET_KEY, which everybody knows"]
+    if len(key) < MIN_SECRET or len(set(key)) < MIN_DIFFERENT:
+        return [f"a SECRET_KEY of fewer than {MIN_SECRET} characters, or of fewer than {MIN_DIFFERENT} different ones"]
+    return []
+
+
+def _keys(settings: Any) -> list[str]:
+    """The service's own key, and whether everybody's public ones are there, its own among them."""
+    hint = f"KEYS_DIR ({settings.KEYS_DIR}): `manage.py keys` makes them"
+    try:
+        own = own_key()
+        if own is None:
+            return [f"to start without the key of {settings.SERVICE.name} in {hint}"]
+        known = service_keys().all()
+    except (KeysError, OSError, ValueError) as error:
+        return [f"these keys in {hint}: {error}"]
+    missing = [service.name for service in SERVICES if service.name not in {owner_of(kid) for kid in known}]
+    if own.kid not in known:
+        missing.append(f"{settings.SERVICE.name}'s own present one")
+    return [f"to start without the public keys of {', '.join(missing)} in {hint}"] if missing else []

@@ -1,0 +1,26 @@
+"""What all services ask of accounts: the keys, and who is on the staff. The others ask over HTTP."""
+
+from platform_core.clients.users import Standing
+from platform_core.errors import NotAuthenticated
+from user_svc import sign_in
+from user_svc.models import User
+from user_svc.signing import key_set
+
+__all__ = ["key_set", "sign_staff_in", "standing"]
+
+
+def sign_staff_in(email: str, password: str, address: str) -> Standing | None:
+    """None when the credentials are wrong, or the account's that of a customer. Raises Throttled."""
+    try:
+        return _standing(sign_in.verified(email, password, address))
+    except NotAuthenticated:
+        return None
+
+
+def standing(account_id: int) -> Standing | None:
+    """None when the account is gone, disabled, or a customer's."""
+    return _standing(User.objects.filter(pk=account_id, is_active=True).first())
+
+
+def _standing(user: User | None) -> Standing | None:
+    return Standing(str(user.pk), user.name, user.email, list(user.roles)) if user and user.roles else None

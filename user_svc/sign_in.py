@@ -1,0 +1,125 @@
+"""Signing in and out: access tokens that nobody can revoke but time, and refresh tokens that are good for one use."""
+
+import hashlib
+import secrets
+from datetime import timedelta
+from typing import NamedTuple
+
+from django.contrib.auth.hashers import check_password, make_password
+from django.db import transaction
+from django.utils.timezone import now
+
+from platform_core.auth.throttle import attempts, count, give_back
+from platform_core.auth.tokens import AUDIENCE, USER_SECONDS
+from platform_core.errors import InvalidInput, NotAuthenticated, NotFound
+from platform_core.topology import USER
+from user_svc.models import RefreshToken, Session, User
+from user_svc.services import find_users, revoke, update_user
+from user_svc.signing import access_token
+
+SESSION_DAYS = 30
+
+
+class Pair(NamedTuple):
+    """``expires_in``: seconds for which ``access`` is good."""
+
+    access: str
+    refresh: str
+    expires_in: int
+
+
+def sign_in(email: str, password: str, address: str) -> Pair:
+    """Raises NotAuthenticated `invalid_credentials`, Throttled."""
+    user = verified(email, password, address)
+    session = Session.objects.create(user=user, expires_at=now() + timedelta(days=SESSION_DAYS))
+    return _pair(session, user)
+
+
+def verified(email: str, password: str, address: str) -> User:
+    """The account, if it is active and the password right.
+
+    Whatever is wrong, words and time are the same: an unknown address, too, costs one run of the hasher.
+    Raises NotAuthenticated `invalid_credentials`, Throttled.
+    """
+    limits = attempts("sign-in", email, address)
+    count(limits)
+    user = find_users(email=email).first() if "\0" not in email else None
+    if not _is_right(user, password) or user is None or not user.is_active:
+        raise NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
+    give_back(limits)
+    return user
+
+
+def _is_right(user: User | None, password: str) -> bool:
+    if user is None or not user.password:
+        make_password(password)
+        return False
+
+    def rehash(raw: str) -> None:
+        User.objects.filter(pk=user.pk, password=user.password).update(password=make_password(raw))
+
+    return check_password(password, user.password, setter=rehash)
+
+
+def refresh(token: str) -> Pair:
+    """Spend a refresh token for a new pair. One that is spent already was copied: its whole session ends.
+
+    Of two that come at once the row lock lets one through, and the other is the copy. Raises NotAuthenticated.
+    """
+    with transaction.atomic():
+        session = _spend(token)
+        if session is not None:
+            return _pair(session, session.user)
+    with transaction.atomic():
+        stolen = Session.objects.filter(tokens__hash=_hash(token), tokens__spent_at__isnull=False)
+        revoke(stolen, "refresh token reused")
+    raise NotAuthenticated("The refresh token is not good any more: sign in again.", error="invalid_token")
+
+
+def _spend(token: str) -> Session | None:
+    fresh = RefreshToken.objects.filter(hash=_hash(token), spent_at=None)
+    if not fresh.update(spent_at=now()):
+        return None
+    rows = Session.objects.select_for_update(of=("self",)).select_related("user")
+    session = rows.filter(
+        tokens__hash=_hash(token), revoked_at=None, expires_at__gt=now(), user__is_active=True
+    ).first()
+    if session is not None:
+        Session.objects.filter(pk=session.pk).update(used_at=now())
+    return session
+
+
+def sign_out(token: str) -> None:
+    """End the session of a refresh token; one that is not known has none."""
+    revoke(Session.objects.filter(tokens__hash=_hash(token)), "signed out")
+
+
+def change_password(user_id: int, session: str, current: str, new: str, address: str) -> None:
+    """All other sessions end. Raises InvalidInput when ``current`` is wrong, NotFound, Throttled."""
+    user = User.objects.filter(pk=user_id, is_active=True).first()
+    if user is None:
+        raise NotFound()
+    limits = attempts("sign-in", user.email, address)
+    count(limits)
+    if not _is_right(user, current):
+        raise InvalidInput.field("current", "This is not the present password.", code="invalid_credentials")
+    give_back(limits)
+    update_user(user_id, None, password=new, kept_session=session)
+
+
+def _pair(session: Session, user: User) -> Pair:
+    token = secrets.token_urlsafe(32)
+    RefreshToken.objects.create(hash=_hash(token), session=session)
+    claims = {
+        "iss": USER.name,
+        "aud": AUDIENCE,
+        "sub": str(user.pk),
+        "roles": sorted(user.roles),
+        "sid": str(session.pk),
+        "jti": secrets.token_hex(8),
+    }
+    return Pair(access_token(claims), token, USER_SECONDS)
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

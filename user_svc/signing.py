@@ -1,0 +1,85 @@
+"""The keys that sign access tokens: kept in the database, so that all processes have the same, and sealed there."""
+
+import hashlib
+import hmac
+import json
+import secrets
+from base64 import urlsafe_b64encode
+from datetime import timedelta
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils.timezone import now
+from joserfc.jwk import OKPKey
+
+from platform_core.auth.keys import private_key
+from platform_core.auth.tokens import LEEWAY, USER_SECONDS, USER_TYPE, sign
+from user_svc.models import SigningKey
+
+_LOCK = 7_202_611_24
+_LIFE = timedelta(seconds=USER_SECONDS + 2 * LEEWAY)
+
+
+def access_token(claims: dict[str, Any]) -> str:
+    return sign(_present() or _first(), USER_TYPE, claims, USER_SECONDS)
+
+
+def key_set() -> dict[str, Any]:
+    """The JWK set (RFC 7517): the present key, and retired ones for as long as a token of theirs may be good."""
+    good = SigningKey.objects.filter(Q(retired_at=None) | Q(retired_at__gt=now() - _LIFE)).order_by("-created_at")
+    return {
+        "keys": [
+            {"kty": "OKP", "crv": "Ed25519", "alg": "Ed25519", "use": "sig", "kid": key.kid, "x": key.x} for key in good
+        ]
+    }
+
+
+def rotate(*, revoke: bool = False) -> str:
+    """A new key from now on; its id. With ``revoke`` what older ones signed is good no more.
+
+    Other services have known the older ones for at most the lifetime of their key sets, five minutes.
+    """
+    with transaction.atomic():
+        _lock()
+        SigningKey.objects.filter(retired_at=None).update(retired_at=now())
+        gone = Q() if revoke else Q(retired_at__lt=now() - _LIFE)
+        SigningKey.objects.filter(gone).delete()
+        return _make().kid or ""
+
+
+def _first() -> OKPKey:
+    """No key can be used yet, or none any more since SECRET_KEY changed."""
+    with transaction.atomic():
+        _lock()
+        return _present() or _make()
+
+
+def _present() -> OKPKey | None:
+    newest = SigningKey.objects.filter(retired_at=None).order_by("-created_at").first()
+    if newest is None:
+        return None
+    try:
+        return private_key(json.loads(_seal().decrypt(bytes(newest.sealed))))
+    except InvalidToken:
+        return None
+
+
+def _make() -> OKPKey:
+    key = OKPKey.generate_key("Ed25519", {"kid": f"access.{secrets.token_hex(8)}"})
+    parts: dict[str, Any] = key.as_dict(private=True)
+    sealed = _seal().encrypt(json.dumps(parts).encode())
+    SigningKey.objects.create(kid=parts["kid"], x=parts["x"], sealed=sealed)
+    return key
+
+
+def _seal() -> Fernet:
+    secret = hmac.new(settings.SECRET_KEY.encode(), b"signing keys", hashlib.sha256).digest()
+    return Fernet(urlsafe_b64encode(secret))
+
+
+def _lock() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
