@@ -98,7 +98,7 @@ def _callers() -> dict[str, str]:
 def readable(route: str) -> str:
     """``^api/users/(?P<pk>[0-9]+)/?$`` → ``/api/users/{pk}``."""
     template = re.sub(r"\(\?P<(\w+)>[^)]*\)|<(?:\w+:)?(\w+)>", lambda found: f"{{{found[1] or found[2]}}}", route)
-    return "/" + template.replace("^", "").replace("/?$", "").replace("$", "")
+    return "/" + template.replace("^", "").replace("/?$", "").replace("$", "").replace("\\", "")
 
 
 def deadline_of(began: float | None, header: str | None) -> float:

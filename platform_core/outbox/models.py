@@ -29,7 +29,9 @@ class OutboxMessage(models.Model):
     last_error = models.TextField(blank=True, default="")
     request_id = models.CharField(max_length=128)
     traceparent = models.CharField(max_length=64)
-    user = models.CharField(max_length=20, blank=True, default="", help_text="The id of the user whose wish it is.")
+    user = models.CharField(
+        max_length=20, blank=True, default="", db_default="", help_text="The id of the user whose wish it is"
+    )
     created_at = models.DateTimeField(default=now)
     delivered_at = models.DateTimeField(null=True, blank=True)
 

@@ -1,0 +1,190 @@
+"""Asks every route of a service, with every method, as every kind of caller, whether the table of rules is kept.
+
+A suite has these tests by ``from tests.access import *``.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.views.generic import RedirectView
+
+from platform_core.auth import tokens
+from platform_core.auth.access import bare
+from platform_core.auth.identity import Role
+from platform_core.auth.rules import RULES, Customers, Rule, rule_for
+from platform_core.middleware import readable
+from platform_core.topology import SERVICES
+from tests import accounts
+
+__all__ = [
+    "test_a_route_is_open_to_whom_the_rules_name_and_nobody_else",
+    "test_every_method_of_every_route_has_a_rule",
+    "test_in_development_who_says_nothing_may_do_all_and_who_shows_a_token_what_it_allows",
+    "test_no_rule_is_for_a_route_that_is_not_there",
+]
+
+OWN, ANOTHERS = 7, 8
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+GUARDED_BY_ITSELF = {"/metrics"}
+pytestmark = pytest.mark.django_db
+
+
+def routes() -> dict[str, set[str]]:
+    """The routes of the service outside its admin, each with the methods that its view has."""
+    found: dict[str, set[str]] = {}
+    for route, callback in _patterns(get_resolver().url_patterns):
+        is_redirect = getattr(callback, "view_class", None) is RedirectView
+        if not is_redirect and readable(route) not in GUARDED_BY_ITSELF:
+            found.setdefault(readable(route), set()).update(_methods(callback))
+    return found
+
+
+def _patterns(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLPattern):
+            yield route, pattern.callback
+        elif isinstance(pattern, URLResolver) and pattern.app_name != "admin":
+            yield from _patterns(pattern.url_patterns, route)
+
+
+def _methods(callback: Any) -> set[str]:
+    if hasattr(callback, "actions"):
+        return {method.upper() for method in callback.actions} - {"HEAD"}
+    if hasattr(callback, "cls"):
+        return {m.upper() for m in callback.cls.http_method_names if hasattr(callback.cls, m)} - {"OPTIONS", "HEAD"}
+    return {"GET"}
+
+
+def callers() -> dict[str, tuple[dict[str, str], Role | str]]:
+    """Each kind of caller: its headers, and its role, or what else it is."""
+    return {
+        "nobody": ({}, "nobody"),
+        "somebody with a bad token": ({"Authorization": "Bearer a.b.c"}, "bad"),
+        "a customer": (accounts.person(OWN), "customer"),
+        **{f"staff: {role}": (accounts.person(9, role), role) for role in Role},
+        **{s.name: (accounts.service(s, django_settings.SERVICE), s.name) for s in SERVICES},
+    }
+
+
+@pytest.fixture
+def _keys(settings: Any) -> None:
+    settings.ACCOUNTS = "tests.accounts"
+    settings.SERVICE_KEYS = accounts.known_services()
+    tokens.forget()
+
+
+@pytest.fixture
+def _people(_keys: None) -> None:
+    """In user-service the callers are there, too."""
+    if django_settings.SERVICE.package == "user_svc":
+        from user_svc.models import User
+
+        for pk in (OWN, 9):
+            User.objects.create(pk=pk, name="Ann", email=f"ann{pk}@example.com")
+
+
+def _paths(route: str) -> list[tuple[str, bool]]:
+    """The route with the customer's own id in it, and with another's."""
+    if "{" not in route:
+        return [(route, True)]
+    return [(re.sub(r"\{\w+\}", str(number), route), number == OWN) for number in (OWN, ANOTHERS)]
+
+
+def _expected(rule: Rule, kind: Role | str, is_own: bool) -> int | None:
+    """The status that refuses this caller; None when it is let in. Said here once more, in other words."""
+    if rule.anybody:
+        return None
+    if kind == "nobody":
+        return 401
+    if kind in {service.name for service in SERVICES}:
+        return None if kind in {service.name for service in rule.services} else 403
+    if isinstance(kind, Role) and rule.staff and (kind in rule.staff or kind is Role.ADMIN):
+        return None
+    if rule.customers is Customers.NONE:
+        return 403
+    theirs = is_own and not isinstance(kind, Role)
+    return 404 if rule.customers is Customers.THEMSELVES and "{" in rule.route and not theirs else None
+
+
+def _ask(api: Any, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+    response = api.client.generic(method, path, b"{}", content_type="application/json", headers=headers)
+    is_problem = response.get("Content-Type") == "application/problem+json" and method != "HEAD"
+    return response.status_code, response.json()["code"] if is_problem else ""
+
+
+def _answers_to(api: Any, route: str, known: set[str], *, is_open: bool = False) -> list[str]:
+    """What is wrong with the answers of a route."""
+    wrong = []
+    for method in METHODS:
+        rule = rule_for(django_settings.SERVICE, method, bare(route))
+        few = ("nobody", "bad") if rule is not None and rule.anybody else None
+        for path, is_own in _paths(route):
+            for name, (headers, kind) in callers().items():
+                if few and kind not in few:
+                    continue
+                status, code = _ask(api, method, path, headers)
+                wanted = _wanted(rule, kind, is_own, method, route, known)
+                if is_open and kind == "nobody" and wanted == 401:
+                    wanted = None
+                refused = status in (401, 403) and code != "invalid_credentials"
+                if (refused or (wanted == 405) != (status == 405)) if wanted in (None, 405) else status != wanted:
+                    wrong.append(f"{method} {path} as {name}: {status} {code}, expected {wanted or 'to be let in'}")
+    return wrong
+
+
+def _wanted(rule: Rule | None, kind: Role | str, is_own: bool, method: str, route: str, known: set[str]) -> int | None:
+    if kind == "bad" and route not in _ASKING_NOBODY:
+        return 401
+    if method == "OPTIONS" and not route.startswith("/health"):
+        return None
+    if (("GET" if method == "HEAD" else method) not in known) or rule is None:
+        return 405
+    return _expected(rule, kind, is_own)
+
+
+_ASKING_NOBODY = {
+    *("/api/auth/token", "/api/auth/refresh", "/api/auth/logout", "/.well-known/jwks.json"),
+    *("/health", "/health/live", "/health/ready"),
+}
+"""Where a token is not looked at, so that one that is out of date is no hindrance."""
+
+
+def test_every_method_of_every_route_has_a_rule() -> None:
+    service = django_settings.SERVICE
+    missing = [
+        f"{method} {route}"
+        for route, methods in routes().items()
+        for method in methods
+        if rule_for(service, method, bare(route)) is None
+    ]
+    assert not missing, f"platform_core/auth/rules.py says not who may do this: {missing}"
+
+
+def test_no_rule_is_for_a_route_that_is_not_there() -> None:
+    there = {(method, bare(route)) for route, methods in routes().items() for method in methods}
+    named = {(m, rule.route) for rule in RULES if rule.service is django_settings.SERVICE for m in rule.methods}
+    assert not named - there
+
+
+@pytest.mark.usefixtures("_people")
+def test_a_route_is_open_to_whom_the_rules_name_and_nobody_else(api: Any, settings: Any) -> None:
+    settings.PLATFORM_ENV = "production"
+    wrong = [line for route, known in routes().items() for line in _answers_to(api, route, known)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.usefixtures("_people")
+def test_in_development_who_says_nothing_may_do_all_and_who_shows_a_token_what_it_allows(api: Any) -> None:
+    own = {"/api/users/me", "/api/users/me/password"}  # of nobody there is nothing to show
+    wrong = [
+        line
+        for route, known in routes().items()
+        if route not in own
+        for line in _answers_to(api, route, known, is_open=True)
+    ]
+    assert not wrong, "\n".join(wrong)
