@@ -11,12 +11,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from platform_core.auth.keys import KeysError, ensure_keys
+from platform_core.auth.keys import KeysError
 from platform_core.environment import EXIT_CODE, ConfigurationError, keys_dir, parsed, read_dotenv
 from platform_core.stack import postgres
 from platform_core.stack import verify as books
+from platform_core.stack.keys import make_keys
 from platform_core.stack.postgres import PostgresError
-from platform_core.stack.processes import locked
 from platform_core.stack.roles import RolesError, ensure_roles
 from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
 from platform_core.topology import SERVICES, Service
@@ -28,8 +28,6 @@ NEED_NO_DATABASE = frozenset(
 
 def up(values: dict[str, Any]) -> int:
     """Start everything here: Postgres, the five services and their workers."""
-    if values["PLATFORM_ENV"] == "development":
-        make_keys(values)
     return Stack(values, os.environ).run()
 
 
@@ -58,18 +56,6 @@ def _keys_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rotate", action="store_true", help="make new ones; the present ones stay good until the next time"
     )
-
-
-def make_keys(values: dict[str, Any], *, rotate: bool = False) -> None:
-    """One process at a time, or two would make two keys of one service. Raises KeysError."""
-    folder = keys_dir(values)
-    try:
-        lock = locked(folder / "keys.lock")
-    except OSError as error:
-        raise KeysError(f"The folder {folder} cannot be used: {error.strerror}. Set KEYS_DIR.") from None
-    assert lock is not None
-    with lock:
-        ensure_keys(folder, rotate=rotate)
 
 
 def status(values: dict[str, Any]) -> int:

@@ -16,9 +16,11 @@ from urllib.parse import quote, urlencode, urlsplit
 from rich.console import Console
 from rich.table import Table
 
-from platform_core.environment import ROOT, database_parts
+from platform_core.auth.keys import KeysError
+from platform_core.environment import ROOT, ConfigurationError, database_parts
 from platform_core.stack import postgres
 from platform_core.stack.forks import Forked, fork, manage, preload, serve
+from platform_core.stack.keys import make_keys
 from platform_core.stack.postgres import PostgresError
 from platform_core.stack.processes import is_free, locked
 from platform_core.stack.roles import RolesError, ensure_roles
@@ -106,7 +108,7 @@ class Stack:
             self.lock = self.only_one()
             self.start()
             self.watch()
-        except (StackError, PostgresError, RolesError) as error:
+        except (StackError, PostgresError, RolesError, KeysError) as error:
             self.console.print(f"[red]✗[/] {error}", highlight=False)
             return 1
         except _Ended:
@@ -152,13 +154,17 @@ class Stack:
     def start(self) -> None:
         began = time.monotonic()
         self.check_ports()
+        preload()
+        if self.values["PLATFORM_ENV"] == "production":
+            refuse_unsafe(self.values, self.environ, not_theirs=self.locks())
+        else:
+            make_keys(self.values)
         if not self.values["DATABASE_URL"]:
             self.step("Postgres")
             self.server = postgres.acquire(self.folder)
             self.values = {**self.values, "DATABASE_URL": self.server.url}
         self.step("roles and migrations")
         ensure_roles(self.values)
-        preload()
         migrate_all(self.values, self.environ, not_theirs=self.locks())
         self.step("services")
         metrics = self.folder / "metrics"
@@ -273,7 +279,7 @@ def service_environment(service: Service, values: Mapping[str, Any], environ: Ma
         # gunicorn reads some of ours itself, and takes an empty one for a value.
         **{name: value for name, value in environ.items() if value and name not in databases},
         "DJANGO_SETTINGS_MODULE": service.settings_module,
-        "DATABASE_URL": as_url(parts),
+        "DATABASE_URL": as_url(parts) if parts else "",
     }
 
 
@@ -301,6 +307,33 @@ def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_th
                 output.seek(0)
                 lines = output.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
                 raise StackError(f"The migration of {service.name} failed: {lines[-1]}")
+
+
+def refuse_unsafe(
+    values: Mapping[str, Any], environ: Mapping[str, str], *, not_theirs: tuple[IO[str], ...] = ()
+) -> None:
+    """Ask each service, in its own settings, whether it would start in production. Raises ConfigurationError."""
+    reasons: dict[str, None] = {}
+    for service in SERVICES:
+        with tempfile.TemporaryFile() as output:
+            environment = service_environment(service, values, environ)
+            process = fork(f"{service.name} check", _check, environment, output=output, not_theirs=not_theirs)
+            process.wait(READY_PATIENCE)
+            output.seek(0)
+            reasons |= dict.fromkeys(output.read().decode(errors="replace").splitlines())
+    if reasons:
+        raise ConfigurationError(list(reasons))
+
+
+def _check() -> None:
+    from django.conf import settings
+
+    from platform_core import production
+
+    try:
+        production.check(settings)
+    except ConfigurationError as error:
+        print(*error.problems, sep="\n")
 
 
 def _migrate() -> None:

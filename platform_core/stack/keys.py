@@ -1,0 +1,20 @@
+"""The folder of the services' keys, made by one process at a time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from platform_core.auth.keys import KeysError, ensure_keys
+from platform_core.environment import keys_dir
+from platform_core.stack.processes import locked
+
+
+def make_keys(values: Mapping[str, Any], *, rotate: bool = False) -> None:
+    """Make what is missing, or new ones for all. Raises KeysError."""
+    folder = keys_dir(values)
+    try:
+        lock = locked(folder / "keys.lock")
+    except OSError as error:
+        raise KeysError(f"The folder {folder} cannot be used: {error.strerror}. Set KEYS_DIR.") from None
+    assert lock is not None
+    with lock:
+        ensure_keys(folder, rotate=rotate)
