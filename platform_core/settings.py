@@ -74,6 +74,7 @@ def service_settings(
             "SITE_HEADER": name,
             "SITE_SYMBOL": "storefront",
             "LOGIN": {"form": "platform_core.auth.staff.SignInForm"},
+            "SCRIPTS": [f"{STATIC_URL}platform_core/admin.js"],
             "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}platform_core/icon.svg"}],
         },
     }
@@ -81,6 +82,7 @@ def service_settings(
 
 MIDDLEWARE = [
     "platform_core.middleware.RequestMiddleware",
+    "platform_core.browser.browser_security",
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -216,6 +218,7 @@ def _cookies(service: Service, *, secure: bool) -> dict[str, Any]:
         "CSRF_COOKIE_SECURE": secure,
         "SECURE_CONTENT_TYPE_NOSNIFF": True,
         "SECURE_REFERRER_POLICY": "same-origin",
+        "SECURE_CROSS_ORIGIN_OPENER_POLICY": "same-origin",
         "SECURE_HSTS_SECONDS": 31_536_000 if secure else 0,
         "SECURE_HSTS_INCLUDE_SUBDOMAINS": secure,
         "SECURE_HSTS_PRELOAD": secure,

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.template.loader import render_to_string
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -72,6 +73,8 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         return {
             **context,
             "response_headers": headers,
+            "code_style": None,  # inline, and of use to nobody here
+            "signed_in_here": isinstance(context["user"], AbstractBaseUser),
             "service_name": settings.SERVICE_NAME,
             "next_page": links.get("next"),
             "previous_page": links.get("previous"),

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer, OpenApiYamlRenderer2
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from platform_core.api.json import JSONRenderer
 from platform_core.api.problems import problem_response, translated
@@ -16,8 +16,10 @@ class SchemaView(SpectacularAPIView):
     renderer_classes = [JSONRenderer, OpenApiJsonRenderer, OpenApiYamlRenderer2, OpenApiYamlRenderer]
 
 
-class DocsView(SpectacularSwaggerView):
-    """A page, whatever is asked for; only its errors are told to programs as problems."""
+class DocsView(SpectacularSwaggerSplitView):
+    """A page, whatever is asked for, and its script; only errors are told to programs as problems."""
+
+    template_name = "docs.html"
 
     def perform_content_negotiation(self, request: Any, force: bool = False) -> Any:
         return super().perform_content_negotiation(request, force=True)

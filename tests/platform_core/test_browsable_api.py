@@ -5,9 +5,13 @@ import json
 import re
 
 import pytest
+from django.test import Client, RequestFactory
 from django.utils.timezone import now
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 
 from order_svc.models import Order, OrderLine
+from platform_core.api.problems import coded, problem_response
+from platform_core.api.views import ResourceViewSet
 from platform_core.outbox.models import OutboxMessage
 
 pytestmark = pytest.mark.django_db
@@ -47,6 +51,23 @@ def neighbours(peers):
 
     peers.add_callback("PUT", re.compile(r"http://127\.0\.0\.1:8002/api/stock-reservations/\d+"), callback=reserve)
     return peers
+
+
+@pytest.fixture
+def signed_in(admin_user, monkeypatch):
+    """What a browser asks in which somebody has signed in to the admin, where the API lets them in by that."""
+    monkeypatch.setattr(ResourceViewSet, "authentication_classes", [SessionAuthentication])
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+
+    def ask(method, path, body=None, **headers):
+        return getattr(client, method)(path, body, headers={"Accept": BROWSER, **headers})
+
+    return ask
+
+
+def token_in(html):
+    return re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', html)[1]
 
 
 def content_of_raw_form(page):
@@ -190,3 +211,69 @@ def test_options_can_be_asked_for_and_look_nothing_up(browser, django_assert_num
         answer = browser("options", path)
     assert answer.status_code == 200
     assert "OPTIONS" in answer["Allow"]
+
+
+def test_nobody_is_asked_to_sign_in_and_comes_back(browser, client, admin_user):
+    page = browser("get", "/api/orders?status=pending&limit=5").page
+    link = re.search(r'<a href="([^"]*)"[^>]*>Sign in', page)[1]
+    assert link == "/admin/login/?next=%2Fapi%2Forders%3Fstatus%3Dpending%26limit%3D5"
+    assert "Sign out" not in page
+    back = client.post(link, {"username": "admin", "password": "password"})
+    assert (back.status_code, back["Location"]) == (302, "/api/orders?status=pending&limit=5")
+
+
+def test_who_has_signed_in_is_named_and_can_sign_out_where_they_are(signed_in):
+    page = signed_in("get", "/api/orders?limit=5").content.decode()
+    assert "Sign in" not in page
+    assert '<li class="navbar-text">admin</li>' in page
+    assert '<form class="sign-out" action="/admin/logout/" method="POST">' in page
+    form = {"csrfmiddlewaretoken": token_in(page), "next": re.search(r'name="next" value="([^"]*)"', page)[1]}
+    assert signed_in("post", "/admin/logout/", {"next": form["next"]}).status_code == 403
+    back = signed_in("post", "/admin/logout/", form)
+    assert (back.status_code, back["Location"]) == (302, "/api/orders?limit=5")
+    assert "Sign in" in signed_in("get", "/api/orders").content.decode()
+
+
+def test_who_comes_with_a_token_is_named_and_has_nothing_to_sign_out_of(browser, monkeypatch):
+    class Bearer:
+        is_authenticated = True
+
+        def __str__(self):
+            return "<service> shop"
+
+    class ByToken(BaseAuthentication):
+        def authenticate(self, request):
+            return Bearer(), None
+
+    monkeypatch.setattr(ResourceViewSet, "authentication_classes", [ByToken])
+    page = browser("get", "/api/orders").content.decode()
+    assert '<li class="navbar-text">&lt;service&gt; shop</li>' in page
+    assert "Sign out" not in page
+    assert "Sign in" not in page
+
+
+def test_buttons_and_forms_of_who_has_signed_in_prove_where_they_come_from(signed_in, order, neighbours):
+    path = f"/api/orders/{order.pk}/ship"
+    page = signed_in("get", f"/api/orders/{order.pk}").content.decode()
+    button = re.search(rf'<form class="button-form" action="[^"]*{path}" method="POST">.*?</form>', page, re.DOTALL)[0]
+    assert signed_in("post", path).status_code == 403
+    assert signed_in("post", path, {"csrfmiddlewaretoken": token_in(button)}).status_code == 200
+    new = {"userId": "1", "productId": "11", "quantity": "2"}
+    assert signed_in("post", "/api/orders", new).status_code == 403
+    page = signed_in("get", "/api/orders").content.decode()
+    assert signed_in("post", "/api/orders", {**new, "csrfmiddlewaretoken": token_in(page)}).status_code == 201
+
+
+def test_scripts_of_the_page_are_told_what_to_prove_it_with(signed_in, order):
+    page = signed_in("get", f"/api/orders/{order.pk}").content.decode()
+    told = json.loads(re.search(r'<script type="application/json" id="drf_csrf">(.*?)</script>', page, re.DOTALL)[1])
+    assert told["csrfHeaderName"].lower() == "x-csrftoken"
+    path = f"/api/orders/{order.pk}/ship"
+    assert signed_in("post", path, **{told["csrfHeaderName"]: told["csrfToken"]}).status_code == 200
+
+
+@pytest.mark.parametrize(("status", "is_asked"), [(401, True), (403, False)])
+def test_a_page_that_wants_a_name_says_where_to_sign_in(status, is_asked):
+    request = RequestFactory().get("/metrics?x=1&y=2", headers={"Accept": BROWSER})
+    page = problem_response(coded(status, "refused", "Not like this."), request).content.decode()
+    assert ('<a href="/admin/login/?next=%2Fmetrics%3Fx%3D1%26y%3D2">Sign in</a>' in page) is is_asked
