@@ -8,9 +8,9 @@ router = Router()
 router.register("users", UserViewSet, basename="user")
 router.register("auth", AuthViewSet, basename="auth")
 
-staff = StaffViewSet.as_view({"post": "create"})
-standing = StaffViewSet.as_view({"get": "retrieve"})
-key_set = KeySetView.as_view({"get": "retrieve"})
+staff = StaffViewSet.as_view({"post": "check"})
+standing = StaffViewSet.as_view({"get": "show"})
+key_set = KeySetView.as_view({"get": "show"})
 
 urlpatterns = [
     re_path(r"^\.well-known/jwks\.json$", key_set, name="key-set"),

@@ -78,7 +78,7 @@ class UserViewSet(ResourceViewSet):
         services.delete_user(pk, self.expected(request))
         return Response(status=204)
 
-    @extend_schema(responses={200: UserSerializer})
+    @extend_schema(operation_id="getMe", responses={200: UserSerializer})
     @action(detail=False)
     def me(self, request: Request) -> Response:
         """The user who is signed in."""
@@ -87,7 +87,7 @@ class UserViewSet(ResourceViewSet):
         except NotFound:
             raise NotAuthenticated("This account is gone or disabled.", error="invalid_token") from None
 
-    @extend_schema(request=PasswordChangeSerializer, responses={204: None})
+    @extend_schema(operation_id="changePassword", request=PasswordChangeSerializer, responses={204: None})
     @action(detail=False, methods=["post"], url_path="me/password", serializer_class=PasswordChangeSerializer)
     def password(self, request: Request) -> Response:
         """Change one's own password; all other sessions end."""
@@ -125,20 +125,20 @@ class AuthViewSet(GenericViewSet[Any]):
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = ()  # what is out of date is no hindrance here
 
-    @extend_schema(responses={200: PairSerializer})
+    @extend_schema(operation_id="signIn", responses={200: PairSerializer, 401: None, 429: None})
     @action(detail=False, methods=["post"], serializer_class=CredentialsSerializer)
     def token(self, request: Request) -> Response:
         """Sign in. 401 `invalid_credentials` when email or password are wrong; 429 after too many attempts."""
         wanted = self.wanted(CredentialsSerializer)
         return _answer(sign_in.sign_in(wanted["email"], wanted["password"], throttle.address_of(request)))
 
-    @extend_schema(responses={200: PairSerializer})
+    @extend_schema(operation_id="refreshTokens", responses={200: PairSerializer, 401: None})
     @action(detail=False, methods=["post"], serializer_class=RefreshSerializer)
     def refresh(self, request: Request) -> Response:
         """Spend a refresh token for a new pair. One that was spent before ends its session."""
         return _answer(sign_in.refresh(self.wanted(RefreshSerializer)["refresh"]))
 
-    @extend_schema(responses={204: None})
+    @extend_schema(operation_id="signOut", responses={204: None})
     @action(detail=False, methods=["post"], serializer_class=RefreshSerializer)
     def logout(self, request: Request) -> Response:
         """End the session of a refresh token."""
@@ -156,8 +156,12 @@ class StaffViewSet(GenericViewSet[Any]):
 
     serializer_class = StandingSerializer
 
-    @extend_schema(request=StaffCredentialsSerializer, responses={200: StandingSerializer})
-    def create(self, request: Request) -> Response:
+    @extend_schema(
+        operation_id="checkStaff",
+        request=StaffCredentialsSerializer,
+        responses={200: StandingSerializer, 429: None},
+    )
+    def check(self, request: Request) -> Response:
         """Check credentials for an admin's sign-in. 401 `invalid_credentials` when wrong, or a customer's."""
         serializer = StaffCredentialsSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -166,8 +170,8 @@ class StaffViewSet(GenericViewSet[Any]):
             raise NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
         return _unkept(found)
 
-    @extend_schema(responses={200: StandingSerializer})
-    def retrieve(self, request: Request, pk: int) -> Response:
+    @extend_schema(operation_id="getStanding", responses={200: StandingSerializer})
+    def show(self, request: Request, pk: int) -> Response:
         """The roles that an account has at present; 404 when it has none."""
         found = accounts.standing(int(pk))
         if found is None:
@@ -182,7 +186,7 @@ class KeySetView(GenericViewSet[Any]):
     serializer_class = KeySetSerializer
 
     @extend_schema(operation_id="getKeySet", responses={200: KeySetSerializer})
-    def retrieve(self, request: Request) -> Response:
+    def show(self, request: Request) -> Response:
         """The JWK set (RFC 7517) with which access tokens are verified."""
         return Response(accounts.key_set(), headers={"Cache-Control": "public, max-age=60"})
 

@@ -14,6 +14,8 @@ from rest_framework.viewsets import ViewSetMixin
 from platform_core.api.fields import MAX_ID, IdField, MoneyField, OptionalStringField, StringField, WholeField
 from platform_core.api.problems import CONTENT_TYPE
 from platform_core.api.queries import PageQuery, Query
+from platform_core.auth.access import bare
+from platform_core.auth.rules import Rule, rule_for
 
 Schema = dict[str, Any]
 
@@ -63,7 +65,7 @@ class AutoSchema(SpectacularSchema):
             names.insert(0, "IdempotencyKey")
         if self._is_guarded:
             names.insert(0, "IfMatch")
-        if self._action == "retrieve":
+        if self._action in ("retrieve", "me"):
             names.insert(0, "IfNoneMatch")
         return names
 
@@ -76,9 +78,26 @@ class AutoSchema(SpectacularSchema):
         bodies |= {str(status): {"$ref": f"#/components/responses/{_ERRORS[status][0]}"} for status in common}
         return dict(sorted(bodies.items()))
 
+    def get_auth(self) -> list[dict[str, list[str]]]:
+        """What the rules ask for; nothing where anybody may."""
+        return [] if self._rule is None or self._rule.anybody else [{"accessToken": []}, {"session": []}]
+
+    @property
+    def _rule(self) -> Rule | None:
+        return rule_for(settings.SERVICE, self.method, bare(self.path.replace("/?", "").rstrip("/")))
+
+    def _refusals(self) -> set[int]:
+        """The statuses of who may not, or not so often."""
+        statuses = {401} if self.view.authentication_classes else set()
+        if self.get_auth():
+            statuses.add(403)
+        if self.method == "POST" and self.path.startswith("/api/users"):
+            statuses.add(429)
+        return statuses
+
     def _statuses(self) -> set[int]:
         """The statuses besides success that the operation can answer with."""
-        statuses = {400, 406, 503}
+        statuses = {400, 406, 503, *self._refusals()}
         if "{" in self.path:
             statuses.add(404)
         if self.method in ("POST", "PUT", "PATCH"):
@@ -87,7 +106,7 @@ class AutoSchema(SpectacularSchema):
             statuses.add(422)
         if self._is_guarded:
             statuses.add(412)
-        if self._action == "retrieve":
+        if self._action in ("retrieve", "me"):
             statuses.add(304)
         return statuses
 
@@ -228,6 +247,7 @@ def finish(result: Schema, **_: Any) -> Schema:
     components = result.setdefault("components", {})
     components["schemas"] = dict(sorted({**components.get("schemas", {}), **_SCHEMAS}.items()))
     components |= {"parameters": _PARAMETERS, "headers": _HEADERS, "responses": _RESPONSES}
+    components["securitySchemes"] = {**_SECURITY, "session": {**_SESSION, "name": settings.SESSION_COOKIE_NAME}}
     result["info"]["description"] = import_module(settings.SERVICE.settings_module).__doc__
     result["paths"] = {_camel(path).replace("/?", "").rstrip("/"): item for path, item in result["paths"].items()}
     for item in result["paths"].values():
@@ -271,7 +291,23 @@ _PROBLEM: Schema = {
 }
 _SCHEMAS = {"FieldError": _FIELD_ERROR, "Problem": _PROBLEM}
 
+_SECURITY: Schema = {
+    "accessToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "From `POST /api/auth/token` of user-service; a service signs its own. "
+        "In development what comes without a token is let through.",
+    }
+}
+_SESSION: Schema = {
+    "type": "apiKey",
+    "in": "cookie",
+    "description": "Of who is signed in to this service's admin. Unsafe methods want the CSRF token as `X-CSRFToken`.",
+}
+
 _HEADERS: Schema = {
+    "WWW-Authenticate": {"schema": {"type": "string"}, "description": "RFC 6750."},
     "ETag": {"schema": {"type": "string"}, "description": "The version of the resource."},
     "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "Where the new resource is."},
     "Idempotent-Replayed": {
@@ -284,6 +320,8 @@ _HEADERS: Schema = {
 _ERRORS = {
     304: ("NotModified", "", "If-None-Match names the present version."),
     400: ("BadRequest", "invalid", "Malformed or out of bounds; `errors` names the fields."),
+    401: ("NotAuthenticated", "not_authenticated", "No access token, or one that is not good."),
+    403: ("PermissionDenied", "permission_denied", "The caller may not do this."),
     404: ("NotFound", "not_found", "There is no such resource."),
     406: ("NotAcceptable", "not_acceptable", "There is no answer in a form that Accept allows."),
     409: ("Conflict", "conflict", "The present state forbids it; `code` names the rule."),
@@ -291,6 +329,7 @@ _ERRORS = {
     413: ("TooLarge", "too_large", "The body is larger than 1 MiB."),
     415: ("UnsupportedMediaType", "unsupported_media_type", "The body is not JSON."),
     422: ("Unprocessable", "unprocessable", "It names what does not exist, or reuses the Idempotency-Key."),
+    429: ("Throttled", "throttled", "Too many attempts."),
     503: ("Unavailable", "unavailable", "Something that the answer needs does not answer in time."),
 }
 
@@ -310,10 +349,9 @@ def _response(status: int, code: str, description: str) -> Schema:
         error = {"field": "name", "code": "required", "detail": "This field is required."}
         example |= {"detail": "name: This field is required.", "errors": [error]}
     content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
-    if status not in (409, 503):
-        return {"description": description, "content": content}
-    retry = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
-    return {"description": description, "headers": retry, "content": content}
+    header = {401: "WWW-Authenticate", 409: "Retry-After", 429: "Retry-After", 503: "Retry-After"}.get(status)
+    headers = {"headers": {header: {"$ref": f"#/components/headers/{header}"}}} if header else {}
+    return {"description": description, **headers, "content": content}
 
 
 _RESPONSES = {name: _response(status, code, description) for status, (name, code, description) in _ERRORS.items()}

@@ -71,8 +71,9 @@ def test_a_url_of_its_own_is_taken_as_it_is():
 
 
 def test_in_production_hosts_and_origins_are_closed_unless_named():
-    settings = service_settings("user_svc", environment={"PLATFORM_ENV": "production"})
-    assert settings["ALLOWED_HOSTS"] == []
+    environment = {"PLATFORM_ENV": "production", "USER_SERVICE_URL": "http://user-service:8001"}
+    settings = service_settings("user_svc", environment=environment)
+    assert settings["ALLOWED_HOSTS"] == ["user-service"], "as its peers call it"
     assert not settings["CORS_ALLOW_ALL_ORIGINS"]
     assert settings["SESSION_COOKIE_SECURE"]
 

@@ -11,6 +11,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from platform_core.auth.access import bare
+from platform_core.auth.rules import RULES
 from platform_core.environment import ROOT
 from platform_core.topology import SERVICES
 
@@ -20,6 +22,8 @@ PROMISED = {
     "user_svc": [
         *("GET /api/users", "POST /api/users"),
         *(f"{method} /api/users/{{id}}" for method in ("GET", "PUT", "PATCH", "DELETE")),
+        *("GET /api/users/me", "POST /api/users/me/password", "GET /.well-known/jwks.json"),
+        *(f"POST /api/auth/{action}" for action in ("token", "refresh", "logout")),
     ],
     "product_svc": [
         *("GET /api/products", "POST /api/products"),
@@ -162,6 +166,11 @@ def test_every_error_is_a_problem(service):
                 assert problem["example"]["status"] == int(status), name
 
 
+def takes_a_key(name: str) -> bool:
+    """Every POST but those that sign in or out and the change of a password."""
+    return name.startswith("POST") and "/api/auth/" not in name and not name.endswith("/password")
+
+
 @pytest.mark.parametrize("service", PACKAGES)
 def test_the_errors_that_can_happen_anywhere_are_told(service):
     for name, described in operations(service).items():
@@ -171,7 +180,7 @@ def test_the_errors_that_can_happen_anywhere_are_told(service):
             expected.add("404")
         if method in ("POST", "PUT", "PATCH"):
             expected |= {"409", "413", "415"}
-        if method == "POST":
+        if takes_a_key(name):
             expected.add("422")
         assert not expected - set(described["responses"]), name
 
@@ -183,7 +192,22 @@ def test_the_common_headers_are_told(service):
         headers = {parameter["name"] for parameter in found if parameter["in"] == "header"}
         assert {"X-Request-ID", "X-Request-Timeout"} <= headers, name
         if name in PROMISED[service]:
-            assert ("Idempotency-Key" in headers) == name.startswith("POST"), name
+            assert ("Idempotency-Key" in headers) == takes_a_key(name), name
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_who_may_do_what_is_told(service):
+    """A token is asked for where the rules ask for one, and only there."""
+    rules = {
+        (method, bare(rule.route)): rule for rule in RULES if rule.service.package == service for method in rule.methods
+    }
+    for name, described in operations(service).items():
+        method, path = name.split(" ")
+        rule = rules[method, bare(path)]
+        closed = [] if rule.anybody else [{"accessToken": []}, {"session": []}]
+        assert described.get("security", []) == closed, name
+        assert ({"401", "403"} <= set(described["responses"])) == bool(closed), name
+    assert {"accessToken", "session"} <= set(document(service)["components"]["securitySchemes"])
 
 
 @pytest.mark.parametrize(("service", "name"), LISTS)
