@@ -8,14 +8,14 @@ import time
 
 from platform_core.environment import ROOT
 from platform_core.stack.processes import die_with_parent
-from tests.suites import SERVER_VARIABLE, SETTINGS, plain_environment, temporary_server
+from tests.suites import EXTRA, SERVER_VARIABLE, SETTINGS, plain_environment, temporary_server
 
 NO_TESTS_COLLECTED = 5
 
 
 def main(arguments: list[str]) -> int:
     split = next((n for n, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
-    suites, options = arguments[:split] or list(SETTINGS), arguments[split:]
+    suites, options = arguments[:split] or [suite for suite in SETTINGS if suite not in EXTRA], arguments[split:]
     unknown = [suite for suite in suites if suite not in SETTINGS]
     if unknown:
         print(f"There is no suite {unknown[0]!r}: {', '.join(SETTINGS)}.", file=sys.stderr)

@@ -20,7 +20,10 @@ SETTINGS = {
     # These drive running processes over HTTP.
     "e2e": None,
     "chaos": None,
+    "browser": None,
 }
+EXTRA = frozenset({"browser"})
+"""Suites that want more than requirements-dev.txt; they run when they are asked for."""
 
 
 def plain_environment() -> dict[str, str]:

@@ -1,0 +1,55 @@
+"""The admins: one account opens all five, lists open, filter and show their rows."""
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from platform_core.topology import PRODUCT, SERVICES
+from tests.browser.conftest import sign_in
+from tests.e2e.stack import eventually
+
+services = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+
+
+def lists_of(page):
+    """The lists that the index links to."""
+    found = page.eval_on_selector_all("a[href]", "links => links.map(link => link.getAttribute('href'))")
+    return sorted({link for link in found if link.startswith("/admin/") and link.strip("/").count("/") == 2})
+
+
+@services
+@pytest.mark.usefixtures("shop")
+def test_lists_open_filter_and_show_a_row(stack, page, password, shoot, service):
+    sign_in(page, stack, service, password)
+    shoot(page, f"admin {service.name}")
+    paths = lists_of(page)
+    assert len(paths) >= 3
+    for path in paths:
+        answer = page.goto(stack.direct(service, path))
+        assert answer.status == 200, path
+        shoot(page, f"admin {path}")
+        rows = page.locator("#result_list th a")
+        if rows.count():
+            rows.first.click()
+            assert page.locator("form#" + path.strip("/").split("/")[2] + "_form").count() == 1, path
+            shoot(page, f"admin {path} row")
+
+
+def test_a_filter_narrows_the_list(stack, page, password, shop):
+    sign_in(page, stack, PRODUCT, password)
+    page.goto(stack.direct(PRODUCT, "/admin/product_svc/stockmovement/"))
+    everything = page.locator("#result_list tbody tr").count()
+    page.goto(stack.direct(PRODUCT, "/admin/product_svc/stockmovement/?reason__exact=initial"))
+    assert 0 < page.locator("#result_list tbody tr").count() < everything
+
+
+def test_a_product_is_added_by_hand_and_the_dark_theme_holds(stack, page, password, shop, shoot):
+    sign_in(page, stack, PRODUCT, password)
+    page.goto(stack.direct(PRODUCT, "/admin/product_svc/product/add/"))
+    page.fill("input[name=name]", "Chair by hand")
+    page.fill("input[name=price]", "49.50")
+    page.click("button[name=_save]")
+    eventually("the list again", lambda: urlsplit(page.url).path == "/admin/product_svc/product/")
+    assert page.locator("text=Chair by hand").count()
+    page.emulate_media(color_scheme="dark")
+    shoot(page, "admin product dark")
