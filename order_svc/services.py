@@ -179,7 +179,7 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reserva
         _price_lines(order.pk, lines)
         order.status, order.version, order.updated_at = Order.Status.CONFIRMED, CONFIRMED_VERSION, order.confirmed_at
         append(NewEvent("order.confirmed", order.pk, snapshot(order, lines)))
-        enqueue(_notification(order, "confirmed", f"Order {order.pk} is confirmed", _thanks(order, lines)))
+        enqueue(confirmation(order, lines))
         reached("order.confirming")
     return Placed(order, lines, is_replay=False)
 
@@ -282,13 +282,19 @@ def _transition(order_id: int, old: Order.Status, new: Order.Status) -> Order:
         raise NotFound()
     if moved:
         append(NewEvent(f"order.{new.value}", order.pk, snapshot(order, list(order.lines.all()))))
-        enqueue(*_consequences(order, new))
+        enqueue(*consequences(order, new))
     elif order.status != new:
         raise Conflict(f"An order that is {order.status} cannot become {new.value}.", code="invalid_transition")
     return order
 
 
-def _consequences(order: Order, new: Order.Status) -> list[Message]:
+def confirmation(order: Order, lines: list[OrderLine]) -> Message:
+    """The message of a confirmation."""
+    return _notification(order, "confirmed", f"Order {order.pk} is confirmed", _thanks(order, lines))
+
+
+def consequences(order: Order, new: Order.Status) -> list[Message]:
+    """The messages of a transition."""
     if new == Order.Status.CANCELLED:
         text = f"Your order {order.pk} was cancelled. Nothing will be charged."
         return [_release(order.pk), _notification(order, "cancelled", f"Order {order.pk} was cancelled", text)]

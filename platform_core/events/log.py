@@ -81,6 +81,14 @@ def append(*events: NewEvent) -> None:
         cursor.execute(_APPEND, [ctx.request_id, ctx.traceparent, types, subjects, data])
 
 
+def place() -> tuple[int, int]:
+    """Where the surrounding transaction stands in the feed, for who appends by other means: epoch, transaction id."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_EPOCH}, pg_current_xact_id()::text::bigint")
+        epoch, txid = cursor.fetchone()
+    return epoch, txid
+
+
 def read(after: Position, limit: int) -> Batch:
     """Events behind ``after``, oldest first, as CloudEvents 1.0; one query."""
     with connection.cursor() as cursor:

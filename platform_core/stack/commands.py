@@ -3,7 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from platform_core.auth.keys import KeysError
+from platform_core.demo import Spec
 from platform_core.environment import EXIT_CODE, ConfigurationError, keys_dir, parsed, read_dotenv
+from platform_core.stack import demo as shop
 from platform_core.stack import postgres
 from platform_core.stack import verify as books
 from platform_core.stack.keys import make_keys
@@ -33,16 +37,36 @@ def up(values: dict[str, Any]) -> int:
 
 def migrate(values: dict[str, Any]) -> int:
     """Make roles and schemas where they are missing, and migrate all five."""
+    with _with_database(values) as values:
+        migrate_all(values, os.environ)
+        print("All five services are migrated.")
+    return 0
+
+
+@contextmanager
+def _with_database(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """``values`` with a server that has the roles: the one that is named, else the embedded one."""
     server = None
     if not values["DATABASE_URL"] and not all(values[service.database_url_variable] for service in SERVICES):
         server = postgres.acquire(Path(values["PLATFORM_DATA"]))
         values = {**values, "DATABASE_URL": server.url}
     ensure_roles(values)
-    migrate_all(values, os.environ)
-    print("All five services are migrated.")
+    yield values
     if server:
         server.release()
-    return 0
+
+
+def demo(values: dict[str, Any], **wanted: int) -> int:
+    """Fill the shop with made-up users, products and orders of the past weeks.
+
+    The same seed and numbers give the same content. What is there already is left as it is, so a second run adds
+    nothing, larger numbers add the difference, a run that was cut short is completed; another seed adds others.
+    Works beside a running platform or without one. Not for production.
+    """
+    spec = Spec(**wanted, now=datetime.now(UTC))
+    shop.check(values, spec)
+    with _with_database(values) as values:
+        return shop.fill(values, os.environ, spec)
 
 
 def keys(values: dict[str, Any], *, rotate: bool = False) -> int:
@@ -96,14 +120,42 @@ def _verify_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _demo_options(parser: argparse.ArgumentParser) -> None:
+    for name, default in (("users", 50), ("products", 40), ("orders", 200)):
+        limit = shop.LIMITS[name]
+        meaning = f"how many there are to be, at most {limit} ({default})"
+        parser.add_argument(f"--{name}", type=_whole(limit), default=default, metavar="N", help=meaning)
+    parser.add_argument(
+        "--seed",
+        type=_whole(shop.MAX_SEED),
+        default=1,
+        metavar="N",
+        help="which demo data; emails and skus carry it (1)",
+    )
+
+
+def _whole(limit: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and int(text) <= limit):
+            raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {limit}, found {text!r}")
+        return int(text)
+
+    return parse
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "up": up,
     "migrate": migrate,
+    "demo": demo,
     "keys": keys,
     "status": status,
     "verify": verify,
 }
-OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {"keys": _keys_options, "verify": _verify_options}
+OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "demo": _demo_options,
+    "keys": _keys_options,
+    "verify": _verify_options,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,0 +1,77 @@
+"""The messages of made-up orders, as they stand once they are delivered. Nobody is mailed."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from notification_svc.models import Notification
+from notification_svc.services import snapshot
+from platform_core.api.idempotency import fingerprint_of
+from platform_core.bulk import PastEvent, new_ids, writing
+from platform_core.demo import DEMO, Batch, Spec
+from platform_core.outbox.queue import Message
+
+CALLER: Final = "anonymous"
+"""Whom `idempotency.caller_of` takes order-service for: a message that it sends again finds the one that is there."""
+_KIND: Final = "notification.send"
+_ON_ITS_WAY = timedelta(seconds=1)
+
+
+class Sent(Struct):
+    message: Message
+    at: datetime
+
+
+class Sale(Struct):
+    """What is to know of an order here: the messages that its service has sent."""
+
+    messages: list[Sent]
+
+
+def accept(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The orders' messages to customers, as sent."""
+    for batch in batches:
+        sales = [msgspec.json.decode(row, type=Sale) for row in batch.rows]
+        made = [_notification(sent) for sale in sales for sent in sale.messages if sent.message.kind == _KIND]
+        if made:
+            batch.written |= _keep(sorted(made, key=lambda notification: notification.created_at))
+        yield batch
+
+
+def _notification(sent: Sent) -> Notification:
+    payload = sent.message.payload
+    sent_at = sent.at + _ON_ITS_WAY
+    return Notification(
+        **payload,
+        channel=Notification.Channel.EMAIL.value,
+        status=Notification.Status.SENT.value,
+        attempts=1,
+        version=2,
+        created_at=sent.at,
+        updated_at=sent_at,
+        sent_at=sent_at,
+        caller=CALLER,
+        sender_key=sent.message.key,
+        fingerprint=_fingerprint(payload),
+    )
+
+
+def _fingerprint(payload: Any) -> bytes:
+    """Of the request that `clients.notifications.send_notification` makes of it."""
+    body = {"userId": str(payload["user_id"]), **{name: payload[name] for name in ("type", "subject", "message")}}
+    return fingerprint_of("/api/notifications/send", body)
+
+
+def _keep(notifications: list[Notification]) -> dict[str, int]:
+    for notification, pk in zip(notifications, new_ids(Notification, len(notifications)), strict=True):
+        notification.pk = pk
+    with writing() as writer:
+        writer.copy(notifications)
+        writer.append(DEMO, (PastEvent(n.updated_at, "notification.sent", n.pk, snapshot(n)) for n in notifications))
+    return writer.written
+
+
+STEPS = {"accept": accept}

@@ -1,0 +1,246 @@
+"""Made-up orders: planned first, so that stock and messages can be had for them, and kept when those are there.
+
+That is the order of the saga. Where a run is cut short, stock is left held for orders that never came to be, and
+`manage.py verify --repair` releases it; never is there an order without its stock or its messages.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import accumulate
+from random import Random
+
+import msgspec
+from django.conf import settings
+from django.db.models import Max
+from msgspec import Struct
+
+from order_svc.models import Order, OrderLine
+from order_svc.services import confirmation, consequences, snapshot
+from platform_core.bulk import PastEvent, new_ids, writing
+from platform_core.demo import DAYS, DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, encoded, raw
+from platform_core.outbox.models import OutboxMessage
+from platform_core.outbox.queue import Message
+
+Status = Order.Status
+
+_CANCELLED_SHARE = 0.07
+_LINES, _LINES_WEIGHTS = (1, 2, 3, 4), (62, 24, 10, 4)
+_PIECES, _PIECES_WEIGHTS = (1, 2, 3, 4), (74, 18, 5, 3)
+_CONFIRMING = timedelta(milliseconds=150)
+_DELIVERING = timedelta(seconds=1)
+
+
+class Product(Struct):
+    id: int
+    name: str
+    price: Decimal
+
+
+class Item(Struct, rename="camel"):
+    product_id: int
+    name: str
+    unit_price: Decimal
+    quantity: int
+
+
+class Change(Struct):
+    """A step of an order's life."""
+
+    status: Status
+    at: datetime
+
+
+class Sent(Struct):
+    message: Message
+    at: datetime
+
+
+class Sale(Struct):
+    """An order with all that has become of it, as the steps hand it on; ``number`` counts those of the seed."""
+
+    id: int
+    number: int
+    user_id: int
+    created_at: datetime
+    steps: list[Change]
+    items: list[Item]
+    messages: list[Sent] = []
+
+
+class Market:
+    """Who may buy, and what: the users and products of the demo by number, the oldest and the most popular first."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.users = array("q")
+        self.products: list[Product] = []
+        for batch in batches:
+            if batch.of == "users":
+                self.users.extend(msgspec.json.decode(row, type=int) for row in batch.rows)
+            else:
+                self.products.extend(msgspec.json.decode(row, type=Product) for row in batch.rows)
+        self._popularity = list(accumulate(1 / (rank + 3) ** 0.9 for rank in range(len(self.products))))
+
+    def buyer(self, chance: Random, part: float) -> int:
+        """One of those who were there when so much of the past was over; who came early buys more often."""
+        there = max(1, int(len(self.users) * part))
+        return self.users[int(there * chance.random() ** 1.4)]
+
+    def product(self, chance: Random) -> Product:
+        """By Zipf's law: what is popular is very much so."""
+        return self.products[bisect_right(self._popularity, chance.random() * self._popularity[-1])]
+
+
+def plan(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Orders that are not there yet, complete but for their rows. The first batch tells how many there are already."""
+    market, calendar, first = Market(batches), Calendar(spec), _kept(spec)
+    yield Batch("orders", min(first, spec.orders))
+    for numbers in batches_of(spec.orders, first):
+        ids = new_ids(Order, len(numbers))
+        sales = (_sale(spec, market, calendar, number, pk) for number, pk in zip(numbers, ids, strict=True))
+        yield Batch("orders", len(numbers), [raw(sale) for sale in sales])
+
+
+def _key(spec: Spec, number: int) -> str:
+    return f"{spec.seed}-{number:07}"
+
+
+def _kept(spec: Spec) -> int:
+    """How many of this seed there are. They were kept in the order of their numbers, so the last one tells."""
+    ours = Order.objects.filter(caller=DEMO, idempotency_key__startswith=f"{spec.seed}-")
+    last = ours.aggregate(last=Max("idempotency_key"))["last"]
+    return int(last.split("-")[1]) + 1 if last else 0
+
+
+def _sale(spec: Spec, market: Market, calendar: Calendar, number: int, pk: int) -> Sale:
+    chance = draw(spec, "order", number)
+    part = OPENING + (1 - OPENING) * (number + chance.random()) / spec.orders
+    created_at = calendar.moment(part)
+    sale = Sale(
+        id=pk,
+        number=number,
+        user_id=market.buyer(chance, part),
+        created_at=created_at,
+        steps=_life(chance, created_at, (1 - part) * DAYS, calendar.end),
+        items=_items(chance, market),
+    )
+    sale.messages = _messages(sale)
+    return sale
+
+
+def _items(chance: Random, market: Market) -> list[Item]:
+    wanted = {}
+    for _ in range(chance.choices(_LINES, _LINES_WEIGHTS)[0]):
+        product = market.product(chance)
+        pieces = chance.choices(_PIECES, _PIECES_WEIGHTS)[0]
+        wanted[product.id] = Item(product.id, product.name, product.price, pieces)
+    return list(wanted.values())
+
+
+def _life(chance: Random, created_at: datetime, age: float, end: datetime) -> list[Change]:
+    """What has become of an order by ``end``: how far it came is decided by its ``age`` in a year of even days.
+
+    So it is the same in every run, on whatever day of the week; only the moments are fitted into the real time.
+    """
+    cancelling, shipping = chance.uniform(0.02, 0.5), chance.uniform(0.3, 2.5)
+    delivering = shipping + chance.uniform(0.8, 4.5)
+    if chance.random() < _CANCELLED_SHARE:
+        due = [(Status.CANCELLED, cancelling)]
+    else:
+        due = [(Status.SHIPPED, shipping), (Status.DELIVERED, delivering)]
+    room = (end - created_at) / timedelta(days=1)
+    pace = min(1.0, room / age) if age else 1.0
+    later = [Change(status, created_at + timedelta(days=after * pace)) for status, after in due if after < age]
+    return [Change(Status.CONFIRMED, created_at + _CONFIRMING), *later]
+
+
+def _messages(sale: Sale) -> list[Sent]:
+    order, lines = _rows(sale)
+    return [Sent(message, change.at) for change in sale.steps for message in _caused(order, lines, change.status)]
+
+
+def _caused(order: Order, lines: list[OrderLine], status: Status) -> list[Message]:
+    return [confirmation(order, lines)] if status == Status.CONFIRMED else consequences(order, status)
+
+
+def _rows(sale: Sale) -> tuple[Order, list[OrderLine]]:
+    """The order as it is opened, but for its total."""
+    lines = [
+        OrderLine(
+            order_id=sale.id,
+            product_id=item.product_id,
+            quantity=item.quantity,
+            name=item.name,
+            unit_price=item.unit_price,
+            subtotal=item.unit_price * item.quantity,
+        )
+        for item in sale.items
+    ]
+    order = Order(
+        id=sale.id,
+        user_id=sale.user_id,
+        created_at=sale.created_at,
+        updated_at=sale.created_at,
+        total=sum((line.subtotal or Decimal(0) for line in lines), Decimal(0)),
+        currency=settings.CURRENCY,
+        confirmed_at=sale.steps[0].at,
+        caller=DEMO,
+        request_id=DEMO,
+    )
+    return order, lines
+
+
+def keep(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Write the orders, with their events, and their messages as delivered. The last step: it hands nothing on."""
+    for batch in batches:
+        if batch.rows:
+            sales = [msgspec.json.decode(row, type=Sale) for row in batch.rows]
+            batch.written |= _write(spec, sales)
+        batch.rows = []
+        yield batch
+
+
+def _write(spec: Spec, sales: Sequence[Sale]) -> dict[str, int]:
+    orders, lines, events = [], [], []
+    for sale in sales:
+        order, its_lines = _rows(sale)
+        order.idempotency_key = _key(spec, sale.number)
+        events += [_stepped(order, its_lines, change) for change in sale.steps]
+        orders.append(order)
+        lines += its_lines
+    messages = [_delivered(sent) for sale in sales for sent in sale.messages]
+    with writing() as writer:
+        writer.copy(orders)
+        writer.copy(lines)
+        writer.append(DEMO, events)
+        writer.copy(messages)
+    return writer.written
+
+
+def _stepped(order: Order, lines: list[OrderLine], change: Change) -> PastEvent:
+    order.status = change.status.value
+    order.version += 1
+    order.updated_at = change.at
+    return PastEvent(change.at, f"order.{change.status.value}", order.pk, snapshot(order, lines))
+
+
+def _delivered(sent: Sent) -> OutboxMessage:
+    message = sent.message
+    return OutboxMessage(
+        kind=message.kind,
+        destination=message.destination,
+        aggregate=message.aggregate,
+        key=message.key,
+        payload=encoded(message.payload).decode(),
+        state=OutboxMessage.State.DELIVERED.value,
+        attempts=1,
+        available_at=sent.at,
+        request_id=DEMO,
+        created_at=sent.at,
+        delivered_at=sent.at + _DELIVERING,
+    )
+
+
+STEPS = {"plan": plan, "keep": keep}

@@ -1,0 +1,95 @@
+"""What the services' demo data have in common: who wants how much of it, from when it is, and how it is handed on.
+
+Each service brings steps in its ``demo`` module (``STEPS``). A step is given a `Spec` and the batches of the step
+before it, commits its own part of each in one transaction, and hands the batch on; `platform_core.stack.demo` joins
+them by pipes.
+"""
+
+import random
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+DEMO: Final = "demo"
+"""The caller and the request id of everything that the demo writes."""
+SIZE: Final = 1000
+"""Users, products or orders of one batch: ten thousand rows at most, for transactions of a fraction of a second."""
+DAYS: Final = 70
+"""The past that is made up: people come during all of it."""
+OPENING: Final = 0.4
+"""The part of it after which the shop opens: the catalog is there by then, and orders begin."""
+_NOW_MARGIN = timedelta(minutes=5)
+_WEEK = (0.95, 0.9, 0.9, 1.0, 1.1, 1.35, 1.25)
+_HOURS = (2, 1, 1, 1, 1, 2, 4, 6, 8, 9, 10, 11, 12, 11, 10, 10, 11, 12, 14, 16, 17, 14, 9, 5)
+_GROWTH = 0.6
+
+T = TypeVar("T")
+
+
+class Spec(Struct, frozen=True):
+    """``now`` is when the run began: all that is made up lies before it."""
+
+    seed: int
+    users: int
+    products: int
+    orders: int
+    now: datetime
+
+
+class Batch(Struct):
+    """``count`` of the wanted ``of`` are dealt with by it; ``written`` counts the rows that are new, by table."""
+
+    of: str
+    count: int
+    rows: list[Raw] = []
+    written: dict[str, int] = {}
+
+
+Step = Callable[[Spec, Iterator[Batch]], Iterator[Batch]]
+
+encoded = msgspec.json.Encoder().encode
+
+
+def raw(row: object) -> Raw:
+    return Raw(encoded(row))
+
+
+def read_batches(lines: Iterable[bytes]) -> Iterator[Batch]:
+    return map(msgspec.json.Decoder(Batch).decode, lines)
+
+
+def draw(spec: Spec, what: str, number: int) -> random.Random:
+    """Chance for one thing: the same whenever the seed is, whatever else is made."""
+    return random.Random(f"{spec.seed}/{what}/{number}")  # noqa: S311
+
+
+def batches_of(total: int, start: int = 0) -> Iterator[range]:
+    return (range(first, min(first + SIZE, total)) for first in range(start, total, SIZE))
+
+
+class Calendar:
+    """The made-up past, in UTC, as a shop knows it: quiet nights, busy evenings and weekends, a little growth."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.end = spec.now.astimezone(UTC) - _NOW_MARGIN
+        self.start = self.end - timedelta(days=DAYS)
+        luck = [random.Random(f"{spec.seed}/day/{day}").uniform(0.85, 1.15) for day in range(DAYS + 1)]  # noqa: S311
+        weights = (self._weight(hour, luck) for hour in range(DAYS * 24))
+        self._until = [0.0, *accumulate(weights)]
+
+    def _weight(self, hour: int, luck: list[float]) -> float:
+        at = self.start + timedelta(hours=hour)
+        grown = 1 + _GROWTH * hour / (DAYS * 24)
+        return _WEEK[at.weekday()] * _HOURS[at.hour] * grown * luck[hour // 24]
+
+    def moment(self, part: float) -> datetime:
+        """When so much of all that happens (0 to 1) has happened."""
+        reached = part * self._until[-1]
+        hour = min(bisect_right(self._until, reached), DAYS * 24) - 1
+        inside = (reached - self._until[hour]) / (self._until[hour + 1] - self._until[hour])
+        return self.start + timedelta(hours=hour + min(inside, 1.0))

@@ -1,0 +1,53 @@
+"""``manage.py <service> demo STEP SPEC``: one step of making demo data, for `manage.py demo`.
+
+Batches come in and go out as lines of JSON.
+"""
+
+import os
+import sys
+from argparse import ArgumentParser
+from importlib import import_module
+from typing import IO, Any
+
+import msgspec
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from platform_core.demo import Spec, Step, encoded, read_batches
+
+NOT_MIGRATED = "The database is not migrated: run `manage.py migrate` first, or `manage.py up`."
+
+
+class Command(BaseCommand):
+    help = "One step of `manage.py demo`; run that instead."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("step")
+        parser.add_argument("spec", type=lambda text: msgspec.json.decode(text, type=Spec))
+
+    def handle(self, *args: Any, step: str, spec: Spec, **options: Any) -> None:
+        if settings.PLATFORM_ENV == "production":
+            raise CommandError("Demo data is not for production.")
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            raise CommandError(NOT_MIGRATED)
+        steps: dict[str, Step] = import_module(f"{settings.SERVICE.package}.demo").STEPS
+        with _own_stdout() as out:
+            try:
+                for batch in steps[step](spec, read_batches(sys.stdin.buffer)):
+                    out.write(encoded(batch) + b"\n")
+                    out.flush()
+            except BrokenPipeError:  # who reads us has failed, and says why
+                os._exit(1)
+            except DatabaseError as error:
+                raise CommandError(" ".join(str(error).split())) from error
+
+
+def _own_stdout() -> IO[bytes]:
+    """Standard output for the batches alone: what is logged goes where errors go."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return out

@@ -1,0 +1,268 @@
+"""``manage.py demo``: a shop with a past. Made by the services themselves; this joins their steps and knows none.
+
+Users come first, then the catalog, then the orders, in batches that go through the services as in life: order-service
+plans, product-service takes the stock, notification-service takes the messages, order-service keeps the orders. The
+steps run side by side, joined by pipes, each a process with its service's own settings and database role.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from platform_core.demo import Batch, Spec, encoded, read_batches
+from platform_core.environment import ROOT
+from platform_core.stack.processes import die_with_parent, locked
+from platform_core.stack.supervisor import StackError, health_of, service_environment
+from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER, Service
+
+LIMITS = {"users": 1_000_000, "products": 100_000, "orders": 5_000_000}
+MAX_SEED = 999_999_999
+STOP_PATIENCE = 60.0
+TOLD_EVERY = 10.0
+CATCHING_UP_PATIENCE = 120.0
+_READING_SECONDS = 30
+
+Step = tuple[Service, str]
+_ORDERS: Sequence[Step] = ((ORDER, "plan"), (PRODUCT, "reserve"), (NOTIFICATION, "accept"), (ORDER, "keep"))
+
+
+def fill(values: Mapping[str, Any], environ: Mapping[str, str], spec: Spec) -> int:
+    """Add what ``spec`` wants and is not there yet. Raises StackError."""
+    check(values, spec)
+    with ExitStack() as stack:
+        stack.enter_context(only_one(values))
+        known = stack.enter_context(tempfile.TemporaryFile())
+        run = Run(values, environ, spec, stack.enter_context(telling()))
+        for service, name in ((USER, "users"), (PRODUCT, "products")):
+            for batch in run.through([(service, name)], getattr(spec, name)):
+                known.write(encoded(batch) + b"\n")
+        # A staff account is made here, by a step of user-service; its password is shown once, below.
+        known.seek(0)
+        for _ in run.through(_ORDERS, spec.orders, known):
+            pass
+        if run.written:
+            for _ in run.through([(PRODUCT, "stocktaking")], spec.products):
+                pass
+            run.count()
+    show(run)
+    return 0
+
+
+def check(values: Mapping[str, Any], spec: Spec) -> None:
+    """Raises StackError."""
+    if values["PLATFORM_ENV"] == "production":
+        raise StackError("Demo data is not for production: PLATFORM_ENV is production here.")
+    if spec.orders and not (spec.users and spec.products):
+        raise StackError("Orders need somebody who orders and something to order: --users and --products above 0.")
+
+
+@contextmanager
+def only_one(values: Mapping[str, Any]) -> Iterator[None]:
+    lock = locked(Path(values["PLATFORM_DATA"]) / "demo.lock", wait=False)
+    if lock is None:
+        raise StackError("Another `manage.py demo` is at work here: wait for it.")
+    with lock:
+        yield
+
+
+class Teller:
+    """A bar on a terminal; anywhere else a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = Progress(
+            TextColumn("{task.description:12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task: TaskID | None = None
+        self.total = 0
+        self.done = 0
+        self.told = 0.0
+
+    def begin(self, what: str, total: int) -> None:
+        self.what, self.total, self.done, self.told = what, total, 0, time.monotonic()
+        self.task = self.bar.add_task(what, total=total)
+
+    def reach(self, done: int) -> None:
+        self.done = done
+        assert self.task is not None
+        self.bar.update(self.task, completed=done)
+        if not self.console.is_terminal and (done >= self.total or time.monotonic() - self.told > TOLD_EVERY):
+            self.told = time.monotonic()
+            self.console.print(f"{self.what}: {done} of {self.total}", highlight=False)
+
+
+@contextmanager
+def telling() -> Iterator[Teller]:
+    teller = Teller(Console(soft_wrap=True))
+    with teller.bar:
+        yield teller
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of the command, and what it has written so far: rows by table."""
+
+    values: Mapping[str, Any]
+    environ: Mapping[str, str]
+    spec: Spec
+    teller: Teller
+    written: Counter[str] = field(default_factory=Counter)
+    began: float = field(default_factory=time.monotonic)
+    told_by_analytics: bool = False
+
+    def through(self, steps: Sequence[Step], total: int, source: IO[bytes] | None = None) -> Iterator[Batch]:
+        """Batches as they come out of the last of ``steps``. Raises StackError when one of them fails.
+
+        Ctrl-C or SIGTERM ends the first; what is under way goes through the others, so that nothing is left half done.
+        """
+        self.teller.begin(steps[-1][1] if len(steps) == 1 else "orders", total)
+        done = 0
+        with Pipeline(self._start, steps, source) as pipeline:
+            for batch in read_batches(pipeline.output):
+                self.written.update(batch.written)
+                done += batch.count
+                self.teller.reach(done)
+                yield batch
+
+    def _start(self, step: Step, source: IO[bytes] | int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+        service, name = step
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "manage.py"), service.package, "demo", name, encoded(self.spec).decode()],
+            cwd=ROOT,
+            env=service_environment(service, self.values, self.environ),
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+    def count(self) -> None:
+        """Have analytics-service, if it runs, take the new events in now, and not when somebody waits for an answer."""
+        url = self.values[ANALYTICS.url_variable]
+        if health_of(url, "/health/ready")[0] != 200:
+            return
+        self.teller.begin("analytics", self.spec.orders)
+        seen, until = -1, time.monotonic() + CATCHING_UP_PATIENCE
+        while time.monotonic() < until:
+            report = _summary(url)
+            total = sum(
+                report.get(part, {}).get("total", 0) for part in ("users", "products", "orders", "notifications")
+            )
+            if total != seen:
+                seen, until = total, time.monotonic() + CATCHING_UP_PATIENCE
+            self.told_by_analytics = bool(report) and not report["stale"]
+            if self.told_by_analytics:
+                self.teller.reach(self.spec.orders)
+                return
+            self.teller.reach(min(report.get("orders", {}).get("total", 0), max(self.spec.orders - 1, 0)))
+
+
+def _summary(url: str) -> dict[str, Any]:
+    """The headline figures; empty when there is no answer."""
+    headers = {"X-Request-Timeout": str(_READING_SECONDS)}
+    request = urllib.request.Request(f"{url}/api/analytics/summary", headers=headers)  # noqa: S310  # our own URL
+    with suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=_READING_SECONDS + 5) as response:  # noqa: S310
+        found: dict[str, Any] = json.loads(response.read())
+        return found
+    time.sleep(1)
+    return {}
+
+
+Start = Callable[[Step, "IO[bytes] | int", IO[bytes]], subprocess.Popen[bytes]]
+
+
+class Pipeline:
+    """Steps that run side by side, each fed by the one before it; ``output`` is the last one's."""
+
+    def __init__(self, start: Start, steps: Sequence[Step], source: IO[bytes] | None) -> None:
+        self.steps = steps
+        self.errors: list[IO[bytes]] = [tempfile.TemporaryFile() for _ in steps]  # noqa: SIM115  # closed in __exit__
+        self.processes: list[subprocess.Popen[bytes]] = []
+        feed: IO[bytes] | int = source or subprocess.DEVNULL
+        for step, errors in zip(steps, self.errors, strict=True):
+            process = start(step, feed, errors)
+            if self.processes:
+                self.processes[-1].stdout.close()  # type: ignore[union-attr]  # the next step's alone
+            self.processes.append(process)
+            assert process.stdout is not None
+            feed = self.output = process.stdout
+
+    def __enter__(self) -> "Pipeline":
+        self.before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        signal.signal(signal.SIGTERM, self.before)
+        try:
+            if kind is not None:
+                self.processes[0].terminate()
+                for _ in self.output:
+                    pass  # what is under way
+            failed = self.failure()
+        finally:
+            self.close()
+        if kind is KeyboardInterrupt:
+            raise StackError("Stopped. The same command goes on from here.") from None
+        if failed and kind is None:
+            raise StackError(failed)
+
+    def failure(self) -> str:
+        """What went wrong, in a line. A step fails when the one that reads it has, so the last one knows best."""
+        until = time.monotonic() + STOP_PATIENCE
+        for process in self.processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, until - time.monotonic()))
+        for (service, name), process, errors in reversed(
+            list(zip(self.steps, self.processes, self.errors, strict=True))
+        ):
+            if process.returncode:
+                errors.seek(0)
+                lines = errors.read().decode(errors="replace").strip().splitlines() or [
+                    f"it ended with {process.returncode}"
+                ]
+                return f"{service.name}, {name}: {lines[-1].removeprefix('CommandError: ')}"
+        return ""
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        for file in (self.output, *self.errors):
+            file.close()
+
+
+def show(run: Run) -> None:
+    """What there is now."""
+    console, spec = run.teller.console, run.spec
+    wanted = f"{spec.users} users, {spec.products} products and {spec.orders} orders of seed {spec.seed}"
+    if not run.written:
+        console.print(f"{wanted} are there already: nothing was added. Another --seed adds others.", highlight=False)
+        return
+    table = Table("table", "new rows")
+    for name, rows in sorted(run.written.items()):
+        table.add_row(name, str(rows))
+    console.print(table)
+    console.print(f"{wanted} are there, after {time.monotonic() - run.began:.1f} s.", highlight=False)
+    if not run.told_by_analytics:
+        console.print("analytics-service takes them in when it is asked.")

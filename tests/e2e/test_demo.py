@@ -1,0 +1,147 @@
+"""`manage.py demo` fills a shop through the services' bulk paths, and every promise holds afterwards."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER, Service
+from tests.e2e.stack import Shop, Stack, eventually
+
+SIZES = ("--users", "30", "--products", "40", "--orders", "150")
+MORE = ("--users", "35", "--products", "40", "--orders", "1400")
+
+
+@pytest.fixture(scope="module")
+def filled() -> Iterator[Stack]:
+    """Migrated and filled before anything runs, then started."""
+    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
+        Path(name).chmod(0o755)
+        stack = Stack(Path(name))
+        try:
+            early = stack.run("demo", *SIZES)
+            assert (early.returncode, early.stdout) == (1, "")
+            assert early.stderr.count("\n") == 1
+            assert "not migrated" in early.stderr
+            assert stack.run("migrate").returncode == 0
+            done = stack.run("demo", *SIZES)
+            assert done.returncode == 0, done.stderr
+            assert "analytics-service takes them in when it is asked" in done.stdout
+            yield stack.up()
+        finally:
+            stack.stop()
+
+
+def listed(stack: Stack, service: Service, path: str) -> list[Any]:
+    """Everything that a service lists, page by page."""
+    shop, found, url = Shop(stack), [], f"{stack.url(service, path)}?limit=200"
+    while url:
+        page = shop.session.get(url, timeout=40).json()
+        found += page["results"]
+        url = page["next"]
+    return found
+
+
+def test_every_promise_holds_and_a_second_run_adds_nothing(filled):
+    assert filled.run("verify", "--patience", "30").returncode == 0
+    before = Shop(filled).get(ANALYTICS, "/api/analytics/summary")
+    again = filled.run("demo", *SIZES)
+    assert again.returncode == 0, again.stderr
+    assert "30 users, 40 products and 150 orders of seed 1 are there already: nothing was added" in again.stdout
+    after = Shop(filled).get(ANALYTICS, "/api/analytics/summary")
+    assert {**after, "asOf": ""} == {**before, "asOf": ""}
+
+
+def test_the_figures_are_what_the_services_list(filled):
+    figures = Shop(filled).get(ANALYTICS, "/api/analytics/summary")
+    users, products = listed(filled, USER, "/api/users"), listed(filled, PRODUCT, "/api/products")
+    orders, notes = listed(filled, ORDER, "/api/orders"), listed(filled, NOTIFICATION, "/api/notifications")
+    assert figures["stale"] == []
+    assert figures["users"]["total"] == len(users)
+    assert figures["products"]["total"] == len(products)
+    assert figures["products"]["outOfStock"] == sum(product["stock"] == 0 for product in products) > 0
+    assert figures["products"]["stockUnits"] == sum(product["stock"] for product in products)
+    counted = Counter(order["status"] for order in orders)
+    assert figures["orders"]["byStatus"] == {
+        status: counted[status] for status in ("confirmed", "cancelled", "shipped", "delivered")
+    }
+    assert all(figures["orders"]["byStatus"].values())
+    paid = sum(Decimal(str(order["total"])) for order in orders if order["status"] != "cancelled")
+    assert Decimal(str(figures["orders"]["revenue"])) == paid
+    assert figures["notifications"]["byStatus"] == {"sent": len(notes), "failed": 0}
+    assert all(user["email"].endswith(("@example.com", "@example.org")) for user in users)
+
+
+def test_the_orders_lie_in_the_past_weeks(filled):
+    by_day = Shop(filled).get(ANALYTICS, "/api/analytics/orders?days=60")["byDay"]
+    assert sum(day["orders"] > 0 for day in by_day) > 25
+
+
+def test_beside_a_running_platform_larger_numbers_add_the_difference(filled):
+    done = filled.run("demo", *MORE)
+    assert done.returncode == 0, done.stderr
+    assert "orders: 1400 of 1400" in done.stdout.splitlines()
+    assert "analytics: 1400 of 1400" in done.stdout.splitlines()
+    assert filled.run("verify", "--patience", "30").returncode == 0
+    figures = Shop(filled).get(ANALYTICS, "/api/analytics/summary")
+    assert (figures["users"]["total"], figures["orders"]["total"]) == (35, 1400)
+
+
+def test_the_shop_is_open_afterwards(filled):
+    shop = Shop(filled)
+    product = next(product for product in shop.get(PRODUCT, "/api/products?inStock=true")["results"])
+    user = shop.get(USER, "/api/users")["results"][0]
+    body = {"userId": user["id"], "productId": product["id"], "quantity": 1}
+    order = shop.made(ORDER, "/api/orders", **body)
+    assert order["items"][0]["name"] == product["name"]
+    assert shop.get(PRODUCT, f"/api/products/{product['id']}")["stock"] == product["stock"] - 1
+    confirmed = shop.get(ORDER, "/api/orders?status=confirmed")["results"][1]
+    assert shop.ask("POST", ORDER, f"/api/orders/{confirmed['id']}/cancel").status_code == 200
+    released = f"/api/stock-reservations/{confirmed['id']}"
+    eventually("the release", lambda: shop.get(PRODUCT, released)["status"] == "released")
+    eventually("all is well", lambda: filled.run("verify", "--patience", "5").returncode == 0)
+
+
+def test_a_message_that_is_sent_again_finds_the_one_that_is_there(filled):
+    """The demo's notifications carry key, sender and fingerprint as order-service's own requests would have them."""
+    with psycopg.connect(filled.database_url()) as connection:
+        changed = connection.execute(
+            "UPDATE order_svc.outbox_outboxmessage SET state = 'pending', available_at = now() "
+            "WHERE request_id = 'demo' AND kind = 'notification.send' AND aggregate = 'order:1'"
+        )
+        assert changed.rowcount > 0
+    count = "SELECT count(*) FROM order_svc.outbox_outboxmessage WHERE state <> 'delivered'"
+    with psycopg.connect(filled.database_url(), autocommit=True) as connection:
+        eventually("delivered again", lambda: connection.execute(count).fetchone() == (0,))
+    notes = listed(filled, NOTIFICATION, "/api/notifications")
+    assert sum(note["subject"] == "Order 1 is confirmed" for note in notes) == 1
+    assert filled.run("verify").returncode == 0
+
+
+def test_production_has_no_demo_data(own_stack):
+    done = own_stack.run("demo", PLATFORM_ENV="production")
+    assert done.returncode == 1
+    assert done.stderr == "Demo data is not for production: PLATFORM_ENV is production here.\n"
+    assert not (own_stack.folder / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (("--users", "-1"), "--users: expected a whole number from 0 to 1000000"),
+        (("--products", "many"), "--products: expected a whole number from 0 to 100000"),
+        (("--orders", "5000001"), "--orders: expected a whole number from 0 to 5000000"),
+        (("--seed", "1.5"), "--seed: expected a whole number from 0 to 999999999"),
+        (("--users", "0"), "--users and --products above 0"),
+    ],
+)
+def test_an_option_out_of_its_bounds_is_named(own_stack, options, told):
+    done = own_stack.run("demo", *options)
+    assert done.returncode in (1, 2)
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

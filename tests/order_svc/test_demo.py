@@ -1,0 +1,122 @@
+"""The orders of the demo are what the use cases would have written."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from order_svc import demo
+from order_svc.models import Order
+from order_svc.services import cancel_order, deliver_order, ship_order, snapshot
+from platform_core.api.json import encode
+from platform_core.demo import Batch, Spec, raw
+from platform_core.events.models import Event
+from platform_core.outbox.models import OutboxMessage
+from tests.order_svc.conftest import ANN, DESK, LAMP, forget
+
+pytestmark = pytest.mark.django_db
+NOW = datetime(2026, 6, 17, 12, tzinfo=UTC)
+SPEC = Spec(seed=7, users=40, products=20, orders=300, now=NOW)
+
+
+def market() -> Iterator[Batch]:
+    yield Batch("users", 40, [raw(100 + number) for number in range(40)])
+    products = [{"id": 200 + n, "name": f"Thing {n}", "price": Decimal("9.99") + n} for n in range(20)]
+    yield Batch("products", 20, [raw(product) for product in products])
+
+
+def made(spec: Spec = SPEC) -> list[Order]:
+    """Planned, and kept as if stock and messages had been had."""
+    list(demo.keep(spec, demo.plan(spec, market())))
+    return list(Order.objects.prefetch_related("lines").order_by("id"))
+
+
+def events_of(order: Order) -> list[Event]:
+    return list(Event.objects.filter(subject=str(order.pk)).order_by("id"))
+
+
+def test_totals_are_right_and_an_order_stands_as_its_last_event_tells():
+    orders = made()
+    assert len(orders) == 300
+    for order in orders:
+        lines = list(order.lines.all())
+        assert all(line.subtotal == line.unit_price * line.quantity for line in lines)
+        assert order.total == sum(line.subtotal for line in lines)
+        told = events_of(order)
+        assert [event.data["version"] for event in told] == list(range(2, order.version + 1))
+        assert told[-1].type == f"order.{order.status}"
+        assert told[-1].data == json.loads(encode(snapshot(order, lines)))
+        assert order.created_at < order.confirmed_at <= told[-1].time == order.updated_at < NOW
+
+
+def test_the_orders_are_of_all_kinds_spread_over_the_weeks_and_the_popular_sells_best():
+    orders = made()
+    statuses = [order.status for order in orders]
+    assert statuses.count("delivered") > 200
+    assert all(statuses.count(status) > 2 for status in ("confirmed", "shipped", "cancelled"))
+    days = {order.created_at.date() for order in orders}
+    assert len(days) > 35
+    assert max(days) == NOW.date()
+    assert [order.created_at for order in orders] == sorted(order.created_at for order in orders)
+    sold = [line.product_id for order in orders for line in order.lines.all()]
+    assert sold.count(200) > 3 * sold.count(219)
+    assert {order.user_id for order in orders} <= set(range(100, 140))
+
+
+def content(orders: list[Order]) -> Any:
+    return [
+        (order.user_id, order.status, order.total, [(line.product_id, line.quantity) for line in order.lines.all()])
+        for order in orders
+    ]
+
+
+def test_the_same_seed_gives_the_same_orders_on_whatever_day():
+    first = content(made())
+    Order.objects.all().delete()
+    forget()
+    later = msgspec.structs.replace(SPEC, now=NOW + timedelta(days=3, hours=7))
+    assert content(made(later)) == first
+    Order.objects.all().delete()
+    forget()
+    assert content(made(msgspec.structs.replace(SPEC, seed=8))) != first
+
+
+def test_what_is_there_is_not_made_again_and_what_is_missing_is():
+    part = msgspec.structs.replace(SPEC, orders=120)
+    made(part)
+    assert len(made(part)) == 120
+    assert len(made()) == 300
+    assert len({order.idempotency_key for order in Order.objects.all()}) == 300
+    assert len(made(msgspec.structs.replace(SPEC, seed=70, orders=10))) == 310
+
+
+def test_a_life_in_the_demo_leaves_what_a_real_one_leaves(place):
+    real = {}
+    for status in ("delivered", "cancelled"):
+        items = [{"productId": LAMP, "quantity": 2}, {"productId": DESK, "quantity": 1}]
+        real[status] = int(place({"userId": ANN, "items": items}).json()["id"])
+    ship_order(real["delivered"])
+    deliver_order(real["delivered"])
+    cancel_order(real["cancelled"])
+    orders = {order.status: order for order in made() if order.user_id != ANN}
+    for status, pk in real.items():
+        assert left_by(orders[status].pk) == left_by(pk)
+
+
+def left_by(pk: int) -> Any:
+    """Types and shapes of the events, keys and shapes of the messages, of one order."""
+    events = [(e.type, e.data.keys(), e.data["status"]) for e in Event.objects.filter(subject=pk).order_by("id")]
+    messages = OutboxMessage.objects.filter(aggregate=f"order:{pk}").order_by("id")
+    return events, [
+        (m.kind, m.destination, m.key.replace(str(pk), "N"), m.payload.keys(), m.payload.get("type")) for m in messages
+    ]
+
+
+def test_no_message_is_left_to_be_sent():
+    made()
+    assert OutboxMessage.objects.count() > 300
+    assert set(OutboxMessage.objects.values_list("state", flat=True)) == {"delivered"}

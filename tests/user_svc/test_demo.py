@@ -1,0 +1,58 @@
+"""The people of the demo."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from platform_core.api.json import encode
+from platform_core.demo import Calendar, Spec
+from platform_core.events.models import Event
+from user_svc import demo
+from user_svc.models import User
+from user_svc.services import delete_user, snapshot
+
+pytestmark = pytest.mark.django_db
+NOW = datetime(2026, 6, 17, 12, tzinfo=UTC)
+SPEC = Spec(seed=7, users=60, products=0, orders=0, now=NOW)
+
+
+def ids(spec: Spec = SPEC) -> list[int]:
+    return [msgspec.json.decode(row) for batch in demo.users(spec, iter(())) for row in batch.rows]
+
+
+def test_everybody_has_an_address_that_nobody_can_own_and_an_event(api):
+    found = ids()
+    for user in User.objects.all():
+        assert user.email.endswith(("@example.com", "@example.org"))
+        assert user.name.split()[0].lower() == user.email.split(".")[0]
+        event = Event.objects.get(subject=str(user.pk))
+        assert (event.type, event.time) == ("user.created", user.created_at)
+        assert event.data == msgspec.json.decode(encode(snapshot(user)))
+    assert api.get("/api/users?limit=1").json()["results"][0]["id"] == str(found[-1])
+    assert api.get(f"/api/users?search={User.objects.first().name}").json()["results"]
+
+
+def test_whoever_is_there_is_not_made_again_and_whoever_is_missing_is():
+    found = ids()
+    assert ids() == found
+    delete_user(found[3], None)
+    again = ids(msgspec.structs.replace(SPEC, users=62))
+    assert again[:3] + again[4:60] == found[:3] + found[4:]
+    assert User.objects.count() == 62
+
+
+def test_another_seed_brings_other_people():
+    assert set(ids()).isdisjoint(ids(msgspec.structs.replace(SPEC, seed=8)))
+    assert User.objects.count() == 120
+
+
+def test_the_past_runs_forwards_is_over_and_is_busier_at_weekends():
+    calendar = Calendar(SPEC)
+    moments = [calendar.moment(n / 5000) for n in range(5001)]
+    assert moments == sorted(moments)
+    assert moments[0] == calendar.start
+    assert moments[-1] == calendar.end < NOW
+    by_weekday = [sum(moment.weekday() == day for moment in moments) for day in range(7)]
+    assert min(by_weekday[5:]) > max(by_weekday[:4])
+    assert sum(2 <= moment.hour < 5 for moment in moments) < sum(19 <= moment.hour < 22 for moment in moments) / 5

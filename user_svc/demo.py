@@ -1,0 +1,77 @@
+"""Made-up customers. None of them can sign in; their addresses are under domains that nobody can own (RFC 2606)."""
+
+from collections.abc import Iterator, Sequence
+
+from django.db.models.functions import Lower
+
+from platform_core.bulk import PastEvent, new_ids, writing
+from platform_core.demo import DEMO, Batch, Calendar, Spec, batches_of, draw, raw
+from user_svc.models import User
+from user_svc.services import snapshot
+
+
+def _words(text: str, by: str | None = None) -> list[str]:
+    return text.split(by)
+
+
+_FIRST = _words(
+    "Ada Aisha Alan Amara Ana Anton Bella Boris Carla Carlos Chen Chloe Clara Daniel David Diego Elena Elif Emil "
+    "Emma Farid Felix Fiona Grace Hana Hannah Hugo Ida Ines Ivan Jana Jonas Julia Kaito Karim Kofi Lara Leila Leo "
+    "Lina Louis Lucia Maja Marco Maria Mateo Maya Mia Milan Mira Nadia Nils Noah Nora Olga Oscar Paul Priya Rosa "
+    "Ruth Samir Sara Sofia Tariq Theo Tomas Uma Vera Victor Wei Yara Yusuf Zoe"
+)
+_LAST = _words(
+    "Abadi Adler Ahmed Almeida Andersson Baker Bauer Becker Bianchi Brandt Carter Castro Chen Costa Davies Diaz "
+    "Dubois Duran Eriksen Evans Ferrari Fischer Fontaine Garcia Grant Haddad Hansen Hughes Ito Ivanov Jansen "
+    "Jensen Johansson Kaya Keller Khan Kim Klein Kovac Kowalski Kumar Laurent Lindberg Lopez Marino Martin Meyer "
+    "Molina Moreau Mori Nakamura Nielsen Novak Okafor Oliveira Osei Park Patel Petrov Ramos Rossi Sato Schmidt "
+    "Silva Singh Suzuki Tanaka Varga Vogel Walker Weber Wilson Wood Yilmaz Zhang"
+)
+_STREETS = _words("Elm Street,Station Road,Mill Lane,High Street,Park Avenue,Harbour Way,Church Lane,Garden Row", ",")
+_TOWNS = _words("Ashford,Brookfield,Eastport,Fairview,Greenhill,Lakewood,Northfield,Riverton", ",")
+
+
+def users(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The wanted users, those that are missing made; a batch's rows are their ids, the oldest first."""
+    calendar = Calendar(spec)
+    for numbers in batches_of(spec.users):
+        wanted = [_user(spec, calendar, number) for number in numbers]
+        written = _make([user for user in wanted if user.pk is None]) if _recognise(wanted) else {}
+        yield Batch("users", len(wanted), [raw(user.pk) for user in wanted], written)
+
+
+def _user(spec: Spec, calendar: Calendar, number: int) -> User:
+    """Nobody's, or the one of an earlier run: that is told by the email."""
+    chance = draw(spec, "user", number)
+    first, last = chance.choice(_FIRST), chance.choice(_LAST)
+    domain = chance.choice(("example.com", "example.org"))
+    joined = calendar.moment((number + chance.random() * 0.5) / max(spec.users, 1))
+    return User(
+        name=f"{first} {last}",
+        email=f"{first}.{last}.{spec.seed}-{number}@{domain}".lower(),
+        phone=f"+1 555 01{chance.randrange(100):02}",
+        address=f"{chance.randint(1, 199)} {chance.choice(_STREETS)}, {chance.choice(_TOWNS)}",
+        created_at=joined,
+        updated_at=joined,
+    )
+
+
+def _recognise(wanted: Sequence[User]) -> bool:
+    """Give those who are there already their ids; whether anybody is missing."""
+    emails = User.objects.alias(lower_email=Lower("email")).filter(lower_email__in=[user.email for user in wanted])
+    known = {email.lower(): pk for email, pk in emails.values_list("email", "pk")}
+    for user in wanted:
+        user.pk = known.get(user.email)
+    return len(known) < len(wanted)
+
+
+def _make(missing: Sequence[User]) -> dict[str, int]:
+    for user, pk in zip(missing, new_ids(User, len(missing)), strict=True):
+        user.pk = pk
+    with writing() as writer:
+        writer.copy(missing)
+        writer.append(DEMO, (PastEvent(u.created_at, "user.created", u.pk, snapshot(u)) for u in missing))
+    return writer.written
+
+
+STEPS = {"users": users}
