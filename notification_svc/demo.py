@@ -10,7 +10,7 @@ from msgspec import Struct
 from notification_svc.models import Notification
 from notification_svc.services import snapshot
 from platform_core.api.idempotency import fingerprint_of
-from platform_core.bulk import PastEvent, new_ids, writing
+from platform_core.bulk import PastEvent, new_ids, sketch, writing
 from platform_core.demo import DEMO, Batch, Spec
 from platform_core.outbox.queue import Message
 
@@ -44,7 +44,8 @@ def accept(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
 def _notification(sent: Sent) -> Notification:
     payload = sent.message.payload
     sent_at = sent.at + _ON_ITS_WAY
-    return Notification(
+    return sketch(
+        Notification,
         **payload,
         channel=Notification.Channel.EMAIL.value,
         status=Notification.Status.SENT.value,

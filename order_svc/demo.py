@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from order_svc.models import Order, OrderLine
 from order_svc.services import confirmation, consequences, snapshot
-from platform_core.bulk import PastEvent, new_ids, writing
+from platform_core.bulk import PastEvent, new_ids, sketch, writing
 from platform_core.demo import DAYS, DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, encoded, raw
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Message
@@ -168,7 +168,8 @@ def _caused(order: Order, lines: list[OrderLine], status: Status) -> list[Messag
 def _rows(sale: Sale) -> tuple[Order, list[OrderLine]]:
     """The order as it is opened, but for its total."""
     lines = [
-        OrderLine(
+        sketch(
+            OrderLine,
             order_id=sale.id,
             product_id=item.product_id,
             quantity=item.quantity,
@@ -178,7 +179,8 @@ def _rows(sale: Sale) -> tuple[Order, list[OrderLine]]:
         )
         for item in sale.items
     ]
-    order = Order(
+    order = sketch(
+        Order,
         id=sale.id,
         user_id=sale.user_id,
         created_at=sale.created_at,
@@ -228,7 +230,8 @@ def _stepped(order: Order, lines: list[OrderLine], change: Change) -> PastEvent:
 
 def _delivered(sent: Sent) -> OutboxMessage:
     message = sent.message
-    return OutboxMessage(
+    return sketch(
+        OutboxMessage,
         kind=message.kind,
         destination=message.destination,
         aggregate=message.aggregate,

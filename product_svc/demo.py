@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from platform_core.bulk import PastEvent, Writer, new_ids, writing
+from platform_core.bulk import PastEvent, Writer, new_ids, sketch, writing
 from platform_core.demo import DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, raw
 from platform_core.errors import PlatformError
 from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
@@ -45,36 +45,68 @@ def _shelf(category: str, low: int, high: int, things: str, kinds: str, praise: 
 
 SHELVES = (
     _shelf(
-        *("lighting", 15, 180, "Night Light,Lantern,Reading Light,Desk Lamp,Pendant Light,Floor Lamp"),
-        *("Brass,Paper,Linen,Glass,Walnut,Bamboo,Folding,Dimmable", "Warm light that is easy on the eyes."),
+        "lighting",
+        15,
+        180,
+        "Night Light,Lantern,Reading Light,Desk Lamp,Pendant Light,Floor Lamp",
+        "Brass,Paper,Linen,Glass,Walnut,Bamboo,Folding,Dimmable",
+        "Warm light that is easy on the eyes.",
     ),
     _shelf(
-        *("kitchen", 8, 90, "Salt Mill,Mixing Bowl,Cutting Board,Kettle,Frying Pan,Chef's Knife,Coffee Grinder"),
-        *("Oak,Cast Iron,Enamel,Steel,Copper,Ceramic,Olive Wood", "Made to be used every day."),
+        "kitchen",
+        8,
+        90,
+        "Salt Mill,Mixing Bowl,Cutting Board,Kettle,Frying Pan,Chef's Knife,Coffee Grinder",
+        "Oak,Cast Iron,Enamel,Steel,Copper,Ceramic,Olive Wood",
+        "Made to be used every day.",
     ),
     _shelf(
-        *("office", 5, 60, "Notebook,Pencil Case,Letter Opener,Monthly Planner,Desk Tray,Fountain Pen"),
-        *("Leather,Recycled,Cork,Dotted,Canvas,Pocket,Classic", "Keeps work and desk in order."),
+        "office",
+        5,
+        60,
+        "Notebook,Pencil Case,Letter Opener,Monthly Planner,Desk Tray,Fountain Pen",
+        "Leather,Recycled,Cork,Dotted,Canvas,Pocket,Classic",
+        "Keeps work and desk in order.",
     ),
     _shelf(
-        *("electronics", 20, 900, "Charger,Mouse,Webcam,Keyboard,Speaker,Headphones,Monitor,Laptop"),
-        *("Wireless,Compact,Silent,Ergonomic,Portable,Slim,Studio", "Two years of warranty."),
+        "electronics",
+        20,
+        900,
+        "Charger,Mouse,Webcam,Keyboard,Speaker,Headphones,Monitor,Laptop",
+        "Wireless,Compact,Silent,Ergonomic,Portable,Slim,Studio",
+        "Two years of warranty.",
     ),
     _shelf(
-        *("garden", 6, 120, "Plant Pot,Trowel,Bird Feeder,Watering Can,Pruning Shears,Garden Hose,Rain Barrel"),
-        *("Zinc,Terracotta,Steel,Green,Copper,Light,Sturdy", "Stands up to any weather."),
+        "garden",
+        6,
+        120,
+        "Plant Pot,Trowel,Bird Feeder,Watering Can,Pruning Shears,Garden Hose,Rain Barrel",
+        "Zinc,Terracotta,Steel,Green,Copper,Light,Sturdy",
+        "Stands up to any weather.",
     ),
     _shelf(
-        *("textiles", 12, 140, "Tea Towel,Bath Towel,Cushion,Table Cloth,Duvet Cover,Blanket"),
-        *("Wool,Cotton,Linen,Striped,Quilted,Knitted,Waffle", "Soft, and washable at 40 °C."),
+        "textiles",
+        12,
+        140,
+        "Tea Towel,Bath Towel,Cushion,Table Cloth,Duvet Cover,Blanket",
+        "Wool,Cotton,Linen,Striped,Quilted,Knitted,Waffle",
+        "Soft, and washable at 40 °C.",
     ),
     _shelf(
-        *("outdoor", 10, 350, "Water Bottle,Head Torch,Hammock,Camping Stove,Backpack,Sleeping Bag,Tent"),
-        *("Light,Insulated,Waterproof,Compact,Alpine,Trail,Family", "For a day out or a whole summer."),
+        "outdoor",
+        10,
+        350,
+        "Water Bottle,Head Torch,Hammock,Camping Stove,Backpack,Sleeping Bag,Tent",
+        "Light,Insulated,Waterproof,Compact,Alpine,Trail,Family",
+        "For a day out or a whole summer.",
     ),
     _shelf(
-        *("toys", 7, 70, "Spinning Top,Puzzle,Kite,Teddy Bear,Board Game,Building Blocks,Marble Run"),
-        *("Wooden,Magnetic,Colourful,Classic,Giant,Travel,Tiny", "For rainy afternoons, from three years up."),
+        "toys",
+        7,
+        70,
+        "Spinning Top,Puzzle,Kite,Teddy Bear,Board Game,Building Blocks,Marble Run",
+        "Wooden,Magnetic,Colourful,Classic,Giant,Travel,Tiny",
+        "For rainy afternoons, from three years up.",
     ),
 )
 
@@ -117,8 +149,9 @@ def _product(spec: Spec, calendar: Calendar, number: int) -> Product:
 def _price(chance: Random, shelf: Shelf, rank: int) -> Decimal:
     """Such as 19.99; things cost the more the later they come."""
     low, high = shelf.prices
-    whole = round(low * (high / low) ** ((rank + chance.random()) / len(shelf.things)))
-    return whole - Decimal(chance.choice(("0.01", "0.05", "0.10", "0.50")))
+    whole = Decimal(round(low * float(high / low) ** ((rank + chance.random()) / len(shelf.things))))
+    below = Decimal(chance.choice(("0.01", "0.05", "0.10", "0.50")))
+    return whole - below
 
 
 def _make(missing: Sequence[Product]) -> dict[str, int]:
@@ -174,13 +207,18 @@ def reserve(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
     """Take the stock of each order, and give it back where it was cancelled.
 
     An order that cannot be had (its id is refused by a tombstone, a product is gone) is left out of what is handed on.
+    When all are through, and some of them are new, the stock is taken.
     """
+    through, some_are_new = 0, False
     for batch in batches:
         if batch.rows:
             with writing() as writer:
                 batch.rows = _reserve(writer, batch.rows)
             batch.written |= writer.written
+        through, some_are_new = through + batch.count, some_are_new or bool(batch.rows)
         yield batch
+    if some_are_new and through >= spec.orders:
+        take_stock(spec)
 
 
 def _reserve(writer: Writer, rows: Sequence[Raw]) -> list[Raw]:
@@ -202,12 +240,15 @@ def _reserve(writer: Writer, rows: Sequence[Raw]) -> list[Raw]:
 def _reservation(sale: Sale) -> StockReservation:
     released_at = sale.released_at
     status = StockReservation.Status.RELEASED if released_at else StockReservation.Status.RESERVED
-    return StockReservation(order_id=sale.id, status=status.value, created_at=sale.reserved_at, released_at=released_at)
+    return sketch(
+        StockReservation, order_id=sale.id, status=status.value, created_at=sale.reserved_at, released_at=released_at
+    )
 
 
 def _lines(sale: Sale) -> list[ReservationLine]:
     return [
-        ReservationLine(
+        sketch(
+            ReservationLine,
             reservation_id=sale.id,
             product_id=item.product_id,
             name=item.name,
@@ -287,7 +328,8 @@ def _movement(
     order_id: int | None = None,
     reason: str = "",
 ) -> StockMovement:
-    return StockMovement(
+    return sketch(
+        StockMovement,
         product_id=product.pk,
         delta=delta,
         kind=kind.value,
@@ -298,7 +340,7 @@ def _movement(
     )
 
 
-def take_stock(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
+def take_stock(spec: Spec) -> None:
     """Have some products sold out and some nearly so, by hand as it were."""
     calendar = Calendar(spec)
     for numbers in batches_of(spec.products):
@@ -308,7 +350,6 @@ def take_stock(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
         for number, target in targets.items():
             if skus[number] in known:
                 _lower(known[skus[number]], target)
-        yield Batch("products", len(numbers))
 
 
 def _target(number: int) -> int | None:
@@ -325,4 +366,4 @@ def _lower(product_id: int, target: int) -> None:
             adjust_stock(product_id, target - stock, "Stocktaking")
 
 
-STEPS = {"products": products, "reserve": reserve, "stocktaking": take_stock}
+STEPS = {"products": products, "reserve": reserve}

@@ -50,10 +50,12 @@ def _with_database(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if not values["DATABASE_URL"] and not all(values[service.database_url_variable] for service in SERVICES):
         server = postgres.acquire(Path(values["PLATFORM_DATA"]))
         values = {**values, "DATABASE_URL": server.url}
-    ensure_roles(values)
-    yield values
-    if server:
-        server.release()
+    try:
+        ensure_roles(values)
+        yield values
+    finally:
+        if server:
+            server.release()
 
 
 def demo(values: dict[str, Any], **wanted: int) -> int:
@@ -169,7 +171,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     chosen = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        own = chosen.add_parser(name, help=command.__doc__, description=command.__doc__)
+        meaning = command.__doc__ or ""
+        own = chosen.add_parser(name, help=meaning.splitlines()[0], description=meaning)
         if name in OPTIONS:
             OPTIONS[name](own)
     options = vars(parser.parse_args(arguments))

@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -43,21 +43,13 @@ _ORDERS: Sequence[Step] = ((ORDER, "plan"), (PRODUCT, "reserve"), (NOTIFICATION,
 def fill(values: Mapping[str, Any], environ: Mapping[str, str], spec: Spec) -> int:
     """Add what ``spec`` wants and is not there yet. Raises StackError."""
     check(values, spec)
-    with ExitStack() as stack:
-        stack.enter_context(only_one(values))
-        known = stack.enter_context(tempfile.TemporaryFile())
-        run = Run(values, environ, spec, stack.enter_context(telling()))
-        for service, name in ((USER, "users"), (PRODUCT, "products")):
-            for batch in run.through([(service, name)], getattr(spec, name)):
-                known.write(encoded(batch) + b"\n")
-        # A staff account is made here, by a step of user-service; its password is shown once, below.
-        known.seek(0)
-        for _ in run.through(_ORDERS, spec.orders, known):
-            pass
-        if run.written:
-            for _ in run.through([(PRODUCT, "stocktaking")], spec.products):
-                pass
-            run.count()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with only_one(values), telling() as teller:
+            run = Run(values, environ, spec, teller)
+            run.make_all()
+    except KeyboardInterrupt:
+        raise StackError("Stopped. The same command goes on from here.") from None
     show(run)
     return 0
 
@@ -72,7 +64,11 @@ def check(values: Mapping[str, Any], spec: Spec) -> None:
 
 @contextmanager
 def only_one(values: Mapping[str, Any]) -> Iterator[None]:
-    lock = locked(Path(values["PLATFORM_DATA"]) / "demo.lock", wait=False)
+    folder = Path(values["PLATFORM_DATA"])
+    try:
+        lock = locked(folder / "demo.lock", wait=False)
+    except OSError as error:
+        raise StackError(f"The data folder {folder} cannot be used: {error.strerror}. Set PLATFORM_DATA.") from None
     if lock is None:
         raise StackError("Another `manage.py demo` is at work here: wait for it.")
     with lock:
@@ -93,16 +89,13 @@ class Teller:
             disable=not console.is_terminal,
         )
         self.task: TaskID | None = None
-        self.total = 0
-        self.done = 0
-        self.told = 0.0
+        self.what, self.total, self.told = "", 0, 0.0
 
     def begin(self, what: str, total: int) -> None:
-        self.what, self.total, self.done, self.told = what, total, 0, time.monotonic()
+        self.what, self.total, self.told = what, total, time.monotonic()
         self.task = self.bar.add_task(what, total=total)
 
     def reach(self, done: int) -> None:
-        self.done = done
         assert self.task is not None
         self.bar.update(self.task, completed=done)
         if not self.console.is_terminal and (done >= self.total or time.monotonic() - self.told > TOLD_EVERY):
@@ -129,10 +122,24 @@ class Run:
     began: float = field(default_factory=time.monotonic)
     told_by_analytics: bool = False
 
+    def make_all(self) -> None:
+        with tempfile.TemporaryFile() as known:
+            for service, name in ((USER, "users"), (PRODUCT, "products")):
+                for batch in self.through([(service, name)], getattr(self.spec, name)):
+                    known.write(encoded(batch) + b"\n")
+            # A staff account is made here, by a step of user-service; `show` tells its password, once.
+            known.seek(0)
+            for _ in self.through(_ORDERS, self.spec.orders, known):
+                pass
+        if self.written:
+            with suppress(KeyboardInterrupt):  # all is there already
+                self.count()
+
     def through(self, steps: Sequence[Step], total: int, source: IO[bytes] | None = None) -> Iterator[Batch]:
         """Batches as they come out of the last of ``steps``. Raises StackError when one of them fails.
 
-        Ctrl-C or SIGTERM ends the first; what is under way goes through the others, so that nothing is left half done.
+        Left early, as by Ctrl-C, it ends the first step; what is under way goes through the others, so that nothing is
+        left half done.
         """
         self.teller.begin(steps[-1][1] if len(steps) == 1 else "orders", total)
         done = 0
@@ -208,11 +215,9 @@ class Pipeline:
             feed = self.output = process.stdout
 
     def __enter__(self) -> "Pipeline":
-        self.before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        signal.signal(signal.SIGTERM, self.before)
         try:
             if kind is not None:
                 self.processes[0].terminate()
@@ -221,8 +226,6 @@ class Pipeline:
             failed = self.failure()
         finally:
             self.close()
-        if kind is KeyboardInterrupt:
-            raise StackError("Stopped. The same command goes on from here.") from None
         if failed and kind is None:
             raise StackError(failed)
 

@@ -1,5 +1,6 @@
 """`manage.py demo` fills a shop through the services' bulk paths, and every promise holds afterwards."""
 
+import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER, Service
-from tests.e2e.stack import Shop, Stack, eventually
+from tests.e2e.stack import PATIENCE, Shop, Stack, eventually
 
 SIZES = ("--users", "30", "--products", "40", "--orders", "150")
 MORE = ("--users", "35", "--products", "40", "--orders", "1400")
@@ -90,6 +91,24 @@ def test_beside_a_running_platform_larger_numbers_add_the_difference(filled):
     assert filled.run("verify", "--patience", "30").returncode == 0
     figures = Shop(filled).get(ANALYTICS, "/api/analytics/summary")
     assert (figures["users"]["total"], figures["orders"]["total"]) == (35, 1400)
+
+
+def test_stopped_half_way_it_leaves_nothing_half_done_and_can_be_completed(filled):
+    command = ("demo", "--users", "30", "--products", "40", "--orders", "20000", "--seed", "2")
+    process = subprocess.Popen(filled.command(*command), env=filled.environment, stderr=subprocess.PIPE, text=True)
+    count = "SELECT count(*) FROM order_svc.order_svc_order WHERE idempotency_key LIKE '2-%'"
+    with psycopg.connect(filled.database_url(), autocommit=True) as connection:
+        eventually("some orders", lambda: connection.execute(count).fetchone() != (0,))
+        process.terminate()
+        _, told = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, told) == (1, "Stopped. The same command goes on from here.\n")
+        (kept,) = connection.execute(count).fetchone() or (0,)
+    assert 0 < kept < 20000
+    assert filled.run("verify", "--patience", "30").returncode == 0
+    done = filled.run(*command[:-4], "--orders", str(kept + 500), "--seed", "2")
+    assert done.returncode == 0, done.stderr
+    assert filled.run("verify", "--patience", "30").returncode == 0
+    assert len(listed(filled, USER, "/api/users")) == 65
 
 
 def test_the_shop_is_open_afterwards(filled):
