@@ -10,11 +10,13 @@ from msgspec import Struct
 from notification_svc.models import Notification
 from notification_svc.services import snapshot
 from platform_core.api.idempotency import fingerprint_of
+from platform_core.auth.identity import Kind
 from platform_core.bulk import PastEvent, new_ids, sketch, writing
 from platform_core.demo import DEMO, Batch, Spec
 from platform_core.outbox.queue import Message
+from platform_core.topology import ORDER
 
-CALLER: Final = "anonymous"
+CALLER: Final = f"{Kind.SERVICE}:{ORDER.name}"
 """Whom `idempotency.caller_of` takes order-service for: a message that it sends again finds the one that is there."""
 _KIND: Final = "notification.send"
 _ON_ITS_WAY = timedelta(seconds=1)

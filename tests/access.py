@@ -12,7 +12,6 @@ from django.conf import settings as django_settings
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.views.generic import RedirectView
 
-from platform_core.auth import tokens
 from platform_core.auth.access import bare
 from platform_core.auth.identity import Role
 from platform_core.auth.rules import RULES, Customers, Rule, rule_for
@@ -72,14 +71,7 @@ def callers() -> dict[str, tuple[dict[str, str], Role | str]]:
 
 
 @pytest.fixture
-def _keys(settings: Any) -> None:
-    settings.ACCOUNTS = "tests.accounts"
-    settings.SERVICE_KEYS = accounts.known_services()
-    tokens.forget()
-
-
-@pytest.fixture
-def _people(_keys: None) -> None:
+def _people(known_callers: None) -> None:
     """In user-service the callers are there, too."""
     if django_settings.SERVICE.package == "user_svc":
         from user_svc.models import User

@@ -42,6 +42,17 @@ def _fresh_peers(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
+def known_callers(settings: Any) -> None:
+    """The people and services of `tests.accounts` are known here."""
+    from platform_core.auth import tokens
+    from tests import accounts
+
+    settings.ACCOUNTS = "tests.accounts"
+    settings.SERVICE_KEYS = accounts.known_services()
+    tokens.forget()
+
+
+@pytest.fixture
 def peers() -> Iterator[Any]:
     """`responses` in the place of the network: what no test has allowed is refused as if nobody listened."""
     import responses

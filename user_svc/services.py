@@ -70,7 +70,8 @@ def make_staff(email: str, name: str, roles: list[str], password: str, *, reset:
     if user is None:
         create_user(name=name, email=email, password=password, roles=roles)
         return True
-    update_user(user.pk, None, roles=roles, **({"password": password} if reset else {}))
+    if reset or sorted(user.roles) != roles:
+        update_user(user.pk, None, roles=roles, **({"password": password} if reset else {}))
     return False
 
 

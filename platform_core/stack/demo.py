@@ -31,6 +31,7 @@ from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER
 
 LIMITS = {"users": 1_000_000, "products": 100_000, "orders": 5_000_000}
 MAX_SEED = 999_999_999
+STAFF = "staff@example.com"
 STOP_PATIENCE = 60.0
 TOLD_EVERY = 10.0
 CATCHING_UP_PATIENCE = 120.0
@@ -121,19 +122,33 @@ class Run:
     written: Counter[str] = field(default_factory=Counter)
     began: float = field(default_factory=time.monotonic)
     told_by_analytics: bool = False
+    staff: str = ""
 
     def make_all(self) -> None:
         with tempfile.TemporaryFile() as known:
             for service, name in ((USER, "users"), (PRODUCT, "products")):
                 for batch in self.through([(service, name)], getattr(self.spec, name)):
                     known.write(encoded(batch) + b"\n")
-            # A staff account is made here, by a step of user-service; `show` tells its password, once.
+            self.make_staff()
             known.seek(0)
             for _ in self.through(_ORDERS, self.spec.orders, known):
                 pass
         if self.written:
             with suppress(KeyboardInterrupt):  # all is there already
                 self.count()
+
+    def make_staff(self) -> None:
+        """An account for the five admins; what is told of a new one has its password. Raises StackError."""
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), USER.package, "make_staff", STAFF, "--name", "Demo Staff"],
+            cwd=ROOT,
+            env=service_environment(USER, self.values, self.environ),
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise StackError(f"{USER.name}, staff: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+        self.staff = done.stdout.strip() if "Password" in done.stdout else ""
 
     def through(self, steps: Sequence[Step], total: int, source: IO[bytes] | None = None) -> Iterator[Batch]:
         """Batches as they come out of the last of ``steps``. Raises StackError when one of them fails.
@@ -258,6 +273,8 @@ class Pipeline:
 def show(run: Run) -> None:
     """What there is now."""
     console, spec = run.teller.console, run.spec
+    if run.staff:
+        console.print(f"For the five admins: {run.staff}", highlight=False)
     wanted = f"{spec.users} users, {spec.products} products and {spec.orders} orders of seed {spec.seed}"
     if not run.written:
         console.print(f"{wanted} are there already: nothing was added. Another --seed adds others.", highlight=False)

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from platform_core.environment import ROOT
-from platform_core.topology import ORDER, PRODUCT, SERVICES, USER, Service
+from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES, USER, Service
 from tests.e2e.stack import Shop, Stack, eventually
 
 SCREENSHOTS = ROOT / "artefacts" / "screenshots"
@@ -54,6 +54,7 @@ def shop(stack: Stack) -> Shop:
         shop.made(ORDER, "/api/orders", userId=str(number), productId=str(number), quantity=2)
     shop.ask("POST", ORDER, "/api/orders/1/cancel")
     shop.ask("POST", ORDER, "/api/orders/2/ship")
+    shop.get(ANALYTICS, "/api/analytics/summary")
     return shop
 
 

@@ -1,5 +1,6 @@
 """`manage.py demo` fills a shop through the services' bulk paths, and every promise holds afterwards."""
 
+import re
 import subprocess
 import tempfile
 from collections import Counter
@@ -164,3 +165,15 @@ def test_an_option_out_of_its_bounds_is_named(own_stack, options, told):
     assert done.returncode in (1, 2)
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_first_run_makes_an_account_of_the_staff_and_tells_its_password_once(own_stack):
+    own_stack.up()
+    sizes = ("--users", "2", "--products", "2", "--orders", "2")
+    (told,) = re.findall(
+        r"staff@example\.com has the roles admin\.\s+Password, shown this once: (\S+)",
+        own_stack.run("demo", *sizes).stdout,
+    )
+    body = {"email": "staff@example.com", "password": told}
+    assert Shop(own_stack).ask("POST", USER, "/api/auth/token", json=body).status_code == 200
+    assert "Password" not in own_stack.run("demo", *sizes).stdout
