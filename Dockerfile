@@ -13,7 +13,10 @@ RUN /venv/bin/python -m compileall -q . \
     && SECRET_KEY=only-for-collectstatic /venv/bin/python manage.py order_svc collectstatic --no-input
 
 FROM python:3.13-slim
-RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin platform
+# A volume that is mounted over one of the folders for keys begins with its owner and mode.
+RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin platform \
+    && install -d -o platform -m 700 /keys/user-service /keys/product-service /keys/order-service \
+        /keys/notification-service /keys/analytics-service
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY --from=build /app /app
@@ -24,13 +27,13 @@ ENV PATH=/venv/bin:$PATH \
     BIND_HOST=0.0.0.0
 # By number, so that Kubernetes can see that it is not root.
 USER 10001
-# Asks under a name that ALLOWED_HOSTS lets in. Not for workers and migrations, which serve nothing.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", "\
-import http.client, os, sys; \
+# Asks under the name that peers use, which is always let in. Not for workers and migrations, which serve nothing.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-c", "\
+import http.client, os, sys, urllib.parse; \
 from platform_core.topology import BY_PACKAGE as services; \
-port = os.environ.get('PORT') or services[os.environ['DJANGO_SETTINGS_MODULE'].removesuffix('.settings')].port; \
-host = (os.environ.get('ALLOWED_HOSTS') or '').split(',')[0].strip(' .*') or 'localhost'; \
-health = http.client.HTTPConnection('127.0.0.1', int(port), timeout=4); \
+service = services[os.environ['DJANGO_SETTINGS_MODULE'].removesuffix('.settings')]; \
+health = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or service.port), timeout=4); \
+host = urllib.parse.urlsplit(service.url(os.environ)).netloc; \
 health.request('GET', '/health/live', headers={'Host': host}); \
 sys.exit(health.getresponse().status != 200)"]
 CMD ["python", "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"]

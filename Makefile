@@ -1,6 +1,6 @@
 # Two commands to know: `make dev` runs the platform, `make test` tests it. `make help` lists the others.
 .DEFAULT_GOAL := help
-.PHONY: help dev test build up down logs restart clean docker always
+.PHONY: help dev test build up down logs restart clean secrets docker always
 
 # What .venv is made with: the first of these that runs (a pyenv shim may not) and is Python 3.11 or later.
 PYTHON ?= python3 python3.13 python3.12 python3.11
@@ -63,6 +63,9 @@ logs: docker ## follow the containers' logs
 
 clean: docker ## stop the containers and DELETE their data
 	@exec $(COMPOSE) down --volumes --remove-orphans
+
+secrets: ## make the secrets of production that are missing, in secrets/
+	@exec deploy/make_secrets.sh
 
 docker:
 	@docker compose version >/dev/null 2>&1 || { \

@@ -1,21 +1,35 @@
-"""The Dockerfile, compose.yaml and .env.example agree with the topology, the variables, and each other."""
+"""The Dockerfile, the compose files and .env.example agree with the topology, the variables, and each other."""
 
 import ast
+import json
 import os
 import re
+import stat
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 import yaml
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from platform_core import production
 from platform_core.environment import ROOT, VARIABLES, database_parts, parsed
+from platform_core.settings import service_settings
+from platform_core.stack.keys import make_keys
 from platform_core.stack.roles import ensure_roles
 from platform_core.topology import SERVICES
 from tests.suites import SERVER_VARIABLE
 
 COMPOSE_TEXT = (ROOT / "compose.yaml").read_text()
-CONTAINERS = yaml.safe_load(COMPOSE_TEXT)["services"]
+COMPOSE = yaml.safe_load(COMPOSE_TEXT)
+CONTAINERS = COMPOSE["services"]
+OVERLAY_TEXT = (ROOT / "compose.prod.yaml").read_text()
+OVERLAY = yaml.safe_load(OVERLAY_TEXT)
 EXAMPLE = (ROOT / ".env.example").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -24,24 +38,42 @@ WORKERS = {f"{service.stem}-worker": service for service in SERVICES if service.
 OWNERS = {service.name: service for service in SERVICES} | WORKERS
 INTERPOLATED = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", COMPOSE_TEXT))
 OF_COMPOSE = {name for name in INTERPOLATED if name not in DEFAULTS}
+SECRET = {variable.name for variable in VARIABLES if variable.secret}
+MADE_FOR_COMPOSE = {"DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR"}
+MOUNTED = "/run/secrets"
 
 services = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 owners = pytest.mark.parametrize("name, service", OWNERS.items(), ids=list(OWNERS))
-ours = pytest.mark.parametrize("name", [*OWNERS, "migrate"])
+ours = pytest.mark.parametrize("name", [*OWNERS, "migrate", "keys"])
 
 
-def environment_of(name: str) -> dict[str, str]:
-    """As a container gets it when nothing is configured."""
-    given = CONTAINERS[name].get("environment", {})
-    return {variable: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(text)) for variable, text in given.items()}
+def environment_of(name: str, containers: dict = CONTAINERS) -> dict[str, str]:
+    """As a container gets it when nothing is configured but what must be."""
+    given = containers[name].get("environment", {})
+    return {variable: interpolated(str(text)) for variable, text in given.items()}
+
+
+def interpolated(text: str) -> str:
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text.replace(ALLOWED_HOSTS, "shop.example.com"))
+
+
+def merged(base, overlay):
+    """As `docker compose -f … -f …` does it, for what these files have."""
+    if isinstance(base, dict) and isinstance(overlay, dict):
+        return base | {key: merged(base[key], overlay[key]) if key in base else overlay[key] for key in overlay}
+    return base + overlay if isinstance(base, list) and isinstance(overlay, list) else overlay
+
+
+PRODUCTION = merged(COMPOSE, OVERLAY)["services"]
+ALLOWED_HOSTS = OVERLAY["services"]["user-service"]["environment"]["ALLOWED_HOSTS"]
 
 
 def seconds(text: str) -> int:
     return int(text.removesuffix("s"))
 
 
-def test_compose_starts_the_services_the_workers_the_migrations_and_postgres_and_no_more():
-    assert set(CONTAINERS) == {*OWNERS, "migrate", "postgres"}
+def test_compose_starts_the_services_the_workers_what_they_need_and_no_more():
+    assert set(CONTAINERS) == {*OWNERS, "migrate", "keys", "postgres"}
 
 
 @services
@@ -75,7 +107,7 @@ def test_peers_are_reached_by_their_names_in_the_network(name, service):
 @ours
 def test_a_container_is_given_variables_that_exist_with_values_that_are_valid(name):
     environment = environment_of(name)
-    assert environment.keys() <= DEFAULTS.keys() | {"DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR"}
+    assert environment.keys() <= DEFAULTS.keys() | MADE_FOR_COMPOSE
     assert parsed(environment)["PLATFORM_ENV"] == "development"
     assert environment["PLATFORM_ENV"] == "development", "named, and not left to the image or to .env"
 
@@ -88,12 +120,20 @@ def test_what_a_variable_is_in_compose_when_nobody_sets_it_is_what_it_is_elsewhe
 @owners
 def test_a_service_is_given_its_own_database_and_nobody_elses_password(name, service):
     environment = environment_of(name)
-    databases = {variable for variable in environment if "DATABASE" in variable or "POSTGRES" in variable}
-    assert databases == {service.database_url_variable}
+    assert databases_in(environment) == {service.database_url_variable}
     parts = database_parts(service, parsed(environment))
     assert (parts["user"], parts["host"], parts["dbname"]) == (service.role, "postgres", "platform")
     raw = CONTAINERS[name]["environment"][service.database_url_variable]
     assert f"${{{service.stem.upper()}_DATABASE_PASSWORD:-" in raw
+
+
+def databases_in(environment: dict[str, str]) -> set[str]:
+    return {variable for variable in environment if "DATABASE" in variable or "POSTGRES" in variable}
+
+
+def test_the_superusers_password_is_for_postgres_and_the_migrations_alone():
+    texts = {name: json.dumps(container) for name, container in CONTAINERS.items()}
+    assert {name for name, text in texts.items() if "{POSTGRES_PASSWORD:-" in text} == {"postgres", "migrate"}
 
 
 @services
@@ -120,9 +160,10 @@ def stored_password(role: str) -> str | None:
 
 
 @owners
-def test_a_service_starts_once_postgres_answers_and_everything_is_migrated(name, service):
+def test_a_service_starts_once_postgres_answers_everything_is_migrated_and_keys_are_made(name, service):
     conditions = {on: how["condition"] for on, how in CONTAINERS[name]["depends_on"].items()}
-    assert conditions == {"postgres": "service_healthy", "migrate": "service_completed_successfully"}
+    done = "service_completed_successfully"
+    assert conditions == {"postgres": "service_healthy", "migrate": done, "keys": done}
 
 
 def test_the_migrations_run_once_and_before_that_wait_for_postgres():
@@ -130,6 +171,34 @@ def test_the_migrations_run_once_and_before_that_wait_for_postgres():
     assert migrate["command"] == ["python", "manage.py", "migrate"]
     assert migrate["restart"] == "no"
     assert migrate["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+
+
+def test_the_keys_are_made_before_the_services_start_by_a_container_that_knows_nothing_else():
+    keys = CONTAINERS["keys"]
+    assert keys["command"] == ["python", "manage.py", "keys"]
+    assert keys["restart"] == "no"
+    assert environment_of("keys") == {"PLATFORM_ENV": "development", "KEYS_DIR": "/keys"}
+    assert keys["volumes"] == [f"{service.stem}-keys:/keys/{service.name}" for service in SERVICES]
+
+
+@owners
+def test_a_service_is_given_its_own_keys_alone_and_cannot_change_them(name, service):
+    assert CONTAINERS[name]["volumes"] == [f"{service.stem}-keys:/keys/{service.name}:ro"]
+    assert environment_of(name)["KEYS_DIR"] == "/keys"
+    assert f"{service.stem}-keys" in COMPOSE["volumes"]
+
+
+@services
+def test_a_new_volume_for_keys_belongs_to_the_user_of_the_image(service):
+    made = re.search(r"install -d -o platform -m 700 (.*)", DOCKERFILE.replace("\\\n", " "))[1]
+    assert f"/keys/{service.name}" in made.split()
+    assert "useradd --uid 10001 " in DOCKERFILE
+    assert "\nUSER 10001\n" in DOCKERFILE
+
+
+def test_keys_are_made_in_the_services_folders_alone_for_the_one_around_them_cannot_be_written(tmp_path):
+    make_keys(parsed({"KEYS_DIR": str(tmp_path)}))
+    assert {path.name for path in tmp_path.iterdir()} == {service.name for service in SERVICES}
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -148,7 +217,7 @@ def test_what_crashes_is_started_again(name):
 
 
 def test_all_run_one_image_which_is_built_once():
-    images = {CONTAINERS[name]["image"] for name in [*OWNERS, "migrate"]}
+    images = {CONTAINERS[name]["image"] for name in [*OWNERS, "migrate", "keys"]}
     assert len(images) == 1
     assert [name for name, container in CONTAINERS.items() if "build" in container] == ["migrate"]
 
@@ -171,7 +240,180 @@ def test_metrics_of_a_webs_processes_are_summed_in_a_folder_that_it_may_write(se
 
 def test_the_data_of_postgres_lies_in_a_volume():
     assert CONTAINERS["postgres"]["volumes"] == ["postgres:/var/lib/postgresql/data"]
-    assert "postgres" in yaml.safe_load(COMPOSE_TEXT)["volumes"]
+    assert "postgres" in COMPOSE["volumes"]
+
+
+def test_production_is_the_same_but_for_mode_secrets_and_limits():
+    assert set(OVERLAY["services"]) == set(CONTAINERS)
+    changed = {key for container in OVERLAY["services"].values() for key in container}
+    assert changed == {"environment", "secrets", "mem_limit", "pids_limit"}
+
+
+def test_production_publishes_the_webs_alone_to_this_machine_alone():
+    published = {name: container["ports"] for name, container in PRODUCTION.items() if "ports" in container}
+    assert published == {service.name: [f"127.0.0.1:{service.port}:{service.port}"] for service in SERVICES}
+
+
+def test_a_command_that_forgets_the_overlay_does_not_reach_production():
+    assert OVERLAY["name"] != COMPOSE["name"]
+
+
+@pytest.fixture(scope="module")
+def secret_files(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "secrets"
+    make_secrets(folder)
+    return folder
+
+
+def make_secrets(folder: Path) -> None:
+    subprocess.run([ROOT / "deploy" / "make_secrets.sh", folder], check=True, capture_output=True)
+
+
+def in_production(name: str, secret_files: Path) -> dict[str, str]:
+    """A container's variables, with the secrets where they are made."""
+    environment = environment_of(name, PRODUCTION)
+    return {variable: text.replace(MOUNTED, str(secret_files)) for variable, text in environment.items()}
+
+
+@ours
+def test_production_is_given_variables_that_exist_with_values_that_are_valid(name, secret_files):
+    environment = in_production(name, secret_files)
+    files = {f"{variable}_FILE" for variable in SECRET}
+    assert environment.keys() <= DEFAULTS.keys() | MADE_FOR_COMPOSE | files
+    assert parsed(environment)["PLATFORM_ENV"] == "production"
+
+
+@owners
+def test_production_starts_with_what_is_given(name, service, secret_files, settings, tmp_path):
+    given = service_settings(service.package, environment=in_production(name, secret_files))
+    make_keys(parsed({"KEYS_DIR": str(tmp_path)}))
+    settings.SERVICE, settings.KEYS_DIR, settings.SERVICE_KEY, settings.SERVICE_KEYS = service, tmp_path, "", ""
+    production.check(SimpleNamespace(**given))
+
+
+@owners
+def test_production_gives_a_service_its_own_database_and_nobody_elses_password(name, service, secret_files):
+    environment = in_production(name, secret_files)
+    own = service.database_url_variable
+    assert databases_in(environment) == {own, f"{own}_FILE"}
+    parts = database_parts(service, parsed(environment))
+    assert (parts["user"], parts["host"], parts["dbname"]) == (service.role, "postgres", "platform")
+    assert len(parts["password"]) >= 32
+    assert [secret for secret in PRODUCTION[name]["secrets"] if "database" in secret] == [own.lower()]
+
+
+def test_production_gives_the_migrations_everybodys_password_and_the_superusers(secret_files):
+    values = parsed(in_production("migrate", secret_files))
+    superuser = conninfo_to_dict(values["DATABASE_URL"])
+    assert superuser["user"] == "postgres"
+    assert superuser["password"] == (secret_files / "postgres_password").read_text().strip()
+    for service in SERVICES:
+        assert values[service.database_url_variable] == (secret_files / file_of(service)).read_text().strip()
+
+
+def file_of(service) -> str:
+    return service.database_url_variable.lower()
+
+
+def test_production_gives_the_superusers_password_to_postgres_and_the_migrations_alone():
+    given = {name: set(container.get("secrets", [])) for name, container in PRODUCTION.items()}
+    assert [name for name, secrets in given.items() if "postgres_password" in secrets] == ["postgres"]
+    assert [name for name, secrets in given.items() if "database_url" in secrets] == ["migrate"]
+
+
+@pytest.mark.parametrize("name", PRODUCTION)
+def test_production_takes_secrets_from_the_files_that_the_container_sees_and_from_nowhere_else(name):
+    environment = environment_of(name, PRODUCTION)
+    assert all(not environment[variable] for variable in environment.keys() & (SECRET | OF_COMPOSE))
+    read = {text for variable, text in environment.items() if variable.endswith("_FILE")}
+    assert read == {f"{MOUNTED}/{secret}" for secret in PRODUCTION[name].get("secrets", [])}
+
+
+def test_no_secret_stands_in_the_file_for_production():
+    assert set(re.findall(r"\$\{(\w+)", OVERLAY_TEXT)) == {"ALLOWED_HOSTS", "NUM_PROXIES"}
+    assert "://" not in OVERLAY_TEXT
+    assert {name: where["file"] for name, where in OVERLAY["secrets"].items()} == {
+        name: f"./secrets/{name}" for name in OVERLAY["secrets"]
+    }
+
+
+def test_production_does_not_start_before_somebody_has_named_its_hosts():
+    assert ALLOWED_HOSTS.startswith("${ALLOWED_HOSTS:?")
+
+
+def test_the_secrets_that_are_made_are_those_that_production_wants(secret_files):
+    assert {path.name for path in secret_files.iterdir()} == set(OVERLAY["secrets"])
+
+
+def test_others_can_read_a_secret_once_it_is_mounted_but_not_in_its_folder(secret_files):
+    assert stat.S_IMODE(secret_files.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secret_files.iterdir()} == {0o644}
+
+
+def test_secrets_are_made_once_and_what_is_missing_later_is_made_then(tmp_path):
+    make_secrets(tmp_path)
+    before = contents(tmp_path)
+    (tmp_path / "order_database_url").unlink()
+    (tmp_path / "secret_key").chmod(0o600)
+    make_secrets(tmp_path)
+    after = contents(tmp_path)
+    assert {name for name in before if before[name] != after[name]} == {"order_database_url"}
+    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o644
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_no_two_secrets_are_the_same(secret_files, tmp_path):
+    make_secrets(tmp_path)
+    words = re.findall(r"\b[0-9a-f]{64}\b", "".join([*contents(secret_files).values(), *contents(tmp_path).values()]))
+    assert len(words) == 2 * 9
+    assert len(set(words)) == 2 * 8, "the superuser's stands in two files"
+
+
+def test_a_superusers_password_that_would_fit_no_longer_is_not_made(secret_files, tmp_path):
+    make_secrets(tmp_path)
+    (tmp_path / "postgres_password").unlink()
+    with pytest.raises(subprocess.CalledProcessError) as told:
+        make_secrets(tmp_path)
+    assert b"delete both" in told.value.stderr
+
+
+def test_secrets_go_neither_into_git_nor_into_the_image():
+    assert "secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*"
+    assert not any("secret" in line for line in lines)
+
+
+@services
+def test_the_image_asks_for_its_health_under_a_name_that_production_lets_in(service, secret_files):
+    asked = []
+
+    class Web(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers["Host"].partition(":")[0]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    environment = in_production(service.name, secret_files)
+    with HTTPServer(("127.0.0.1", 0), Web) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        given = {**environment, "PORT": str(server.server_port)}
+        code = subprocess.run([sys.executable, "-c", health_check()], env=given, cwd=ROOT, check=False).returncode
+        server.shutdown()
+    assert code == 0
+    assert asked == [("/health/live", service.name)]
+    assert service.name in service_settings(service.package, environment=environment)["ALLOWED_HOSTS"]
+
+
+def health_check() -> str:
+    command = re.search(r"^HEALTHCHECK .*?CMD (\[.*?\])$", DOCKERFILE, re.MULTILINE | re.DOTALL)[1]
+    return json.loads(command.replace("\\\n", ""))[2]
 
 
 def test_the_image_is_closed_unless_told_otherwise_and_not_run_by_root():
@@ -197,7 +439,14 @@ def test_env_example_names_every_variable_of_compose_at_its_default():
 
 def test_env_example_names_nothing_that_does_not_exist():
     named = re.findall(r"^#?([A-Z_]+)=", EXAMPLE, re.MULTILINE)
-    assert sorted(named) == sorted({*DEFAULTS, *OF_COMPOSE})
+    assert sorted(named) == sorted({*DEFAULTS, *OF_COMPOSE, "COMPOSE_FILE"})
+    assert {*re.findall(r"\$\{(\w+)", OVERLAY_TEXT)} <= {*DEFAULTS}
+
+
+def test_the_page_on_containers_names_all_that_they_are_given_from_outside():
+    page = (ROOT / "docs" / "containers.md").read_text()
+    passed_on = {*INTERPOLATED} - OF_COMPOSE
+    assert [name for name in sorted(passed_on) if f"`{name}`" not in page] == []
 
 
 def test_a_copy_of_env_example_changes_nothing():

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Makes the secrets that compose.prod.yaml wants and that are missing, in secrets/ or the folder that is named; what is
+# there stays. The folder is its owner's alone; in it all may read, since containers read under ids of their own.
+set -eu
+umask 077
+[ $# -gt 0 ] || cd "$(dirname "$0")/.."
+folder=${1:-secrets}
+
+random() { # in hexadecimal, for passwords become parts of URLs
+    od -An -tx1 -N 32 /dev/urandom | tr -d ' \n'
+}
+
+keep() { # name, content
+    if [ ! -s "$folder/$1" ]; then
+        printf '%s\n' "$2" >"$folder/.$1.new"
+        mv "$folder/.$1.new" "$folder/$1"
+        echo "made $folder/$1"
+    fi
+    chmod 644 "$folder/$1"
+}
+
+mkdir -p "$folder"
+chmod 700 "$folder"
+keep secret_key "$(random)"
+keep metrics_token "$(random)"
+keep email_url consolemail://
+if [ -s "$folder/database_url" ] && [ ! -s "$folder/postgres_password" ]; then
+    echo "$folder/database_url holds the password that $folder/postgres_password lacks: delete both or write it there." >&2
+    exit 1
+fi
+keep postgres_password "$(random)"
+keep database_url "postgresql://postgres:$(cat "$folder/postgres_password")@postgres:5432/platform"
+for stem in user product order notification analytics; do
+    keep "${stem}_database_url" "postgresql://${stem}_svc:$(random)@postgres:5432/platform"
+done
+echo "The secrets in $folder are complete."
