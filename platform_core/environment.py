@@ -156,6 +156,9 @@ VARIABLES = (
         secret=True,
     ),
     Variable(
+        "STAFF_TOKEN", "", _text, "For `manage.py verify` in production: an access token of the staff.", secret=True
+    ),
+    Variable(
         "NUM_PROXIES",
         "0",
         _whole(0, 10),

@@ -277,7 +277,7 @@ def service_environment(service: Service, values: Mapping[str, Any], environ: Ma
     parts = database_parts(service, values) or {}
     return {
         # gunicorn reads some of ours itself, and takes an empty one for a value.
-        **{name: value for name, value in environ.items() if value and name not in databases},
+        **{name: value for name, value in environ.items() if value and name.removesuffix("_FILE") not in databases},
         "DJANGO_SETTINGS_MODULE": service.settings_module,
         "DATABASE_URL": as_url(parts) if parts else "",
     }

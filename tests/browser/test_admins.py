@@ -40,7 +40,7 @@ def test_a_filter_narrows_the_list(stack, page, password, shop):
     page.goto(stack.direct(PRODUCT, "/admin/product_svc/stockmovement/"))
     everything = page.locator("#result_list tr").count()
     page.click("text=Filters")
-    page.click("a:has-text('Reservation') >> visible=true")
+    page.get_by_role("link", name="Reservation", exact=True).click()
     page.wait_for_url("**kind**")
     assert 1 < page.locator("#result_list tr").count() < everything
 

@@ -295,6 +295,14 @@ def test_no_secret_is_in_logs_metrics_events_answers_or_admin_pages(production, 
     assert not found
 
 
+def test_verify_holds_and_asks_for_a_token_of_the_staff(production, boss):
+    stranger = production.run("verify", "--patience", "1")
+    assert stranger.returncode == 1
+    assert "set STAFF_TOKEN" in stranger.stdout
+    done = production.run("verify", STAFF_TOKEN=boss.pair["access"])
+    assert done.returncode == 0, done.stdout
+
+
 def test_up_refuses_to_start_in_production_unprepared_and_names_every_reason(own_stack):
     process = own_stack.launch(PLATFORM_ENV="production", CORS_ALLOWED_ORIGINS="*", DEBUG="true")
     assert process.wait(60) != 0

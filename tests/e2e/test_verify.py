@@ -116,7 +116,8 @@ def test_repair_releases_a_reservation_that_no_order_counts_on(kept, orders):
     done = kept.run("verify", "--patience", "1", "--repair")
     assert done.returncode == 0, done.stdout
     assert "released" in done.stdout
-    assert shop.get(PRODUCT, "/api/stock-reservations/5000")["status"] == "released"
+    reservation = "/api/stock-reservations/5000"
+    eventually("its release", lambda: shop.get(PRODUCT, reservation)["status"] == "released")
     assert kept.run("verify").returncode == 0
 
 
