@@ -14,9 +14,9 @@ log = logging.getLogger("platform.keys")
 class KeySet:
     """``load`` gives the present keys, or raises when they cannot be had.
 
-    They are read again after ``lifetime`` seconds, and at once for an id that is not among them, though not more often
-    than every ``pause`` seconds: a flood of invented ids costs one reading a pause. When a reading fails, what is known
-    stays good. One thread reads; the others go on with what there is.
+    They are read again after ``lifetime`` seconds, and at once for an id that is not among them. After a reading that
+    was in vain there is none for ``pause`` seconds: a flood of invented ids costs one reading a pause. When a reading
+    fails, what is known stays good. One thread reads; the others go on with what there is.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class KeySet:
         self._pause = pause
         self._clock = clock
         self._keys: Keys | None = None
-        self._read_at = self._tried_at = float("-inf")
+        self._read_at = self._in_vain_at = float("-inf")
         self._lock = threading.Lock()
 
     def find(self, kid: str) -> OKPKey | None:
@@ -49,7 +49,7 @@ class KeySet:
         if self._keys is None:
             return True
         stale = self._clock() - self._read_at > self._lifetime or kid not in self._keys
-        return stale and self._clock() - self._tried_at > self._pause
+        return stale and self._clock() - self._in_vain_at > self._pause
 
     def _read(self, kid: str) -> None:
         """The first keys are waited for; newer ones are fetched by one thread while the others use the old ones."""
@@ -57,10 +57,12 @@ class KeySet:
             return
         try:
             if self._is_due(kid):
-                self._tried_at = self._clock()
                 self._keys = self._load()
                 self._read_at = self._clock()
+                if kid not in self._keys:
+                    self._in_vain_at = self._read_at
         except Exception as error:
+            self._in_vain_at = self._clock()
             if self._keys is None:
                 raise
             log.warning("keys.not_read", extra={"data": {"error": str(error)}})
