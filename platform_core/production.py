@@ -59,9 +59,12 @@ def _keys(settings: Any) -> list[str]:
         if own is None:
             return [f"to start without the key of {settings.SERVICE.name} in {hint}"]
         known = service_keys().all()
-    except (KeysError, OSError, ValueError) as error:
+    except (KeysError, OSError) as error:
         return [f"these keys in {hint}: {error}"]
+    if owner_of(own.kid or "") != settings.SERVICE.name:
+        return [f"the key of {owner_of(own.kid or '')} as that of {settings.SERVICE.name} in {hint}"]
     missing = [service.name for service in SERVICES if service.name not in {owner_of(kid) for kid in known}]
-    if own.kid not in known:
+    published = known.get(own.kid or "")
+    if published is None or published.as_dict(private=False)["x"] != own.as_dict(private=False)["x"]:
         missing.append(f"{settings.SERVICE.name}'s own present one")
     return [f"to start without the public keys of {', '.join(missing)} in {hint}"] if missing else []

@@ -31,8 +31,13 @@ class Pair(NamedTuple):
 def sign_in(email: str, password: str, address: str) -> Pair:
     """Raises NotAuthenticated `invalid_credentials`, Throttled."""
     user = verified(email, password, address)
-    session = Session.objects.create(user=user, expires_at=now() + timedelta(days=SESSION_DAYS))
-    return _pair(session, user)
+    with transaction.atomic():
+        # While the hasher ran, the password may have been changed: that ends the sessions there are, so none may follow.
+        same = User.objects.select_for_update().filter(pk=user.pk, password=user.password, is_active=True).first()
+        if same is None:
+            raise _wrong()
+        session = Session.objects.create(user=same, expires_at=now() + timedelta(days=SESSION_DAYS))
+        return _pair(session, same)
 
 
 def verified(email: str, password: str, address: str) -> User:
@@ -45,9 +50,13 @@ def verified(email: str, password: str, address: str) -> User:
     count(limits)
     user = find_users(email=email).first() if "\0" not in email else None
     if not _is_right(user, password) or user is None or not user.is_active:
-        raise NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
+        raise _wrong()
     give_back(limits)
     return user
+
+
+def _wrong() -> NotAuthenticated:
+    return NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
 
 
 def _is_right(user: User | None, password: str) -> bool:
@@ -56,7 +65,9 @@ def _is_right(user: User | None, password: str) -> bool:
         return False
 
     def rehash(raw: str) -> None:
-        User.objects.filter(pk=user.pk, password=user.password).update(password=make_password(raw))
+        new = make_password(raw)
+        if User.objects.filter(pk=user.pk, password=user.password).update(password=new):
+            user.password = new
 
     return check_password(password, user.password, setter=rehash)
 

@@ -44,17 +44,21 @@ def rotate(*, revoke: bool = False) -> str:
     """
     with transaction.atomic():
         _lock()
-        SigningKey.objects.filter(retired_at=None).update(retired_at=now())
         gone = Q() if revoke else Q(retired_at__lt=now() - _LIFE)
         SigningKey.objects.filter(gone).delete()
-        return _make().kid or ""
+        return _next().kid or ""
 
 
 def _first() -> OKPKey:
-    """No key can be used yet, or none any more since SECRET_KEY changed."""
+    """No key can be used yet, or none any more since SECRET_KEY changed: those that cannot be opened are retired."""
     with transaction.atomic():
         _lock()
-        return _present() or _make()
+        return _present() or _next()
+
+
+def _next() -> OKPKey:
+    SigningKey.objects.filter(retired_at=None).update(retired_at=now())
+    return _make()
 
 
 def _present() -> OKPKey | None:

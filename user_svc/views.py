@@ -53,7 +53,7 @@ class UserViewSet(ResourceViewSet):
 
     def create(self, request: Request) -> Response:
         """Add a user. 409 `email_taken` when another one has the address."""
-        if caller_of(request) is NOBODY and not is_open():
+        if not caller_of(request).roles and not is_open():
             address, most = throttle.address_of(request), settings.SIGN_UPS_PER_HOUR
             throttle.count([throttle.Limit("sign-up", address, most, _SIGN_UP_WINDOW)])
         return self.sign_up(request)

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from platform_core import context
 from platform_core.auth import staff
 from platform_core.auth.identity import NOBODY, Identity
+from platform_core.auth.keys import KeysError
 from platform_core.auth.rules import rule_for, scope
 from platform_core.auth.tokens import BadToken, identify
 from platform_core.clients.errors import PeerError
@@ -22,12 +23,15 @@ from platform_core.middleware import readable
 
 
 class KeysUnknown(exceptions.APIException):
-    """No token can be verified yet, for user-service has not given its keys."""
+    """No token can be verified yet, for the keys are not there."""
 
     status_code = 503
     default_code = "unavailable"
-    default_detail = "Tokens cannot be verified at the moment: user-service does not answer."
     wait = 1
+
+    def __init__(self, error: Exception) -> None:
+        reason = f"{error.peer} does not answer" if isinstance(error, PeerError) else "the services' keys are missing"
+        super().__init__(f"Tokens cannot be verified at the moment: {reason}.")
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -44,8 +48,8 @@ class BearerAuthentication(BaseAuthentication):
             caller = identify(token.strip())
         except BadToken as error:
             raise exceptions.AuthenticationFailed(str(error)) from None
-        except (PeerError, OSError) as error:
-            raise KeysUnknown() from error
+        except (PeerError, KeysError, OSError) as error:
+            raise KeysUnknown(error) from error
         return _known(caller, caller)
 
     def authenticate_header(self, request: Request) -> str:

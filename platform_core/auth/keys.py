@@ -64,7 +64,13 @@ def _own_key(text: str, file: Path) -> OKPKey | None:
 
 @cache
 def _service_keys(process: int, text: str, file: Path) -> KeySet:
-    return KeySet(lambda: read_public(text or file.read_text()))
+    def read() -> Keys:
+        try:
+            return read_public(text or file.read_text())
+        except ValueError as error:
+            raise KeysError(f"the services' public keys are damaged: {error}") from None
+
+    return KeySet(read)
 
 
 def read_public(text: str) -> Keys:

@@ -71,21 +71,18 @@ class KeySet:
 
 
 def public_keys(key_set: object) -> dict[str, OKPKey]:
-    """The Ed25519 keys of a JWK set (RFC 7517) by their ids; others are passed over. Raises ValueError."""
+    """The Ed25519 keys of a JWK set (RFC 7517) by their ids; others and broken ones are passed over. Raises ValueError."""
     if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
         raise ValueError("not a JWK set")
-    return {key["kid"]: public_key(key) for key in key_set["keys"] if _is_ours(key)}
+    found = (_public_key(key) for key in key_set["keys"])
+    return {key.kid: key for key in found if key is not None and key.kid is not None}
 
 
-def public_key(key: Mapping[str, str]) -> OKPKey:
-    """The public half alone, whatever came. Raises ValueError."""
+def _public_key(key: object) -> OKPKey | None:
+    """The public half alone, whatever came."""
+    if not isinstance(key, dict) or key.get("crv") != "Ed25519" or not isinstance(key.get("kid"), str):
+        return None
     try:
-        return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "kid": key["kid"], "x": key["x"]})
-    except Exception as error:
-        raise ValueError(f"not an Ed25519 key: {error}") from None
-
-
-def _is_ours(key: object) -> bool:
-    if not isinstance(key, dict) or key.get("kty") != "OKP" or key.get("crv") != "Ed25519":
-        return False
-    return isinstance(key.get("kid"), str) and isinstance(key.get("x"), str)
+        return OKPKey.import_key({name: key[name] for name in ("kty", "crv", "kid", "x")})
+    except Exception:
+        return None

@@ -12,11 +12,13 @@ from django.conf import settings
 from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 from unfold.forms import AuthenticationForm
 
+from platform_core import context
 from platform_core.auth.identity import Identity, Kind, Role, known_roles
 from platform_core.auth.rules import ADMIN_PAGES
 from platform_core.auth.throttle import address_of, attempts, count, give_back
@@ -28,6 +30,8 @@ PREFIX = "staff:"
 """Before the account's id in a shadow's name. No local account can be called so: Django's names have no colon."""
 FRESH_SECONDS = 60.0
 """How long a process goes by what it knows of an account's roles."""
+REFRESH_SECONDS = 1.0
+"""How long asking for them may take."""
 _SEEN_BY_ALL = "analytics_svc"
 _asked: dict[tuple[int, int], float] = {}
 
@@ -106,7 +110,8 @@ def _refreshed(user: User) -> User | None:
     if time.monotonic() - _asked.get((os.getpid(), user.pk), float("-inf")) < FRESH_SECONDS:
         return user if user.is_active else None
     try:
-        standing = import_string(f"{settings.ACCOUNTS}.standing")(int(user.username.removeprefix(PREFIX)))
+        with context.grace(REFRESH_SECONDS):  # not by X-Request-Timeout, with which one could stay what one was
+            standing = import_string(f"{settings.ACCOUNTS}.standing")(int(user.username.removeprefix(PREFIX)))
     except (PeerError, PlatformError):
         return user if user.is_active else None
     if standing is None:
@@ -121,8 +126,9 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
     def __init__(self, request: HttpRequest | None = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, *args, **kwargs)
         self.fields["username"].label = "Email or local username"
-        self.fields["username"].max_length = 254
-        self.fields["password"].max_length = 128
+        for name, most in (("username", 254), ("password", 128)):
+            self.fields[name].max_length = self.fields[name].widget.attrs["maxlength"] = most
+            self.fields[name].validators.append(MaxLengthValidator(most))
 
     def clean(self) -> Any:
         limits = attempts("admin", self.cleaned_data.get("username", ""), address_of(self.request))

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import ClaimError, JoseError
 from joserfc.jwk import OKPKey
 
 from platform_core import context
@@ -17,6 +17,7 @@ from platform_core.api.fields import MAX_ID
 from platform_core.auth.identity import Identity, Kind, known_roles
 from platform_core.auth.keys import own_key, owner_of, service_keys
 from platform_core.auth.keysets import Keys, KeySet, public_keys
+from platform_core.clients.errors import PeerFailed
 from platform_core.topology import BY_NAME, USER
 
 ALGORITHM = "Ed25519"
@@ -28,6 +29,8 @@ USER_SECONDS = 900
 SERVICE_SECONDS = 60
 LEEWAY = 5
 """Seconds by which clocks may differ."""
+KEYS_SECONDS = 2.0
+"""How long the reading of user-service's keys may take."""
 
 
 class BadToken(Exception):
@@ -59,8 +62,10 @@ def identify(token: str) -> Identity:
         return reader(found.claims, found.header["kid"])
     except BadToken:
         raise
-    except JoseError as error:
-        raise BadToken(error.description or "The token is not valid.") from None
+    except ClaimError as error:
+        raise BadToken(error.description) from None
+    except JoseError:
+        raise BadToken("The token is not valid.") from None
     except (ValueError, TypeError, KeyError, RecursionError):
         raise BadToken("The token is malformed.") from None
 
@@ -113,7 +118,13 @@ def _user_keys(process: int) -> KeySet:
 
 
 def _read_user_keys() -> Keys:
-    return public_keys(import_string(f"{settings.ACCOUNTS}.key_set")())
+    """In time of its own: a request that asks for an answer at once would spoil the reading for all others."""
+    with context.grace(KEYS_SECONDS):
+        key_set = import_string(f"{settings.ACCOUNTS}.key_set")()
+    try:
+        return public_keys(key_set)
+    except ValueError as error:
+        raise PeerFailed(USER.name, f"gave no keys: {error}", 200) from None
 
 
 def forget() -> None:

@@ -26,3 +26,65 @@ def send(api):
         return api.client.generic(method, path, body, content_type=content_type, headers=headers)
 
     return send
+
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keys() -> None:
+    """Each test has signing keys of its own."""
+    from platform_core.auth import tokens
+
+    tokens.forget()
+
+
+@pytest.fixture
+def account(api, ann) -> dict[str, Any]:
+    """Ann, with a password."""
+    assert api.patch(f"/api/users/{ann['id']}", {"password": PASSWORD}).status_code == 200
+    return ann
+
+
+@pytest.fixture
+def sign_in(api):
+    """Asks for tokens; gives back the answer."""
+
+    def sign_in(email: str = "ann@example.com", password: str = PASSWORD, address: str = "203.0.113.7", **meta: str):
+        body = {"email": email, "password": password}
+        return api.client.post("/api/auth/token", body, format="json", REMOTE_ADDR=address, **meta)
+
+    return sign_in
+
+
+@pytest.fixture
+def session(account, sign_in) -> dict[str, Any]:
+    """Ann is signed in."""
+    answer = sign_in()
+    assert answer.status_code == 200, answer.content
+    pair: dict[str, Any] = answer.json()
+    return pair
+
+
+@pytest.fixture
+def person(api):
+    """A customer, or with roles one of the staff; gives back the id. Without a password, which takes its time."""
+    from user_svc.services import create_user
+
+    def person(email: str, *roles: str, **profile: Any) -> int:
+        return create_user(name=email.split("@")[0], email=email, roles=list(roles), **profile).pk
+
+    return person
+
+
+@pytest.fixture
+def as_user():
+    """The headers of somebody who is signed in, with a token that user-service itself has signed."""
+    from platform_core.auth.tokens import AUDIENCE
+    from user_svc.signing import access_token
+
+    def headers(user_id: Any, *roles: str, **others: str) -> dict[str, str]:
+        claims = {"iss": "user-service", "aud": AUDIENCE, "sub": str(user_id), "roles": list(roles), "sid": ""}
+        return {"Authorization": f"Bearer {access_token(claims)}", **others}
+
+    return headers

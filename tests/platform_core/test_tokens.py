@@ -1,0 +1,478 @@
+"""Access tokens: whose is taken, and that nothing else is, whatever it looks like."""
+
+import hashlib
+import hmac
+import json
+import time
+from datetime import timedelta
+
+import pytest
+import requests
+import responses
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc.jwk import OKPKey
+
+from platform_core import context
+from platform_core.auth import keysets, tokens
+from platform_core.auth.identity import Kind, Role
+from platform_core.auth.keysets import KeySet
+from platform_core.auth.tokens import BadToken, identify
+from tests import people
+from tests.people import as_user, bearer, encoded, sealed, service_claims, service_token, signed, user_claims, user_token
+from tests.wire import assert_problem, at_once
+
+pytestmark = pytest.mark.django_db
+ORDERS = "/api/orders"
+KEYS_URL = "/.well-known/jwks.json"
+STRANGER = OKPKey.generate_key("Ed25519", {"kid": people.KEY.kid})
+PUBLIC = people.KEY.as_dict(private=False)
+
+
+@pytest.fixture(autouse=True)
+def production(settings):
+    settings.PLATFORM_ENV = "production"
+    settings.ACCOUNTS = "tests.people"
+    settings.SERVICE_KEYS = people.public_service_keys()
+    tokens.forget()
+    yield
+    tokens.forget()
+
+
+def hmac_token(secret: bytes, alg: str = "HS256") -> str:
+    header = json.dumps({"alg": alg, "kid": people.KEY.kid, "typ": "at+jwt"})
+    message = f"{encoded(header)}.{encoded(json.dumps(user_claims()))}"
+    return f"{message}.{encoded(hmac.new(secret, message.encode(), hashlib.sha256).digest())}"
+
+
+def unsigned(alg: str) -> str:
+    header = json.dumps({"alg": alg, "kid": people.KEY.kid, "typ": "at+jwt"})
+    return f"{encoded(header)}.{encoded(json.dumps(user_claims()))}."
+
+
+def with_another_payload() -> str:
+    head, _, signature = user_token(1).split(".")
+    return f"{head}.{encoded(json.dumps(user_claims(2)))}.{signature}"
+
+
+def in_seconds(seconds: float) -> float:
+    return int(time.time()) + seconds
+
+
+def user_signed_by(service: str, **header):
+    return signed(user_claims(), people.SERVICE_KEYS[service], **header)
+
+
+def service_signed(claims, key, **header):
+    return signed(claims, key, typ="service+jwt", **header)
+
+
+SERVICE = service_claims("analytics-service", "order-service")
+FORGED = {
+    "no algorithm": lambda: unsigned("none"),
+    "no algorithm, in capitals": lambda: unsigned("None"),
+    "the public key as a secret": lambda: hmac_token(PUBLIC["x"].encode()),
+    "the public key's JSON as a secret": lambda: hmac_token(json.dumps(PUBLIC).encode()),
+    "the public key in PEM as a secret": lambda: hmac_token(people.KEY.as_pem(private=False)),
+    "an HMAC that claims to be a signature": lambda: hmac_token(PUBLIC["x"].encode(), "Ed25519"),
+    "the older name of the algorithm": lambda: signed(user_claims(), alg="EdDSA"),
+    "another algorithm": lambda: signed(user_claims(), alg="RS256"),
+    "an unheard-of algorithm": lambda: signed(user_claims(), alg="XX"),
+    "an algorithm that is none": lambda: signed(user_claims(), alg=["Ed25519"]),
+    "an algorithm left out": lambda: signed(user_claims(), alg=None),
+    "another key with the same id": lambda: signed(user_claims(), STRANGER),
+    "another payload": with_another_payload,
+    "no signature": lambda: user_token().rpartition(".")[0] + ".",
+    "an unknown key": lambda: signed(user_claims(), kid="access.other"),
+    "no key id": lambda: signed(user_claims(), kid=None),
+    "a key id that is a list": lambda: signed(user_claims(), kid=[people.KEY.kid]),
+    "a key id that is a path": lambda: signed(user_claims(), kid="../../../../dev/null"),
+    "a key of its own": lambda: signed(user_claims(), STRANGER, kid=None, jwk=STRANGER.as_dict(private=False)),
+    "a key of its own under a known id": lambda: signed(user_claims(), STRANGER, jwk=STRANGER.as_dict(private=False)),
+    "the address of a key set": lambda: signed(user_claims(), STRANGER, jku="http://127.0.0.1:1/jwks.json"),
+    "the address of a certificate": lambda: signed(user_claims(), STRANGER, x5u="http://127.0.0.1:1/x"),
+    "something critical": lambda: signed(user_claims(), crit=["exp"], exp=1),
+    "something critical that is missing": lambda: signed(user_claims(), crit=["\ud800"]),
+    "nothing that is critical": lambda: signed(user_claims(), crit=5),
+    "an unknown header": lambda: signed(user_claims(), **{"\ud800": 1}),
+    "no type": lambda: signed(user_claims(), typ=None),
+    "the common type": lambda: signed(user_claims(), typ="JWT"),
+    "a type that is a list": lambda: signed(user_claims(), typ=["at+jwt"]),
+    "a type that is an object": lambda: signed(user_claims(), typ={}),
+    "a person's token of a service's type": lambda: signed(user_claims(), typ="service+jwt"),
+    "a person's token by a service's key": lambda: user_signed_by("user-service"),
+    "a person's token by a service's key, of its type": lambda: user_signed_by("user-service", typ="service+jwt"),
+    "a service's token of a person's type": lambda: signed(SERVICE, people.SERVICE_KEYS["analytics-service"]),
+    "a service's token by the key of people's": lambda: service_signed(SERVICE, people.KEY),
+    "a service's token by another's key": lambda: service_signed(SERVICE, people.SERVICE_KEYS["product-service"]),
+    "a service's token by another's key, in its name": lambda: service_signed(
+        SERVICE, people.SERVICE_KEYS["product-service"], kid=people.SERVICE_KEYS["analytics-service"].kid
+    ),
+    "a service's token for another callee": lambda: service_token("analytics-service", "user-service"),
+    "a service's token for everybody": lambda: service_token("analytics-service", "platform"),
+    "a service's token about another": lambda: service_token("analytics-service", "order-service", sub="user-service"),
+    "a service's token of another issuer": lambda: service_token("analytics-service", "order-service", iss="x"),
+    "a service's token that is over": lambda: service_token("analytics-service", "order-service", exp=in_seconds(-9)),
+    "a header that is a list": lambda: sealed('["alg"]', "{}"),
+    "a header that is a text": lambda: sealed('"alg"', "{}"),
+    "a header that is a number": lambda: sealed("5", "{}"),
+    "a header without end": lambda: sealed("[" * 300, "{}"),
+    "a header that is no UTF-8": lambda: sealed(b'{"alg": "\xff"}', "{}"),
+    "claims that are a list": lambda: signed([user_claims()]),
+    "claims that are a text": lambda: signed("x"),
+    "claims without end": lambda: sealed(
+        json.dumps({"alg": "Ed25519", "kid": people.KEY.kid, "typ": "at+jwt"}), "[" * 90_000
+    ),
+    "claims that are no UTF-8": lambda: sealed(
+        json.dumps({"alg": "Ed25519", "kid": people.KEY.kid, "typ": "at+jwt"}), b"\xff\xfe"
+    ),
+}
+
+
+@pytest.mark.parametrize("token", FORGED.values(), ids=FORGED)
+def test_a_token_that_is_not_ours_is_refused(api, token):
+    answer = api.get(ORDERS, bearer(token()))
+    assert_problem(answer, 401, "not_authenticated")
+    assert answer["WWW-Authenticate"] == 'Bearer realm="platform", error="invalid_token"'
+
+
+BAD_CLAIMS = {
+    "of another issuer": {"iss": "order-service"},
+    "of an issuer like ours": {"iss": "user-service "},
+    "of no issuer": {"iss": None},
+    "of two issuers": {"iss": ["user-service", "order-service"]},
+    "for another audience": {"aud": "order-service"},
+    "for nobody": {"aud": None},
+    "for an empty list": {"aud": []},
+    "for an object": {"aud": {"platform": 1}},
+    "over": {"exp": in_seconds(-6)},
+    "never over": {"exp": None},
+    "over at some word": {"exp": "tomorrow"},
+    "over at infinity": {"exp": float("inf")},
+    "over at no number": {"exp": float("nan")},
+    "over at true": {"exp": True},
+    "good tomorrow": {"nbf": in_seconds(86_400)},
+    "made tomorrow": {"iat": in_seconds(86_400)},
+    "made at no time": {"iat": None},
+    "good from no time on": {"nbf": None},
+    "of nobody": {"sub": None},
+    "of an empty name": {"sub": ""},
+    "of a number": {"sub": 1},
+    "of true": {"sub": True},
+    "of a list": {"sub": ["1"]},
+    "of a name": {"sub": "admin"},
+    "of a service": {"sub": "order-service"},
+    "of a negative id": {"sub": "-1"},
+    "of an id with spaces": {"sub": " 1"},
+    "of an id of other digits": {"sub": "١"},
+    "of an id of superscripts": {"sub": "²"},
+    "of an id too great": {"sub": str(2**63)},
+    "of an id far too great": {"sub": "9" * 5000},
+    "of an id and a comment": {"sub": "1' OR '1'='1"},
+}
+
+
+@pytest.mark.parametrize("wrong", BAD_CLAIMS.values(), ids=BAD_CLAIMS)
+def test_claims_that_do_not_hold_are_refused(api, wrong):
+    answer = api.get(ORDERS, bearer(user_token(**wrong)))
+    assert_problem(answer, 401, "not_authenticated")
+    assert 'error="invalid_token"' in answer["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize("claim", ["iss", "aud", "sub", "exp", "iat", "nbf"])
+def test_claims_that_are_missing_are_missed(api, claim):
+    claims = user_claims()
+    del claims[claim]
+    assert_problem(api.get(ORDERS, bearer(signed(claims))), 401, "not_authenticated")
+
+
+def test_a_proper_token_is_taken(api):
+    assert api.get(ORDERS, as_user(1)).status_code == 200
+    caller = identify(user_token(7, "orders"))
+    assert (caller.kind, caller.user_id, caller.roles) == (Kind.USER, 7, {Role.ORDERS})
+
+
+def test_clocks_may_differ_a_little():
+    assert identify(user_token(exp=in_seconds(-3)))
+    assert identify(user_token(nbf=in_seconds(3), iat=in_seconds(3)))
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [None, "admin", {"admin": 1}, ["Admin", "root", "", None, 5, ["admin"], {"admin": 1}], 5, True, [[]], "adminadmin"],
+    ids=str,
+)
+def test_roles_that_are_none_give_nothing(api, roles):
+    token = user_token(1, roles=roles)
+    assert identify(token).roles == frozenset()
+    assert_problem(api.post(f"{ORDERS}/1/ship", headers=bearer(token)), 403, "permission_denied")
+
+
+def test_a_service_is_who_its_key_says():
+    caller = identify(service_token("analytics-service", "order-service", on_behalf_of="7", roles=["admin"]))
+    assert (caller.kind, caller.subject, caller.on_behalf_of) == (Kind.SERVICE, "analytics-service", "7")
+    assert caller.roles == frozenset()
+    assert caller.user_id is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("", "Bearer", "Bearer ", "Bearer  ", "bearer", "Bearer a b", "Bearer .", "Bearer ..", "Bearer ...."),
+        *("Basic YTpi", "Digest x", "Token x", "x", "Bearer\u00a0x", "Bearer é", "Bearer \x7f", "Bearer a, Bearer b"),
+        *("Bearer " + "a" * 8000, "Bearer " + "a." * 4000, "Bearer " + "." * 8000),
+    ],
+    ids=lambda header: header[:20],
+)
+def test_another_header_is_refused(api, header):
+    answer = api.get(ORDERS, {"Authorization": header})
+    assert_problem(answer, 401, "not_authenticated")
+    assert answer["WWW-Authenticate"].startswith('Bearer realm="platform"')
+
+
+@pytest.mark.parametrize("size", [10_000, 1_000_000])
+def test_a_token_without_measure_is_refused(api, size):
+    long = user_token(jti="x" * size)
+    if size > 128_000:
+        assert_problem(api.get(ORDERS, bearer(long)), 401, "not_authenticated")
+    assert_problem(api.get(ORDERS, bearer("a" * size)), 401, "not_authenticated")
+
+
+def test_without_a_header_it_says_how_to_sign_in(api):
+    answer = api.get(ORDERS)
+    assert_problem(answer, 401, "not_authenticated")
+    assert answer["WWW-Authenticate"] == 'Bearer realm="platform"'
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer  "])
+def test_the_scheme_is_written_as_one_likes(api, scheme):
+    assert api.get(ORDERS, {"Authorization": f"{scheme} {user_token()}"}).status_code == 200
+
+
+def test_what_is_public_wants_no_token_but_takes_no_bad_one(api):
+    assert api.get("/api/").status_code == 200
+    assert_problem(api.get("/api/", bearer("x")), 401, "not_authenticated")
+
+
+def test_a_bad_token_is_refused_in_development_too(api, settings):
+    settings.PLATFORM_ENV = "development"
+    assert api.get(ORDERS).status_code == 200
+    assert_problem(api.get(ORDERS, bearer(user_token(exp=in_seconds(-9)))), 401, "not_authenticated")
+
+
+def test_no_word_of_the_token_comes_back(api):
+    for token in (
+        signed(user_claims(), crit=["<b>secret-word"]),
+        signed(user_claims(), **{"secret-word": 1}),
+        signed(user_claims(), alg="secret-word"),
+        signed(user_claims(), kid="secret-word"),
+        user_token(iss="secret-word"),
+    ):
+        answer = api.get(ORDERS, bearer(token))
+        assert answer.status_code == 401
+        assert "secret-word" not in answer.content.decode() + str(answer.headers)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["alg", "kid", "typ", "crit", "b64", "jwk", "jku", "x5c", "cty", "zip"]), anything, max_size=4
+)
+CLAIMS = st.dictionaries(
+    st.sampled_from(["iss", "aud", "sub", "exp", "iat", "nbf", "roles", "sid", "jti", "on_behalf_of"]), anything
+)
+
+
+def assert_refused_or_read(token: str) -> None:
+    try:
+        identify(token)
+    except BadToken as refused:
+        json.dumps(str(refused)).encode()
+
+
+@given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
+def test_garbage_is_refused_in_words(text):
+    with pytest.raises(BadToken):
+        identify(text)
+
+
+@given(anything | HEADERS, anything | CLAIMS)
+def test_a_token_of_anything_is_refused_in_words(header, claims):
+    assert_refused_or_read(sealed(json.dumps(header), json.dumps(claims)))
+
+
+@given(CLAIMS, st.sampled_from(["at+jwt", "service+jwt"]))
+def test_a_signature_does_not_make_nonsense_true(claims, kind):
+    key = people.KEY if kind == "at+jwt" else people.SERVICE_KEYS["user-service"]
+    with pytest.raises(BadToken):
+        identify(signed({**claims, "exp": 5}, key, typ=kind))
+
+
+@given(CLAIMS, st.sampled_from(["at+jwt", "service+jwt"]))
+def test_whatever_else_a_good_token_says_it_can_be_read(claims, kind):
+    if kind == "at+jwt":
+        token = signed({**claims, **user_claims(1)} | {k: claims[k] for k in ("roles", "sid") if k in claims})
+    else:
+        proper = service_claims("user-service", "order-service")
+        token = signed({**claims, **proper}, people.SERVICE_KEYS["user-service"], typ=kind)
+    assert_refused_or_read(token)
+
+
+# The key set of user-service, over the wire.
+
+
+class Accounts:
+    """user-service's key set at the other end of the wire."""
+
+    def __init__(self) -> None:
+        self.keys = [PUBLIC]
+        self.fetched = 0
+        self.down = False
+        self.deadlines: list[float | None] = []
+
+    def answer(self, request):
+        self.fetched += 1
+        self.deadlines.append(context.current().deadline)
+        if self.down:
+            raise requests.exceptions.ConnectionError("refused")
+        body = self.keys if isinstance(self.keys, str) else json.dumps({"keys": self.keys})
+        return 200, {}, body
+
+
+@pytest.fixture
+def accounts(settings, peers):
+    settings.ACCOUNTS = "platform_core.clients.users"
+    there = Accounts()
+    peers.add_callback(responses.GET, settings.PEER_URLS["user-service"] + KEYS_URL, callback=there.answer)
+    return there
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time by which key sets go."""
+    watch = Clock()
+    monkeypatch.setitem(KeySet.__init__.__kwdefaults__, "clock", watch)
+    tokens.forget()
+    return watch
+
+
+def test_the_keys_are_fetched_once_for_many_requests(api, accounts):
+    for _ in range(5):
+        assert api.get(ORDERS, as_user()).status_code == 200
+    assert accounts.fetched == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_keys_are_fetched_once_for_many_at_once(api, accounts):
+    answers = at_once([lambda: api.get(ORDERS, as_user())] * 8)
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert accounts.fetched == 1
+
+
+def test_a_new_key_is_known_at_its_first_token(api, accounts, clock):
+    assert api.get(ORDERS, as_user()).status_code == 200
+    new = OKPKey.generate_key("Ed25519", {"kid": "access.new"})
+    accounts.keys.append(new.as_dict(private=False))
+    clock.now += 6
+    assert api.get(ORDERS, bearer(signed(user_claims(), new))).status_code == 200
+    assert accounts.fetched == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_flood_of_invented_keys_costs_one_fetch_a_pause(api, accounts, clock):
+    assert api.get(ORDERS, as_user()).status_code == 200
+    for pause in (1, 2):
+        clock.now += 5.1
+        flood = [signed(user_claims(), kid=f"access.{pause}.{n}") for n in range(24)]
+        at_once([lambda part=flood[n::8]: [api.get(ORDERS, bearer(token)) for token in part] for n in range(8)])
+        assert accounts.fetched == 1 + pause
+
+
+def test_a_key_that_is_withdrawn_is_good_no_more_after_five_minutes(api, accounts, clock):
+    assert api.get(ORDERS, as_user()).status_code == 200
+    accounts.keys.clear()
+    clock.now += 299
+    assert api.get(ORDERS, as_user()).status_code == 200
+    clock.now += 2
+    assert_problem(api.get(ORDERS, as_user()), 401, "not_authenticated")
+
+
+def test_known_keys_stay_good_while_user_service_is_down(api, accounts, clock):
+    assert api.get(ORDERS, as_user()).status_code == 200
+    accounts.down = True
+    for _ in range(3):
+        clock.now += 400
+        assert api.get(ORDERS, as_user()).status_code == 200
+    assert_problem(api.get(ORDERS, bearer(signed(user_claims(), kid="access.new"))), 401, "not_authenticated")
+
+
+def test_without_any_keys_nobody_is_turned_away_for_good(api, accounts):
+    accounts.down = True
+    answer = api.get(ORDERS, as_user())
+    assert_problem(answer, 503, "unavailable")
+    assert int(answer["Retry-After"]) >= 1
+    assert "user-service" in answer.json()["detail"]
+
+
+def test_it_goes_on_as_soon_as_user_service_is_back(api, accounts):
+    accounts.down = True
+    assert_problem(api.get(ORDERS, as_user()), 503, "unavailable")
+    accounts.down = False
+    assert api.get(ORDERS, as_user()).status_code == 200
+
+
+GARBAGE = {
+    "no JSON": "<html>",
+    "a list": "[]",
+    "no keys": "{}",
+    "keys that are none": '{"keys": "x"}',
+    "null": "null",
+}
+
+
+@pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
+def test_a_key_set_that_is_none_is_no_reason_to_call_a_token_bad(api, accounts, body):
+    accounts.keys = body
+    assert_problem(api.get(ORDERS, as_user()), 503, "unavailable")
+
+
+@pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
+def test_a_key_set_that_is_none_leaves_the_known_keys(api, accounts, clock, body):
+    assert api.get(ORDERS, as_user()).status_code == 200
+    accounts.keys = body
+    clock.now += 400
+    assert api.get(ORDERS, as_user()).status_code == 200
+    assert accounts.fetched == 2
+
+
+def test_keys_of_other_kinds_and_broken_ones_do_no_harm(api, accounts):
+    broken = [{**PUBLIC, "kid": "b", "x": "AA"}, {**PUBLIC, "kid": 5}, {**PUBLIC, "kid": "c", "x": 5}]
+    other = [{"kty": "RSA", "kid": "r", "n": "AQAB", "e": "AQAB"}, {"kty": "oct", "k": "c2VjcmV0", "kid": "o"}]
+    accounts.keys = [*broken, *other, 5, None, [], {}, PUBLIC]
+    assert api.get(ORDERS, as_user()).status_code == 200
+    assert_problem(api.get(ORDERS, bearer(hmac_token(b"secret"))), 401, "not_authenticated")
+    assert_problem(api.get(ORDERS, bearer(signed(user_claims(), kid="b"))), 401, "not_authenticated")
+
+
+def test_a_hurried_request_does_not_spoil_the_fetch_for_the_others(api, accounts):
+    """What a stranger asks for by X-Request-Timeout does not bound it: else he could keep new keys from all."""
+    for _ in range(2):
+        api.get(ORDERS, bearer(user_token(), **{"X-Request-Timeout": "0.001"}))
+    assert accounts.fetched == 1
+    assert accounts.deadlines[0] - time.monotonic() > 0.5
+
+
+def test_the_keys_live_as_long_as_the_docs_say():
+    fresh = keysets.KeySet(dict)
+    assert timedelta(seconds=fresh._lifetime) == timedelta(minutes=5)
