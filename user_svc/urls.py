@@ -13,7 +13,7 @@ standing = StaffViewSet.as_view({"get": "show"})
 key_set = KeySetView.as_view({"get": "show"})
 
 urlpatterns = [
-    re_path(r"^\.well-known/jwks\.json$", key_set, name="key-set"),
+    path(".well-known/jwks.json", key_set, name="key-set"),
     re_path(r"^api/auth/staff/?$", staff, name="staff"),
     re_path(rf"^api/auth/staff/(?P<pk>{ID})/?$", standing, name="standing"),
     path("api/", include(router.urls)),
