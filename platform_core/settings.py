@@ -128,7 +128,7 @@ REST_FRAMEWORK = {
 
 AUTHENTICATION_BACKENDS = [
     # First the local accounts, so that they get in while user-service is down.
-    "django.contrib.auth.backends.ModelBackend",
+    "platform_core.auth.staff.LocalBackend",
     "platform_core.auth.staff.StaffBackend",
 ]
 

@@ -83,8 +83,8 @@ class RulesPermission(BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         caller = caller_of(request)
-        can = getattr(view, (request.method or "").lower(), None)
-        if can is None or request.method == "OPTIONS" or (caller is NOBODY and is_open()):
+        is_known = request.method in view.allowed_methods
+        if not is_known or request.method == "OPTIONS" or (caller is NOBODY and is_open()):
             return True  # a method that the view does not know is a 405, whoever asks
         match = request.resolver_match
         assert match is not None

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.backends import BaseBackend
+from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator
@@ -36,8 +36,15 @@ _SEEN_BY_ALL = "analytics_svc"
 _asked: dict[tuple[int, int], float] = {}
 
 
+class LocalBackend(ModelBackend):
+    """The accounts of this admin alone. A shadow is none: a password of its own would outlive the account."""
+
+    def user_can_authenticate(self, user: Any) -> bool:
+        return super().user_can_authenticate(user) and not user.get_username().startswith(PREFIX)
+
+
 class StaffBackend(BaseBackend):
-    """Asks user-service. Behind Django's own backend, so local accounts get in whatever user-service does."""
+    """Asks user-service. Behind the local accounts, so that they get in whatever user-service does."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **_: Any

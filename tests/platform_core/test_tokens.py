@@ -19,7 +19,17 @@ from platform_core.auth.identity import Kind, Role
 from platform_core.auth.keysets import KeySet
 from platform_core.auth.tokens import BadToken, identify
 from tests import people
-from tests.people import as_user, bearer, encoded, sealed, service_claims, service_token, signed, user_claims, user_token
+from tests.people import (
+    as_user,
+    bearer,
+    encoded,
+    sealed,
+    service_claims,
+    service_token,
+    signed,
+    user_claims,
+    user_token,
+)
 from tests.wire import assert_problem, at_once
 
 pytestmark = pytest.mark.django_db

@@ -412,8 +412,8 @@ def test_a_customer_makes_no_more_accounts_than_a_stranger(api, account, as_user
 
 
 def test_a_limit_is_told_from_another():
+    throttle.count([Limit("a", "x", 1, 60)])
     with pytest.raises(Throttled):
-        for _ in range(2):
-            throttle.count([Limit("a", "x", 1, 60)])
+        throttle.count([Limit("a", "x", 1, 60)])
     throttle.count([Limit("b", "x", 1, 60)])
     throttle.count([Limit("a", "y", 1, 60)])
