@@ -32,7 +32,7 @@ def sign_in(email: str, password: str, address: str) -> Pair:
     """Raises NotAuthenticated `invalid_credentials`, Throttled."""
     user = verified(email, password, address)
     with transaction.atomic():
-        # While the hasher ran, the password may have been changed, which ended the sessions there were: none may follow.
+        # While the hasher ran, the password may have been changed, which ended all sessions: none may follow.
         same = User.objects.select_for_update().filter(pk=user.pk, password=user.password, is_active=True).first()
         if same is None:
             raise _wrong()

@@ -71,7 +71,7 @@ class KeySet:
 
 
 def public_keys(key_set: object) -> dict[str, OKPKey]:
-    """The Ed25519 keys of a JWK set (RFC 7517) by their ids; others, and broken ones, are skipped. Raises ValueError."""
+    """The Ed25519 keys of a JWK set (RFC 7517) by their ids; others and broken ones are skipped. Raises ValueError."""
     if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
         raise ValueError("not a JWK set")
     found = (_public_key(key) for key in key_set["keys"])

@@ -341,11 +341,13 @@ class Accounts:
         self.keys = [PUBLIC]
         self.fetched = 0
         self.down = False
+        self.takes = 0.0
         self.deadlines: list[float | None] = []
 
     def answer(self, request):
         self.fetched += 1
         self.deadlines.append(context.current().deadline)
+        time.sleep(self.takes)
         if self.down:
             raise requests.exceptions.ConnectionError("refused")
         body = self.keys if isinstance(self.keys, str) else json.dumps({"keys": self.keys})
@@ -385,6 +387,7 @@ def test_the_keys_are_fetched_once_for_many_requests(api, accounts):
 
 @pytest.mark.django_db(transaction=True)
 def test_the_first_keys_are_fetched_once_for_many_at_once(api, accounts):
+    accounts.takes = 0.3
     answers = at_once([lambda: api.get(ORDERS, as_user())] * 8)
     assert [answer.status_code for answer in answers] == [200] * 8
     assert accounts.fetched == 1

@@ -141,8 +141,8 @@ def test_only_hashes_are_kept(session, refresh):
         cursor.execute("SELECT t::text, s::text FROM user_svc_refreshtoken t JOIN user_svc_session s ON true")
         kept = str(cursor.fetchall())
     for token in (session["refresh"], pair["refresh"]):
-        assert token not in kept
-        assert token.encode().hex() not in kept
+        assert token[:16] not in kept
+        assert token[:16].encode().hex() not in kept
     assert all(len(bytes(row.hash)) == 32 for row in RefreshToken.objects.all())
 
 
