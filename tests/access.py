@@ -17,7 +17,7 @@ from platform_core.auth.identity import Role
 from platform_core.auth.rules import RULES, Customers, Rule, rule_for
 from platform_core.middleware import readable
 from platform_core.topology import SERVICES
-from tests import accounts
+from tests import people
 
 __all__ = [
     "test_a_route_is_open_to_whom_the_rules_name_and_nobody_else",
@@ -64,9 +64,9 @@ def callers() -> dict[str, tuple[dict[str, str], Role | str]]:
     return {
         "nobody": ({}, "nobody"),
         "somebody with a bad token": ({"Authorization": "Bearer a.b.c"}, "bad"),
-        "a customer": (accounts.person(OWN), "customer"),
-        **{f"staff: {role}": (accounts.person(9, role), role) for role in Role},
-        **{s.name: (accounts.service(s, django_settings.SERVICE), s.name) for s in SERVICES},
+        "a customer": (people.person(OWN), "customer"),
+        **{f"staff: {role}": (people.person(9, role), role) for role in Role},
+        **{s.name: (people.service(s, django_settings.SERVICE), s.name) for s in SERVICES},
     }
 
 

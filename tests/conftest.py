@@ -43,12 +43,12 @@ def _fresh_peers(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def known_callers(settings: Any) -> None:
-    """The people and services of `tests.accounts` are known here."""
+    """The people and services of `tests.people` are known here."""
     from platform_core.auth import tokens
-    from tests import accounts
+    from tests import people
 
-    settings.ACCOUNTS = "tests.accounts"
-    settings.SERVICE_KEYS = accounts.known_services()
+    settings.ACCOUNTS = "tests.people"
+    settings.SERVICE_KEYS = people.public_service_keys()
     tokens.forget()
 
 

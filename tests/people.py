@@ -12,7 +12,7 @@ from joserfc.jwk import OKPKey
 
 from platform_core.auth.keys import new_key
 from platform_core.auth.tokens import AUDIENCE, SERVICE_TYPE, USER_TYPE
-from platform_core.topology import SERVICES, USER
+from platform_core.topology import SERVICES, USER, Service
 
 KEY = OKPKey.generate_key("Ed25519", {"kid": "access.tests"})
 SERVICE_KEYS = {service.name: new_key(service.name) for service in SERVICES}
@@ -76,3 +76,13 @@ def bearer(token: str, **headers: str) -> dict[str, str]:
 def as_user(user_id: object = 1, *roles: str, **headers: str) -> dict[str, str]:
     """The headers of somebody who is signed in."""
     return bearer(user_token(user_id, *roles), **headers)
+
+
+def person(user_id: int, *roles: str) -> dict[str, str]:
+    """The headers of a user who is signed in."""
+    return {"Authorization": f"Bearer {user_token(user_id, *roles)}"}
+
+
+def service(caller: Service, callee: Service) -> dict[str, str]:
+    """The headers of one service that calls another."""
+    return {"Authorization": f"Bearer {service_token(caller.name, callee.name)}"}

@@ -1,5 +1,7 @@
 """What all services ask of accounts: the keys, and who is on the staff. The others ask over HTTP."""
 
+from django.utils.crypto import salted_hmac
+
 from platform_core.clients.users import Standing
 from platform_core.errors import NotAuthenticated
 from user_svc import sign_in
@@ -23,4 +25,7 @@ def standing(account_id: int) -> Standing | None:
 
 
 def _standing(user: User | None) -> Standing | None:
-    return Standing(str(user.pk), user.name, user.email, list(user.roles)) if user and user.roles else None
+    if user is None or not user.roles:
+        return None
+    stamp = salted_hmac("user_svc.accounts", user.password).hexdigest()[:16]
+    return Standing(str(user.pk), user.name, user.email, list(user.roles), stamp)

@@ -118,6 +118,7 @@ class StandingSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     email = serializers.CharField()
     roles = serializers.ListField(child=serializers.ChoiceField(choices=[role.value for role in Role]))
+    stamp = serializers.CharField(help_text="Another one after each change of the password.")
 
 
 class KeySerializer(serializers.Serializer[Any]):

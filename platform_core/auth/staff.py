@@ -102,8 +102,9 @@ def shadow(standing: Standing) -> User:
         "is_staff": True,
         "is_active": True,
         "is_superuser": Role.ADMIN in roles,
+        "password": f"!{standing.stamp}",  # no password; when it changes, Django ends the sessions
     }
-    user, is_new = User.objects.get_or_create(username=f"{PREFIX}{standing.id}", defaults={**seen, "password": "!"})
+    user, is_new = User.objects.get_or_create(username=f"{PREFIX}{standing.id}", defaults=seen)
     if is_new or roles != roles_of(user) or any(getattr(user, name) != value for name, value in seen.items()):
         User.objects.filter(pk=user.pk).update(**seen)
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in sorted(roles)])

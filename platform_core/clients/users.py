@@ -18,12 +18,13 @@ class User(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Standing(msgspec.Struct, frozen=True, rename="camel"):
-    """An account of the staff, with its roles."""
+    """An account of the staff, with its roles. ``stamp`` is another one after each change of the password."""
 
     id: str
     name: str
     email: str
     roles: list[str]
+    stamp: str = ""
 
 
 def get_user(user_id: int) -> User:

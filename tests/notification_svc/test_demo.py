@@ -11,7 +11,7 @@ from platform_core.demo import Batch, Spec, raw
 from platform_core.events.models import Event
 from platform_core.outbox.models import OutboxMessage
 from platform_core.topology import NOTIFICATION, ORDER
-from tests import accounts
+from tests import people
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 6, 17, 12, tzinfo=UTC)
@@ -42,7 +42,7 @@ def test_a_message_stands_as_sent_and_its_event_tells_it(kept):
 @pytest.mark.usefixtures("known_callers")
 def test_the_same_message_from_order_service_is_taken_for_a_repetition(api, kept):
     body = {"userId": "7", **BODY}
-    headers = {"Idempotency-Key": "order-5-confirmed", **accounts.service(ORDER, NOTIFICATION)}
+    headers = {"Idempotency-Key": "order-5-confirmed", **people.service(ORDER, NOTIFICATION)}
     answer = api.post("/api/notifications/send", body, headers=headers)
     assert answer.status_code == 201
     assert answer["Idempotent-Replayed"] == "true"

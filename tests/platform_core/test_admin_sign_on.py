@@ -32,13 +32,15 @@ class Accounts:
     def __init__(self) -> None:
         self.roles = {BOSS: ["admin"], SUE: ["support"], OLA: ["orders"], CAT: ["catalog"]}
         self.asked: list[dict[str, str]] = []
+        self.stamp = "first"
         self.looked_up = 0
         self.down = self.throttled = False
         self.deadlines: list[float] = []
 
     def standing(self, email: str):
         pk = sorted([BOSS, SUE, OLA, CAT]).index(email) + 7
-        return 200, {}, json.dumps({"id": str(pk), "name": email, "email": email, "roles": self.roles[email]})
+        account = {"id": str(pk), "name": email, "email": email, "roles": self.roles[email], "stamp": self.stamp}
+        return 200, {}, json.dumps(account)
 
     def refusal(self, status: int, code: str, detail: str = "No."):
         return status, {"Content-Type": "application/problem+json"}, json.dumps({"code": code, "detail": detail})
@@ -260,6 +262,16 @@ def test_who_was_disabled_stays_out_while_user_service_is_down(client, enter, ac
     accounts.down = True
     later()
     assert not is_in(client)
+
+
+def test_sessions_of_before_a_change_of_the_password_are_over(client, enter, accounts, later):
+    enter(BOSS)
+    accounts.stamp = "second"
+    later()
+    assert not is_in(client)
+    assert enter(BOSS).status_code == 302
+    later()
+    assert is_in(client)
 
 
 def test_who_comes_back_has_a_fresh_start(client, enter, accounts, later):

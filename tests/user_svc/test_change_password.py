@@ -12,7 +12,7 @@ from platform_core.models import Throttle
 from tests.admin_pages import url
 from tests.user_svc.conftest import PASSWORD
 from tests.wire import assert_problem, form_fields
-from user_svc import accounts
+from user_svc import accounts, services
 from user_svc.models import Session, User
 
 pytestmark = pytest.mark.django_db
@@ -284,3 +284,13 @@ def test_in_the_admin_support_deletes_no_staff_among_many(support, person, accou
     assert User.objects.filter(pk=boss).exists()
     support.post(url(User, "changelist"), {**chosen, "_selected_action": [account["id"]]})
     assert not User.objects.filter(pk=account["id"]).exists()
+
+
+def test_the_staff_has_another_stamp_after_it(person):
+    pk = person("sue@example.com", "support")
+    before = accounts.standing(pk)
+    assert before == accounts.standing(pk)
+    services.update_user(pk, None, name="Sue II")
+    assert accounts.standing(pk).stamp == before.stamp
+    services.update_user(pk, None, password="another good one 42")
+    assert accounts.standing(pk).stamp != before.stamp
