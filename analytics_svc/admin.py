@@ -1,32 +1,60 @@
-"""The read models, to be looked at: they are made from the feeds alone."""
+"""The read models, to be looked at: they are made from feeds and lists alone. Parked events can be tried again."""
 
-from django.contrib import admin
+from typing import Any
 
-from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ProductFigure
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
+from analytics_svc.projection import try_again
 from platform_core.admin import ReadOnlyAdmin
+
+
+class LiveAdmin(ReadOnlyAdmin):
+    """Of the generation that reports are made from."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        live = FeedPosition.objects.filter(live=True).values("generation")[:1]
+        rows: QuerySet[Any] = super().get_queryset(request).filter(generation=live)
+        return rows
 
 
 @admin.register(FeedPosition)
 class FeedPositionAdmin(ReadOnlyAdmin):
-    list_display = ("service", "last_event_id", "caught_up_at")
+    list_display = ("service", "generation", "live", "last_event_id", "caught_up_at", "rebuilding_until")
+
+
+@admin.register(ParkedEvent)
+class ParkedEventAdmin(LiveAdmin):
+    list_display = ("event_id", "service", "type", "subject", "error", "parked_at")
+    search_fields = ("event_id", "service", "type", "subject")
+    actions = ("retry",)
+
+    @admin.action(description="Take in again", permissions=["operate"])
+    def retry(self, request: HttpRequest, queryset: Any) -> None:
+        done = [try_again(parked) for parked in queryset]
+        if any(done):
+            self.message_user(request, f"{sum(done)} are counted now.", messages.SUCCESS)
+        if not all(done):
+            self.message_user(request, f"{len(done) - sum(done)} still cannot be taken in.", messages.WARNING)
 
 
 @admin.register(Fact)
-class FactAdmin(ReadOnlyAdmin):
+class FactAdmin(LiveAdmin):
     list_display = ("kind", "resource_id", "version")
     search_fields = ("kind", "resource_id")
     search_help_text = "kind or resource id"
 
 
 @admin.register(Figure)
-class FigureAdmin(ReadOnlyAdmin):
+class FigureAdmin(LiveAdmin):
     list_display = ("name", "value")
     search_fields = ("name",)
-    sortable_by = ("name",)
 
 
 @admin.register(DailyFigure)
-class DailyFigureAdmin(ReadOnlyAdmin):
+class DailyFigureAdmin(LiveAdmin):
     list_display = ("date", "name", "value")
     list_filter = ("date",)
     search_fields = ("name",)
@@ -34,9 +62,8 @@ class DailyFigureAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ProductFigure)
-class ProductFigureAdmin(ReadOnlyAdmin):
+class ProductFigureAdmin(LiveAdmin):
     list_display = ("product_id", "name", "stock", "listed", "units", "revenue")
     list_filter = ("listed",)
     search_fields = ("product_id", "name")
     search_help_text = "product id or whole name"
-    sortable_by = ("product_id", "stock", "units")

@@ -7,43 +7,56 @@ own thread. A request counts a service as fresh only by a read that began after 
 import contextvars
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 
 from django.utils.timezone import now
+from prometheus_client import Gauge
 
 from analytics_svc.models import FeedPosition
-from analytics_svc.projection import take_in
+from analytics_svc.projection import Superseded, take_in
 from platform_core import context
 from platform_core.clients.bulkhead import BulkheadFull
 from platform_core.clients.errors import PeerError
-from platform_core.clients.feeds import FeedPage, read_feed
+from platform_core.clients.feeds import FeedPage, has_expired, read_feed
 from platform_core.clients.peers import bulkhead
 from platform_core.errors import DeadlineExceeded
+from platform_core.topology import SERVICES
 
 PAGE = 1000
 SHARE_OF_DEADLINE = 0.8
 PENDING_PAUSE = 0.02
 NOTED_EVERY = timedelta(seconds=1)
+SOURCES = tuple(service.name for service in SERVICES if service.has_feed)
 log = logging.getLogger("analytics.feeds")
+_lag = Gauge(
+    "feed_lag_seconds",
+    "How old the figures of a service were when they were last asked for.",
+    ["service"],
+    multiprocess_mode="mostrecent",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """``as_of``: every change committed before it is in the figures. ``stale``: who did not answer in time."""
+    """``as_of``: every change committed before it is in the figures. ``stale``: who did not answer in time.
+
+    ``generation``: the figures that this is said of.
+    """
 
     as_of: datetime
     stale: list[str]
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A page of a feed, and when its reading began."""
+    """A page of a feed, behind which position, and when its reading began."""
 
-    after: str
+    after: FeedPosition
     began: datetime
     page: FeedPage
 
@@ -54,10 +67,15 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def catch_up(services: Sequence[str]) -> Freshness:
-    """Take in what the feeds of ``services`` have; as much of it as the deadline allows."""
+    """Take in what the feeds of ``services`` have; as much of it as the deadline allows.
+
+    While the figures are rebuilt nothing is taken in, and all services are stale.
+    """
     budget = (context.remaining() or 5.0) * SHARE_OF_DEADLINE
     until = time.monotonic() + budget
-    positions = _positions(services)
+    positions = live_positions()
+    if is_being_rebuilt(positions):
+        return replace(_freshness(services, positions, {}), stale=list(SOURCES))
     fresh: dict[str, datetime] = {}
     try:
         with bulkhead().place(budget):
@@ -67,11 +85,24 @@ def catch_up(services: Sequence[str]) -> Freshness:
     return _freshness(services, positions, fresh)
 
 
+def is_being_rebuilt(positions: Mapping[str, FeedPosition]) -> bool:
+    return any(position.rebuilding_until and position.rebuilding_until > now() for position in positions.values())
+
+
+def live_positions() -> dict[str, FeedPosition]:
+    """Of all services, by name, and all of one generation."""
+    found = {position.service: position for position in FeedPosition.objects.filter(live=True)}
+    if not found:
+        FeedPosition.objects.bulk_create([FeedPosition(service=name) for name in SOURCES], ignore_conflicts=True)
+        found = {position.service: position for position in FeedPosition.objects.filter(live=True)}
+    return found
+
+
 def _read_all(
     services: Sequence[str], until: float, positions: dict[str, FeedPosition], fresh: dict[str, datetime]
 ) -> None:
     """Read the feeds side by side, again and again, until each is at its end or the time is over."""
-    running = {_start(name, positions[name].last_event_id): name for name in services}
+    running = {_start(positions[name]): name for name in services}
     while running:
         done, _ = wait(running, timeout=max(0.0, until - time.monotonic()), return_when=FIRST_COMPLETED)
         if not done:
@@ -80,27 +111,18 @@ def _read_all(
             name = running.pop(future)
             again = _digest(name, future, positions, fresh)
             if again is not None and time.monotonic() < until:
-                running[_start(name, positions[name].last_event_id, pause=again)] = name
+                running[_start(positions[name], pause=again)] = name
 
 
-def _positions(services: Sequence[str]) -> dict[str, FeedPosition]:
-    found = FeedPosition.objects.in_bulk(services)
-    missing = [FeedPosition(service=name) for name in services if name not in found]
-    if missing:
-        FeedPosition.objects.bulk_create(missing, ignore_conflicts=True)
-        found = FeedPosition.objects.in_bulk(services)
-    return found
+def _start(after: FeedPosition, pause: float = 0.0) -> Future[_Read]:
+    return _pool().submit(contextvars.copy_context().run, _read, after, pause)
 
 
-def _start(name: str, after: str, pause: float = 0.0) -> Future[_Read]:
-    return _pool().submit(contextvars.copy_context().run, _read, name, after, pause)
-
-
-def _read(name: str, after: str, pause: float) -> _Read:
+def _read(after: FeedPosition, pause: float) -> _Read:
     if pause:
         time.sleep(pause)
     began = now()
-    return _Read(after, began, read_feed(name, after, PAGE))
+    return _Read(after, began, read_feed(after.service, after.last_event_id, PAGE))
 
 
 def _digest(
@@ -109,15 +131,15 @@ def _digest(
     """Take a page in. None when the feed is done with, else after how many seconds to read on."""
     try:
         read = future.result()
-    except (PeerError, DeadlineExceeded) as error:
-        log.warning("feed.unreachable", extra={"data": {"service": name, "error": str(error)}})
+        events = read.page.events
+        whole = len(events) < PAGE and not read.page.pending
+        if events:
+            positions[name] = take_in(read.after, events, read.began if whole else None)
+    except (PeerError, DeadlineExceeded, Superseded) as error:
+        _tell(name, error)
         return None
-    events = read.page.events
-    whole = len(events) < PAGE and not read.page.pending
-    if events:
-        positions[name] = take_in(name, read.after, events, read.began if whole else None)
-        if positions[name].last_event_id != events[-1].id:
-            return 0.0
+    if events and positions[name].last_event_id != events[-1].id:
+        return 0.0
     if len(events) == PAGE:
         return 0.0
     if read.page.pending:
@@ -126,12 +148,25 @@ def _digest(
     return None
 
 
+def _tell(name: str, error: Exception) -> None:
+    data = {"service": name, "error": str(error)}
+    if has_expired(error):
+        log.error("feed.expired", extra={"data": {**data, "remedy": "manage.py analytics_svc rebuild"}})
+    elif isinstance(error, Superseded):
+        log.info("feed.superseded", extra={"data": data})
+    else:
+        log.warning("feed.unreachable", extra={"data": data})
+
+
 def _freshness(services: Sequence[str], positions: dict[str, FeedPosition], fresh: dict[str, datetime]) -> Freshness:
     _note(positions, fresh)
     stale = [name for name in services if name not in fresh]
     known = [fresh.get(name) or positions[name].caught_up_at for name in services]
     epoch = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-    return Freshness(as_of=min(moment or epoch for moment in known), stale=stale)
+    as_of = min(moment or epoch for moment in known)
+    for name in services:
+        _lag.labels(name).set((now() - (fresh.get(name) or positions[name].caught_up_at or epoch)).total_seconds())
+    return Freshness(as_of, stale, generation=positions[services[0]].generation)
 
 
 def _note(positions: dict[str, FeedPosition], fresh: dict[str, datetime]) -> None:
@@ -142,4 +177,5 @@ def _note(positions: dict[str, FeedPosition], fresh: dict[str, datetime]) -> Non
         if at - (positions[name].caught_up_at or at.min.replace(tzinfo=at.tzinfo)) > NOTED_EVERY
     ]
     if late:
-        FeedPosition.objects.filter(service__in=late).update(caught_up_at=min(fresh[name] for name in late))
+        rows = FeedPosition.objects.filter(pk__in=[positions[name].pk for name in late])
+        rows.update(caught_up_at=min(fresh[name] for name in late))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 from msgspec import Meta, Struct
 
+ORDER_STATUSES = ("confirmed", "cancelled", "shipped", "delivered")
 REVENUE_STATUSES = ("confirmed", "shipped", "delivered")
 BIGINT = 2**63 - 1
 _NOUGHT = Decimal(0)
@@ -44,9 +45,13 @@ class Contribution:
 
 
 class State(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A resource as an event tells it; what the figures do not need is not kept."""
+    """A resource as an event tells it; what the figures do not need is not kept.
 
-    version: Annotated[int, Meta(ge=1, le=BIGINT)]
+    Version 0 is a row of a service's list: later than any event that was taken in before it, and earlier than any that
+    will be.
+    """
+
+    version: Annotated[int, Meta(ge=0, le=BIGINT)]
     created_at: Moment
     deleted: bool = False
 
@@ -58,8 +63,12 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
         """
         if known is None:
             return self
-        newer = self if self.version > known.version else known
-        return msgspec.structs.replace(newer, deleted=self.deleted or known.deleted)
+        newer = self if self.version > known.version or self.version == 0 else known
+        version = max(self.version, known.version)
+        return msgspec.structs.replace(newer, version=version, deleted=self.deleted or known.deleted)
+
+    def as_deleted(self) -> Self:
+        return msgspec.structs.replace(self, deleted=True)
 
     def contribution(self) -> Contribution:
         raise NotImplementedError

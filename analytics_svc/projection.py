@@ -2,19 +2,27 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
 
+import msgspec
 from django.db import connection, transaction
+from django.utils.timezone import now
 from msgspec import to_builtins
 from prometheus_client import Counter
 
 from analytics_svc.contributions import Contribution, Product, State, state_of
-from analytics_svc.models import Fact, FeedPosition
+from analytics_svc.models import Fact, FeedPosition, ParkedEvent
+from platform_core.api.json import encode
 from platform_core.clients.feeds import Event
+from platform_core.failpoints import reached
 
+MAX_CONTENT = 16_384
 log = logging.getLogger("analytics.feeds")
-_skipped = Counter("feed_events_skipped_total", "Events that could not be digested.", ["service"])
+_unknown = Counter("feed_events_unknown_total", "Events of types that change no figure.", ["service"])
+_parked = Counter("feed_events_parked_total", "Events that could not be taken in.", ["service"])
 
 KIND_OF = {
     **dict.fromkeys(("user.created", "user.updated", "user.deleted"), "user"),
@@ -27,72 +35,171 @@ KIND_OF = {
 Key = tuple[str, int]
 
 _ADD_FIGURES = """
-    INSERT INTO analytics_svc_figure AS f (name, value)
-    SELECT * FROM unnest(%s::text[], %s::numeric[]) ORDER BY 1
-    ON CONFLICT (name) DO UPDATE SET value = f.value + excluded.value
+    INSERT INTO analytics_svc_figure AS f (generation, name, value)
+    SELECT %s, * FROM unnest(%s::text[], %s::numeric[]) ORDER BY 2
+    ON CONFLICT (generation, name) DO UPDATE SET value = f.value + excluded.value
 """
 _ADD_DAILY = """
-    INSERT INTO analytics_svc_dailyfigure AS f (name, date, value)
-    SELECT * FROM unnest(%s::text[], %s::date[], %s::numeric[]) ORDER BY 1, 2
-    ON CONFLICT (name, date) DO UPDATE SET value = f.value + excluded.value
+    INSERT INTO analytics_svc_dailyfigure AS f (generation, name, date, value)
+    SELECT %s, * FROM unnest(%s::text[], %s::date[], %s::numeric[]) ORDER BY 2, 3
+    ON CONFLICT (generation, name, date) DO UPDATE SET value = f.value + excluded.value
 """
 # Product rows are written for two feeds at once; in id order neither waits for the other in a circle.
 _ADD_SOLD = """
-    INSERT INTO analytics_svc_productfigure AS f (product_id, name, stock, listed, units, revenue)
-    SELECT id, '', 0, false, units, revenue
+    INSERT INTO analytics_svc_productfigure AS f (generation, product_id, name, stock, listed, units, revenue)
+    SELECT %s, id, '', 0, false, units, revenue
     FROM unnest(%s::bigint[], %s::bigint[], %s::numeric[]) AS sold (id, units, revenue) ORDER BY id
-    ON CONFLICT (product_id) DO UPDATE SET units = f.units + excluded.units, revenue = f.revenue + excluded.revenue
+    ON CONFLICT (generation, product_id)
+    DO UPDATE SET units = f.units + excluded.units, revenue = f.revenue + excluded.revenue
 """
 _SET_PRODUCTS = """
-    INSERT INTO analytics_svc_productfigure (product_id, name, stock, listed, units, revenue)
-    SELECT id, name, stock, listed, 0, 0
+    INSERT INTO analytics_svc_productfigure (generation, product_id, name, stock, listed, units, revenue)
+    SELECT %s, id, name, stock, listed, 0, 0
     FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::boolean[]) AS p (id, name, stock, listed) ORDER BY id
-    ON CONFLICT (product_id) DO UPDATE SET name = excluded.name, stock = excluded.stock, listed = excluded.listed
+    ON CONFLICT (generation, product_id)
+    DO UPDATE SET name = excluded.name, stock = excluded.stock, listed = excluded.listed
 """
+
+
+class Told(NamedTuple):
+    """What an event tells of a resource."""
+
+    key: Key
+    state: State
+
+
+class Undigestible(Exception):
+    """An event of a known type that breaks the contract."""
+
+
+class Superseded(Exception):
+    """A rebuild has put another generation in the place of this one."""
 
 
 @transaction.atomic
-def take_in(service: str, after: str, events: Sequence[Event], as_of: datetime | None) -> FeedPosition:
-    """Apply the events that follow ``after``, unless somebody else has moved the position; where it is then.
+def take_in(position: FeedPosition, events: Sequence[Event], as_of: datetime | None) -> FeedPosition:
+    """Apply the events that follow ``position``, unless somebody else has moved it; where it is then.
 
     ``as_of``: the moment up to which the figures are complete now; None when there is more to read.
+    Raises Superseded.
     """
-    position = FeedPosition.objects.select_for_update().get(service=service)
-    if position.last_event_id == after:
-        _store(*_fold([told for event in events if (told := _read(service, event))]))
-        position.last_event_id = events[-1].id
-        position.caught_up_at = as_of or position.caught_up_at
-        position.save(update_fields=["last_event_id", "caught_up_at"])
-    return position
+    held = hold(position)
+    if held.last_event_id == position.last_event_id:
+        told, parked = _sort_out(held, events)
+        fold_in(held.generation, told)
+        ParkedEvent.objects.bulk_create(parked, ignore_conflicts=True)
+        reached("feed.applied")
+        held.last_event_id = events[-1].id
+        held.caught_up_at = as_of or held.caught_up_at
+        held.save(update_fields=["last_event_id", "caught_up_at"])
+    return held
 
 
-def _read(service: str, event: Event) -> tuple[Key, State] | None:
-    """What an event tells of which resource; None when it changes no figure.
+def hold(position: FeedPosition) -> FeedPosition:
+    """The position as it is now, locked: nobody else takes in anything of its feed until the transaction ends.
 
-    One that breaks the contract is left out, told and counted: it must not keep all later ones from being taken in.
+    Raises Superseded.
     """
-    kind = KIND_OF.get(event.type)
-    if kind is None:
-        return None
+    held = FeedPosition.objects.select_for_update().filter(pk=position.pk, live=position.live).first()
+    if held is None:
+        raise Superseded
+    return held
+
+
+def _sort_out(position: FeedPosition, events: Sequence[Event]) -> tuple[list[Told], list[ParkedEvent]]:
+    """What the events tell, and those that are to be parked: they must not keep all later ones from being taken in."""
+    told, parked = [], []
+    for event in events:
+        kind = KIND_OF.get(event.type)
+        if kind is None:
+            _unknown.labels(position.service).inc()
+            continue
+        try:
+            told.append(read_event(kind, event))
+        except Undigestible as error:
+            parked.append(park(position, event, str(error)))
+    return told, parked
+
+
+def read_event(kind: str, event: Event) -> Told:
+    """Raises Undigestible."""
+    told = _told(kind, event.subject, {**event.data, "deleted": event.type.endswith(".deleted")})
+    if told.state.version < 1:
+        raise Undigestible("a version below 1")
+    return told
+
+
+def read_row(kind: str, row: Mapping[str, Any]) -> Told:
+    """A row of a service's list, as if it had been told. Raises Undigestible."""
+    return _told(kind, str(row.get("id")), {**row, "version": 0, "deleted": False})
+
+
+def _told(kind: str, subject: str, data: Mapping[str, Any]) -> Told:
     try:
-        state = state_of(kind, {**event.data, "deleted": event.type.endswith(".deleted")})
-        return (kind, _resource_id(event)), state
+        return Told((kind, _resource_id(subject)), state_of(kind, data))
     except (ValueError, OverflowError) as error:
-        _skipped.labels(service).inc()
-        data = {"service": service, "id": event.id, "type": event.type, "error": str(error)}
-        log.error("feed.event_skipped", extra={"data": data})
-        return None
+        raise Undigestible(str(error)) from None
 
 
-def _resource_id(event: Event) -> int:
-    if not re.fullmatch("[0-9]{1,18}", event.subject, re.ASCII):
+def park(position: FeedPosition, event: Event, error: str) -> ParkedEvent:
+    """An event to be looked at by somebody, not saved yet; told and counted."""
+    _parked.labels(position.service).inc()
+    data = {"service": position.service, "id": event.id, "type": event.type, "error": error}
+    log.error("feed.event_parked", extra={"data": data})
+    return ParkedEvent(
+        generation=position.generation,
+        service=position.service,
+        event_id=_bounded(event.id, 100),
+        type=_bounded(event.type, 100),
+        subject=_bounded(event.subject, 100),
+        content=_bounded(encode(event).decode(), MAX_CONTENT),
+        error=_bounded(error, 500),
+        parked_at=now(),
+    )
+
+
+def _bounded(text: str, most: int) -> str:
+    """Postgres holds no NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:most]
+
+
+_decode = msgspec.json.Decoder(Event, float_hook=Decimal).decode
+
+
+@transaction.atomic
+def try_again(parked: ParkedEvent) -> bool:
+    """Take a parked event in, and park it no more; False when it still cannot be taken in.
+
+    It may be late: the higher version of its resource holds.
+    """
+    position = FeedPosition.objects.filter(service=parked.service, generation=parked.generation, live=True).first()
+    if position is None:
+        return False
+    hold(position)
+    try:
+        event = _decode(parked.content)
+        told = read_event(KIND_OF[event.type], event)
+    except (Undigestible, ValueError, KeyError) as error:
+        ParkedEvent.objects.filter(pk=parked.pk).update(error=_bounded(str(error), 500))
+        return False
+    fold_in(parked.generation, [told])
+    parked.delete()
+    return True
+
+
+def fold_in(generation: int, told: Sequence[Told]) -> None:
+    """Change facts and figures by what was told, in the surrounding transaction, which holds the feed's position."""
+    _store(generation, *_fold(_known(generation, {key for key, _ in told}), told))
+
+
+def _resource_id(subject: str) -> int:
+    if not re.fullmatch("[0-9]{1,18}", subject, re.ASCII):
         raise ValueError("the subject is no id")
-    return int(event.subject)
+    return int(subject)
 
 
-def _fold(told: Sequence[tuple[Key, State]]) -> tuple[dict[Key, State], Contribution]:
+def _fold(known: dict[Key, State], told: Sequence[Told]) -> tuple[dict[Key, State], Contribution]:
     """The resources' new states, and by how much the figures change."""
-    known = _known({key for key, _ in told})
     changed: dict[Key, State] = {}
     changes = Contribution()
     for key, state in told:
@@ -106,10 +213,11 @@ def _fold(told: Sequence[tuple[Key, State]]) -> tuple[dict[Key, State], Contribu
     return changed, changes
 
 
-def _known(keys: set[Key]) -> dict[Key, State]:
+def _known(generation: int, keys: Iterable[Key]) -> dict[Key, State]:
     found: dict[Key, State] = {}
     for kind in {kind for kind, _ in keys}:
-        facts = Fact.objects.filter(kind=kind, resource_id__in=[resource_id for k, resource_id in keys if k == kind])
+        ids = [resource_id for k, resource_id in keys if k == kind]
+        facts = Fact.objects.filter(generation=generation, kind=kind, resource_id__in=ids)
         found |= {
             (kind, resource_id): state_of(kind, state)
             for resource_id, state in facts.values_list("resource_id", "state")
@@ -117,35 +225,44 @@ def _known(keys: set[Key]) -> dict[Key, State]:
     return found
 
 
-def _store(states: dict[Key, State], changes: Contribution) -> None:
+def _store(generation: int, states: dict[Key, State], changes: Contribution) -> None:
     Fact.objects.bulk_create(
         [
-            Fact(kind=kind, resource_id=resource_id, version=state.version, state=to_builtins(state))
+            Fact(
+                generation=generation,
+                kind=kind,
+                resource_id=resource_id,
+                version=state.version,
+                state=to_builtins(state),
+            )
             for (kind, resource_id), state in states.items()
         ],
         update_conflicts=True,
-        unique_fields=["kind", "resource_id"],
+        unique_fields=["generation", "kind", "resource_id"],
         update_fields=["version", "state"],
     )
+    _add(generation, changes)
+    _set_products(generation, [(key[1], state) for key, state in states.items() if isinstance(state, Product)])
+
+
+def _add(generation: int, changes: Contribution) -> None:
     figures = {name: value for name, value in changes.figures.items() if value}
     daily = {key: value for key, value in changes.daily.items() if value}
     sold = {product_id: amount for product_id, amount in changes.sold.items() if any(amount)}
-    products = [(key[1], state) for key, state in states.items() if isinstance(state, Product)]
     with connection.cursor() as cursor:
         if figures:
-            cursor.execute(_ADD_FIGURES, [list(figures), list(figures.values())])
+            cursor.execute(_ADD_FIGURES, [generation, list(figures), list(figures.values())])
         if daily:
-            cursor.execute(_ADD_DAILY, [[n for n, _ in daily], [d for _, d in daily], list(daily.values())])
+            names, days = zip(*daily, strict=True)
+            cursor.execute(_ADD_DAILY, [generation, list(names), list(days), list(daily.values())])
         if sold:
             units, revenue = zip(*sold.values(), strict=True)
-            cursor.execute(_ADD_SOLD, [list(sold), list(units), list(revenue)])
-        if products:
-            cursor.execute(
-                _SET_PRODUCTS,
-                [
-                    [product_id for product_id, _ in products],
-                    [product.name for _, product in products],
-                    [product.stock for _, product in products],
-                    [not product.deleted for _, product in products],
-                ],
-            )
+            cursor.execute(_ADD_SOLD, [generation, list(sold), list(units), list(revenue)])
+
+
+def _set_products(generation: int, products: Sequence[tuple[int, Product]]) -> None:
+    if not products:
+        return
+    columns = zip(*((pk, p.name, p.stock, not p.deleted) for pk, p in products), strict=True)
+    with connection.cursor() as cursor:
+        cursor.execute(_SET_PRODUCTS, [generation, *(list(column) for column in columns)])

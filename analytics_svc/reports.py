@@ -8,11 +8,11 @@ from typing import Any
 from django.conf import settings
 
 from analytics_svc.catching_up import Freshness, catch_up
+from analytics_svc.contributions import ORDER_STATUSES
 from analytics_svc.models import DailyFigure, Figure, ProductFigure
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 
 LISTED = 10
-ORDER_STATUSES = ("confirmed", "cancelled", "shipped", "delivered")
 CENT = Decimal("0.01")
 
 Report = dict[str, Any]
@@ -22,10 +22,10 @@ Figures = Mapping[str, Decimal]
 def summary() -> Report:
     """The headline of the four reports. Queries: positions, figures, today."""
     freshness = catch_up([USER.name, PRODUCT.name, ORDER.name, NOTIFICATION.name])
-    figures = _figures("")
+    figures = _figures(freshness.generation)
     return {
         **_head(freshness),
-        "users": _users(figures),
+        "users": _users(freshness.generation, figures),
         "products": _products(figures),
         "orders": _orders(figures),
         "notifications": _notifications(figures),
@@ -34,19 +34,24 @@ def summary() -> Report:
 
 def users(days: int) -> Report:
     freshness = catch_up([USER.name])
-    new = _series(["users.new"], days)
+    new = _series(freshness.generation, ["users.new"], days)
     by_day = [{"date": day, "count": int(values["users.new"])} for day, values in new]
-    return {**_head(freshness), **_users(_figures("users.")), "byDay": by_day}
+    return {
+        **_head(freshness),
+        **_users(freshness.generation, _figures(freshness.generation, "users.")),
+        "byDay": by_day,
+    }
 
 
 def products(days: int) -> Report:
     """``days`` sizes no series here; it is taken so that the four can be asked alike."""
     freshness = catch_up([PRODUCT.name, ORDER.name])
-    low = ProductFigure.objects.filter(listed=True, stock__lte=settings.LOW_STOCK).order_by("stock", "product_id")
-    top = ProductFigure.objects.filter(units__gt=0).order_by("-units", "product_id")
+    rows = ProductFigure.objects.filter(generation=freshness.generation)
+    low = rows.filter(listed=True, stock__lte=settings.LOW_STOCK).order_by("stock", "product_id")
+    top = rows.filter(units__gt=0).order_by("-units", "product_id")
     return {
         **_head(freshness),
-        **_products(_figures("products.")),
+        **_products(_figures(freshness.generation, "products.")),
         "lowStock": [
             {"productId": str(product_id), "name": name, "stock": stock}
             for product_id, name, stock in low.values_list("product_id", "name", "stock")[:LISTED]
@@ -60,31 +65,31 @@ def products(days: int) -> Report:
 
 def orders(days: int) -> Report:
     freshness = catch_up([ORDER.name])
-    series = _series(["orders.placed", "orders.revenue"], days)
+    series = _series(freshness.generation, ["orders.placed", "orders.revenue"], days)
     by_day = [
         {"date": day, "orders": int(values["orders.placed"]), "revenue": values["orders.revenue"]}
         for day, values in series
     ]
-    return {**_head(freshness), **_orders(_figures("orders.")), "byDay": by_day}
+    return {**_head(freshness), **_orders(_figures(freshness.generation, "orders.")), "byDay": by_day}
 
 
 def notifications(days: int) -> Report:
     freshness = catch_up([NOTIFICATION.name])
-    series = _series(["notifications.sent", "notifications.failed"], days)
+    series = _series(freshness.generation, ["notifications.sent", "notifications.failed"], days)
     by_day = [
         {"date": day, "sent": int(values["notifications.sent"]), "failed": int(values["notifications.failed"])}
         for day, values in series
     ]
-    return {**_head(freshness), **_notifications(_figures("notifications.")), "byDay": by_day}
+    return {**_head(freshness), **_notifications(_figures(freshness.generation, "notifications.")), "byDay": by_day}
 
 
 def _head(freshness: Freshness) -> Report:
     return {"asOf": freshness.as_of, "stale": freshness.stale}
 
 
-def _figures(prefix: str) -> Figures:
-    rows = Figure.objects.filter(name__startswith=prefix) if prefix else Figure.objects.all()
-    return _Figures(rows.values_list("name", "value"))
+def _figures(generation: int, prefix: str = "") -> Figures:
+    rows = Figure.objects.filter(generation=generation)
+    return _Figures((rows.filter(name__startswith=prefix) if prefix else rows).values_list("name", "value"))
 
 
 class _Figures(dict[str, Decimal]):
@@ -92,8 +97,9 @@ class _Figures(dict[str, Decimal]):
         return Decimal(0)
 
 
-def _users(figures: Figures) -> Report:
-    today = DailyFigure.objects.filter(name="users.new", date=_today()).values_list("value", flat=True).first()
+def _users(generation: int, figures: Figures) -> Report:
+    rows = DailyFigure.objects.filter(generation=generation, name="users.new", date=_today())
+    today = rows.values_list("value", flat=True).first()
     return {"total": int(figures["users.total"]), "newToday": int(today or 0)}
 
 
@@ -122,10 +128,12 @@ def _notifications(figures: Figures) -> Report:
     return {"total": int(figures["notifications.total"]), "byStatus": by_status}
 
 
-def _series(names: Sequence[str], days: int) -> list[tuple[date, dict[str, Decimal]]]:
+def _series(generation: int, names: Sequence[str], days: int) -> list[tuple[date, dict[str, Decimal]]]:
     """Every day of the last ``days``, oldest first, today included; nought where nothing happened."""
     first = _today() - timedelta(days=days - 1)
-    rows = DailyFigure.objects.filter(name__in=names, date__gte=first).values_list("name", "date", "value")
+    rows = DailyFigure.objects.filter(generation=generation, name__in=names, date__gte=first).values_list(
+        "name", "date", "value"
+    )
     found = {(name, day): value for name, day, value in rows}
     return [
         (day, {name: found.get((name, day), Decimal(0)) for name in names})

@@ -200,6 +200,12 @@ VARIABLES = (
         _whole(1, 8760),
         "How long the answer to a POST with an Idempotency-Key is kept; those of orders and notifications for ever.",
     ),
+    Variable(
+        "EVENT_RETENTION_DAYS",
+        "30",
+        _whole(1, 3650),
+        "How long the feeds keep events; longer while a known consumer has not read them.",
+    ),
     Variable("EMAIL_URL", "consolemail://", _email_url, "Where notification-service hands its mail to.", secret=True),
     Variable("DEFAULT_FROM_EMAIL", "shop@example.com", _text, "The sender of that mail."),
     *(

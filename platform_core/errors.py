@@ -76,6 +76,14 @@ class Conflict(PlatformError):
     detail = "The request conflicts with the present state."
 
 
+class Gone(PlatformError):
+    """It was there, and will not come back."""
+
+    status = 410
+    code = "gone"
+    detail = "This is not kept any more."
+
+
 class PreconditionFailed(PlatformError):
     status = 412
     code = "precondition_failed"

@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils.timezone import now
 
+from platform_core.events.retention import trim_feed
 from platform_core.models import IdempotencyKey
 from platform_core.worker import Duty
 
@@ -20,4 +21,10 @@ def expire_keys(stopping: threading.Event) -> bool:
     return deleted == BATCH
 
 
-HOUSEKEEPING = Duty("housekeeping", expire_keys, pause=60.0)
+def keep_house(stopping: threading.Event) -> bool:
+    """Both, so that neither waits for the other to be done with."""
+    more_keys = expire_keys(stopping)
+    return trim_feed() or more_keys
+
+
+HOUSEKEEPING = Duty("housekeeping", keep_house, pause=60.0)

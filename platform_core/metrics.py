@@ -31,6 +31,13 @@ peer_retries = Counter("peer_retries_total", "Calls to other services that were 
 peer_breakers_open = Gauge(
     "peer_breakers_open", "Processes whose breaker for a peer is not closed.", ["peer"], multiprocess_mode="livesum"
 )
+feed_hidden_seconds = Gauge(
+    "feed_hidden_seconds",
+    "Age of the oldest committed event that an open transaction hides from the feed; as of its last reading.",
+    multiprocess_mode="mostrecent",
+)
+feed_refused = Counter("feed_refused_total", "Consumers that came too late for what retention has deleted.")
+feed_trimmed = Counter("feed_trimmed_total", "Events that retention has deleted.")
 outbox_deliveries = Counter("outbox_deliveries_total", "Attempts to deliver outbox messages.", ["kind", "outcome"])
 
 

@@ -33,6 +33,7 @@ def service_settings(
         "PORT": values["PORT"] or service.port,
         "PENDING_SECONDS": values["PENDING_SECONDS"],
         "IDEMPOTENCY_HOURS": values["IDEMPOTENCY_HOURS"],
+        "EVENT_RETENTION_DAYS": values["EVENT_RETENTION_DAYS"],
         "PEER_PLACES": values["WEB_THREADS"] - 1,
         "PEER_URLS": {peer.name: values[peer.url_variable] for peer in SERVICES},
         "DEBUG": values["DEBUG"] == "true",

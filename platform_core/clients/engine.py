@@ -45,6 +45,7 @@ def call(
     body: Any = None,
     key: str | None = None,
     accept: str | None = None,
+    headers: Mapping[str, str] | None = None,
     expect: int | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Answer:
@@ -61,7 +62,8 @@ def call(
     began = time.monotonic()
     deadline = began + (timeout if left is None else min(timeout, left * SHARE_OF_DEADLINE))
     content = None if body is None else msgspec.json.encode(body, enc_hook=str)
-    ask = Ask(peer, method, path, params, content, _headers(peer, body, key, accept))
+    sent = {**_headers(peer, body, key, accept), **(headers or {})}
+    ask = Ask(peer, method, path, params, content, sent)
     attempts = ATTEMPTS if method != "POST" or key is not None else 1
     try:
         with bulkhead().place(deadline - began):

@@ -1,14 +1,16 @@
-"""The event feeds of the services, as a consumer reads them."""
+"""The event feeds of the services, as a consumer reads them, and their lists, for what the feeds have forgotten."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+from django.conf import settings
 
 from platform_core.clients.engine import UNREADABLE, call
-from platform_core.clients.errors import PeerFailed
+from platform_core.clients.errors import PeerFailed, PeerRefused
 
 MEDIA_TYPE = "application/cloudevents-batch+json"
 
@@ -25,21 +27,59 @@ class Event(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FeedPage:
-    """``pending``: more is committed than could be shown; ask again."""
+    """``pending``: more is committed than could be shown; ask again. ``position``: all up to there is decided."""
 
     events: list[Event]
     pending: bool
+    position: str = ""
 
 
+class ListPage(msgspec.Struct, frozen=True):
+    """``next`` is the cursor of the following page; None on the last one."""
+
+    results: list[dict[str, Any]]
+    next: str | None
+
+
+BEGINNING = "0-0-0"
 _decode = msgspec.json.Decoder(list[Event], float_hook=Decimal).decode
+_decode_list = msgspec.json.Decoder(ListPage, float_hook=Decimal).decode
 
 
 def read_feed(peer: str, last_event_id: str, limit: int = 1000) -> FeedPage:
-    """The events behind ``last_event_id`` (empty: from the beginning). Raises PeerRefused, PeerUnreachable."""
-    params = {"limit": limit, **({"lastEventId": last_event_id} if last_event_id else {})}
-    answer = call(peer, "GET", "/api/events", params=params, accept=MEDIA_TYPE)
+    """The events behind ``last_event_id`` (empty: from the beginning), which are thereby acknowledged.
+
+    Raises PeerRefused, `has_expired` when events behind it have been deleted; PeerUnreachable.
+    """
+    return _page(peer, {"limit": limit, "lastEventId": last_event_id or BEGINNING})
+
+
+def read_kept_feed(peer: str, limit: int = 1000) -> FeedPage:
+    """The first events that are still kept; nothing is acknowledged. Raises PeerRefused, PeerUnreachable."""
+    return _page(peer, {"limit": limit})
+
+
+def has_expired(error: Exception) -> bool:
+    return isinstance(error, PeerRefused) and error.code == "events_expired"
+
+
+def _page(peer: str, params: dict[str, Any]) -> FeedPage:
+    headers = {"Feed-Consumer": settings.SERVICE.name}
+    answer = call(peer, "GET", "/api/events", params=params, accept=MEDIA_TYPE, headers=headers)
     try:
         events = _decode(answer.content)
     except UNREADABLE as error:
         raise PeerFailed(peer, f"served a feed that cannot be read: {error}", answer.status) from None
-    return FeedPage(events, pending=answer.headers.get("Feed-Pending") == "true")
+    pending = answer.headers.get("Feed-Pending") == "true"
+    return FeedPage(events, pending, answer.headers.get("Feed-Position", ""))
+
+
+def read_list(peer: str, path: str, cursor: str = "", limit: int = 200) -> ListPage:
+    """A page of a list, numbers exact. Raises PeerRefused, PeerUnreachable."""
+    answer = call(peer, "GET", path, params={"limit": limit, **({"cursor": cursor} if cursor else {})})
+    try:
+        page = _decode_list(answer.content)
+    except UNREADABLE as error:
+        raise PeerFailed(peer, f"served a list that cannot be read: {error}", answer.status) from None
+    following = parse_qs(urlsplit(page.next).query)["cursor"][0] if page.next else None
+    return ListPage(page.results, following)

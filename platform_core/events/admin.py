@@ -1,7 +1,13 @@
-from django.contrib import admin
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest
+from unfold.decorators import display
 
 from platform_core.admin import ReadOnlyAdmin
-from platform_core.events.models import Event
+from platform_core.events.models import Event, FeedConsumer
+from platform_core.events.retention import waiting_since
 
 
 @admin.register(Event)
@@ -11,3 +17,23 @@ class EventAdmin(ReadOnlyAdmin):
     search_fields = ("id", "type", "subject", "request_id")
     search_help_text = "id, type, subject or request id"
     sortable_by = ("id",)
+
+
+@admin.register(FeedConsumer)
+class FeedConsumerAdmin(ReadOnlyAdmin):
+    list_display = ("name", "position", "behind_since", "seen_at")
+    search_fields = ("name",)
+    actions = ("forget",)
+
+    @display(description="acknowledged")  # type: ignore[untyped-decorator]
+    def position(self, consumer: FeedConsumer) -> str:
+        return f"{consumer.epoch}-{consumer.txid}-{consumer.sequence}"
+
+    @display(description="oldest event not acknowledged")  # type: ignore[untyped-decorator]
+    def behind_since(self, consumer: FeedConsumer) -> datetime | None:
+        return waiting_since(consumer)
+
+    @admin.action(description="Forget: hold back no events for it", permissions=["operate"])
+    def forget(self, request: HttpRequest, queryset: Any) -> None:
+        count, _ = queryset.delete()
+        self.message_user(request, f"{count} consumers are forgotten.", messages.SUCCESS)

@@ -1,7 +1,7 @@
 """Appending events, and reading them in the order of the feed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,29 +14,35 @@ from platform_core import context
 from platform_core.api.json import encode
 from platform_core.errors import InvalidInput
 
-_EPOCH = "COALESCE((SELECT max(value) FROM events_feedepoch), 1)"
+EPOCH = "COALESCE((SELECT max(value) FROM events_feedepoch), 1)"
 
 _APPEND = f"""
     INSERT INTO events_event (epoch, txid, type, subject, data, time, request_id, traceparent)
-    SELECT {_EPOCH}, pg_current_xact_id()::text::bigint, e.type, e.subject, e.data::jsonb, clock_timestamp(), %s, %s
+    SELECT {EPOCH}, pg_current_xact_id()::text::bigint, e.type, e.subject, e.data::jsonb, clock_timestamp(), %s, %s
     FROM unnest(%s::text[], %s::text[], %s::text[]) WITH ORDINALITY AS e (type, subject, data, n) ORDER BY e.n
 """
 
 _READ = f"""
-    WITH horizon AS (SELECT {_EPOCH} AS epoch, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin)
-    SELECT h.above, e.*
+    WITH horizon AS (SELECT {EPOCH} AS epoch, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin)
+    SELECT h.epoch, h.xmin, h.hidden, s.epoch, s.txid, s.sequence,
+           c.epoch, c.txid, c.sequence, extract(epoch FROM clock_timestamp() - c.seen_at)::float8, e.*
     FROM (
-        SELECT epoch, xmin, EXISTS (
-            SELECT FROM events_event a WHERE a.epoch = horizon.epoch AND a.txid >= horizon.xmin
-        ) AS above
+        SELECT epoch, xmin, (
+            SELECT extract(epoch FROM clock_timestamp() - a.time)::float8 FROM events_event a
+            WHERE a.epoch = horizon.epoch AND a.txid >= horizon.xmin ORDER BY a.epoch, a.txid, a.id LIMIT 1
+        ) AS hidden
         FROM horizon
-    ) AS h LEFT JOIN LATERAL (
+    ) AS h
+    LEFT JOIN events_feedstart s ON true
+    LEFT JOIN events_feedconsumer c ON c.name = %s
+    LEFT JOIN LATERAL (
         SELECT epoch, txid, id, type, subject, data::text, time
         FROM events_event
         WHERE (epoch, txid, id) > (%s, %s, %s) AND (epoch, txid) < (h.epoch, h.xmin)
         ORDER BY epoch, txid, id LIMIT %s
     ) AS e ON true ORDER BY e.epoch, e.txid, e.id
 """
+_LAST_SEQUENCE = 10**18 - 1
 
 
 class NewEvent(NamedTuple):
@@ -65,10 +71,16 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``pending``: rows are committed that cannot be shown yet, because an older transaction is still open."""
+    """``hidden``: the age in seconds of the oldest event that is committed but cannot be shown yet, because an older
+    transaction is still open; None when there is none. ``start``: the last event that was deleted. ``horizon``: all
+    up to there is decided. ``acknowledged``: what is known of the consumer, its position and the age of that.
+    """
 
     events: list[dict[str, Any]]
-    pending: bool
+    hidden: float | None
+    start: Position
+    horizon: Position
+    acknowledged: tuple[Position, float] | None
 
 
 def append(*events: NewEvent) -> None:
@@ -89,13 +101,23 @@ def place() -> tuple[int, int]:
     return epoch, txid
 
 
-def read(after: Position, limit: int) -> Batch:
+def read(after: Position, limit: int, consumer: str = "") -> Batch:
     """Events behind ``after``, oldest first, as CloudEvents 1.0; one query."""
     with connection.cursor() as cursor:
-        cursor.execute(_READ, [*after, limit])
+        cursor.execute(_READ, [consumer, *after, limit])
         rows = cursor.fetchall()
-    found = [_cloud_event(*row[1:]) for row in rows if row[1] is not None]
-    return Batch(found, pending=rows[0][0])
+    epoch, xmin, hidden, *places = rows[0][:10]
+    return Batch(
+        [_cloud_event(*row[10:]) for row in rows if row[10] is not None],
+        hidden=hidden,
+        start=_position(places[:3]),
+        horizon=Position(epoch, xmin - 1, _LAST_SEQUENCE),
+        acknowledged=None if places[3] is None else (_position(places[3:6]), places[6]),
+    )
+
+
+def _position(columns: Sequence[int | None]) -> Position:
+    return Position(*(column or 0 for column in columns))
 
 
 def _cloud_event(

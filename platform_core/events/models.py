@@ -30,6 +30,34 @@ class Event(models.Model):
         return f"{self.type} {self.subject}"
 
 
+class FeedStart(models.Model):
+    """One row: the last event that retention has deleted. A reader whose position lies before it has missed some."""
+
+    epoch = models.PositiveIntegerField()
+    txid = models.BigIntegerField()
+    sequence = models.BigIntegerField()
+    time = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.txid}-{self.sequence}"
+
+
+class FeedConsumer(models.Model):
+    """Somebody who reads the feed by name, and the position it has acknowledged: retention never goes beyond it."""
+
+    name = models.CharField(max_length=64, primary_key=True)
+    epoch = models.PositiveIntegerField()
+    txid = models.BigIntegerField()
+    sequence = models.BigIntegerField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class FeedEpoch(models.Model):
     """Transaction ids start anew after a move to another server; the highest ``value`` here tells the eras apart."""
 

@@ -53,22 +53,22 @@ def crowd():
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            INSERT INTO {Fact._meta.db_table} (kind, resource_id, version, state)
-            SELECT kind, n, 1, '{{}}'
+            INSERT INTO {Fact._meta.db_table} (generation, kind, resource_id, version, state)
+            SELECT 1, kind, n, 1, '{{}}'
             FROM generate_series(100, 20000) AS n, unnest(ARRAY['user', 'product', 'order', 'notification']) AS kind
             """
         )
         cursor.execute(
             f"""
-            INSERT INTO {ProductFigure._meta.db_table} (product_id, name, stock, listed, units, revenue)
-            SELECT n, 'P', 1000 + n, true, CASE n % 1000 WHEN 0 THEN n ELSE 0 END, 5
+            INSERT INTO {ProductFigure._meta.db_table} (generation, product_id, name, stock, listed, units, revenue)
+            SELECT 1, n, 'P', 1000 + n, true, CASE n % 1000 WHEN 0 THEN n ELSE 0 END, 5
             FROM generate_series(100, 20000) AS n
             """
         )
         cursor.execute(
             f"""
-            INSERT INTO {DailyFigure._meta.db_table} (name, date, value)
-            SELECT name, current_date - n, 1
+            INSERT INTO {DailyFigure._meta.db_table} (generation, name, date, value)
+            SELECT 1, name, current_date - n, 1
             FROM generate_series(0, 4000) AS n, unnest(ARRAY['users.new', 'orders.placed', 'orders.revenue']) AS name
             """
         )

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics_svc import catching_up
-from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ProductFigure
+from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
 from tests.analytics_svc.conftest import at, today
 
 pytestmark = pytest.mark.django_db
@@ -115,6 +115,12 @@ class Story:
         if notification:
             status = self.dice.choice(["sent", "failed"])
             self.tell(notification, f"notification.{status}", status=status)
+
+    def queue_again(self):
+        """A failed message waits to be sent once more; no event tells that."""
+        notification = self.some("notification", status=("failed",))
+        if notification:
+            self.shop.notifications.rows[notification.pk]["status"] = "queued"
 
     def say_something_unheard_of(self):
         feed = self.dice.choice(list(self.shop.feeds.values()))
@@ -246,7 +252,10 @@ def test_the_figures_are_those_of_a_naive_recount(shop, report, steps, looks, pa
 
 
 def start_anew(shop):
-    for model in (DailyFigure, Fact, FeedPosition, Figure, ProductFigure):
+    for model in (DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure):
         model.objects.all().delete()
     for feed in shop.feeds.values():
         feed.events.clear()
+        feed.rows.clear()
+        feed.gone.clear()
+        feed.trimmed = 0

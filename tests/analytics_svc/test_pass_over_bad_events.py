@@ -28,7 +28,7 @@ BAD = [
     *[without(type_, name) for type_, data in GOOD.items() for name in data],
     *[(type_, "9", {}) for type_ in GOOD],
     *[(type_, subject, data) for type_, data in GOOD.items() for subject in ("", "x", str(2**63))],
-    *[spoiled(type_, version=version) for type_ in GOOD for version in ("two", None, [], 2**63)],
+    *[spoiled(type_, version=version) for type_ in GOOD for version in ("two", None, [], 0, -1, 2**63)],
     *[spoiled(type_, createdAt=moment) for type_ in GOOD for moment in (None, 5, "yesterday", "2026-13-01T00:00:00Z")],
     spoiled("order.confirmed", total="much"),
     spoiled("order.confirmed", total=None),
@@ -68,7 +68,7 @@ def test_a_bad_event_is_left_out_and_those_around_it_count(shop, report, caplog,
     feed.tell(type_, "2", GOOD[type_])
     with caplog.at_level(logging.ERROR, "analytics.feeds"):
         assert total_of(report, type_) == 2
-    (record,) = [record for record in caplog.records if record.getMessage() == "feed.event_skipped"]
+    (record,) = [record for record in caplog.records if record.getMessage() == "feed.event_parked"]
     assert record.data["id"] == "1-2-2"
     assert record.data["type"] == type_
 
@@ -125,5 +125,5 @@ def test_what_was_passed_over_is_counted(shop, report, api):
     shop.orders.tell("order.confirmed", 1, {})
     report("orders")
     lines = api.get("/metrics").content.decode().splitlines()
-    counted = [line for line in lines if line.startswith('feed_events_skipped_total{service="order-service"}')]
+    counted = [line for line in lines if line.startswith('feed_events_parked_total{service="order-service"}')]
     assert float(counted[0].split()[-1]) >= 1

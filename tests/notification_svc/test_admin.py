@@ -17,11 +17,12 @@ READ_ONLY = [Notification, Event, OutboxMessage, IdempotencyKey]
 
 
 @pytest.fixture
-def rows(send, users):
+def rows(api, send, users):
     """A row in each of the tables."""
     send(key="k-1")
     deliver()
     IdempotencyKey.objects.create(caller="c", key="k", fingerprint=b"x", status=201, body=b"{}")
+    api.get("/api/events?lastEventId=0-0-0", headers={"Feed-Consumer": "somebody"})
     Group.objects.create(name="shop")
 
 

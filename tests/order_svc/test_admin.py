@@ -20,6 +20,7 @@ READ_ONLY = [Order, Event, OutboxMessage, IdempotencyKey]
 def rows(api, placed):
     """A row in each of the tables."""
     api.post(f"/api/orders/{placed['id']}/ship", headers={"Idempotency-Key": "k-1"})
+    api.get("/api/events?lastEventId=0-0-0", headers={"Feed-Consumer": "somebody"})
     Group.objects.create(name="shop")
 
 

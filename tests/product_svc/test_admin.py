@@ -4,7 +4,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group
 
-from platform_core.events.models import Event
+from platform_core.events.models import Event, FeedConsumer
 from platform_core.models import IdempotencyKey
 from product_svc.models import Product, StockMovement, StockReservation
 from tests.admin_pages import assert_filters_work, assert_pages_open, url
@@ -12,7 +12,7 @@ from tests.wire import form_fields
 
 pytestmark = pytest.mark.django_db
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
-READ_ONLY = [Event, IdempotencyKey, StockMovement, StockReservation]
+READ_ONLY = [Event, FeedConsumer, IdempotencyKey, StockMovement, StockReservation]
 FORM = {"name": "Desk lamp", "description": "", "category": "lights", "sku": "L-1", "price": "49.90", "stock": "5"}
 
 
@@ -21,6 +21,7 @@ def rows(api, lamp, reserve) -> None:
     """A row in each of the tables."""
     api.post("/api/products", {"name": "Box", "price": 1, "stock": 1}, headers={"Idempotency-Key": "k"})
     reserve(7, {lamp["id"]: 1})
+    api.get("/api/events?lastEventId=0-0-0", headers={"Feed-Consumer": "somebody"})
     Group.objects.create(name="shop")
 
 

@@ -4,7 +4,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group
 
-from platform_core.events.models import Event
+from platform_core.events.models import Event, FeedConsumer
 from platform_core.models import IdempotencyKey
 from tests.admin_pages import assert_filters_work, assert_pages_open, url
 from tests.wire import form_fields
@@ -12,13 +12,14 @@ from user_svc.models import User
 
 pytestmark = pytest.mark.django_db
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
-READ_ONLY = [Event, IdempotencyKey]
+READ_ONLY = [Event, FeedConsumer, IdempotencyKey]
 
 
 @pytest.fixture
 def rows(api, ann) -> None:
     """A row in each of the tables."""
     api.post("/api/users", {"name": "Bob", "email": "bob@example.com"}, headers={"Idempotency-Key": "k"})
+    api.get("/api/events?lastEventId=0-0-0", headers={"Feed-Consumer": "somebody"})
     Group.objects.create(name="shop")
 
 

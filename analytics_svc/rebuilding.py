@@ -1,0 +1,295 @@
+"""Making the read models anew, beside the live ones: from the feeds, or from the lists where a feed begins too late.
+
+A rebuild fills a new generation and makes it the live one by one update. Until then reports show the old generation
+and name all services as stale. A rebuild that dies leaves the old generation as it was; after LEASE it is caught up
+again, and the next rebuild clears what was left behind.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from django.db import connection, transaction
+from django.db.models import Max, QuerySet
+from django.utils.timezone import now
+
+from analytics_svc.catching_up import PAGE, live_positions
+from analytics_svc.contributions import BIGINT, ORDER_STATUSES, State, state_of
+from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
+from analytics_svc.projection import Told, Undigestible, fold_in, hold, park, read_row, take_in
+from platform_core.clients.errors import PeerError, PeerUnreachable
+from platform_core.clients.feeds import Event, FeedPage, has_expired, read_feed, read_kept_feed, read_list
+from platform_core.failpoints import reached
+from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
+
+LEASE = timedelta(seconds=60)
+PATIENCE = 30.0
+"""Seconds that a service may be away before the rebuild is given up."""
+PAUSE = 0.2
+BATCH = 1000
+_LOCK = 4711_0005
+T = TypeVar("T")
+
+
+class RebuildError(Exception):
+    """The figures could not be made anew; the text says why. The old ones are as they were."""
+
+
+class Progress(Protocol):
+    """``share``: how much of a service is done, from 0 to 1; ``what`` and ``count``: what of, so far."""
+
+    def __call__(self, service: str, share: float, what: str, count: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A service's list, and the states in it that figures count.
+
+    ``remembered``: how to carry over what is not in it.
+    """
+
+    kind: str
+    path: str
+    statuses: tuple[str, ...] = ()
+    remembered: Callable[[State], State] | None = None
+
+
+def _deleted(state: State) -> State:
+    """What was there and is in the list no more."""
+    return state.as_deleted()
+
+
+def _as_it_was(state: State) -> State:
+    """A failed notification that waits to be sent again: it still counts as failed."""
+    return state
+
+
+SOURCES: Mapping[str, Source] = {
+    USER.name: Source("user", "/api/users", remembered=_deleted),
+    PRODUCT.name: Source("product", "/api/products", remembered=_deleted),
+    ORDER.name: Source("order", "/api/orders", ORDER_STATUSES),
+    NOTIFICATION.name: Source("notification", "/api/notifications", ("sent", "failed"), _as_it_was),
+}
+
+
+def rebuild(progress: Progress) -> None:
+    """Make all figures anew. Raises RebuildError; then, and when it dies, the old ones stay."""
+    with _alone():
+        old = live_positions()
+        _clear_all_but(old)
+        _claim(old)
+        try:
+            new = _new_generation(old)
+            for name in SOURCES:
+                _Refill(name, old, new, progress).run()
+            _make_live(old, new)
+        finally:
+            FeedPosition.objects.filter(live=True).update(rebuilding_until=None)
+        reached("rebuild.live")
+        Fact.objects.filter(generation=_generation(old)).delete()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One rebuild at a time; the lock goes with the session, however that ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
+        if not cursor.fetchone()[0]:
+            raise RebuildError("Another rebuild is under way.")
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+
+
+def _generation(positions: Mapping[str, FeedPosition]) -> int:
+    return next(iter(positions.values())).generation
+
+
+def _claim(live: Mapping[str, FeedPosition]) -> None:
+    FeedPosition.objects.filter(generation=_generation(live)).update(rebuilding_until=now() + LEASE)
+
+
+def _clear_all_but(live: Mapping[str, FeedPosition]) -> None:
+    """What earlier rebuilds left: an unfinished generation, or the figures that requests may have been reading."""
+    for model in (FeedPosition, Fact, Figure, DailyFigure, ProductFigure, ParkedEvent):
+        rows = model._default_manager.exclude(generation=_generation(live))
+        while ids := list(rows.order_by().values_list("pk", flat=True)[: BATCH * 10]):
+            model._default_manager.filter(pk__in=ids).delete()
+
+
+def _new_generation(old: Mapping[str, FeedPosition]) -> dict[str, FeedPosition]:
+    number = _generation(old) + 1
+    return {name: FeedPosition.objects.create(service=name, generation=number, live=False) for name in SOURCES}
+
+
+@transaction.atomic
+def _make_live(old: Mapping[str, FeedPosition], new: Mapping[str, FeedPosition]) -> None:
+    FeedPosition.objects.filter(generation=_generation(old)).update(live=False, rebuilding_until=None)
+    FeedPosition.objects.filter(generation=_generation(new)).update(live=True)
+
+
+class _Page(NamedTuple):
+    """A page of a list, newest first. It names all there is with ids from ``first`` to before ``end``."""
+
+    rows: list[dict[str, Any]]
+    first: int
+    end: int
+
+
+class _Refill:
+    """One service's part of the new generation."""
+
+    def __init__(
+        self, name: str, old: Mapping[str, FeedPosition], new: Mapping[str, FeedPosition], progress: Progress
+    ) -> None:
+        self.name, self.source = name, SOURCES[name]
+        self.old, self.position = old[name], new[name]
+        self.all_old, self.progress = old, progress
+        self.count, self.first = 0, ""
+
+    def run(self) -> None:
+        try:
+            self.read_feed_on()
+        except PeerError as error:
+            if not has_expired(error):
+                raise RebuildError(f"{error}. Nothing has changed; try again.") from None
+            if self.position.last_event_id:
+                raise RebuildError(f"The feed of {self.name} was shortened meanwhile; try again.") from None
+            self.take_list()
+            self.read_feed_on()
+        self.progress(self.name, 1.0, "events", self.count)
+
+    def read_feed_on(self) -> None:
+        """To its end; what is hidden there, or comes later, is caught up with before a report."""
+        self.take_pages(self.following)
+
+    def following(self) -> FeedPage:
+        return self.ask(partial(read_feed, self.name, self.position.last_event_id, PAGE))
+
+    def take_list(self) -> None:
+        """What the feed still has, then the list, then what only the old figures know of.
+
+        The list is read after the feed, up to a moment when the feed hid nothing. So whatever is told behind that
+        moment was committed later than all that was told before: a row of the list is later than the events that were
+        taken in before it, and gives way to those that come. If none comes, the row is the last state.
+        """
+        newest = self.newest_fact()
+        start = self.take_kept()
+        for page in self.pages():
+            counted = [row for row in page.rows if not self.source.statuses or row["status"] in self.source.statuses]
+            self.fold([told for row in counted if (told := self.told(row))])
+            self.carry_over(page, {int(row["id"]) for row in counted}, newest)
+        self.position.last_event_id = start
+        self.position.save(update_fields=["last_event_id"])
+
+    def take_kept(self) -> str:
+        """The feed from where it begins now to its end; the position there, at a moment when it hides nothing."""
+        until = time.monotonic() + PATIENCE
+        page = self.take_pages(self.kept)
+        while page.pending or not page.position:
+            if time.monotonic() > until:
+                raise RebuildError(f"An open transaction of {self.name} hides events for too long; try again.")
+            time.sleep(PAUSE / 10)
+            page = self.take_pages(self.kept)
+        return page.position
+
+    def kept(self) -> FeedPage:
+        if self.position.last_event_id:
+            return self.following()
+        return self.ask(partial(read_kept_feed, self.name, PAGE))
+
+    def take_pages(self, read: Callable[[], FeedPage]) -> FeedPage:
+        """Take in page after page, to the first that is not full; that one."""
+        while True:
+            page = read()
+            if page.events:
+                self.first = self.first or page.events[0].id
+                self.position = take_in(self.position, page.events, None)
+                self.count += len(page.events)
+                self.progress(self.name, _share(self.first, page.events[-1].id, page.position), "events", self.count)
+            reached("rebuild.page")
+            if len(page.events) < PAGE:
+                return page
+
+    @transaction.atomic
+    def newest_fact(self) -> int:
+        """What is older than this existed before the list was read. Nobody is writing facts of this service now."""
+        hold(self.old)
+        facts = Fact.objects.filter(generation=self.old.generation, kind=self.source.kind)
+        return facts.aggregate(newest=Max("pk"))["newest"] or 0
+
+    def pages(self) -> Iterator[_Page]:
+        cursor: str | None = ""
+        seen, newest, end = 0, 0, BIGINT
+        while cursor is not None:
+            page = self.ask(partial(read_list, self.name, self.source.path, cursor))
+            cursor = page.next
+            first = int(page.results[-1]["id"]) if cursor and page.results else 0
+            yield _Page(page.results, first, end)
+            newest = newest or (int(page.results[0]["id"]) if page.results else 0)
+            seen, end = seen + len(page.results), first
+            share = 1 - first / (newest + 1)
+            self.progress(self.name, share, f"{self.source.kind}s of the list", seen)
+
+    def told(self, row: dict[str, Any]) -> Told | None:
+        """A row of the list as if an event had told it; None when it is parked."""
+        try:
+            return read_row(self.source.kind, row)
+        except Undigestible as error:
+            kind, subject = self.source.kind, str(row["id"])
+            event = Event(f"list-{kind}-{subject}", f"{kind}.listed", subject, now(), row)
+            park(self.position, event, str(error)).save()
+            return None
+
+    @transaction.atomic
+    def fold(self, told: Sequence[Told]) -> None:
+        hold(self.position)
+        fold_in(self.position.generation, told)
+        reached("rebuild.listed")
+
+    def carry_over(self, page: _Page, listed: set[int], newest: int) -> None:
+        """What the old figures, or events, know of the page's stretch of ids, and the page does not name."""
+        remember, kind = self.source.remembered, self.source.kind
+        if remember is None:
+            return
+        stretch = Fact.objects.filter(kind=kind, resource_id__gte=page.first, resource_id__lt=page.end)
+        for rows in (
+            stretch.filter(generation=self.old.generation, pk__lte=newest),
+            stretch.filter(generation=self.position.generation),
+        ):
+            for facts in _batches(rows):
+                absent = [(pk, state) for pk, state in facts if pk not in listed]
+                self.fold([Told((kind, pk), remember(state_of(kind, state))) for pk, state in absent])
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """A peer's answer; one that is away is waited for. Says that the rebuild lives."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            _claim(self.all_old)
+            try:
+                return question()
+            except PeerUnreachable:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(PAUSE)
+
+
+def _batches(rows: QuerySet[Fact]) -> Iterator[list[tuple[int, Any]]]:
+    """Resource ids and states, in the order of the ids."""
+    last = -1
+    while found := list(
+        rows.filter(resource_id__gt=last).order_by("resource_id").values_list("resource_id", "state")[:BATCH]
+    ):
+        yield found
+        last = found[-1][0]
+
+
+def _share(first: str, last: str, end: str) -> float:
+    """How far ``last`` lies between the first event's id and the end, by transaction."""
+    low, here, high = (int(place.split("-")[1]) if place else 0 for place in (first, last, end))
+    return min(1.0, (here - low) / (high - low)) if high > low else 1.0

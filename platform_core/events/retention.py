@@ -1,0 +1,98 @@
+"""Retention: events that are old, decided, and read by everybody who is known to read, are deleted in batches."""
+
+import logging
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils.timezone import now
+
+from platform_core import metrics
+from platform_core.events.log import EPOCH, Position
+from platform_core.events.models import Event, FeedConsumer, FeedStart
+
+BATCH = 1000
+FORGOTTEN_AFTER = 3
+"""A consumer that was not seen for so many times the retention holds nothing back any more."""
+log = logging.getLogger("platform.feed")
+
+_OLDEST = f"""
+    SELECT epoch, txid, id, time FROM events_event
+    WHERE (epoch, txid, id) <= (%s, %s, %s)
+      AND (epoch, txid) < ({EPOCH}, pg_snapshot_xmin(pg_current_snapshot())::text::bigint)
+    ORDER BY epoch, txid, id LIMIT %s
+"""
+_DELETE = "DELETE FROM events_event WHERE (epoch, txid, id) <= (%s, %s, %s)"
+_EVERYTHING = Position(2**31 - 1, 2**63 - 1, 2**63 - 1)
+
+
+class _Old(NamedTuple):
+    position: Position
+    time: datetime
+
+
+def trim_feed() -> bool:
+    """Delete the oldest events whose time is over, BATCH at most; True when there may be more.
+
+    The feed loses a beginning, never something from its midst: the first event that has to stay ends the batch. Beside
+    another worker that is at it, nothing.
+    """
+    forget_consumers()
+    with transaction.atomic():
+        FeedStart.objects.get_or_create(pk=1, defaults={**_columns(Position()), "time": _long_ago()})
+        if not FeedStart.objects.select_for_update(skip_locked=True).exists():
+            return False
+        overdue = _overdue()
+        if overdue:
+            _trim(overdue[-1])
+    metrics.feed_trimmed.inc(len(overdue))
+    return len(overdue) == BATCH
+
+
+def forget_consumers() -> None:
+    limit = now() - timedelta(days=settings.EVENT_RETENTION_DAYS * FORGOTTEN_AFTER)
+    for consumer in FeedConsumer.objects.filter(seen_at__lt=limit):
+        consumer.delete()
+        log.warning("feed.consumer_forgotten", extra={"data": {"consumer": consumer.name}})
+
+
+def _overdue() -> list[_Old]:
+    limit = now() - timedelta(days=settings.EVENT_RETENTION_DAYS)
+    with connection.cursor() as cursor:
+        cursor.execute(_OLDEST, [*_slowest(), BATCH])
+        oldest = [_Old(Position(*row[:3]), row[3]) for row in cursor.fetchall()]
+    kept = next((n for n, event in enumerate(oldest) if event.time >= limit), len(oldest))
+    return oldest[:kept]
+
+
+def _slowest() -> Position:
+    """The position of the known consumer that has read the least."""
+    positions = FeedConsumer.objects.values_list("epoch", "txid", "sequence")
+    return min((Position(*position) for position in positions), default=_EVERYTHING)
+
+
+def _trim(last: _Old) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_DELETE, list(last.position))
+    FeedStart.objects.update(**_columns(last.position), time=last.time)
+
+
+def _columns(position: Position) -> dict[str, int]:
+    return {"epoch": position.epoch, "txid": position.txid, "sequence": position.sequence}
+
+
+def _long_ago() -> datetime:
+    return datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def waiting_since(consumer: FeedConsumer) -> datetime | None:
+    """When the oldest event happened that the consumer has not acknowledged; None when it has read all of them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT time FROM {Event._meta.db_table} WHERE (epoch, txid, id) > (%s, %s, %s) "
+            "ORDER BY epoch, txid, id LIMIT 1",
+            [consumer.epoch, consumer.txid, consumer.sequence],
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None

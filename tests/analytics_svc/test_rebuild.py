@@ -1,0 +1,461 @@
+"""`manage.py analytics_svc rebuild`: all figures anew, and the same as before."""
+
+import io
+import random
+import threading
+from decimal import Decimal
+
+import pytest
+import requests
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.utils.timezone import now
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from analytics_svc import catching_up, rebuilding
+from analytics_svc.catching_up import live_positions
+from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
+from platform_core.clients.peers import forget
+from tests.analytics_svc.conftest import SERVICES
+from tests.analytics_svc.test_digest_any_history import STEPS, Story, recount, start_anew
+from tests.wire import Caller, until
+
+pytestmark = pytest.mark.django_db
+REPORTS = ("users", "products", "orders", "notifications", "summary")
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch):
+    monkeypatch.setattr(rebuilding, "PATIENCE", 1.0)
+    monkeypatch.setattr(rebuilding, "PAUSE", 0.01)
+
+
+def rebuild() -> str:
+    said = io.StringIO()
+    call_command("rebuild", stdout=said)
+    return said.getvalue()
+
+
+@pytest.fixture
+def figures(report):
+    """All reports, without when they were made."""
+
+    def figures():
+        found = {name: report(name) for name in REPORTS}
+        for each in found.values():
+            assert each.pop("stale") == []
+            each.pop("asOf")
+        return found
+
+    return figures
+
+
+def happen(shop):
+    """A bit of everything, deletions included."""
+    for number in range(1, 8):
+        shop.user(number, day=number % 3)
+        shop.product(number, stock=number * 3)
+        shop.order(number, items=((number, 2, Decimal("19.99")), (1, 1, Decimal("0.01"))), day=number % 4)
+        shop.notification(number, "failed" if number % 2 else "sent", day=number % 2)
+    shop.user(2, "deleted", version=2)
+    shop.product(3, "product.deleted", version=2)
+    shop.order(4, "cancelled", version=3)
+    shop.order(5, "shipped", version=3)
+
+
+def trim(shop):
+    for feed in shop.feeds.values():
+        feed.trimmed = len(feed.events)
+
+
+@pytest.mark.parametrize("trimmed", [False, True], ids=["from the feeds", "from the lists"])
+def test_the_figures_are_what_they_were(shop, figures, trimmed):
+    happen(shop)
+    before = figures()
+    if trimmed:
+        trim(shop)
+    said = rebuild()
+    assert "All figures are made anew." in said
+    assert all(f"{name}: 100%" in said for name in SERVICES)
+    assert all(bool(feed.listed) == trimmed for feed in shop.feeds.values())
+    assert figures() == before
+
+
+@pytest.mark.parametrize("trimmed", [False, True], ids=["from the feeds", "from the lists"])
+def test_figures_that_were_spoiled_are_right_again(shop, figures, trimmed):
+    happen(shop)
+    before = figures()
+    if trimmed:
+        trim(shop)
+    Figure.objects.update(value=77)
+    DailyFigure.objects.update(value=77)
+    ProductFigure.objects.update(stock=77, units=77, name="?", revenue=1)
+    assert figures() != before
+    rebuild()
+    assert figures() == before
+
+
+@pytest.mark.parametrize("trimmed", [False, True], ids=["from the feeds", "from the lists"])
+def test_what_happens_afterwards_counts_once(shop, figures, trimmed):
+    happen(shop)
+    figures()
+    if trimmed:
+        trim(shop)
+    rebuild()
+    shop.order(5, "delivered", version=4)
+    shop.order(8)
+    shop.user(1, "deleted", version=2)
+    shop.product(1, "stock.changed", version=2, stock=0)
+    shop.notification(1, "sent", version=3)
+    live = figures()
+    start_over(shop)
+    assert figures() == live
+
+
+def start_over(shop):
+    """As if nothing had ever been read, and all of it were still there."""
+    for model in (DailyFigure, Fact, FeedPosition, Figure, ProductFigure, ParkedEvent):
+        model.objects.all().delete()
+    for feed in shop.feeds.values():
+        feed.trimmed = 0
+
+
+def test_an_analytics_that_begins_too_late_is_stale_until_it_is_rebuilt(shop, report, caplog):
+    happen(shop)
+    trim(shop)
+    found = report("summary")
+    assert found["stale"] == list(SERVICES)
+    assert {record.getMessage() for record in caplog.records if record.name == "analytics.feeds"} == {"feed.expired"}
+    assert "rebuild" in str(next(r.data for r in caplog.records if r.getMessage() == "feed.expired"))
+    rebuild()
+    found = report("summary")
+    assert found["stale"] == []
+    assert (found["users"]["total"], found["products"]["total"], found["orders"]["total"]) == (6, 6, 7)
+    assert found["orders"]["byStatus"] == {"confirmed": 5, "cancelled": 1, "shipped": 1, "delivered": 0}
+
+
+def test_one_service_that_was_read_too_late_is_named_and_the_others_are_fresh(shop, report):
+    happen(shop)
+    report("summary")
+    shop.user(8)
+    shop.order(8)
+    trim(shop)
+    shop.users.trimmed = 0
+    shop.products.trimmed = shop.notifications.trimmed = 0
+    found = report("summary")
+    assert (found["stale"], found["users"]["total"], found["orders"]["total"]) == (["order-service"], 7, 7)
+    rebuild()
+    found = report("summary")
+    assert (found["stale"], found["orders"]["total"]) == ([], 8)
+
+
+def test_what_was_deleted_in_the_gap_is_taken_for_deleted(shop, figures, report):
+    happen(shop)
+    figures()
+    shop.user(1, "deleted", version=2, day=1)
+    shop.product(1, "product.deleted", version=2)
+    trim(shop)
+    rebuild()
+    rebuilt = figures()
+    assert (rebuilt["users"]["total"], rebuilt["products"]["total"]) == (5, 5)
+    start_over(shop)
+    assert figures() == rebuilt
+
+
+def test_what_came_and_went_unread_is_known_as_long_as_the_feed_keeps_it(shop, figures):
+    happen(shop)
+    figures()
+    trim(shop)
+    shop.user(9, version=1)
+    shop.user(9, "deleted", version=2)
+    shop.product(9)
+    shop.product(9, "product.deleted", version=2)
+    shop.order(9, items=((9, 50, Decimal(1)),))
+    rebuild()
+    rebuilt = figures()
+    assert rebuilt["products"]["topSellers"][0]["name"] == "P9"
+    start_over(shop)
+    assert figures() == rebuilt
+
+
+def test_what_is_told_of_a_deleted_product_does_not_bring_it_back(shop, figures):
+    """Its deletion is not kept any more; that an order of it was cancelled afterwards is."""
+    happen(shop)
+    figures()
+    shop.product(1, "product.deleted", version=2)
+    trim(shop)
+    shop.product(1, "stock.changed", version=3, stock=50)
+    shop.product(3, "stock.changed", version=3, stock=50)
+    rebuild()
+    rebuilt = figures()
+    start_over(shop)
+    assert figures() == rebuilt
+
+
+def test_a_failed_message_that_waits_to_be_sent_again_still_counts_as_failed(shop, figures):
+    shop.notification(1, "failed")
+    before = figures()
+    shop.notifications.rows[1]["status"] = "queued"
+    trim(shop)
+    rebuild()
+    assert figures() == before
+
+
+def test_what_changes_while_the_list_is_read_counts_once(shop, figures, monkeypatch):
+    """Before its page and after it, and what is deleted from under the reader."""
+    monkeypatch.setattr(rebuilding, "read_list", small_pages(rebuilding.read_list))
+    happen(shop)
+    figures()
+    trim(shop)
+    turns = []
+
+    def meanwhile(query):
+        answer = shop.orders.serve_list(query)
+        turns.append(query)
+        if len(turns) == 1:
+            shop.order(8)
+            shop.order(7, "shipped", version=3)
+            shop.order(1, "cancelled", version=3)
+            shop.user(3, "deleted", version=2)
+        return answer
+
+    shop.orders.list_step = meanwhile
+    rebuild()
+    assert len(turns) > 2
+    rebuilt = figures()
+    start_over(shop)
+    assert figures() == rebuilt
+    assert rebuilt["orders"]["byStatus"]["shipped"] == 2
+
+
+def small_pages(read_list):
+    return lambda peer, path, cursor: read_list(peer, path, cursor, limit=2)
+
+
+def test_the_position_is_taken_at_a_moment_when_nothing_is_hidden(shop, figures):
+    """Else an older state that is told late would take the place of the list's."""
+    happen(shop)
+    before = figures()
+    trim(shop)
+    for feed in shop.feeds.values():
+        feed.pending = 4  # the first is the refusal itself
+    rebuild()
+    assert [feed.pending for feed in shop.feeds.values()] == [0] * 4
+    assert all(not feed.listed_while_hiding for feed in shop.feeds.values())
+    assert figures() == before
+
+
+def test_a_feed_that_always_hides_something_is_told(shop, figures):
+    happen(shop)
+    before = figures()
+    trim(shop)
+    shop.users.pending = 10**6
+    with pytest.raises(CommandError, match="open transaction of user-service"):
+        rebuild()
+    shop.users.pending = 0
+    shop.users.trimmed = 0
+    assert figures() == before
+
+
+def test_meanwhile_all_are_stale_with_the_last_known_figures(shop, report, figures):
+    happen(shop)
+    before = figures()
+    asked = []
+
+    def meanwhile(query):
+        shop.notifications.step = shop.notifications.serve
+        calls = len(shop.orders.asked)
+        for name in REPORTS:
+            found = report(name)
+            assert found.pop("stale") == list(SERVICES)
+            assert found.pop("asOf")
+            assert found == before[name]
+        asked.append(len(shop.orders.asked) - calls)
+        return shop.notifications.serve(query)
+
+    shop.notifications.step = meanwhile
+    rebuild()
+    assert asked == [0]
+    assert figures() == before
+
+
+@pytest.mark.parametrize("trimmed", [False, True], ids=["from the feeds", "from the lists"])
+def test_a_service_that_is_away_stops_it_and_nothing_has_changed(shop, report, figures, trimmed):
+    happen(shop)
+    before = figures()
+    if trimmed:
+        trim(shop)
+
+    def refuses(query):
+        raise requests.exceptions.ConnectionError("refused")
+
+    shop.orders.step = refuses
+    with pytest.raises(CommandError, match="order-service"):
+        rebuild()
+    shop.orders.step = shop.orders.serve
+    forget()  # the breaker
+    assert figures() == before
+    rebuild()
+    assert figures() == before
+
+
+def test_a_service_that_is_away_for_a_moment_is_waited_for(shop, figures):
+    happen(shop)
+    before = figures()
+    turns = []
+
+    def hesitates(query):
+        turns.append(query)
+        return (503, {}, "{}") if len(turns) < 5 else shop.orders.serve(query)
+
+    shop.orders.step = hesitates
+    rebuild()
+    shop.orders.step = shop.orders.serve
+    assert figures() == before
+
+
+def test_nothing_is_left_of_older_generations(shop, figures):
+    happen(shop)
+    before = figures()
+    for _ in range(3):
+        rebuild()
+    assert Fact.objects.values("generation").distinct().count() == 1
+    assert Figure.objects.values("generation").distinct().count() <= 2
+    assert FeedPosition.objects.filter(live=True).count() == 4
+    assert FeedPosition.objects.count() <= 8
+    assert figures() == before
+
+
+def test_events_that_were_parked_are_parked_anew(shop, figures):
+    happen(shop)
+    shop.orders.tell("order.confirmed", 99, {})
+    figures()
+    rebuild()
+    live = live_positions()["order-service"].generation
+    assert ParkedEvent.objects.filter(generation=live, subject="99").count() == 1
+
+
+def test_a_row_of_a_list_that_cannot_be_understood_is_parked_and_the_others_count(shop, report):
+    happen(shop)
+    trim(shop)
+    shop.orders.rows[1]["total"] = "much"
+    rebuild()
+    assert report("orders")["total"] == 6
+    assert ParkedEvent.objects.get().event_id == "list-order-1"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_at_once_one_is_refused(shop, figures):
+    happen(shop)
+    figures()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(query):
+        begun.set()
+        go_on.wait(20)
+        return shop.users.serve(query)
+
+    shop.users.step = slow
+    first = Caller(rebuild)
+    begun.wait(20)
+    with pytest.raises(CommandError, match="Another rebuild"):
+        rebuild()
+    go_on.set()
+    assert "anew" in first.answer()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_that_began_before_does_not_mix_old_and_new(shop, report, figures):
+    """Its page arrives when another generation is live: it says so, with the last known figures."""
+    happen(shop)
+    figures()
+    began, go_on = threading.Event(), threading.Event()
+
+    def held(query):
+        shop.orders.step = shop.orders.serve
+        began.set()
+        go_on.wait(20)
+        return shop.orders.serve(query)
+
+    shop.order(8)
+    shop.orders.step = held
+    slow = Caller(lambda: report("orders", X_Request_Timeout="20"))
+    began.wait(20)
+    rebuild()
+    go_on.set()
+    found = slow.answer()
+    assert (found["total"], found["stale"]) == (7, ["order-service"])
+    assert (report("orders")["total"], report("orders")["stale"]) == (8, [])
+
+
+KILL_AT = ["rebuild.page", "rebuild.listed", "rebuild.live", "feed.applied"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("place", KILL_AT)
+def test_a_rebuild_that_is_killed_can_be_started_again(wired, report, figures, child, tmp_path, place):
+    happen(wired)
+    before = figures()
+    if place == "rebuild.listed":
+        trim(wired)
+    (tmp_path / place).touch()
+    code, said = child("from django.core.management import call_command\ncall_command('rebuild')").end()
+    assert code == -9, said
+    if place != "rebuild.live":
+        assert report("summary")["stale"] == list(SERVICES)
+        assert report("orders")["total"] == before["orders"]["total"]
+    FeedPosition.objects.filter(rebuilding_until__gt=now()).update(rebuilding_until=now())  # its lease is over
+    assert figures() == before
+    until(rebuild_if_free)
+    assert figures() == before
+
+
+def rebuild_if_free() -> bool:
+    """The dead process's session ends when the server notices."""
+    try:
+        rebuild()
+    except CommandError:
+        return False
+    return True
+
+
+@settings(max_examples=15, phases=[Phase.generate])
+@given(
+    before=st.lists(st.sampled_from(STEPS), min_size=15, max_size=40),
+    after=st.lists(st.sampled_from(STEPS), max_size=15),
+    later=st.lists(st.sampled_from([step for step in STEPS if step != "repeat"]), max_size=10),
+    trimmed=st.tuples(*[st.none() | st.floats(0, 1)] * 4),
+    page=st.sampled_from([2, 7, 1000]),
+    seed=st.integers(0, 2**32),
+)
+def test_whatever_happened_the_rebuilt_figures_are_those_of_a_naive_recount(
+    shop, report, before, after, later, trimmed, page, seed
+):
+    """Feeds that were read are cut anywhere, others are whole; things go on before and after the rebuild.
+
+    What was told before it is not told again afterwards: no service does that.
+    """
+    start_anew(shop)
+    story = Story(shop, random.Random(seed))
+    was = catching_up.PAGE, rebuilding.PAGE
+    catching_up.PAGE = rebuilding.PAGE = page
+    try:
+        for step in before:
+            story.step(step)
+        story.look(report)
+        for feed, share in zip(shop.feeds.values(), trimmed, strict=True):
+            feed.trimmed = 0 if share is None else int(len(feed.events) * share)
+        for step in after:
+            story.step(step)
+        rebuild()
+        story.look(report)
+        for step in later:
+            story.step(step)
+        for name, expected in recount(story.made, 7).items():
+            found = report(name, "?days=7")
+            assert found.pop("stale") == []
+            assert found.pop("asOf")
+            assert found == expected
+    finally:
+        catching_up.PAGE, rebuilding.PAGE = was

@@ -1,0 +1,135 @@
+"""Promise 6: writers whose transactions commit out of order, and a consumer that misses nothing and counts nothing
+twice, although it is killed again and again."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from urllib.parse import urlencode
+
+import pytest
+from django.db import connection, transaction
+
+from platform_core.environment import ROOT
+from platform_core.events.log import NewEvent, append
+from platform_core.events.models import Event
+from platform_core.stack.processes import die_with_parent
+from tests.suites import plain_environment
+from tests.wire import Caller, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WRITERS, EACH, KILLS = 6, 40, 5
+
+CONSUMER = """
+import django, time
+django.setup()
+from django.db import connection, transaction
+from platform_core.events.log import Position, read
+
+while True:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT position FROM consumed_position FOR UPDATE")
+        (position,) = cursor.fetchone()
+        batch = read(Position.parse(position), 7)
+        for event in batch.events:
+            cursor.execute("INSERT INTO consumed (id, subject) VALUES (%s, %s)", [event["id"], event["subject"]])
+        if batch.events:
+            cursor.execute("UPDATE consumed_position SET position = %s", [batch.events[-1]["id"]])
+    time.sleep(0.001)
+"""
+
+
+@pytest.fixture
+def consumer():
+    """Starts a process that reads the feed into a table, its position in the same transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE consumed (n bigserial, id text, subject text)")
+        cursor.execute("CREATE TABLE consumed_position (position text)")
+        cursor.execute("INSERT INTO consumed_position VALUES ('0-0-0')")
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        environment = {**plain_environment(), "DJANGO_SETTINGS_MODULE": "user_svc.settings", "USER_DATABASE_URL": url()}
+        command = [sys.executable, "-c", CONSUMER]
+        processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=die_with_parent))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation "
+            "WHERE c.relname LIKE 'consumed%' AND pid <> pg_backend_pid()"
+        )
+        cursor.execute("DROP TABLE consumed, consumed_position")
+
+
+def url() -> str:
+    place = connection.get_connection_params()
+    names = ("user", "password", "host", "port")
+    return f"postgresql:///{place['dbname']}?" + urlencode({name: place[name] for name in names if place.get(name)})
+
+
+def consumed() -> list[tuple[str, str]]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, subject FROM consumed ORDER BY n")
+        return cursor.fetchall()
+
+
+def write(number: int, dice: random.Random) -> None:
+    """Ids are taken at once and committed after a while, so later ones overtake earlier ones; some never are."""
+    for turn in range(EACH):
+        with transaction.atomic():
+            append(NewEvent("user.created", number * 1000 + turn, {}))
+            time.sleep(dice.random() * 0.02)
+            append(NewEvent("user.updated", number * 1000 + turn, {}))
+            if dice.random() < 0.1:
+                transaction.set_rollback(True)
+
+
+def test_a_consumer_that_is_killed_at_random_misses_nothing_and_counts_nothing_twice(consumer):
+    dice = random.Random(6)
+    process = consumer()
+    writers = [Caller(lambda n=n: write(n, random.Random(n))) for n in range(1, WRITERS + 1)]
+    for _ in range(KILLS):
+        seen = len(consumed())
+        until(lambda seen=seen: len(consumed()) > seen or not any(writer.is_alive() for writer in writers), 60)
+        time.sleep(dice.random() * 0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process = consumer()
+    for writer in writers:
+        writer.answer()
+    total = Event.objects.count()
+    assert total > WRITERS * EACH
+    until(lambda: len(consumed()) >= total, 60)
+    found = consumed()
+    places = [tuple(int(part) for part in event_id.split("-")) for event_id, _ in found]
+    assert places == sorted(set(places))
+    assert [sequence for *_, sequence in places] != sorted(sequence for *_, sequence in places), "nothing was overtaken"
+    assert {sequence for *_, sequence in places} == set(Event.objects.values_list("pk", flat=True))
+
+
+def test_a_transaction_that_stays_open_delays_the_feed_and_nothing_is_lost(consumer, api):
+    """It is shown as lag meanwhile."""
+    consumer()
+    with transaction.atomic():
+        append(NewEvent("user.created", 1, {}))
+        writers = [Caller(lambda n=n: write(n, random.Random(n))) for n in (1, 2)]
+        for writer in writers:
+            writer.answer()
+        assert consumed() == []
+        answer = Caller(lambda: api.get("/api/events")).answer()
+        assert answer["Feed-Pending"] == "true" and answer.json() == []
+        assert hidden(api) > 0
+    total = Event.objects.count()
+    until(lambda: len(consumed()) >= total, 60)
+    assert len({event_id for event_id, _ in consumed()}) == len(consumed()) == total
+
+
+def hidden(api) -> float:
+    (line,) = [s for s in api.get("/metrics").content.decode().splitlines() if s.startswith("feed_hidden_seconds ")]
+    return float(line.split()[-1])

@@ -1,0 +1,249 @@
+"""How long the feed keeps events, for whom, and what it says to who comes too late."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils.timezone import now
+
+from platform_core import housekeeping
+from platform_core.events import consumers, retention
+from platform_core.events.log import NewEvent, append
+from platform_core.events.models import Event, FeedConsumer, FeedStart
+from tests.admin_pages import act, said
+from tests.user_svc.test_read_events import PENDING, another_session, batch  # noqa: F401  # a fixture
+from tests.wire import assert_problem, at_once, rows_read
+from user_svc.tasks import DUTIES
+
+pytestmark = pytest.mark.django_db(transaction=True)
+READER = {"Feed-Consumer": "analytics-service"}
+
+
+def happened(*days_ago: float) -> list[str]:
+    """An event so many days ago for each; their ids."""
+    for number, _ in enumerate(days_ago):
+        with transaction.atomic():
+            append(NewEvent("user.created", number + 1, {"version": 1}))
+    for event, days in zip(Event.objects.order_by("id"), days_ago, strict=True):
+        Event.objects.filter(pk=event.pk).update(time=now() - timedelta(days=days))
+    return [f"{e.epoch}-{e.txid}-{e.pk}" for e in Event.objects.order_by("id")]
+
+
+@pytest.fixture
+def read(api):
+    """Ask for what follows a position, by name."""
+
+    def read(after: str, name: str = "analytics-service"):
+        return api.get(f"/api/events?lastEventId={after}", headers={"Feed-Consumer": name})
+
+    return read
+
+
+def kept() -> list[str]:
+    return list(Event.objects.order_by("id").values_list("subject", flat=True))
+
+
+def keep_house() -> None:
+    """As the worker does."""
+    assert housekeeping.HOUSEKEEPING in DUTIES
+    while housekeeping.HOUSEKEEPING.run(threading.Event()):
+        pass
+
+
+def test_the_worker_deletes_what_is_older_than_the_retention(api, settings):
+    assert settings.EVENT_RETENTION_DAYS == 30
+    happened(40, 31, 29, 0)
+    batch(api)
+    keep_house()
+    assert kept() == ["3", "4"]
+
+
+def test_the_feed_loses_its_beginning_and_nothing_from_its_midst(api):
+    """Clocks may have jumped: what is old stays while it stands behind something newer."""
+    happened(40, 1, 40)
+    batch(api)
+    keep_house()
+    assert kept() == ["2", "3"]
+
+
+def test_any_number_is_deleted_in_bounded_batches(api, monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 2)
+    happened(*[40] * 5, 0)
+    batch(api)
+    assert retention.trim_feed() and len(kept()) == 4
+    keep_house()
+    assert kept() == ["6"]
+
+
+def test_nothing_is_deleted_that_the_slowest_known_consumer_has_not_read(api, read):
+    ids = happened(40, 40, 40, 40)
+    batch(api)
+    read(ids[2], "fast")
+    read(ids[0], "slow")
+    keep_house()
+    assert kept() == ["2", "3", "4"]
+    FeedConsumer.objects.filter(name="slow").update(seen_at=now() - timedelta(minutes=1))
+    read(ids[1], "slow")
+    keep_house()
+    assert kept() == ["3", "4"]
+
+
+def test_a_consumer_that_goes_back_is_noted_at_once(api, read):
+    ids = happened(40, 40)
+    batch(api)
+    read(ids[1])
+    read("0-0-0")
+    keep_house()
+    assert kept() == ["1", "2"]
+
+
+def test_a_consumer_that_was_not_seen_for_long_holds_nothing_back(api, read):
+    happened(40)
+    batch(api)
+    read("0-0-0")
+    FeedConsumer.objects.update(seen_at=now() - timedelta(days=89))
+    keep_house()
+    assert kept() == ["1"]
+    FeedConsumer.objects.update(seen_at=now() - timedelta(days=91))
+    keep_house()
+    assert kept() == []
+    assert not FeedConsumer.objects.exists()
+
+
+def test_nothing_is_deleted_that_is_not_shown_yet(api, another_session):  # noqa: F811
+    happened(40)
+    assert api.get("/api/events")[PENDING] == "true"
+    keep_house()
+    assert kept() == ["1"]
+    another_session.rollback()
+    batch(api)
+    keep_house()
+    assert kept() == []
+
+
+def test_workers_side_by_side_delete_the_same(api, monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 3)
+    happened(*[40] * 20, 0, 0)
+    batch(api)
+    at_once([keep_house] * 4)
+    keep_house()
+    assert kept() == ["21", "22"]
+
+
+def test_who_comes_too_late_is_told_what_to_do(api, read):
+    ids = happened(40, 40, 40, 0)
+    batch(api)
+    keep_house()
+    for late in ("0-0-0", ids[0], ids[1]):
+        answer = read(late)
+        assert_problem(answer, 410, "events_expired")
+        detail = answer.json()["detail"]
+        assert "rebuild" in detail and answer["Feed-Position"] in detail
+    assert [event["subject"] for event in batch(api, ids[2])] == ["4"]
+    assert batch(api, read("0-0-0")["Feed-Position"]) == []
+    assert not FeedConsumer.objects.exists()
+
+
+def test_who_comes_too_late_reads_on_from_the_position_that_was_named(api, read):
+    happened(40)
+    batch(api)
+    keep_house()
+    position = read("0-0-0")["Feed-Position"]
+    api.post("/api/users", {"name": "Bob", "email": "bob@example.com"})
+    assert [event["type"] for event in batch(api, position)] == ["user.created"]
+
+
+def test_without_a_position_there_is_what_is_kept(api):
+    happened(40, 0)
+    batch(api)
+    keep_house()
+    answer = api.get("/api/events")
+    assert answer.status_code == 200
+    assert [event["subject"] for event in answer.json()] == ["2"]
+
+
+def test_a_feed_that_never_lost_anything_takes_any_position(api, read):
+    happened(0)
+    keep_house()
+    assert read("0-0-0").status_code == 200
+    assert FeedStart.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", ["", "a" * 65, "A", "a b", "a_b", "\u0661", "a\u00e4"])
+def test_a_malformed_name_is_refused(api, name):
+    assert_problem(api.get("/api/events", headers={"Feed-Consumer": name}), 400, "invalid", ["Feed-Consumer"])
+
+
+def test_a_poll_is_one_query_and_nearly_never_a_write(api, read):
+    ids = happened(0, 0, 0)
+    batch(api)
+    read(ids[0])
+    for after in (ids[0], ids[1], ids[2]):
+        with CaptureQueriesContext(connection) as captured:
+            assert read(after).status_code == 200
+        assert len(captured) == 1
+    FeedConsumer.objects.update(seen_at=now() - timedelta(seconds=consumers.NOTED_EVERY + 1))
+    with CaptureQueriesContext(connection) as captured:
+        read(ids[2])
+    assert len(captured) == 2
+    assert FeedConsumer.objects.get().sequence == Event.objects.order_by("id").last().pk
+
+
+def test_who_gives_no_name_or_no_position_is_not_remembered(api):
+    happened(0)
+    api.get("/api/events?lastEventId=0-0-0")
+    api.get("/api/events", headers=READER)
+    assert not FeedConsumer.objects.exists()
+
+
+def test_names_are_bounded(api, read, monkeypatch):
+    monkeypatch.setattr(consumers, "AT_MOST", 2)
+    for name in ("a", "b"):
+        assert read("0-0-0", name).status_code == 200
+    assert_problem(read("0-0-0", "c"), 409, "too_many_consumers")
+    assert read("0-0-0", "a").status_code == 200
+
+
+def test_consumers_are_shown_with_their_lag_and_can_be_forgotten(admin_client, api, read):
+    ids = happened(40, 40)
+    batch(api)
+    read(ids[0])
+    page = admin_client.get("/admin/events/feedconsumer/").content.decode()
+    assert "analytics-service" in page and ids[0] in page
+    assert str(Event.objects.last().time.year) in page
+    assert said(act(admin_client, FeedConsumer, "forget", FeedConsumer.objects.get())) == ["1 consumers are forgotten."]
+    keep_house()
+    assert kept() == []
+
+
+def test_the_age_of_what_is_hidden_is_measured(api, another_session):  # noqa: F811
+    happened(1)
+    api.get("/api/events")
+    assert hidden(api) > 80_000
+    another_session.rollback()
+    batch(api)
+    assert hidden(api) == 0
+
+
+def hidden(api) -> float:
+    (line,) = [s for s in api.get("/metrics").content.decode().splitlines() if s.startswith("feed_hidden_seconds ")]
+    return float(line.split()[-1])
+
+
+def test_neither_the_feed_nor_its_trimming_reads_all_events(api, read):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO events_event (epoch, txid, type, subject, data, time, request_id, traceparent) "
+            "SELECT 1, n, 'user.created', n, '{}', now(), '', '' FROM generate_series(1, 20000) n"
+        )
+        cursor.execute("ANALYZE")
+    read("1-10000-0")
+    with CaptureQueriesContext(connection) as captured:
+        read("1-10000-0")
+        retention.trim_feed()
+        retention.waiting_since(FeedConsumer.objects.get())
+    statements = [q["sql"] for q in captured if q["sql"].lstrip().startswith(("SELECT", "WITH", "UPDATE"))]
+    assert len(statements) >= 5
+    assert max(rows_read(statement) for statement in statements) <= 1100
