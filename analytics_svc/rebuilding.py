@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from django.db import connection, transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Model, QuerySet
 from django.utils.timezone import now
 
 from analytics_svc.catching_up import PAGE, live_positions
@@ -90,7 +90,7 @@ def rebuild(progress: Progress) -> None:
         finally:
             FeedPosition.objects.filter(live=True).update(rebuilding_until=None)
         reached("rebuild.live")
-        Fact.objects.filter(generation=_generation(old)).delete()
+        _clear(Fact, generation=_generation(old))
 
 
 @contextmanager
@@ -117,9 +117,15 @@ def _claim(live: Mapping[str, FeedPosition]) -> None:
 def _clear_all_but(live: Mapping[str, FeedPosition]) -> None:
     """What earlier rebuilds left: an unfinished generation, or the figures that requests may have been reading."""
     for model in (FeedPosition, Fact, Figure, DailyFigure, ProductFigure, ParkedEvent):
-        rows = model._default_manager.exclude(generation=_generation(live))
-        while ids := list(rows.order_by().values_list("pk", flat=True)[: BATCH * 10]):
-            model._default_manager.filter(pk__in=ids).delete()
+        _clear(model, generation__lt=_generation(live))
+        _clear(model, generation__gt=_generation(live))
+
+
+def _clear(model: type[Model], **which: int) -> None:
+    """In batches: a statement has its time limit."""
+    rows = model._default_manager.filter(**which).order_by().values_list("pk", flat=True)
+    while ids := list(rows[: BATCH * 5]):
+        model._default_manager.filter(pk__in=ids).delete()
 
 
 def _new_generation(old: Mapping[str, FeedPosition]) -> dict[str, FeedPosition]:

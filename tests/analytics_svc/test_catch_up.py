@@ -14,7 +14,7 @@ from platform_core.clients.feeds import read_feed
 from tests import servers
 from tests.analytics_svc.conftest import SERVICES, Feed, encode
 from tests.servers import answers, keeps_silent
-from tests.wire import assert_problem, at_once
+from tests.wire import Caller, assert_problem, at_once
 
 pytestmark = pytest.mark.django_db
 REPORTS = {
@@ -229,6 +229,29 @@ def test_the_same_events_read_by_many_at_once_count_once(shop, report):
     for found in at_once([lambda: report("summary")] * 4):
         assert (found["orders"]["total"], found["users"]["total"], found["stale"]) == (39, 39, [])
     assert report("orders")["revenue"] == 39 * 2 * shop.orders.events[0]["data"]["items"][0]["unitPrice"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_does_not_rely_on_a_reading_that_began_before_it(shop, report):
+    """What was committed between the two is counted in the second one's answer."""
+    shop.order(1)
+    began, go_on = threading.Event(), threading.Event()
+
+    def held(query):
+        answer = shop.orders.serve(query)
+        shop.orders.step = shop.orders.serve
+        began.set()
+        go_on.wait(20)
+        return answer
+
+    shop.orders.step = held
+    first = Caller(lambda: report("orders", X_Request_Timeout="20"))
+    began.wait(20)
+    shop.order(2)
+    found = report("orders")
+    assert (found["total"], found["stale"]) == (2, [])
+    go_on.set()
+    assert first.answer()["stale"] == []
 
 
 @pytest.mark.django_db(transaction=True)

@@ -193,6 +193,15 @@ def test_what_is_told_of_a_deleted_product_does_not_bring_it_back(shop, figures)
     assert figures() == rebuilt
 
 
+def test_an_older_state_that_is_told_late_does_not_take_the_place_of_the_lists(shop, figures):
+    """The later one of two changes that were made at once is told first, and deleted first."""
+    shop.order(1, "shipped", version=3)
+    shop.order(1, "confirmed", version=2)
+    shop.orders.trimmed = 1
+    rebuild()
+    assert figures()["orders"]["byStatus"] == {"confirmed": 0, "cancelled": 0, "shipped": 1, "delivered": 0}
+
+
 def test_a_failed_message_that_waits_to_be_sent_again_still_counts_as_failed(shop, figures):
     shop.notification(1, "failed")
     before = figures()

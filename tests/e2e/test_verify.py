@@ -150,3 +150,26 @@ def test_a_message_that_can_never_arrive_is_no_broken_promise(kept, orders):
     eventually("it has failed, and says why", failed)
     done = kept.run("verify", "--patience", "1")
     assert done.returncode == 0, done.stdout
+
+
+def test_events_that_retention_has_deleted_are_not_missed(kept, orders):
+    def retention(*statements: str) -> None:
+        with psycopg.connect(kept.database_url(), options="-c search_path=order_svc") as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    retention(
+        "CREATE TABLE deleted_events AS SELECT * FROM events_event",
+        "DELETE FROM events_event",
+        "INSERT INTO events_feedstart (id, epoch, txid, sequence, time) OVERRIDING SYSTEM VALUE "
+        "VALUES (1, 1, 9, 9, now()) ON CONFLICT (id) DO UPDATE SET txid = 9",
+    )
+    try:
+        done = kept.run("verify", "--patience", "1")
+        assert done.returncode == 0, done.stdout
+    finally:
+        retention(
+            "INSERT INTO events_event OVERRIDING SYSTEM VALUE SELECT * FROM deleted_events",
+            "DROP TABLE deleted_events",
+            "UPDATE events_feedstart SET txid = 0",
+        )

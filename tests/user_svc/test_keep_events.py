@@ -14,7 +14,7 @@ from platform_core.events.log import NewEvent, append
 from platform_core.events.models import Event, FeedConsumer, FeedStart
 from tests.admin_pages import act, said
 from tests.user_svc.test_read_events import PENDING, another_session, batch  # noqa: F401  # a fixture
-from tests.wire import assert_problem, at_once, rows_read
+from tests.wire import Caller, assert_problem, at_once, rows_read
 from user_svc.tasks import DUTIES
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,6 +130,21 @@ def test_workers_side_by_side_delete_the_same(api, monkeypatch):
     at_once([keep_house] * 4)
     keep_house()
     assert kept() == ["21", "22"]
+
+
+def test_beside_a_worker_that_is_at_it_nothing_is_deleted(api):
+    """Two could set the feed's start one after the other, the further one first."""
+    happened(40, 40)
+    batch(api)
+    keep_house()
+    happened_before = FeedStart.objects.get().sequence
+    Event.objects.all().delete()
+    happened(40)
+    batch(api)
+    with transaction.atomic():
+        FeedStart.objects.select_for_update().get()
+        assert Caller(retention.trim_feed).answer() is False
+    assert (kept(), FeedStart.objects.get().sequence) == (["1"], happened_before)
 
 
 def test_who_comes_too_late_is_told_what_to_do(api, read):
