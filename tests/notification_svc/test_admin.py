@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 
 from notification_svc.models import Notification
-from platform_core.events.models import Event
+from platform_core.events.models import Event, FeedConsumer
 from platform_core.models import IdempotencyKey
 from platform_core.outbox.models import OutboxMessage
 from tests.admin_pages import act, assert_filters_work, assert_pages_open, said, url
@@ -13,7 +13,7 @@ from tests.notification_svc.conftest import NOBODY, deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
-READ_ONLY = [Notification, Event, OutboxMessage, IdempotencyKey]
+READ_ONLY = [Notification, Event, FeedConsumer, OutboxMessage, IdempotencyKey]
 
 
 @pytest.fixture
