@@ -59,7 +59,7 @@ def _everywhere(service: Service) -> tuple[Rule, ...]:
 
 RULES = (
     Rule(USER, POST, "/api/users", anybody=True),
-    Rule(USER, GET, "/api/users", staff=(SUPPORT, ORDERS)),
+    Rule(USER, GET, "/api/users", staff=(SUPPORT, ORDERS), services=(ANALYTICS,)),
     Rule(USER, GET, "/api/users/{id}", customers=THEMSELVES, staff=(SUPPORT, ORDERS), services=(ORDER, NOTIFICATION)),
     Rule(USER, WRITE, "/api/users/{id}", customers=THEMSELVES, staff=(SUPPORT,)),
     Rule(USER, GET, "/api/users/me", customers=OWN),
@@ -77,14 +77,14 @@ RULES = (
     Rule(PRODUCT, ("GET", "POST"), "/api/products/{id}/stock-adjustments", staff=(CATALOG,)),
     Rule(PRODUCT, GET, "/api/stock-reservations/{id}", staff=(CATALOG, ORDERS, SUPPORT), services=(ORDER,)),
     Rule(PRODUCT, ("PUT", "DELETE"), "/api/stock-reservations/{id}", services=(ORDER,)),
-    Rule(ORDER, GET, "/api/orders", customers=OWN, staff=(ORDERS, SUPPORT)),
+    Rule(ORDER, GET, "/api/orders", customers=OWN, staff=(ORDERS, SUPPORT), services=(ANALYTICS,)),
     Rule(ORDER, POST, "/api/orders", customers=OWN, staff=(ORDERS, SUPPORT)),
     Rule(ORDER, GET, "/api/orders/{id}", customers=OWN, staff=(ORDERS, SUPPORT)),
     Rule(ORDER, GET, "/api/orders/user/{id}", customers=THEMSELVES, staff=(ORDERS, SUPPORT)),
     Rule(ORDER, POST, "/api/orders/{id}/cancel", customers=OWN, staff=(ORDERS, SUPPORT)),
     Rule(ORDER, POST, "/api/orders/{id}/ship", staff=(ORDERS,)),
     Rule(ORDER, POST, "/api/orders/{id}/deliver", staff=(ORDERS,)),
-    Rule(NOTIFICATION, GET, "/api/notifications", customers=OWN, staff=(SUPPORT,)),
+    Rule(NOTIFICATION, GET, "/api/notifications", customers=OWN, staff=(SUPPORT,), services=(ANALYTICS,)),
     Rule(NOTIFICATION, GET, "/api/notifications/{id}", customers=THEMSELVES, staff=(SUPPORT,)),
     Rule(NOTIFICATION, POST, "/api/notifications/send", staff=(SUPPORT,), services=(ORDER,)),
     *(

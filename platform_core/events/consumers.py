@@ -9,7 +9,9 @@ import re
 from django.db import connection
 from rest_framework.request import Request
 
-from platform_core.errors import Conflict, InvalidInput
+from platform_core.auth.access import caller_of
+from platform_core.auth.identity import Kind
+from platform_core.errors import Conflict, Forbidden, InvalidInput
 from platform_core.events.log import Position
 
 HEADER = "Feed-Consumer"
@@ -28,12 +30,15 @@ _NOTE = """
 
 
 def consumer_of(request: Request) -> str:
-    """The consumer's name, empty when it gives none. Raises InvalidInput."""
+    """The consumer's name, empty when it gives none. Raises InvalidInput, Forbidden."""
     name = request.headers.get(HEADER)
     if name is None:
         return ""
     if not re.fullmatch(r"[a-z0-9-]{1,64}", name, re.ASCII):
         raise InvalidInput.field(HEADER, "Expected 1 to 64 of a-z, 0-9 and -.")
+    caller = caller_of(request)
+    if caller.kind is Kind.SERVICE and name != caller.subject:
+        raise Forbidden(f"{HEADER}: a service reads under its own name.")
     return name
 
 

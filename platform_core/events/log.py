@@ -96,7 +96,7 @@ def append(*events: NewEvent) -> None:
 def place() -> tuple[int, int]:
     """Where the surrounding transaction stands in the feed, for who appends by other means: epoch, transaction id."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_EPOCH}, pg_current_xact_id()::text::bigint")
+        cursor.execute(f"SELECT {EPOCH}, pg_current_xact_id()::text::bigint")
         epoch, txid = cursor.fetchone()
     return epoch, txid
 

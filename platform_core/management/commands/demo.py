@@ -14,10 +14,18 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.utils.timezone import now
 
 from platform_core.demo import Spec, Step, encoded, read_batches
+from platform_core.events.log import Position
+from platform_core.events.models import FeedConsumer
+from platform_core.topology import ANALYTICS
 
 NOT_MIGRATED = "The database is not migrated: run `manage.py migrate` first, or `manage.py up`."
+
+
+# Events of weeks ago are due for deletion at once, unless it is known who still has to read them.
+_HAS_READ_NOTHING = {**Position()._asdict(), "seen_at": now}
 
 
 class Command(BaseCommand):
@@ -34,6 +42,7 @@ class Command(BaseCommand):
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             raise CommandError(NOT_MIGRATED)
+        FeedConsumer.objects.get_or_create(name=ANALYTICS.name, defaults=_HAS_READ_NOTHING)
         steps: dict[str, Step] = import_module(f"{settings.SERVICE.package}.demo").STEPS
         with _own_stdout() as out:
             try:
