@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -19,17 +20,22 @@ _migrated = False
 @safe_methods_only
 def health(request: HttpRequest) -> JsonResponse:
     """``GET /health``: 200, or 503 when the database is unreachable."""
+    body = report()
+    return JsonResponse(body, status=200 if body["status"] == "ok" else 503)
+
+
+def report() -> dict[str, Any]:
+    """How this service is: ``{"status": "ok" | "down", "service", "version", "mode", "uptimeSeconds", "checks"}``."""
     database = _database_check()
     up = database["status"] == "ok"
-    body = {
+    return {
         "status": "ok" if up else "down",
         "service": settings.SERVICE_NAME,
         "version": __version__,
         "mode": settings.PLATFORM_ENV,
         "uptimeSeconds": round(time.monotonic() - _started, 1),
-        "checks": {"database": database, **_peers()},
+        "checks": {"database": database, **(_outbox() if up else {}), **_peers()},
     }
-    return JsonResponse(body, status=200 if up else 503)
 
 
 @safe_methods_only
@@ -55,6 +61,20 @@ def _database_check() -> dict[str, Any]:
     except DatabaseError:
         return {"status": "down"}
     return {"status": "ok", "latencyMs": round((time.perf_counter() - began) * 1000, 2)}
+
+
+def _outbox() -> dict[str, Any]:
+    """What waits to be delivered, where there is an outbox. However much it is, the service is not unwell by it."""
+    if not apps.is_installed("platform_core.outbox"):
+        return {}
+    from platform_core.outbox.depth import depth
+
+    try:
+        found = depth()
+    except DatabaseError:
+        return {"outbox": {"status": "down"}}
+    told = {"pending": found.pending, "oldestSeconds": found.oldest_seconds, "dead": found.dead}
+    return {"outbox": {"status": "ok", **told}}
 
 
 def _peers() -> dict[str, Any]:

@@ -43,6 +43,7 @@ class OutboxMessage(models.Model):
                 fields=("aggregate", "destination", "id"), name="outbox_in_order", condition=Q(state="pending")
             ),
             models.Index(fields=("aggregate",), name="outbox_by_aggregate"),
+            models.Index(fields=("state", "id"), name="outbox_unsettled", condition=Q(state__in=["pending", "dead"])),
         )
         constraints = (
             models.CheckConstraint(condition=Q(state__in=["pending", "delivered", "dead"]), name="outbox_state_known"),

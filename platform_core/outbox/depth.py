@@ -1,0 +1,32 @@
+"""How much waits in the outbox, for `/health`."""
+
+from typing import NamedTuple
+
+from django.db import connection
+
+BOUND = 1000
+"""Nobody needs to know more exactly how bad it is, and counting further would cost the more the worse it is."""
+
+_UNSETTLED = "FROM outbox_outboxmessage WHERE state = %s ORDER BY id LIMIT"
+_DEPTH = f"""
+    SELECT
+        (SELECT count(*) FROM (SELECT id {_UNSETTLED} {BOUND}) AS waiting),
+        (SELECT extract(epoch FROM clock_timestamp() - created_at)::float {_UNSETTLED} 1),
+        (SELECT count(*) FROM (SELECT id {_UNSETTLED} {BOUND}) AS given_up)
+"""
+
+
+class Depth(NamedTuple):
+    """``pending`` and ``dead`` are counted up to `BOUND`; ``oldest_seconds`` is None when nothing waits."""
+
+    pending: int
+    oldest_seconds: float | None
+    dead: int
+
+
+def depth() -> Depth:
+    """One query over what is not delivered, by its own index, however much was delivered."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DEPTH, ["pending", "pending", "dead"])
+        pending, oldest, dead = cursor.fetchone()
+    return Depth(pending, None if oldest is None else round(max(0.0, oldest), 1), dead)

@@ -1,0 +1,80 @@
+"""What `/health` says of the outbox. By order-service, which has one."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils.timezone import now
+
+from platform_core.outbox.depth import BOUND, depth
+from platform_core.outbox.models import OutboxMessage
+from tests.wire import rows_read
+
+pytestmark = pytest.mark.django_db
+
+
+def outbox_of(client):
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "ok"
+    return answer.json()["checks"]["outbox"]
+
+
+def put(number, state="pending", seconds=0):
+    OutboxMessage.objects.bulk_create(
+        OutboxMessage(
+            key=f"{state}-{seconds}-{n}",
+            kind="note",
+            destination="there",
+            aggregate=f"thing:{n}",
+            payload={},
+            state=state,
+            created_at=now() - timedelta(seconds=seconds),
+        )
+        for n in range(number)
+    )
+
+
+def test_an_empty_outbox_is_told_as_empty(client):
+    put(2, "delivered", 100)
+    assert outbox_of(client) == {"status": "ok", "pending": 0, "oldestSeconds": None, "dead": 0}
+
+
+def test_what_waits_and_what_was_given_up_is_told_and_does_not_make_the_service_unwell(client):
+    put(1, seconds=90)
+    put(2)
+    put(1, "dead", 500)
+    told = outbox_of(client)
+    assert (told["status"], told["pending"], told["dead"]) == ("ok", 3, 1)
+    assert 90 <= told["oldestSeconds"] < 150
+
+
+def test_counting_ends_at_a_bound(client):
+    put(BOUND + 5)
+    put(BOUND + 5, "dead")
+    told = outbox_of(client)
+    assert (told["pending"], told["dead"]) == (BOUND, BOUND)
+
+
+def test_it_is_one_query_that_passes_over_what_was_delivered():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO {OutboxMessage._meta.db_table} (kind, destination, aggregate, key, payload, state, attempts,
+                available_at, last_error, request_id, traceparent, created_at)
+            SELECT 'note', 'there', 'thing:' || n, n, '{{}}',
+                CASE WHEN n % 4000 = 0 THEN 'pending' ELSE 'delivered' END, 1, now(), '', '', '', now()
+            FROM generate_series(1, 20000) AS n
+            """
+        )
+        cursor.execute("ANALYZE")
+    with CaptureQueriesContext(connection) as captured:
+        assert depth().pending == 5
+    (query,) = captured.captured_queries
+    assert rows_read(query["sql"]) <= 20
+
+
+def test_an_outbox_that_cannot_be_looked_at_is_said_to_be_down(client, monkeypatch):
+    monkeypatch.setattr("platform_core.outbox.depth._DEPTH", "SELECT %s, %s, %s FROM nowhere")
+    assert outbox_of(client) == {"status": "down"}
