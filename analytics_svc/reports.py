@@ -32,45 +32,40 @@ def summary() -> Report:
     }
 
 
+def overview(days: int) -> tuple[Freshness, Mapping[str, Report]]:
+    """What the dashboard begins with, all of it after one catching up: the reports, by name."""
+    freshness = catch_up([USER.name, PRODUCT.name, ORDER.name, NOTIFICATION.name])
+    generation = freshness.generation
+    figures = _figures(generation)
+    return freshness, {
+        "users": _users(generation, figures),
+        "products": {**_products(figures), **_product_lists(generation)},
+        "orders": {**_orders(figures), "byDay": _orders_by_day(generation, days)},
+        "notifications": _notifications(figures),
+    }
+
+
 def users(days: int) -> Report:
     freshness = catch_up([USER.name])
-    new = _series(freshness.generation, ["users.new"], days)
+    generation = freshness.generation
+    new = _series(generation, ["users.new"], days)
     by_day = [{"date": day, "count": int(values["users.new"])} for day, values in new]
-    return {
-        **_head(freshness),
-        **_users(freshness.generation, _figures(freshness.generation, "users.")),
-        "byDay": by_day,
-    }
+    return {**_head(freshness), **_users(generation, _figures(generation, "users.")), "byDay": by_day}
 
 
 def products(days: int) -> Report:
     """``days`` sizes no series here; it is taken so that the four can be asked alike."""
     freshness = catch_up([PRODUCT.name, ORDER.name])
-    rows = ProductFigure.objects.filter(generation=freshness.generation)
-    low = rows.filter(listed=True, stock__lte=settings.LOW_STOCK).order_by("stock", "product_id")
-    top = rows.filter(units__gt=0).order_by("-units", "product_id")
-    return {
-        **_head(freshness),
-        **_products(_figures(freshness.generation, "products.")),
-        "lowStock": [
-            {"productId": str(product_id), "name": name, "stock": stock}
-            for product_id, name, stock in low.values_list("product_id", "name", "stock")[:LISTED]
-        ],
-        "topSellers": [
-            {"productId": str(product_id), "name": name, "units": units, "revenue": revenue}
-            for product_id, name, units, revenue in top.values_list("product_id", "name", "units", "revenue")[:LISTED]
-        ],
-    }
+    generation = freshness.generation
+    found = {**_products(_figures(generation, "products.")), **_product_lists(generation)}
+    return {**_head(freshness), **found}
 
 
 def orders(days: int) -> Report:
     freshness = catch_up([ORDER.name])
-    series = _series(freshness.generation, ["orders.placed", "orders.revenue"], days)
-    by_day = [
-        {"date": day, "orders": int(values["orders.placed"]), "revenue": values["orders.revenue"]}
-        for day, values in series
-    ]
-    return {**_head(freshness), **_orders(_figures(freshness.generation, "orders.")), "byDay": by_day}
+    generation = freshness.generation
+    by_day = _orders_by_day(generation, days)
+    return {**_head(freshness), **_orders(_figures(generation, "orders.")), "byDay": by_day}
 
 
 def notifications(days: int) -> Report:
@@ -110,6 +105,30 @@ def _products(figures: Figures) -> Report:
         "stockUnits": int(figures["products.stockUnits"]),
         "stockValue": figures["products.stockValue"],
     }
+
+
+def _product_lists(generation: int) -> Report:
+    """What is running low, and what sells."""
+    rows = ProductFigure.objects.filter(generation=generation)
+    low = rows.filter(listed=True, stock__lte=settings.LOW_STOCK).order_by("stock", "product_id")
+    top = rows.filter(units__gt=0).order_by("-units", "product_id")
+    return {
+        "lowStock": [
+            {"productId": str(product_id), "name": name, "stock": stock}
+            for product_id, name, stock in low.values_list("product_id", "name", "stock")[:LISTED]
+        ],
+        "topSellers": [
+            {"productId": str(product_id), "name": name, "units": units, "revenue": revenue}
+            for product_id, name, units, revenue in top.values_list("product_id", "name", "units", "revenue")[:LISTED]
+        ],
+    }
+
+
+def _orders_by_day(generation: int, days: int) -> list[Report]:
+    return [
+        {"date": day, "orders": int(values["orders.placed"]), "revenue": values["orders.revenue"]}
+        for day, values in _series(generation, ["orders.placed", "orders.revenue"], days)
+    ]
 
 
 def _orders(figures: Figures) -> Report:

@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from analytics_svc.platform_status import LAGS, STATUSES
 from platform_core.api.fields import IdField, MoneyField, WholeField
 from platform_core.api.queries import Query
 
@@ -87,6 +88,39 @@ class OrderDay(serializers.Serializer[Any]):
 
 class OrderReport(OrderHeadline, Report):
     byDay = OrderDay(many=True)
+
+
+class OutboxDepth(serializers.Serializer[Any]):
+    pending = serializers.IntegerField(help_text="Messages that wait, counted up to 1000.")
+    oldestSeconds = serializers.FloatField(allow_null=True, help_text="How long the oldest of them has waited.")
+    dead = serializers.IntegerField(help_text="Messages that were given up, counted up to 1000.")
+
+
+class FeedLag(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(
+        choices=LAGS,
+        help_text="`behind`: there are events that are not in the figures yet; the next report takes them in. "
+        "`pending`: some are committed that the feed cannot show yet.",
+    )
+    seconds = serializers.FloatField(
+        allow_null=True, help_text="The age of the oldest event that is not in the figures; null when it is not known."
+    )
+    caughtUpAt = serializers.DateTimeField(allow_null=True, help_text="When a report last had read all of the feed.")
+
+
+class ServiceStatus(serializers.Serializer[Any]):
+    service = serializers.CharField()
+    status = serializers.ChoiceField(choices=STATUSES, help_text="`unknown`: there was no time to ask.")
+    latencyMs = serializers.FloatField(allow_null=True, help_text="What the answer of `/health` took.")
+    version = serializers.CharField(allow_null=True)
+    mode = serializers.CharField(allow_null=True)
+    outbox = OutboxDepth(allow_null=True)
+    feedLag = FeedLag(allow_null=True)
+
+
+class PlatformStatus(serializers.Serializer[Any]):
+    asOf = serializers.DateTimeField()
+    services = ServiceStatus(many=True)
 
 
 class NotificationDay(serializers.Serializer[Any]):

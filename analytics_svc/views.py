@@ -6,17 +6,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from analytics_svc import reports
+from analytics_svc import platform_status, reports
 from analytics_svc.serializers import (
     DaysQuery,
     NotificationReport,
     OrderReport,
+    PlatformStatus,
     ProductReport,
     SummaryQuery,
     SummarySerializer,
     UserReport,
 )
-from platform_core.api.queries import read_query
+from platform_core.api.queries import Query, read_query
 
 
 class AnalyticsViewSet(ViewSet):
@@ -52,3 +53,13 @@ class AnalyticsViewSet(ViewSet):
     def notifications(self, request: Request) -> Response:
         """Messages that were sent or failed."""
         return Response(reports.notifications(**read_query(request, DaysQuery)))
+
+    @extend_schema(responses=PlatformStatus)
+    @action(detail=False)
+    def platform(self, request: Request) -> Response:
+        """How the five services are, what waits in their outboxes, and how far the figures are behind their feeds.
+
+        A service that does not answer within a second is `down`.
+        """
+        read_query(request, Query)
+        return Response(platform_status.platform())

@@ -62,6 +62,14 @@ def grace(seconds: float) -> Iterator[Context]:
         yield context
 
 
+@contextmanager
+def within(seconds: float) -> Iterator[Context]:
+    """For what may take only a part of the caller's time: a deadline that is not later than the present one."""
+    present, own = current().deadline, time.monotonic() + seconds
+    with entered(replace(current(), deadline=own if present is None else min(present, own))) as context:
+        yield context
+
+
 def remaining() -> float | None:
     """Seconds until the deadline, None without one; raises DeadlineExceeded when it has passed."""
     deadline = _current.get().deadline

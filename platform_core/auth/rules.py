@@ -87,9 +87,10 @@ RULES = (
     Rule(NOTIFICATION, GET, "/api/notifications", customers=OWN, staff=(SUPPORT,), services=(ANALYTICS,)),
     Rule(NOTIFICATION, GET, "/api/notifications/{id}", customers=THEMSELVES, staff=(SUPPORT,)),
     Rule(NOTIFICATION, POST, "/api/notifications/send", staff=(SUPPORT,), services=(ORDER,)),
+    Rule(ANALYTICS, GET, "/", staff=STAFF),
     *(
         Rule(ANALYTICS, GET, f"/api/analytics/{report}", staff=STAFF)
-        for report in ("summary", "users", "products", "orders", "notifications")
+        for report in ("summary", "users", "products", "orders", "notifications", "platform")
     ),
     *(rule for service in SERVICES for rule in _everywhere(service)),
 )

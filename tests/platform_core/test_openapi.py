@@ -39,7 +39,8 @@ PROMISED = {
         *("GET /api/notifications", "GET /api/notifications/{userId}", "POST /api/notifications/send"),
     ],
     "analytics_svc": [
-        f"GET /api/analytics/{report}" for report in ("summary", "users", "products", "orders", "notifications")
+        f"GET /api/analytics/{report}"
+        for report in ("summary", "users", "products", "orders", "notifications", "platform")
     ],
 }
 LISTS = [

@@ -1,0 +1,136 @@
+"""How the five services are, and how far behind the figures are: asked now, in parallel, and within a second."""
+
+import contextvars
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, TypeVar
+
+import msgspec
+from django.utils.timezone import now
+
+from analytics_svc.catching_up import live_positions
+from analytics_svc.models import FeedPosition
+from platform_core import context, health
+from platform_core.clients.bulkhead import BulkheadFull
+from platform_core.clients.errors import PeerBusy, PeerError
+from platform_core.clients.feeds import FeedPage, read_feed
+from platform_core.clients.health import Health, get_health
+from platform_core.clients.peers import bulkhead
+from platform_core.errors import DeadlineExceeded
+from platform_core.topology import ANALYTICS, SERVICES, Service
+
+PATIENCE = 1.0
+"""Seconds. Who has not said by then how it is, is not well enough to be waited for."""
+STATUSES = ("ok", "down", "unknown")
+LAGS = ("current", "pending", "behind", "unknown")
+FEEDS = tuple(service.name for service in SERVICES if service.has_feed)
+
+Report = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    health: Health
+    latency_ms: float
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=32, thread_name_prefix="platform")
+
+
+def platform() -> Report:
+    """The five services in the order of their ports. A service that does not answer is `down`; nothing is raised.
+
+    Queries: the positions in the feeds, and the check of our own database.
+    """
+    positions = live_positions()
+    after = {name: positions[name].last_event_id if name in positions else "" for name in FEEDS}
+    healths, pages = _asked(after)
+    services = [
+        {
+            **(_own() if service is ANALYTICS else _standing(service, healths[service.name])),
+            "feedLag": _lag(pages[service.name], positions.get(service.name)) if service.has_feed else None,
+        }
+        for service in SERVICES
+    ]
+    return {"asOf": now(), "services": services}
+
+
+def _asked(after: Mapping[str, str]) -> tuple[dict[str, _Told | Exception], dict[str, FeedPage | Exception]]:
+    """What each peer says of itself, and the first event of each feed that the figures do not have yet."""
+    peers = [service.name for service in SERVICES if service is not ANALYTICS]
+    try:
+        with context.within(PATIENCE), bulkhead().place(PATIENCE):
+            healths = {name: _start(partial(_ask, name)) for name in peers}
+            pages = {name: _start(partial(read_feed, name, position, 1)) for name, position in after.items()}
+            return _come_of(healths), _come_of(pages)
+    except BulkheadFull:
+        busy = {name: PeerBusy(name, "too many requests wait for peers") for name in peers}
+        return {**busy}, {**busy}
+
+
+def _start(ask: Callable[[], T]) -> Future[T]:
+    return _pool().submit(contextvars.copy_context().run, ask)
+
+
+def _come_of(futures: Mapping[str, Future[T]]) -> dict[str, T | Exception]:
+    found: dict[str, T | Exception] = {}
+    for name, future in futures.items():
+        try:
+            found[name] = future.result()
+        except (PeerError, DeadlineExceeded) as error:
+            found[name] = error
+    return found
+
+
+def _ask(name: str) -> _Told:
+    began = time.perf_counter()
+    told = get_health(name, timeout=PATIENCE)
+    return _Told(told, _ms_since(began))
+
+
+def _standing(service: Service, told: _Told | Exception) -> Report:
+    if isinstance(told, _Told):
+        return _row(service, told.health, told.latency_ms)
+    status = "unknown" if isinstance(told, PeerBusy | DeadlineExceeded) else "down"
+    empty = dict.fromkeys(("latencyMs", "version", "mode", "outbox"))
+    return {"service": service.name, "status": status, **empty}
+
+
+def _own() -> Report:
+    """Of this service, without asking itself over the network."""
+    began = time.perf_counter()
+    told = msgspec.convert(health.report(), Health)
+    return _row(ANALYTICS, told, _ms_since(began))
+
+
+def _row(service: Service, told: Health, latency_ms: float) -> Report:
+    return {
+        "service": service.name,
+        "status": "ok" if told.status == "ok" else "down",
+        "latencyMs": latency_ms,
+        "version": told.version,
+        "mode": told.mode,
+        "outbox": msgspec.to_builtins(told.outbox) if told.outbox else None,
+    }
+
+
+def _lag(page: FeedPage | Exception, position: FeedPosition | None) -> Report:
+    """``seconds``: the age of the oldest event that is not in the figures; nought when they have all, None unknown."""
+    caught_up_at = position.caught_up_at if position else None
+    if isinstance(page, Exception):
+        status, seconds = "unknown", None
+    elif page.events:
+        status, seconds = "behind", round(max(0.0, (now() - page.events[0].time).total_seconds()), 1)
+    else:
+        status, seconds = ("pending", None) if page.pending else ("current", 0.0)
+    return {"status": status, "seconds": seconds, "caughtUpAt": caught_up_at}
+
+
+def _ms_since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 1)
