@@ -30,6 +30,9 @@ class Order(Resource):
         null=True, blank=True, help_text="The answer that the rejection gave, for its repetition."
     )
     confirmed_at = models.DateTimeField(null=True, blank=True)
+    steps = models.JSONField(
+        default=dict, db_default={}, blank=True, help_text="What asking the peers took, while it was placed."
+    )
     caller = models.CharField(max_length=200, blank=True, default="")
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)
     fingerprint = models.BinaryField(max_length=32, null=True, blank=True)

@@ -4,7 +4,7 @@ Every change of state is one transaction: a conditional update, the event, and t
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from django.db.models import F, QuerySet
 from django.utils.timezone import now
 
 from order_svc.models import Order, OrderLine
+from order_svc.steps import STOCK, USER, Steps, taken
 from platform_core import context
 from platform_core.api.idempotency import Claim, in_progress
 from platform_core.clients import products, users
@@ -29,10 +30,13 @@ from platform_core.errors import (
 )
 from platform_core.events.log import NewEvent, append
 from platform_core.failpoints import reached
-from platform_core.outbox.queue import Message, enqueue
+from platform_core.outbox.models import OutboxMessage
+from platform_core.outbox.queue import Message, enqueue, hasten, redrive
 from platform_core.topology import NOTIFICATION, PRODUCT
 
 TIDYING_SECONDS = 2.0
+ABANDONED = "abandoned"
+"""Why recovery rejects: whoever placed the order left it pending."""
 CONFIRMED_VERSION = 2
 """An order begins as version 1, and its confirmation is its first change."""
 _RULES: Mapping[str, type[PlatformError]] = {"insufficient_stock": Conflict, "unknown_product": Unprocessable}
@@ -75,11 +79,14 @@ def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None
     earlier = _earlier(claim)
     if earlier:
         return earlier
-    _check_user(user_id)
-    order, lines = _open(user_id, quantities, claim)
+    steps: Steps = {}
+    with taken(steps, USER):
+        _check_user(user_id)
+    order, lines = _open(user_id, quantities, claim, steps)
     reached("order.opened")
     try:
-        reservation = products.reserve_stock(order.pk, quantities)
+        with taken(order.steps, STOCK):
+            reservation = products.reserve_stock(order.pk, quantities)
         reached("order.reserved")
         placed = _confirm(order, lines, reservation)
         reached("order.confirmed")
@@ -138,7 +145,9 @@ def _check_user(user_id: int) -> None:
         raise _unavailable(error) from error
 
 
-def _open(user_id: int, quantities: Mapping[int, int], claim: Claim | None) -> tuple[Order, list[OrderLine]]:
+def _open(
+    user_id: int, quantities: Mapping[int, int], claim: Claim | None, steps: Steps
+) -> tuple[Order, list[OrderLine]]:
     """The pending order, committed before any side effect. Raises Conflict when a twin has the key."""
     ctx = context.current()
     order = Order(
@@ -149,6 +158,7 @@ def _open(user_id: int, quantities: Mapping[int, int], claim: Claim | None) -> t
         fingerprint=claim.fingerprint if claim else None,
         request_id=ctx.request_id,
         traceparent=ctx.traceparent,
+        steps=steps,
     )
     lines = [OrderLine(order=order, product_id=product, quantity=number) for product, number in quantities.items()]
     try:
@@ -173,7 +183,7 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reserva
     order.total = sum((line.subtotal or Decimal(0) for line in lines), Decimal(0))
     order.confirmed_at = now()
     with transaction.atomic():
-        confirmed = {"total": order.total, "confirmed_at": order.confirmed_at}
+        confirmed = {"total": order.total, "confirmed_at": order.confirmed_at, "steps": order.steps}
         if not _move(order.pk, Order.Status.PENDING, Order.Status.CONFIRMED, order.confirmed_at, **confirmed):
             raise _given_up()
         _price_lines(order.pk, lines)
@@ -217,7 +227,8 @@ def _reject_by_rule(order: Order, refusal: PeerRefused) -> PlatformError:
     error = kind(refusal.detail, code=refusal.code, errors=[_wire_error(each) for each in refusal.errors])
     stored = {"status": error.status, "code": error.code, "detail": error.detail, "errors": error.errors}
     with context.grace(TIDYING_SECONDS), transaction.atomic():
-        if not _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, reason=refusal.code, refusal=stored):
+        rejected = {"reason": refusal.code, "refusal": stored, "steps": order.steps}
+        if not _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, **rejected):
             return _given_up()
         enqueue(_release(order.pk))
     return error
@@ -231,19 +242,58 @@ def _wire_error(error: FieldError) -> FieldError:
 def _give_up(order: Order) -> None:
     """The caller gets a 503: no order is kept. When even this fails, recovery does it."""
     with context.grace(TIDYING_SECONDS):
-        reject_pending(order.pk, "unavailable")
+        reject_pending(order.pk, "unavailable", steps=order.steps)
 
 
-def reject_pending(order_id: int, reason: str) -> bool:
+def reject_pending(order_id: int, reason: str, **changes: Any) -> bool:
     """Leave PENDING without a confirmation: the key is free again and the stock, if any was taken, goes back.
 
     False when the order was not pending any more.
     """
     with transaction.atomic():
-        moved = _move(order_id, Order.Status.PENDING, Order.Status.REJECTED, reason=reason, idempotency_key=None)
+        changes |= {"reason": reason, "idempotency_key": None}
+        moved = _move(order_id, Order.Status.PENDING, Order.Status.REJECTED, **changes)
         if moved:
             enqueue(_release(order_id))
     return moved
+
+
+def overdue_orders() -> QuerySet[Order]:
+    """Pending for longer than any request lives: nobody is at work on them, and a confirmation would lose."""
+    limit = now() - timedelta(seconds=settings.PENDING_SECONDS)
+    return Order.objects.filter(status=Order.Status.PENDING, created_at__lt=limit)
+
+
+def reject_overdue(order: Order) -> bool:
+    """What recovery does with an order that was left pending, under the ids of the request that placed it."""
+    with context.entered(context.Context(order.request_id, order.traceparent)):
+        return reject_pending(order.pk, ABANDONED)
+
+
+def reject_order(order_id: int) -> Order:
+    """What recovery would do, at once. Raises NotFound, Conflict `invalid_transition` while it may be confirmed."""
+    order = Order.objects.filter(pk=order_id).first()
+    if order is None:
+        raise NotFound()
+    overdue = overdue_orders().filter(pk=order_id).first()
+    if overdue is not None and reject_overdue(overdue):
+        order.refresh_from_db()
+    if order.reason != ABANDONED:
+        raise Conflict(f"An order that is {order.status} is not given up.", code="invalid_transition")
+    return order
+
+
+def retry_messages(order_id: int) -> int:
+    """Try the order's messages to other services at once: the dead ones anew, the waiting ones without their pause.
+
+    How many are on their way now. Raises NotFound.
+    """
+    if not Order.objects.filter(pk=order_id).exists():
+        raise NotFound()
+    messages = OutboxMessage.objects.filter(aggregate=f"order:{order_id}")
+    redrive(messages)
+    hasten(messages)
+    return messages.filter(state=OutboxMessage.State.PENDING).count()
 
 
 def _unavailable(error: Exception) -> Unavailable:

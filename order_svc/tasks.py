@@ -2,13 +2,8 @@
 
 import logging
 import threading
-from datetime import timedelta
 
-from django.conf import settings
-from django.utils.timezone import now
-
-from order_svc.models import Order
-from order_svc.services import reject_pending
+from order_svc.services import overdue_orders, reject_overdue
 from platform_core.clients.notifications import send_notification
 from platform_core.clients.products import release_stock
 from platform_core.context import Context, entered
@@ -47,12 +42,11 @@ def deliver_notifications(stopping: threading.Event) -> bool:
 
 def recover(stopping: threading.Event) -> bool:
     """Reject what is pending for too long: no confirmation, no order. A confirmation that comes later loses."""
-    limit = now() - timedelta(seconds=settings.PENDING_SECONDS)
-    overdue = Order.objects.filter(status=Order.Status.PENDING, created_at__lt=limit).order_by("created_at")
-    orders = list(overdue.only("pk", "request_id", "traceparent")[:RECOVERY_BATCH])
+    overdue = overdue_orders().order_by("created_at").only("pk", "request_id", "traceparent")
+    orders = list(overdue[:RECOVERY_BATCH])
     for order in orders:
-        with entered(Context(order.request_id, order.traceparent)):
-            if reject_pending(order.pk, "abandoned"):
+        if reject_overdue(order):
+            with entered(Context(order.request_id, order.traceparent)):
                 log.warning("order.recovered", extra={"data": {"orderId": str(order.pk)}})
     return len(orders) == RECOVERY_BATCH
 

@@ -10,6 +10,7 @@ import msgspec
 from platform_core import context, metrics
 from platform_core.auth.tokens import service_token
 from platform_core.clients.bulkhead import BulkheadFull
+from platform_core.clients.effort import tried
 from platform_core.clients.errors import (
     PeerBusy,
     PeerConnectionFailed,
@@ -127,6 +128,7 @@ def _attempt(ask: Ask, expect: int | None, deadline: float) -> Answer:
     if not breaker.allows():
         raise PeerResting(ask.peer, "has failed too often lately and is left alone for a moment")
     had_a_chance = deadline - time.monotonic() >= FAIR_CHANCE
+    tried()
     try:
         answer = _checked(ask.peer, exchange(ask, deadline), expect)
     except PeerRefused:

@@ -1,5 +1,7 @@
 """Messages to other parts of the world, written in the transaction of the change that causes them."""
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
@@ -51,3 +53,8 @@ class OutboxMessage(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        """None when there will be no further one."""
+        return self.available_at if self.state == self.State.PENDING else None
