@@ -36,7 +36,7 @@ class Notification(Resource):
         ordering = ("-id",)
         constraints = (
             models.UniqueConstraint(
-                fields=("caller", "sender_key"),
+                fields=("sender_key", "caller"),
                 name="notification_once_per_key",
                 condition=Q(sender_key__isnull=False),
             ),

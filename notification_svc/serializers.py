@@ -11,6 +11,7 @@ from platform_core.api.fields import IdField, OptionalStringField, StringField
 from platform_core.api.queries import PageQuery
 
 TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}\Z"
+KEY_PATTERN = r"^[\x20-\x7e]{1,255}\Z"
 
 
 @extend_schema_serializer(
@@ -56,3 +57,10 @@ class NotificationQuery(PageQuery):
     status = serializers.ChoiceField(choices=Notification.Status.choices, required=False)
     type = serializers.RegexField(TYPE_PATTERN, required=False)
     channel = serializers.ChoiceField(choices=Notification.Channel.choices, required=False)
+    senderKey = serializers.RegexField(
+        KEY_PATTERN,
+        source="sender_key",
+        required=False,
+        trim_whitespace=False,
+        help_text="The Idempotency-Key that the message was sent with.",
+    )

@@ -21,9 +21,14 @@ class Accepted(NamedTuple):
 
 
 def find_notifications(
-    *, user_id: int | None = None, status: str | None = None, type: str | None = None, channel: str | None = None
+    *,
+    user_id: int | None = None,
+    status: str | None = None,
+    type: str | None = None,
+    channel: str | None = None,
+    sender_key: str | None = None,
 ) -> QuerySet[Notification]:
-    filters = {"user_id": user_id, "status": status, "type": type, "channel": channel}
+    filters = {"user_id": user_id, "status": status, "type": type, "channel": channel, "sender_key": sender_key}
     return Notification.objects.filter(**{name: value for name, value in filters.items() if value is not None})
 
 

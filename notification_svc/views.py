@@ -1,5 +1,8 @@
 """The API of notification-service."""
 
+from typing import Any
+
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -11,7 +14,10 @@ from notification_svc.serializers import NotificationQuery, NotificationSerializ
 from platform_core.api.idempotency import Claim, replayed
 from platform_core.api.queries import PageQuery, read_query
 from platform_core.api.views import ResourceViewSet
+from platform_core.auth.access import caller_of
+from platform_core.auth.identity import Kind
 from platform_core.failpoints import reached
+from platform_core.topology import ANALYTICS
 
 
 class NotificationViewSet(ResourceViewSet):
@@ -22,10 +28,16 @@ class NotificationViewSet(ResourceViewSet):
     query_class = NotificationQuery
     owner_field = "user_id"
 
+    def visible(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        caller = caller_of(self.request)
+        found = super().visible(queryset)
+        is_sender = caller.kind is Kind.SERVICE and caller.subject != ANALYTICS.name
+        return found.filter(caller=caller.caller) if is_sender else found
+
     def list(self, request: Request) -> Response:
-        """Notifications, newest first."""
+        """Notifications, newest first. A service sees those that it sent itself, analytics-service all of them."""
         query = self.query(request)
-        filters = {name: query.get(name) for name in ("status", "type", "channel")}
+        filters = {name: query.get(name) for name in ("status", "type", "channel", "sender_key")}
         return self.page(request, self.visible(services.find_notifications(**filters)), query)
 
     @extend_schema(parameters=[PageQuery], responses={200: NotificationSerializer(many=True)})

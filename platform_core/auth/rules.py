@@ -84,7 +84,7 @@ RULES = (
     Rule(ORDER, POST, "/api/orders/{id}/cancel", customers=OWN, staff=(ORDERS, SUPPORT)),
     Rule(ORDER, POST, "/api/orders/{id}/ship", staff=(ORDERS,)),
     Rule(ORDER, POST, "/api/orders/{id}/deliver", staff=(ORDERS,)),
-    Rule(NOTIFICATION, GET, "/api/notifications", customers=OWN, staff=(SUPPORT,), services=(ANALYTICS,)),
+    Rule(NOTIFICATION, GET, "/api/notifications", customers=OWN, staff=(SUPPORT,), services=(ANALYTICS, ORDER)),
     Rule(NOTIFICATION, GET, "/api/notifications/{id}", customers=THEMSELVES, staff=(SUPPORT,)),
     Rule(NOTIFICATION, POST, "/api/notifications/send", staff=(SUPPORT,), services=(ORDER,)),
     Rule(ANALYTICS, GET, "/", staff=STAFF),

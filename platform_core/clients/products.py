@@ -6,7 +6,7 @@ from decimal import Decimal
 import msgspec
 
 from platform_core.clients.engine import call, decoded
-from platform_core.clients.errors import PeerFailed
+from platform_core.clients.errors import PeerFailed, PeerRefused
 from platform_core.topology import PRODUCT
 
 PEER = PRODUCT.name
@@ -38,6 +38,19 @@ def reserve_stock(order_id: int, quantities: Mapping[int, int]) -> Reservation:
     if {item.product_id: item.quantity for item in reservation.items} != {str(p): n for p, n in quantities.items()}:
         raise PeerFailed(PEER, "reserved something else than asked for", answer.status)
     return reservation
+
+
+def get_reservation(order_id: int, *, timeout: float) -> Reservation | None:
+    """The reservation of an order, released ones included; None when there never was one.
+
+    Raises PeerRefused, PeerUnreachable.
+    """
+    try:
+        return decoded(PEER, call(PEER, "GET", f"/api/stock-reservations/{order_id}", timeout=timeout), Reservation)
+    except PeerRefused as refusal:
+        if refusal.status == 404:
+            return None
+        raise
 
 
 def release_stock(order_id: int) -> None:

@@ -64,9 +64,9 @@ def crowd():
             f"""
             INSERT INTO {Notification._meta.db_table}
                 (user_id, type, channel, recipient, subject, message, status, attempts, caller, created_at, updated_at,
-                 version)
+                 version, sender_key)
             SELECT n % 500, 't' || n % 400, CASE n % 100 WHEN 0 THEN 'log' ELSE 'email' END, '', '', 'Hi',
-                   CASE n % 100 WHEN 1 THEN 'failed' ELSE 'sent' END, 1, '', now(), now(), 1
+                   CASE n % 100 WHEN 1 THEN 'failed' ELSE 'sent' END, 1, '', now(), now(), 1, 'k-' || n
             FROM generate_series(1, 20000) AS n
             """
         )
@@ -93,11 +93,12 @@ def test_no_request_reads_all_notifications(api, send, crowd, subtests):
             "/api/notifications?type=t7",
             "/api/notifications?type=unheard_of",
             "/api/notifications?channel=log",
+            "/api/notifications?senderKey=k-7",
             "/api/notifications/77",
             "/api/notifications/99999",
         )
     }
-    calls |= {"send": lambda: send(key="k-1"), "deliver": deliver}
+    calls |= {"send": lambda: send(key="another"), "deliver": deliver}
     for name, call in calls.items():
         with subtests.test(name):
             statements = [s for s in statements_of(call) if s.lstrip().startswith(("SELECT", "UPDATE", "WITH"))]

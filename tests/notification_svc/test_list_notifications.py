@@ -3,6 +3,8 @@
 import pytest
 
 from notification_svc.models import Notification
+from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER
+from tests import accounts
 from tests.wire import assert_problem
 
 pytestmark = pytest.mark.django_db
@@ -56,10 +58,33 @@ def test_filters_choose_newest_first(api, three, query, expected):
         ("limit=x", "limit"),
         ("cursor=garbage", "cursor"),
         ("userId=1", "userId"),
+        ("senderKey=", "senderKey"),
+        ("senderKey=%00", "senderKey"),
+        ("senderKey=" + "k" * 256, "senderKey"),
     ],
 )
 def test_a_malformed_or_unknown_parameter_is_told(api, query, field):
     assert_problem(api.get(f"/api/notifications?{query}"), 400, "invalid", [field])
+
+
+def test_a_message_is_found_by_the_key_it_was_sent_with(api, send):
+    send(), send(key="order-12-confirmed")
+    mine = send(key="order-1-confirmed").json()["id"]
+    assert ids(api.get("/api/notifications?senderKey=order-1-confirmed")) == [mine]
+    assert ids(api.get("/api/notifications?senderKey=order-1-confirmed&status=sent")) == []
+    assert ids(api.get("/api/notifications?senderKey=order-1")) == []
+
+
+def test_a_service_finds_what_it_sent_itself_and_nothing_else(api, settings, send):
+    settings.SERVICE_KEYS, settings.PLATFORM_ENV = accounts.known_services(), "production"
+    order_service = accounts.service(ORDER, NOTIFICATION)
+    body = {"userId": 1, "message": "Hello"}
+    mine = api.post("/api/notifications/send", body, headers={**order_service, "Idempotency-Key": "k-1"}).json()["id"]
+    Notification.objects.create(user_id=1, type="x", channel="log", message="x", caller="user:7", sender_key="k-1")
+    for query in ("", "?senderKey=k-1"):
+        assert ids(api.get(f"/api/notifications{query}", headers=order_service)) == [mine]
+    analytics = accounts.service(ANALYTICS, NOTIFICATION)
+    assert_problem(api.get("/api/notifications?senderKey=k-1", headers=analytics), 403, "permission_denied")
 
 
 def test_a_users_notifications_newest_first(api, send):
