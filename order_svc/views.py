@@ -9,13 +9,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from order_svc import services
+from order_svc.explaining import Explanation, explain
+from order_svc.explaining.words import lasting
 from order_svc.models import Order
-from order_svc.serializers import OrderInput, OrderQuery, OrderSerializer
+from order_svc.serializers import ExplanationSerializer, OrderInput, OrderQuery, OrderSerializer, page_path
 from platform_core.api.idempotency import Claim, idempotent, replayed
 from platform_core.api.queries import PageQuery, read_query
+from platform_core.api.templated import PageViewSet
 from platform_core.api.views import ID, ResourceViewSet
-from platform_core.auth.access import owner_of
-from platform_core.errors import Forbidden, NotFound, PlatformError
+from platform_core.auth.access import may, owner_of
+from platform_core.errors import Conflict, Forbidden, NotFound, PlatformError
 
 
 class OrderViewSet(ResourceViewSet):
@@ -94,9 +97,77 @@ class OrderViewSet(ResourceViewSet):
         query = read_query(request, PageQuery)
         return self.page(request, self.visible(services.find_orders(user_id=user_id)), query)
 
+    @extend_schema(operation_id="explainOrder", responses={200: ExplanationSerializer})
+    @action(detail=True, methods=["get"], serializer_class=None)
+    def explain(self, request: Request, pk: int) -> Response:
+        """The life of an order across the services. For people there is a page of it, with buttons.
+
+        What takes how long, what waits for whom, and where the logs tell more. A service that does not answer is named
+        under `unknown`.
+        """
+        return Response(ExplanationSerializer(explain(pk), context={"request": request}).data)
+
     def transition(self, use_case: Callable[[int], Order], order_id: int) -> Response:
         order = use_case(order_id)
         return self.answer(order, lines=order.lines.all())
+
+
+class OrderPages(PageViewSet):
+    """The page that explains an order, and what can be done there to one that is stuck."""
+
+    queryset = Order.objects.all()
+    template_name = "order_svc/explain.html"
+    explanation: Explanation
+
+    def explain(self, request: Request, pk: int) -> Response:
+        self.explanation = explain(pk)
+        return Response(ExplanationSerializer(self.explanation, context={"request": request}).data)
+
+    @idempotent
+    def retry(self, request: Request, pk: int) -> Response:
+        return self.done(pk, lambda: "retried" if services.retry_messages(pk) else "nothing")
+
+    @idempotent
+    def cancel(self, request: Request, pk: int) -> Response:
+        return self.done(pk, lambda: services.cancel_order(pk).status)
+
+    @idempotent
+    def reject(self, request: Request, pk: int) -> Response:
+        return self.done(pk, lambda: services.reject_order(pk).status)
+
+    def done(self, pk: int, use_case: Callable[[], str]) -> Response:
+        """Back to the page, which says what was done. A browser is told there, too, that somebody was faster."""
+        try:
+            did = use_case()
+        except Conflict:
+            if not self.wants_page():
+                raise
+            did = "late"
+        return Response(status=303, headers={"Location": f"{page_path(pk)}?did={did}"})
+
+    def page_path(self) -> str:
+        return page_path(self.kwargs["pk"])
+
+    def page_context(self, request: Request) -> dict[str, Any]:
+        found = self.explanation
+        offered = [each for each in found.operations if may(request, "POST", f"/orders/{{id}}/explain/{each.name}")]
+        times = [moment.at for moment in found.timeline if moment.at]
+        return {
+            "explanation": found,
+            "moments": [(each, lasting(each.at - times[0]) if each.at else "") for each in found.timeline],
+            "operations": offered,
+            "is_refused": len(offered) < len(found.operations),
+            "did": DID.get(request.query_params.get("did", "")),
+        }
+
+
+DID = {
+    "retried": "The messages that had not arrived are being delivered again.",
+    "nothing": "There was nothing left to deliver.",
+    "cancelled": "The order is cancelled, and the release of its stock is on its way.",
+    "rejected": "The order is rejected; if any stock was taken, its release is on its way.",
+    "late": "Nothing was done: meanwhile the order had changed. This is how it is now.",
+}
 
 
 def _in_terms_of(lines: list[tuple[int, int]], error: dict[str, Any]) -> dict[str, Any]:

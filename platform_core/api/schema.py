@@ -113,7 +113,7 @@ class AutoSchema(SpectacularSchema):
     def _get_response_headers_for_code(self, status_code: str, direction: Any = "response") -> Schema:
         headers = super()._get_response_headers_for_code(status_code, direction)
         names = []
-        if status_code in ("200", "201") and self._is_resource and self._action != "list":
+        if status_code in ("200", "201") and self._has_tag:
             names.append("ETag")
         if status_code == "201" and self._is_resource and self._action == "create":
             names.append("Location")
@@ -133,6 +133,10 @@ class AutoSchema(SpectacularSchema):
     def _is_resource(self) -> bool:
         """The view shows a single resource, with an ETag."""
         return hasattr(self.view, "retrieve")
+
+    @property
+    def _has_tag(self) -> bool:
+        return self._is_resource and (self.method != "GET" or self._action in ("retrieve", "me"))
 
     @property
     def _is_guarded(self) -> bool:

@@ -102,6 +102,14 @@ class RulesPermission(BasePermission):
         return True
 
 
+def may(request: Request, method: str, route: str) -> bool:
+    """Whether the rules would let the caller do this to everybody's rows: for pages that show what can be done."""
+    caller, rule = caller_of(request), rule_for(settings.SERVICE, method, route)
+    if rule is None or (caller is NOBODY and is_open()):
+        return rule is not None
+    return rule.anybody or bool(caller.roles & rule.roles)
+
+
 def is_open() -> bool:
     """Whether those who do not say who they are may do everything."""
     return bool(settings.PLATFORM_ENV == "development")

@@ -1,0 +1,630 @@
+"""The life of one order: GET /api/orders/{id}/explain, the page /orders/{id}/explain, and the buttons on it."""
+
+import json
+import re
+import shlex
+import subprocess
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils.timezone import now
+
+from order_svc.models import Order
+from platform_core.auth import tokens
+from platform_core.auth.identity import Role
+from platform_core.events.models import Event
+from platform_core.outbox.models import OutboxMessage
+from platform_core.topology import NOTIFICATION, ORDER
+from tests import accounts
+from tests.admin_pages import url
+from tests.order_svc.conftest import ANN, FAILURES, LAMP, forget, left_behind, problem, raising, recover_what_is_pending
+from tests.platform_core.test_browser_security import BROWSER, Page
+from tests.wire import assert_problem
+
+pytestmark = pytest.mark.django_db
+SILENT = raising(requests.exceptions.ConnectionError("refused"))
+
+
+class Afterwards:
+    """What the peers have of an order once it is placed. ``held`` and ``told`` may be changed, the steps replaced."""
+
+    def __init__(self):
+        self.held = "reserved"
+        self.told = {}
+        self.asked = []
+        self.product_step, self.notification_step = self.show_reservation, self.find
+
+    def product(self, request):
+        return self.answer(request, self.product_step)
+
+    def notification(self, request):
+        return self.answer(request, self.notification_step)
+
+    def answer(self, request, step):
+        self.asked.append(request)
+        return step(request)
+
+    def show_reservation(self, request):
+        if self.held is None:
+            return problem(404, "not_found")
+        items = [{"productId": str(LAMP), "name": "Lamp", "unitPrice": 19.99, "quantity": 2}]
+        order_id = request.path_url.split("/")[-1]
+        return 200, {}, json.dumps({"orderId": order_id, "status": self.held, "items": items})
+
+    def find(self, request):
+        (key,) = parse_qs(urlsplit(request.url).query)["senderKey"]
+        found = [self.told[key]] if key in self.told else []
+        return 200, {}, json.dumps({"results": found, "next": None, "previous": None})
+
+    def mailed(self, order, what="confirmed", status="sent", attempts=1, error=None, after=0.2):
+        """notification-service has the message. What was sent was so many seconds after it was written."""
+        created = now()
+        OutboxMessage.objects.filter(key=f"order-{order['id']}-{what}").update(
+            state="delivered", attempts=1, delivered_at=created
+        )
+        sent_at = created + timedelta(seconds=after) if status == "sent" else None
+        times = {"createdAt": created.isoformat(), "sentAt": sent_at and sent_at.isoformat()}
+        note = {"id": "5", "channel": "email", "status": status, "attempts": attempts, "lastError": error, **times}
+        self.told[f"order-{order['id']}-{what}"] = note | {"recipient": "ann@example.com", "subject": "x"}
+
+
+@pytest.fixture
+def afterwards(neighbours, peers, settings):
+    found = Afterwards()
+    at = {name: re.escape(url) for name, url in settings.PEER_URLS.items()}
+    peers.add_callback("GET", re.compile(at["product-service"] + r"/api/stock-reservations/\d+$"), found.product)
+    peers.add_callback("GET", re.compile(at["notification-service"] + r"/api/notifications\?"), found.notification)
+    return found
+
+
+@pytest.fixture
+def explained(api, afterwards):
+    def ask(order):
+        answer = api.get(f"/api/orders/{order['id'] if isinstance(order, dict) else order.pk}/explain")
+        assert answer.status_code == 200, answer.content
+        return answer.json()
+
+    return ask
+
+
+@pytest.fixture
+def page(client, afterwards):
+    def get(order, query=""):
+        pk = order["id"] if isinstance(order, dict) else order.pk
+        answer = client.get(f"/orders/{pk}/explain{query}", headers={"Accept": BROWSER})
+        assert answer.status_code == 200, answer.content
+        return answer.content.decode()
+
+    return get
+
+
+@pytest.fixture
+def press(client, afterwards):
+    """A button of the page, in a browser where nobody is signed in; where it leads to."""
+
+    def press(order, operation):
+        pk = order["id"] if isinstance(order, dict) else order.pk
+        answer = client.post(
+            f"/orders/{pk}/explain/{operation}", {"csrfmiddlewaretoken": "x"}, headers={"Accept": BROWSER}
+        )
+        assert answer.status_code == 303, answer.content
+        assert answer["Location"].startswith(f"/orders/{pk}/explain?")
+        return answer["Location"].split("did=")[1]
+
+    return press
+
+
+def moments(found):
+    return [(moment["name"], moment["state"]) for moment in found["timeline"]]
+
+
+def moment(found, name):
+    (one,) = (each for each in found["timeline"] if each["name"] == name)
+    return one
+
+
+def offered(found):
+    return [operation["name"] for operation in found["operations"]]
+
+
+# What is told
+
+
+def test_a_confirmed_order_from_its_first_step_to_the_mail(api, place, afterwards, explained):
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    headers = {"X-Request-ID": "abc-1", "traceparent": trace}
+    order = api.post("/api/orders", {"userId": ANN, "productId": LAMP, "quantity": 2}, headers=headers).json()
+    afterwards.mailed(order)
+    found = explained(order)
+    assert re.fullmatch(r"Confirmed; the confirmation was mailed 0\.\d s later\.", found["verdict"]["text"])
+    assert found["verdict"]["mood"] == "well"
+    assert moments(found) == [
+        (name, "done")
+        for name in ("user", "opened", "stock", "confirmed", "outbox.confirmed", "notification.confirmed")
+    ]
+    for name in ("user", "stock"):
+        assert moment(found, name)["attempts"] == 1
+        assert moment(found, name)["durationMs"] > 0
+    took = moment(found, "confirmed")["durationMs"]
+    assert took >= moment(found, "user")["durationMs"] + moment(found, "stock")["durationMs"]
+    assert found["reservation"]["status"] == "reserved"
+    assert found["requests"] == [{"requestId": "abc-1", "traceId": trace.split("-")[1], "of": ["placed", "confirmed"]}]
+    assert found["order"] == order
+    assert found["unknown"] == []
+    assert offered(found) == ["cancel"]
+
+
+def test_the_notifications_tell_their_attempts_and_not_what_they_say(placed, afterwards, explained):
+    afterwards.mailed(placed, status="failed", attempts=60, error="OSError: refused")
+    found = explained(placed)
+    assert "could not be mailed (60 attempts: OSError: refused)" in found["verdict"]["text"]
+    assert found["verdict"]["mood"] == "stuck"
+    (note,) = found["notifications"]
+    assert (note["status"], note["attempts"], note["lastError"], note["sentAt"]) == (
+        "failed",
+        60,
+        "OSError: refused",
+        None,
+    )
+    assert "ann@example.com" not in json.dumps(found)
+
+
+def test_a_mail_that_waits_and_one_that_is_not_there(placed, afterwards, explained):
+    afterwards.mailed(placed, status="queued", attempts=2, error="OSError: refused")
+    assert "waits to be mailed (2 attempts: OSError: refused)" in explained(placed)["verdict"]["text"]
+    afterwards.told.clear()
+    found = explained(placed)
+    assert "has no message" in found["verdict"]["text"]
+    assert [note["status"] for note in found["notifications"]] == ["none"]
+
+
+def test_a_confirmation_that_is_not_handed_over_yet_is_not_asked_for(placed, afterwards, explained):
+    found = explained(placed)
+    assert found["verdict"] == {
+        "text": "Confirmed; the confirmation is not handed over yet: not tried yet, due now.",
+        "mood": "waiting",
+    }
+    assert found["notifications"] == []
+    assert [request.path_url for request in afterwards.asked] == [f"/api/stock-reservations/{placed['id']}"]
+    assert offered(found) == ["retry", "cancel"]
+
+
+def test_a_dead_message_is_told_with_its_cause(placed, explained):
+    OutboxMessage.objects.update(state="dead", attempts=3, last_error="PeerRefused: notification-service: No.")
+    found = explained(placed)
+    assert found["verdict"]["mood"] == "stuck"
+    assert "notification-service refuses it; given up after 3 attempts" in found["verdict"]["text"]
+    assert moment(found, "outbox.confirmed")["state"] == "failed"
+    (row,) = found["outbox"]
+    assert (row["state"], row["nextAttemptAt"], row["lastError"][:11]) == ("dead", None, "PeerRefused")
+
+
+@pytest.mark.parametrize(
+    "code, why", [("insufficient_stock", "not enough stock"), ("unknown_product", "no such product")]
+)
+def test_a_rejected_order_tells_why(place, neighbours, afterwards, explained, code, why):
+    neighbours.product_step = lambda request: problem(409 if "stock" in code else 422, code)
+    place()
+    afterwards.held = None
+    OutboxMessage.objects.update(state="delivered", delivered_at=now(), attempts=1)
+    found = explained(Order.objects.get())
+    assert found["verdict"]["mood"] == "well"
+    assert found["verdict"]["text"].startswith("Rejected: there")
+    assert why in found["verdict"]["text"]
+    assert [name for name, state in moments(found) if state == "failed"] == ["stock", "rejected"]
+    assert moment(found, "stock")["detail"] == code
+    assert found["operations"] == []
+
+
+def test_an_order_given_up_tells_who_did_not_answer_and_how_often_it_was_tried(
+    place, neighbours, afterwards, explained
+):
+    neighbours.product_step = lambda request: problem(503, "unavailable")
+    place()
+    afterwards.held = None
+    found = explained(Order.objects.get())
+    assert found["verdict"]["text"].startswith("Rejected: product-service did not answer in time; its stock is not")
+    stock = moment(found, "stock")
+    assert (stock["state"], stock["detail"]) == ("failed", "PeerFailed")
+    assert 1 <= stock["attempts"] <= 3
+
+
+def test_a_cancelled_order_whose_release_waits(api, placed, afterwards, explained):
+    api.post(f"/api/orders/{placed['id']}/cancel", headers={"X-Request-ID": "abc-2"})
+    following = now() + timedelta(minutes=5)
+    OutboxMessage.objects.filter(kind="stock.release").update(
+        attempts=7,
+        available_at=following,
+        last_error="PeerConnectionFailed: product-service: does not take connections",
+    )
+    OutboxMessage.objects.update(created_at=now() - timedelta(minutes=1))
+    afterwards.product_step = SILENT
+    found = explained(placed)
+    clock = (
+        following.strftime("%H:%M:%S") if following.date() == now().date() else following.strftime("%Y-%m-%d %H:%M:%S")
+    )
+    assert found["verdict"] == {
+        "text": "Cancelled; its stock is not released yet: product-service does not answer "
+        f"(7 attempts, next at {clock}).",
+        "mood": "stuck",
+    }
+    assert found["unknown"] == ["product-service"]
+    assert found["reservation"] is None
+    assert moment(found, "outbox.release")["state"] == "waiting"
+    assert moment(found, "outbox.release")["at"] is None
+    assert [request["of"] for request in found["requests"]] == [["placed", "confirmed"], ["cancelled"]]
+    assert offered(found) == ["retry"]
+
+
+def test_a_message_that_nobody_comes_for_asks_for_the_worker(placed, explained):
+    OutboxMessage.objects.update(available_at=now() - timedelta(minutes=5), created_at=now() - timedelta(minutes=5))
+    found = explained(placed)
+    assert found["verdict"]["mood"] == "stuck"
+    assert "does order-service's worker run?" in found["verdict"]["text"]
+
+
+def test_a_message_behind_another_says_so(api, placed, explained):
+    api.post(f"/api/orders/{placed['id']}/ship")
+    assert moment(explained(placed), "outbox.shipped")["detail"] == f"comes after order-{placed['id']}-confirmed"
+
+
+def test_a_cancelled_order_with_everything_done(api, placed, afterwards, explained):
+    api.post(f"/api/orders/{placed['id']}/cancel")
+    afterwards.mailed(placed)
+    afterwards.mailed(placed, "cancelled")
+    OutboxMessage.objects.filter(kind="stock.release").update(state="delivered", delivered_at=now())
+    afterwards.held = "released"
+    found = explained(placed)
+    assert found["verdict"]["mood"] == "well"
+    assert re.fullmatch(
+        r"Cancelled; its stock is back, and the notice of its cancellation was mailed 0\.\d s later\.",
+        found["verdict"]["text"],
+    )
+    assert found["operations"] == []
+    assert moments(found)[-1][1] == "done"
+
+
+@pytest.mark.parametrize("moves", [["ship"], ["ship", "deliver"]])
+def test_an_order_on_its_way(api, placed, afterwards, explained, moves):
+    for move in moves:
+        api.post(f"/api/orders/{placed['id']}/{move}")
+    afterwards.mailed(placed)
+    afterwards.mailed(placed, "shipped")
+    found = explained(placed)
+    assert found["verdict"]["mood"] == "well"
+    assert {"ship": "Shipped", "deliver": "Delivered"}[moves[-1]] in found["verdict"]["text"]
+    assert ("shipped", "done") in moments(found)
+
+
+AGES = [
+    (3, "Pending for 3.0 s: it is being placed", "waiting", []),
+    (75, "Pending for 75 s: recovery will reject it within seconds.", "waiting", ["reject"]),
+    (900, "Pending for 15 min: recovery should have rejected it", "stuck", ["reject"]),
+]
+
+
+@pytest.mark.parametrize("age, text, mood, can", AGES, ids=lambda value: str(value)[:5])
+def test_a_pending_order_by_its_age(order_in, explained, age, text, mood, can):
+    order = order_in("pending", steps={}, created_at=now() - timedelta(seconds=age))
+    found = explained(order)
+    assert found["verdict"]["text"].startswith(text)
+    assert found["verdict"]["mood"] == mood
+    assert offered(found) == can
+    assert [name for name, state in moments(found) if state == "waiting"] == ["stock", "settled"]
+
+
+def test_an_order_that_recovery_gave_up(order_in, afterwards, explained):
+    order = order_in("pending", steps={})
+    recover_what_is_pending()
+    OutboxMessage.objects.update(state="delivered", delivered_at=now())
+    afterwards.held = "released"
+    assert explained(order)["verdict"]["text"].startswith("Rejected: whoever placed it left it pending")
+
+
+@pytest.mark.parametrize("status, held", [("confirmed", None), ("confirmed", "released"), ("cancelled", "reserved")])
+def test_services_that_do_not_agree_are_told(order_in, afterwards, explained, status, held):
+    order = order_in(status)
+    afterwards.held = held
+    found = explained(order)
+    assert found["verdict"]["mood"] == "stuck"
+    assert "yet product-service holds" in found["verdict"]["text"]
+
+
+def test_an_order_of_which_little_was_noted_is_told_all_the_same(order_in, afterwards, explained, page):
+    order = order_in("confirmed", steps={}, request_id="", traceparent="")
+    found = explained(order)
+    assert [name for name, _ in moments(found)] == ["opened", "confirmed", "notification.confirmed"]
+    assert found["requests"] == []
+    assert "No request id was noted" in page(order)
+
+
+def test_an_order_without_events_has_at_least_its_present_state(order_in, explained):
+    assert ("shipped", "done") in moments(explained(order_in("shipped")))
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_peers_that_do_not_answer_are_named_and_the_rest_is_told(placed, afterwards, explained, page, failure):
+    afterwards.mailed(placed)
+    afterwards.product_step = afterwards.notification_step = failure
+    found = explained(placed)
+    assert found["unknown"] == ["product-service", "notification-service"]
+    assert "not known at the moment" in found["verdict"]["text"]
+    assert [note["status"] for note in found["notifications"]] == ["unknown"]
+    assert "Not known at the moment" in page(placed)
+
+
+def test_a_peer_that_did_not_answer_is_not_asked_again(api, placed, afterwards, explained):
+    api.post(f"/api/orders/{placed['id']}/ship")
+    OutboxMessage.objects.update(state="delivered", delivered_at=now())
+    afterwards.notification_step = raising(requests.exceptions.ReadTimeout("Read timed out."))
+    assert [note["status"] for note in explained(placed)["notifications"]] == ["unknown"] * 2
+    assert len(afterwards.asked) == 2
+
+
+def test_the_log_search_finds_the_lines(placed, explained):
+    found = explained(placed)
+    (request,) = found["requests"]
+    lines = [f'{{"event":"request","requestId":"{request["requestId"]}"}}', '{"event":"request","requestId":"other"}']
+    done = subprocess.run(
+        shlex.split(found["logs"]["grep"]), input="\n".join(lines), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == lines[:1]
+    assert f'.requestId == "{request["requestId"]}"' in found["logs"]["jq"]
+
+
+def test_ids_that_are_none_get_into_no_command(order_in, explained):
+    found = explained(order_in("confirmed", request_id="'; rm -rf / #"))
+    assert found["requests"] == []
+    assert found["logs"] == {"grep": "", "jq": ""}
+
+
+@pytest.mark.parametrize("path", ["/api/orders/{}/explain", "/orders/{}/explain"])
+@pytest.mark.parametrize("order_id", ["0", "4711", str(2**63), "9" * 40, "x"])
+def test_an_order_that_is_not_there_is_404(api, db, path, order_id):
+    assert_problem(api.get(path.format(order_id)), 404, "not_found")
+
+
+@pytest.mark.parametrize("lines", [1, 100])
+@pytest.mark.parametrize("path", ["/api/orders/{}/explain", "/orders/{}/explain"])
+def test_it_costs_four_queries_however_many_lines(api, place, neighbours, afterwards, path, lines):
+    neighbours.catalog = dict.fromkeys(range(1, 101), ("P", "1"))
+    items = [{"productId": n + 1, "quantity": 1} for n in range(lines)]
+    order = place({"userId": ANN, "items": items}).json()
+    with CaptureQueriesContext(connection) as captured:
+        assert api.client.get(path.format(order["id"]), headers={"Accept": BROWSER}).status_code == 200
+    assert len(captured) == 4
+
+
+def test_no_query_is_made_after_a_peer_was_asked(placed, afterwards, explained):
+    """So that a silent peer costs no database connection anything."""
+    made = []
+    with CaptureQueriesContext(connection) as captured:
+        afterwards.product_step = lambda request: made.append(len(captured)) or problem(503, "unavailable")
+        explained(placed)
+    assert set(made) == {4}
+    assert len(captured) == 4
+
+
+# The page
+
+
+def test_the_page_says_it_in_plain_words_and_takes_nothing_from_elsewhere(client, placed, afterwards, page):
+    afterwards.mailed(placed)
+    text = page(placed)
+    for words in ("the confirmation was mailed", "User checked", "Stock reserved", "took", "1 attempt", "grep -F"):
+        assert words in text
+    parsed = Page(text)
+    assert (parsed.inline, parsed.styled, parsed.foreign) == ([], [], [])
+    assert {client.get(path).status_code for path in parsed.loaded} == {200}
+
+
+def test_what_people_wrote_is_shown_and_not_obeyed(place, neighbours, page):
+    neighbours.catalog[LAMP] = ("<b>Lamp</b>", "1")
+    order = place().json()
+    OutboxMessage.objects.update(state="dead", last_error="<script>alert(1)</script>")
+    text = page(order)
+    assert "&lt;b&gt;Lamp" in text and "&lt;script&gt;" in text
+    assert "<b>Lamp" not in text and "<script" not in text
+
+
+def test_programs_get_the_same_as_from_the_api(api, placed, explained):
+    found, same = (api.get(f"{prefix}/orders/{placed['id']}/explain").json() for prefix in ("/api", ""))
+    assert {**found, "asOf": None} == {**same, "asOf": None}
+    assert found["page"] == f"http://testserver/orders/{placed['id']}/explain"
+
+
+def test_a_missing_order_is_told_on_a_page(client, db):
+    answer = client.get("/orders/4711/explain", headers={"Accept": BROWSER})
+    assert answer.status_code == 404
+    assert answer["Content-Type"].startswith("text/html")
+    assert "There is no such resource" in answer.content.decode()
+
+
+def test_the_admin_leads_to_it(admin_client, placed):
+    assert (
+        f'href="/orders/{placed["id"]}/explain"'
+        in admin_client.get(url(Order, "change", placed["id"])).content.decode()
+    )
+
+
+def test_what_is_in_the_address_is_not_repeated(placed, page):
+    assert "Nothing was done" in page(placed, "?did=late")
+    assert "nonsense" not in page(placed, "?did=nonsense")
+
+
+# The buttons
+
+
+def test_waiting_and_dead_messages_are_tried_again_and_delivered_ones_are_not(api, placed, press, page):
+    api.post(f"/api/orders/{placed['id']}/cancel")
+    done, release, mail = OutboxMessage.objects.order_by("id")
+    later = now() + timedelta(hours=1)
+    OutboxMessage.objects.filter(pk=done.pk).update(state="delivered", delivered_at=now())
+    OutboxMessage.objects.filter(pk=release.pk).update(attempts=7, available_at=later, last_error="x")
+    OutboxMessage.objects.filter(pk=mail.pk).update(state="dead", attempts=60, available_at=later)
+    assert press(placed, "retry") == "retried"
+    for row in (done, release, mail):
+        row.refresh_from_db()
+    assert (done.state, release.state, mail.state) == ("delivered", "pending", "pending")
+    assert (release.attempts, mail.attempts) == (7, 0)
+    assert max(release.available_at, mail.available_at) <= now()
+    assert "being delivered again" in page(placed, "?did=retried")
+
+
+def test_a_message_that_is_just_being_tried_is_left_alone(placed, press):
+    later = now() + timedelta(hours=1)
+    OutboxMessage.objects.update(lease="0" * 32, leased_until=now() + timedelta(seconds=20), available_at=later)
+    press(placed, "retry")
+    assert OutboxMessage.objects.get().available_at == later
+
+
+def test_the_messages_of_other_orders_are_left_alone(place, press):
+    mine, other = place().json(), place().json()
+    OutboxMessage.objects.update(state="dead")
+    press(mine, "retry")
+    assert OutboxMessage.objects.get(aggregate=f"order:{other['id']}").state == "dead"
+    OutboxMessage.objects.update(state="delivered")
+    assert press(mine, "retry") == "nothing"
+
+
+def test_cancelling_is_what_the_api_does_and_doing_it_again_changes_nothing(placed, press):
+    forget()
+    assert [press(placed, "cancel") for _ in range(2)] == ["cancelled", "cancelled"]
+    keys = [f"order-{placed['id']}-{what}" for what in ("release", "cancelled")]
+    assert left_behind() == (["order.cancelled"], keys)
+
+
+def test_what_loses_something_asks_once_more(placed, page):
+    text = page(placed)
+    asked = text[text.index("<details>") : text.index("</details>")]
+    assert "cannot be confirmed again" in asked
+    assert f'action="/orders/{placed["id"]}/explain/cancel"' in asked
+    assert "/explain/retry" not in asked
+
+
+def test_an_overdue_order_is_rejected_as_recovery_does_it(order_in, press):
+    order = order_in("pending", created_at=now() - timedelta(seconds=61), request_id="abc-1", idempotency_key="k")
+    assert [press(order, "reject") for _ in range(2)] == ["rejected", "rejected"]
+    order.refresh_from_db()
+    assert (order.status, order.reason, order.idempotency_key) == ("rejected", "abandoned", None)
+    assert left_behind() == ([], [f"order-{order.pk}-release"])
+    assert OutboxMessage.objects.get().request_id == "abc-1"
+
+
+def test_an_order_that_may_still_be_confirmed_is_not_rejected(order_in, press, page):
+    order = order_in("pending", created_at=now() - timedelta(seconds=50))
+    assert press(order, "reject") == "late"
+    order.refresh_from_db()
+    assert order.status == "pending"
+    assert "/explain/reject" not in page(order)
+
+
+@pytest.mark.parametrize("operation", ["cancel", "reject"])
+def test_who_comes_too_late_changes_nothing(api, order_in, press, operation):
+    order = order_in("shipped")
+    assert press(order, operation) == "late"
+    assert_problem(api.post(f"/orders/{order.pk}/explain/{operation}"), 409, "invalid_transition")
+    assert left_behind() == ([], [])
+
+
+@pytest.mark.parametrize("operation", ["retry", "cancel", "reject"])
+def test_an_operation_on_an_order_that_is_not_there_is_404(api, db, operation):
+    assert_problem(api.post(f"/orders/4711/explain/{operation}"), 404, "not_found")
+    assert_problem(api.get(f"/orders/4711/explain/{operation}"), 405, "method_not_allowed")
+
+
+def test_a_key_makes_an_operation_one(api, placed):
+    forget()
+    first, again = (
+        api.post(f"/orders/{placed['id']}/explain/cancel", headers={"Idempotency-Key": "k-1"}) for _ in "ab"
+    )
+    assert (first.status_code, first["Location"]) == (again.status_code, again["Location"])
+    assert again["Idempotent-Replayed"] == "true"
+
+
+# Who may
+
+
+@pytest.fixture
+def production(settings, afterwards):
+    settings.PLATFORM_ENV = "production"
+    settings.ACCOUNTS = "tests.accounts"
+    settings.SERVICE_KEYS = accounts.known_services()
+    tokens.forget()
+
+
+def test_programs_without_a_token_are_refused_and_browsers_led_to_the_door(client, placed, production):
+    path = f"/orders/{placed['id']}/explain"
+    answer = client.get(path, headers={"Accept": "application/json"})
+    assert_problem(answer, 401, "not_authenticated")
+    for method, asked in (("get", path), ("post", f"{path}/cancel")):
+        led = getattr(client, method)(asked, headers={"Accept": BROWSER})
+        assert (led.status_code, led["Location"]) == (302, f"/admin/login/?next=%2Forders%2F{placed['id']}%2Fexplain")
+    assert Order.objects.get().status == "confirmed"
+
+
+ROLES = [
+    ((Role.ORDERS,), 200, 303),
+    ((Role.ADMIN,), 200, 303),
+    ((Role.SUPPORT,), 200, 403),
+    ((Role.CATALOG,), 403, 403),
+    ((), 403, 403),
+]
+
+
+@pytest.mark.parametrize("roles, looking, doing", ROLES)
+def test_who_works_on_orders_may_do_things_and_support_may_look(client, placed, production, roles, looking, doing):
+    headers = {**accounts.person(9, *roles), "Accept": BROWSER}
+    path = f"/orders/{placed['id']}/explain"
+    for looked in (path, f"/api{path}"):
+        assert client.get(looked, headers=headers).status_code == looking
+    text = client.get(path, headers=headers).content.decode()
+    assert ("/explain/cancel" in text) == (doing == 303)
+    for operation in ("retry", "cancel"):
+        assert client.post(f"{path}/{operation}", headers=headers).status_code == doing
+
+
+def test_no_service_and_no_customer_looks_even_at_their_own(client, placed, production):
+    for headers in (accounts.service(NOTIFICATION, ORDER), accounts.person(ANN)):
+        assert client.get(f"/api/orders/{placed['id']}/explain", headers=headers).status_code == 403
+
+
+def test_who_is_signed_in_needs_the_pages_token_for_its_buttons(admin_user, placed, production, afterwards):
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(admin_user)
+    path, headers = f"/orders/{placed['id']}/explain", {"Accept": BROWSER}
+    assert browser.post(f"{path}/cancel", headers=headers).status_code == 403
+    assert Order.objects.get().status == "confirmed"
+    text = browser.get(path, headers=headers).content.decode()
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', text)[1]
+    answer = browser.post(f"{path}/cancel", {"csrfmiddlewaretoken": token}, headers=headers)
+    assert (answer.status_code, answer["Location"]) == (303, f"{path}?did=cancelled")
+    assert Order.objects.get().status == "cancelled"
+
+
+# What is noted on the way
+
+
+def test_the_row_keeps_what_each_step_took(placed):
+    steps = Order.objects.get().steps
+    assert set(steps) == {"user", "stock"}
+    for step in steps.values():
+        assert (step["attempts"], step["error"]) == (1, "")
+        assert 0 < step["ms"] < 5000
+        assert abs(datetime.now(UTC) - datetime.fromisoformat(step["at"])) < timedelta(minutes=1)
+
+
+def test_repeated_attempts_are_counted(place, neighbours):
+    answers = [problem(503, "unavailable")]
+    neighbours.product_step = lambda request: answers.pop() if answers else neighbours.reserve(request)
+    assert place().status_code == 201
+    assert Order.objects.get().steps["stock"]["attempts"] == 2
+
+
+def test_events_say_nothing_of_it(placed):
+    assert "steps" not in Event.objects.get().data
