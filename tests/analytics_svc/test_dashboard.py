@@ -20,7 +20,7 @@ from platform_core.auth import tokens
 from platform_core.auth.identity import Role
 from platform_core.environment import ROOT
 from platform_core.topology import ANALYTICS, ORDER, SERVICES
-from tests import accounts
+from tests import people
 from tests.wire import assert_problem
 
 pytestmark = pytest.mark.django_db
@@ -99,8 +99,8 @@ def healths(peers, settings):
 @pytest.fixture
 def _production(settings):
     settings.PLATFORM_ENV = "production"
-    settings.ACCOUNTS = "tests.accounts"
-    settings.SERVICE_KEYS = accounts.known_services()
+    settings.ACCOUNTS = "tests.people"
+    settings.SERVICE_KEYS = people.public_service_keys()
     tokens.forget()
 
 
@@ -222,13 +222,13 @@ def test_in_production_a_browser_is_shown_the_way_in_and_a_program_is_refused(cl
     assert_problem(refused, 401, "not_authenticated")
     assert refused["WWW-Authenticate"].startswith("Bearer")
     assert_problem(api.get("/", headers={"Authorization": "Bearer a.b.c"}), 401, "not_authenticated")
-    assert_problem(api.get("/", headers=accounts.person(7)), 403, "permission_denied")
+    assert_problem(api.get("/", headers=people.person(7)), 403, "permission_denied")
 
 
 @pytest.mark.usefixtures("_production")
 @pytest.mark.parametrize("role", Role)
 def test_in_production_it_is_for_the_staff(visit, shop, role):
-    page = visit(**accounts.person(9, role))
+    page = visit(**people.person(9, role))
     assert page.figures["orders"] == "0"
     assert "curl" not in "".join(page.text)
 

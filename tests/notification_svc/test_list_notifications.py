@@ -4,7 +4,7 @@ import pytest
 
 from notification_svc.models import Notification
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER
-from tests import accounts
+from tests import people
 from tests.wire import assert_problem
 
 pytestmark = pytest.mark.django_db
@@ -76,14 +76,14 @@ def test_a_message_is_found_by_the_key_it_was_sent_with(api, send):
 
 
 def test_a_service_finds_what_it_sent_itself_and_nothing_else(api, settings, send):
-    settings.SERVICE_KEYS, settings.PLATFORM_ENV = accounts.known_services(), "production"
-    order_service = accounts.service(ORDER, NOTIFICATION)
+    settings.SERVICE_KEYS, settings.PLATFORM_ENV = people.public_service_keys(), "production"
+    order_service = people.service(ORDER, NOTIFICATION)
     body = {"userId": 1, "message": "Hello"}
     mine = api.post("/api/notifications/send", body, headers={**order_service, "Idempotency-Key": "k-1"}).json()["id"]
     Notification.objects.create(user_id=1, type="x", channel="log", message="x", caller="user:7", sender_key="k-1")
     for query in ("", "?senderKey=k-1"):
         assert ids(api.get(f"/api/notifications{query}", headers=order_service)) == [mine]
-    analytics = accounts.service(ANALYTICS, NOTIFICATION)
+    analytics = people.service(ANALYTICS, NOTIFICATION)
     assert_problem(api.get("/api/notifications?senderKey=k-1", headers=analytics), 403, "permission_denied")
 
 

@@ -20,7 +20,7 @@ from platform_core.auth.identity import Role
 from platform_core.events.models import Event
 from platform_core.outbox.models import OutboxMessage
 from platform_core.topology import NOTIFICATION, ORDER
-from tests import accounts
+from tests import people
 from tests.admin_pages import url
 from tests.order_svc.conftest import ANN, FAILURES, LAMP, forget, left_behind, problem, raising, recover_what_is_pending
 from tests.platform_core.test_browser_security import BROWSER, Page
@@ -553,8 +553,8 @@ def test_a_key_makes_an_operation_one(api, placed):
 @pytest.fixture
 def production(settings, afterwards):
     settings.PLATFORM_ENV = "production"
-    settings.ACCOUNTS = "tests.accounts"
-    settings.SERVICE_KEYS = accounts.known_services()
+    settings.ACCOUNTS = "tests.people"
+    settings.SERVICE_KEYS = people.public_service_keys()
     tokens.forget()
 
 
@@ -579,7 +579,7 @@ ROLES = [
 
 @pytest.mark.parametrize("roles, looking, doing", ROLES)
 def test_who_works_on_orders_may_do_things_and_support_may_look(client, placed, production, roles, looking, doing):
-    headers = {**accounts.person(9, *roles), "Accept": BROWSER}
+    headers = {**people.person(9, *roles), "Accept": BROWSER}
     path = f"/orders/{placed['id']}/explain"
     for looked in (path, f"/api{path}"):
         assert client.get(looked, headers=headers).status_code == looking
@@ -590,7 +590,7 @@ def test_who_works_on_orders_may_do_things_and_support_may_look(client, placed, 
 
 
 def test_no_service_and_no_customer_looks_even_at_their_own(client, placed, production):
-    for headers in (accounts.service(NOTIFICATION, ORDER), accounts.person(ANN)):
+    for headers in (people.service(NOTIFICATION, ORDER), people.person(ANN)):
         assert client.get(f"/api/orders/{placed['id']}/explain", headers=headers).status_code == 403
 
 
