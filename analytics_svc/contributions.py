@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 from msgspec import Meta, Struct
 
-ORDER_STATUSES = ("confirmed", "cancelled", "shipped", "delivered")
+ORDER_STATUSES = ("confirmed", "shipped", "delivered", "cancelled")
 REVENUE_STATUSES = ("confirmed", "shipped", "delivered")
 BIGINT = 2**63 - 1
 _NOUGHT = Decimal(0)

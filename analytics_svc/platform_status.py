@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import msgspec
 from django.utils.timezone import now
 
-from analytics_svc.catching_up import live_positions
 from analytics_svc.models import FeedPosition
 from platform_core import context, health
 from platform_core.clients.bulkhead import BulkheadFull
@@ -48,7 +47,7 @@ def platform() -> Report:
 
     Queries: the positions in the feeds, and the check of our own database.
     """
-    positions = live_positions()
+    positions = {position.service: position for position in FeedPosition.objects.filter(live=True)}
     after = {name: positions[name].last_event_id if name in positions else "" for name in FEEDS}
     healths, pages = _asked(after)
     services = [

@@ -3,7 +3,7 @@
 import pytest
 
 from notification_svc.models import Notification
-from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER
+from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT
 from tests import people
 from tests.wire import assert_problem
 
@@ -83,8 +83,9 @@ def test_a_service_finds_what_it_sent_itself_and_nothing_else(api, settings, sen
     Notification.objects.create(user_id=1, type="x", channel="log", message="x", caller="user:7", sender_key="k-1")
     for query in ("", "?senderKey=k-1"):
         assert ids(api.get(f"/api/notifications{query}", headers=order_service)) == [mine]
-    analytics = people.service(ANALYTICS, NOTIFICATION)
-    assert_problem(api.get("/api/notifications?senderKey=k-1", headers=analytics), 403, "permission_denied")
+    assert len(ids(api.get("/api/notifications", headers=people.service(ANALYTICS, NOTIFICATION)))) == 2, "all of them"
+    product_service = people.service(PRODUCT, NOTIFICATION)
+    assert_problem(api.get("/api/notifications?senderKey=k-1", headers=product_service), 403, "permission_denied")
 
 
 def test_a_users_notifications_newest_first(api, send):
