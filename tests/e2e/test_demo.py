@@ -91,7 +91,7 @@ def test_beside_a_running_platform_larger_numbers_add_the_difference(filled):
     assert "analytics: 1400 of 1400" in done.stdout.splitlines()
     assert filled.run("verify", "--patience", "30").returncode == 0
     figures = Shop(filled).get(ANALYTICS, "/api/analytics/summary")
-    assert (figures["users"]["total"], figures["orders"]["total"]) == (35, 1400)
+    assert (figures["users"]["total"], figures["orders"]["total"]) == (36, 1400), "and the staff"
 
 
 def test_stopped_half_way_it_leaves_nothing_half_done_and_can_be_completed(filled):
@@ -109,7 +109,7 @@ def test_stopped_half_way_it_leaves_nothing_half_done_and_can_be_completed(fille
     done = filled.run(*command[:-4], "--orders", str(kept + 500), "--seed", "2")
     assert done.returncode == 0, done.stderr
     assert filled.run("verify", "--patience", "30").returncode == 0
-    assert len(listed(filled, USER, "/api/users")) == 65
+    assert len(listed(filled, USER, "/api/users")) == 66, "35 of the first seed, 30 of the second, and the staff"
 
 
 def test_the_shop_is_open_afterwards(filled):

@@ -1,0 +1,65 @@
+"""The dashboard: what it shows is what the API says, and stays so by itself."""
+
+import itertools
+import json
+from decimal import Decimal
+
+import pytest
+
+from platform_core.topology import ANALYTICS, ORDER, SERVICES
+from tests.e2e.stack import eventually
+
+
+def figure(page, name: str) -> str:
+    return page.inner_text(f"[data-figure={name}]").replace(",", "")
+
+
+@pytest.fixture
+def dashboard(stack, page, shop):
+    page.goto(stack.direct(ANALYTICS, "/"))
+    page.wait_for_selector("#services tr")
+    return page
+
+
+def told(shop):
+    return json.loads(shop.ask("GET", ANALYTICS, "/api/analytics/summary").text, parse_float=Decimal)
+
+
+def test_it_shows_the_figures_of_the_api(dashboard, shop, shoot):
+    summary = told(shop)
+    shown = eventually("the figures", lambda: figure(dashboard, "orders") == str(summary["orders"]["total"]))
+    assert shown
+    assert Decimal(figure(dashboard, "revenue")) == summary["orders"]["revenue"]
+    assert Decimal(figure(dashboard, "average")) == summary["orders"]["averageOrderValue"]
+    assert Decimal(figure(dashboard, "stockValue")) == summary["products"]["stockValue"]
+    assert figure(dashboard, "users") == str(summary["users"]["total"])
+    table = dashboard.inner_text("#services")
+    assert all(service.name in table for service in SERVICES)
+    assert table.count("up\n") >= len(SERVICES)
+    shoot(dashboard, "dashboard light")
+
+
+def test_an_order_appears_by_itself(dashboard, shop):
+    before = int(figure(dashboard, "orders"))
+    shop.made(ORDER, "/api/orders", userId="1", productId="12", quantity=1)
+    eventually("the new order", lambda: int(figure(dashboard, "orders")) == before + 1)
+    assert Decimal(figure(dashboard, "revenue")) == told(shop)["orders"]["revenue"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 820])
+def test_it_fits_a_phone_and_a_tablet_in_both_schemes(dashboard, shoot, width, scheme):
+    dashboard.set_viewport_size({"width": width, "height": 844})
+    dashboard.emulate_media(color_scheme=scheme)
+    assert dashboard.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    shoot(dashboard, f"dashboard {width} {scheme}")
+
+
+def test_its_charts_are_told_as_a_table_and_its_headings_descend(dashboard):
+    dashboard.click("text=The same as a table")
+    assert dashboard.locator("#days tr:visible").count() == 30
+    for chart in dashboard.locator("canvas").all():
+        assert "table below" in chart.get_attribute("aria-label")
+    levels = dashboard.eval_on_selector_all("h1,h2,h3,h4", "all => all.map(one => Number(one.tagName[1]))")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
