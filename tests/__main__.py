@@ -1,7 +1,7 @@
 """`python -m tests [suite ...] [pytest arguments]`: one pytest process for each suite.
 
-Several suites run in two lanes side by side, each with a Postgres of its own: those that test code with Django, and those
-that drive running processes. The chaos suite, which kills what it can, runs alone.
+Several suites run in two lanes side by side, each with a Postgres of its own: those that test code with Django, and
+those that drive running processes. The chaos suite, which kills what it can, runs alone.
 """
 
 import os
