@@ -24,7 +24,7 @@ from platform_core.stack.keys import make_keys
 from platform_core.stack.postgres import PostgresError
 from platform_core.stack.processes import is_free, locked
 from platform_core.stack.roles import RolesError, ensure_roles
-from platform_core.topology import SERVICES, Service
+from platform_core.topology import ANALYTICS, SERVICES, Service
 
 PORT_PATIENCE = 10.0
 READY_PATIENCE = 90.0
@@ -229,6 +229,7 @@ class Stack:
         for service in SERVICES:
             table.add_row(service.name, local_url(service, self.values), "[green]ready[/]")
         self.console.print(table)
+        self.console.print(f"The dashboard: {local_url(ANALYTICS, self.values)}/", highlight=False)
         self.console.print("On each: /api/, /api/docs, /admin/, /health. Ctrl-C stops everything.")
         if self.values["PLATFORM_ENV"] == "development":
             self.console.print("[yellow]Development mode: everything is open to everybody who can reach it.[/]")
