@@ -10,6 +10,12 @@ from platform_core.topology import ANALYTICS, ORDER, SERVICES
 from tests.e2e.stack import eventually
 
 
+_BARS = """name => {
+    const chart = Chart.getChart(name);
+    return Boolean(chart && !chart.isAnimating?.() && chart.data.datasets[0]?.data.some(value => value > 0));
+}"""
+
+
 def figure(page, name: str) -> str:
     return page.inner_text(f"[data-figure={name}]").replace(",", "")
 
@@ -18,6 +24,7 @@ def figure(page, name: str) -> str:
 def dashboard(stack, page, shop):
     page.goto(stack.direct(ANALYTICS, "/"))
     page.wait_for_selector("#services tr")
+    eventually("bars in both charts", lambda: all(page.evaluate(_BARS, name) for name in ("revenue", "orders")))
     return page
 
 
