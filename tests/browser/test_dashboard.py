@@ -9,7 +9,6 @@ import pytest
 from platform_core.topology import ANALYTICS, ORDER, SERVICES
 from tests.e2e.stack import eventually
 
-
 _BARS = """name => {
     const chart = Chart.getChart(name);
     return Boolean(chart && !chart.isAnimating?.() && chart.data.datasets[0]?.data.some(value => value > 0));
