@@ -18,11 +18,15 @@ from analytics_svc.models import Fact, FeedPosition, ParkedEvent
 from platform_core.api.json import encode
 from platform_core.clients.feeds import Event
 from platform_core.failpoints import reached
+from platform_core.topology import SERVICES
 
 MAX_CONTENT = 16_384
 log = logging.getLogger("analytics.feeds")
 _unknown = Counter("feed_events_unknown_total", "Events of types that change no figure.", ["service"])
 _parked = Counter("feed_events_parked_total", "Events that could not be taken in.", ["service"])
+for _service in SERVICES:
+    if _service.has_feed:
+        _parked.labels(_service.name)  # there from the start, so that the first one is seen as a rise
 
 KIND_OF = {
     **dict.fromkeys(("user.created", "user.updated", "user.deleted"), "user"),

@@ -80,7 +80,10 @@ gunicorn.util.write_error = write_problem
 def on_starting(server):
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder:
+        from platform_core.metrics import forget_the_dead
+
         Path(folder).mkdir(parents=True, exist_ok=True)
+        forget_the_dead()
 
 
 def when_ready(server):

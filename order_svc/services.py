@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F, QuerySet
 from django.utils.timezone import now
+from prometheus_client import Counter
 
 from order_svc.models import Order, OrderLine
 from order_svc.steps import STOCK, USER, Steps, taken
@@ -39,6 +40,8 @@ ABANDONED = "abandoned"
 """Why recovery rejects: whoever placed the order left it pending."""
 CONFIRMED_VERSION = 2
 """An order begins as version 1, and its confirmation is its first change."""
+_sagas = Counter("order_sagas_total", "Orders that were confirmed or rejected, and why.", ["outcome", "reason"])
+_recovered = Counter("orders_recovered_total", "Orders that were left pending, and that recovery has rejected.")
 _RULES: Mapping[str, type[PlatformError]] = {"insufficient_stock": Conflict, "unknown_product": Unprocessable}
 
 
@@ -136,13 +139,20 @@ def _check_user(user_id: int) -> None:
         users.get_user(user_id)
     except PeerRefused as refusal:
         if refusal.status != 404:
+            _count_rejection("unavailable")
             raise _unavailable(refusal) from refusal
+        _count_rejection("unknown_user")
         detail = f"There is no user {user_id}."
         raise Unprocessable(
             detail, code="unknown_user", errors=[{"field": "userId", "code": "unknown_user", "detail": detail}]
         ) from None
     except PeerUnreachable as error:
+        _count_rejection("unavailable")
         raise _unavailable(error) from error
+
+
+def _count_rejection(reason: str) -> None:
+    _sagas.labels("rejected", reason).inc()
 
 
 def _open(
@@ -191,6 +201,7 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reserva
         append(NewEvent("order.confirmed", order.pk, snapshot(order, lines)))
         enqueue(confirmation(order, lines))
         reached("order.confirming")
+    _sagas.labels("confirmed", "").inc()
     return Placed(order, lines, is_replay=False)
 
 
@@ -231,6 +242,7 @@ def _reject_by_rule(order: Order, refusal: PeerRefused) -> PlatformError:
         if not _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, **rejected):
             return _given_up()
         enqueue(_release(order.pk))
+    _count_rejection(refusal.code)
     return error
 
 
@@ -255,6 +267,8 @@ def reject_pending(order_id: int, reason: str, **changes: Any) -> bool:
         moved = _move(order_id, Order.Status.PENDING, Order.Status.REJECTED, **changes)
         if moved:
             enqueue(_release(order_id))
+    if moved:
+        _count_rejection(reason)
     return moved
 
 
@@ -267,7 +281,10 @@ def overdue_orders() -> QuerySet[Order]:
 def reject_overdue(order: Order) -> bool:
     """What recovery does with an order that was left pending, under the ids of the request that placed it."""
     with context.entered(context.Context(order.request_id, order.traceparent)):
-        return reject_pending(order.pk, ABANDONED)
+        recovered = reject_pending(order.pk, ABANDONED)
+    if recovered:
+        _recovered.inc()
+    return recovered
 
 
 def reject_order(order_id: int) -> Order:

@@ -156,6 +156,12 @@ VARIABLES = (
         secret=True,
     ),
     Variable(
+        "WORKER_METRICS_PORT",
+        "",
+        _whole(1, 65535),
+        "A port on which a worker has a `/metrics` of its own. Under `up` it needs none: the web tells its numbers.",
+    ),
+    Variable(
         "STAFF_TOKEN", "", _text, "For `manage.py verify` in production: an access token of the staff.", secret=True
     ),
     Variable(

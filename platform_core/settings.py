@@ -31,6 +31,8 @@ def service_settings(
         "SERVICE_NAME": name,
         "PLATFORM_ENV": values["PLATFORM_ENV"],
         "PORT": values["PORT"] or service.port,
+        "BIND_HOST": values["BIND_HOST"],
+        "WORKER_METRICS_PORT": values["WORKER_METRICS_PORT"],
         "PENDING_SECONDS": values["PENDING_SECONDS"],
         "IDEMPOTENCY_HOURS": values["IDEMPOTENCY_HOURS"],
         "EVENT_RETENTION_DAYS": values["EVENT_RETENTION_DAYS"],

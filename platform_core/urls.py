@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.urls import path, re_path
 from django.views.generic import RedirectView
 
-from platform_core import health, metrics
+from platform_core import health, scraping
 from platform_core.api.docs import DocsView, SchemaView
 from platform_core.api.problems import safe_methods_only
 from platform_core.events.views import EventFeed
@@ -30,7 +30,7 @@ urlpatterns = [
     re_path(r"^health/?$", health.health, name="health"),
     re_path(r"^health/live/?$", health.live, name="live"),
     re_path(r"^health/ready/?$", health.ready, name="ready"),
-    re_path(r"^metrics/?$", safe_methods_only(metrics.metrics), name="metrics"),
+    re_path(r"^metrics/?$", safe_methods_only(scraping.metrics), name="metrics"),
     re_path(r"^admin$", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
 ]

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -16,11 +16,15 @@ class BulkheadFull(Exception):
 class Bulkhead:
     """At most ``places`` requests are in peer calls. One more waits while the oldest of them is young, ``patience``
     seconds at most, for it will soon be done; when the oldest is older than that, a peer hangs, and waiting is in vain.
+    ``on_change`` is told how many places are taken.
     """
 
-    def __init__(self, places: int, *, patience: float = 0.25) -> None:
+    def __init__(
+        self, places: int, *, patience: float = 0.25, on_change: Callable[[int], None] = lambda taken: None
+    ) -> None:
         self._places = places
         self._patience = patience
+        self._on_change = on_change
         self._began: dict[object, float] = {}
         self._changed = threading.Condition()
 
@@ -42,6 +46,7 @@ class Bulkhead:
             _inside.reset(token)
             with self._changed:
                 del self._began[ticket]
+                self._on_change(len(self._began))
                 self._changed.notify()
 
     def _enter(self, ticket: object, left: float | None) -> None:
@@ -56,3 +61,4 @@ class Bulkhead:
                     raise BulkheadFull
                 self._changed.wait(wait)
             self._began[ticket] = time.monotonic()
+            self._on_change(len(self._began))

@@ -70,13 +70,18 @@ def call(
         with bulkhead().place(deadline - began):
             answer = _insist(ask, expect, deadline, attempts)
     except BulkheadFull:
-        metrics.peer_calls.labels(peer, PeerBusy.__name__).inc()
+        _count(peer, PeerBusy.__name__, began)
         raise PeerBusy(peer, "too many requests wait for peers") from None
     except PeerError as error:
-        metrics.peer_calls.labels(peer, type(error).__name__).inc()
+        _count(peer, type(error).__name__, began)
         raise
-    metrics.peer_calls.labels(peer, "ok").inc()
+    _count(peer, "ok", began)
     return answer
+
+
+def _count(peer: str, outcome: str, began: float) -> None:
+    metrics.peer_calls.labels(peer, outcome).inc()
+    metrics.peer_seconds.labels(peer).observe(time.monotonic() - began)
 
 
 def decoded(peer: str, answer: Answer, shape: type[T]) -> T:

@@ -45,7 +45,8 @@ def bulkhead() -> Bulkhead:
 
 @cache
 def _bulkhead(process: int) -> Bulkhead:
-    return Bulkhead(settings.PEER_PLACES)
+    metrics.peer_places.set(settings.PEER_PLACES)
+    return Bulkhead(settings.PEER_PLACES, on_change=metrics.peer_places_used.set)
 
 
 def forget() -> None:

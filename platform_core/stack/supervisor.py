@@ -197,7 +197,7 @@ class Stack:
         return self.child(service, service.name, lambda: serve(GUNICORN), PORT=port)
 
     def worker(self, service: Service) -> Child:
-        return self.child(service, f"{service.name} worker", lambda: manage("worker"))
+        return self.child(service, f"{service.name} worker", lambda: manage("worker"), WORKER_METRICS_PORT="")
 
     def child(self, service: Service, title: str, main: Callable[[], None], **variables: str) -> Child:
         environment = {**service_environment(service, self.values, self.environ), **variables}

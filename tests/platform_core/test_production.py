@@ -150,7 +150,7 @@ LOCAL, ELSEWHERE = "127.0.0.1", "203.0.113.7"
 
 
 @pytest.fixture
-def scrape(client, fine):
+def scrape(client, fine, db):
     fine.METRICS_TOKEN = "scrape-me"
     return lambda address=ELSEWHERE, **meta: client.get(
         "/metrics", REMOTE_ADDR=address, HTTP_HOST="shop.example.com", **meta

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from platform_core import production
+from platform_core import metrics, production, scraping
 from platform_core.worker import work
 
 
@@ -22,6 +22,9 @@ class Command(BaseCommand):
         stopping = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopping.set())
+        metrics.forget_the_dead()
+        if settings.WORKER_METRICS_PORT:
+            scraping.serve(settings.BIND_HOST, settings.WORKER_METRICS_PORT)
         duties = import_module(f"{settings.SERVICE.package}.tasks").DUTIES
         runner = threading.Thread(target=work, args=(duties, stopping))
         runner.start()

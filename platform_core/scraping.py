@@ -1,0 +1,137 @@
+"""`/metrics`: what a service's processes have counted, summed, and what its database knows.
+
+The first comes from files that the processes share when PROMETHEUS_MULTIPROC_DIR is set. The second is looked up by the
+scrape, so that it is there once however many processes there are, and also when no worker runs.
+"""
+
+import hmac
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from django.apps import apps
+from django.conf import settings
+from django.db import Error, connection
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from platform_core.api.problems import problem_response
+from platform_core.errors import NotAuthenticated, PlatformError
+
+_STATES = ("active", "idle", "idle in transaction")
+_CONNECTIONS = """
+    SELECT coalesce(state, 'other'), count(*), current_setting('max_connections')::int
+    FROM pg_stat_activity WHERE usename = current_user AND datname = current_database() GROUP BY 1
+"""
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """``GET /metrics``: Prometheus text. In production for the scrape token, or from the machine itself."""
+    if not (is_allowed(request.headers.get("Authorization", "")) or _is_local(request)):
+        return problem_response(NotAuthenticated("This needs the scrape token as `Authorization: Bearer …`."))
+    return HttpResponse(counted() + generate_latest(_looked_up), content_type=CONTENT_TYPE_LATEST)
+
+
+def counted() -> bytes:
+    """What this process has counted, or all of the service's that share a folder."""
+    registry = REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def is_allowed(authorization: str) -> bool:
+    """Whether a header's value opens the metrics."""
+    if settings.PLATFORM_ENV != "production":
+        return True
+    given = authorization.removeprefix("Bearer ").encode()
+    return bool(settings.METRICS_TOKEN) and hmac.compare_digest(given, settings.METRICS_TOKEN.encode())
+
+
+def _is_local(request: HttpRequest) -> bool:
+    """Not by way of a proxy, which may stand on the same machine."""
+    through_proxy = settings.NUM_PROXIES or "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
+    return not through_proxy and request.META.get("REMOTE_ADDR", "") in ("127.0.0.1", "::1")
+
+
+class _Database(Collector):
+    """Two queries, whose cost depends neither on what was delivered nor on how much waits."""
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("database_up", "Whether the database answers.", value=1)
+        try:
+            found = [*_connections(), *_outbox()]
+        except (Error, PlatformError):
+            up.samples[0] = up.samples[0]._replace(value=0)
+            found = []
+        yield from [up, *found]
+
+
+def _connections() -> Iterator[Metric]:
+    with connection.cursor() as cursor:
+        cursor.execute(_CONNECTIONS)
+        rows = cursor.fetchall()
+    used = GaugeMetricFamily("database_connections", "Connections of this service to Postgres.", labels=["state"])
+    for state, number in {**dict.fromkeys(_STATES, 0), **{state: number for state, number, _ in rows}}.items():
+        used.add_metric([state], number)
+    yield used
+    limit = rows[0][2]  # our own connection is among them
+    yield GaugeMetricFamily("database_connections_limit", "Connections that Postgres takes from everybody.", limit)
+
+
+def _outbox() -> Iterator[Metric]:
+    if not apps.is_installed("platform_core.outbox"):
+        return
+    from platform_core.outbox.depth import BOUND, depth
+
+    found = depth()
+    bound = f"counted up to {BOUND}."
+    yield GaugeMetricFamily("outbox_pending_messages", f"Messages that wait for delivery, {bound}", found.pending)
+    yield GaugeMetricFamily("outbox_dead_messages", f"Messages that nobody tries any more, {bound}", found.dead)
+    age = found.oldest_seconds or 0
+    yield GaugeMetricFamily("outbox_oldest_message_age_seconds", "Age of the oldest message that waits.", age)
+
+
+_looked_up = CollectorRegistry()
+_looked_up.register(_Database())
+
+
+def serve(host: str, port: int) -> None:
+    """For a process without a web: ``GET /metrics`` from a thread that ends with the process.
+
+    It serves what the process has counted; what the database knows, the web tells.
+    """
+    server = make_server(host, port, _answer, server_class=_Server, handler_class=_Handler)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 5.0
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a scrape is no event."""
+
+
+def _answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    status, body = "200 OK", b""
+    if environ["PATH_INFO"].rstrip("/") != "/metrics" or environ["REQUEST_METHOD"] != "GET":
+        status = "404 Not Found"
+    elif not is_allowed(environ.get("HTTP_AUTHORIZATION", "")):
+        status = "401 Unauthorized"
+    else:
+        body = counted()
+    headers = [("Content-Type", CONTENT_TYPE_LATEST), ("Content-Length", str(len(body)))]
+    start_response(status, [*headers, *([("WWW-Authenticate", "Bearer")] if status[:3] == "401" else [])])
+    return [body]

@@ -1,0 +1,54 @@
+"""What becomes of orders is counted, by outcome and reason, each once."""
+
+import pytest
+
+from tests.order_svc.conftest import DESK, FAILURES, NOBODY, NOTHING, recover_what_is_pending
+from tests.scrapes import Scrape
+
+pytestmark = pytest.mark.django_db
+
+
+def counted(api):
+    return Scrape(api.get("/metrics").content.decode())
+
+
+@pytest.fixture
+def rise(api):
+    before = counted(api)
+    return lambda name, **labels: counted(api).sum(name, **labels) - before.sum(name, **labels)
+
+
+def test_a_confirmed_order_is_counted_once_however_often_it_is_asked_for(place, rise):
+    for _ in range(3):
+        place(key="k-1")
+    assert rise("order_sagas_total") == rise("order_sagas_total", outcome="confirmed", reason="") == 1
+
+
+@pytest.mark.parametrize(
+    "fields, reason",
+    [
+        ({"userId": NOBODY}, "unknown_user"),
+        ({"productId": NOTHING}, "unknown_product"),
+        ({"productId": DESK, "quantity": 9}, "insufficient_stock"),
+    ],
+)
+def test_a_refused_order_is_counted_with_the_reason(place, neighbours, rise, fields, reason):
+    neighbours.stock[DESK] = 1
+    assert place(**fields).status_code in (409, 422)
+    assert rise("order_sagas_total") == rise("order_sagas_total", outcome="rejected", reason=reason) == 1
+
+
+@pytest.mark.parametrize("step", ["user_step", "product_step"])
+def test_an_order_for_which_a_service_does_not_answer_is_counted_as_unavailable(place, neighbours, rise, step):
+    setattr(neighbours, step, FAILURES["500"])
+    assert place().status_code == 503
+    assert rise("order_sagas_total") == rise("order_sagas_total", outcome="rejected", reason="unavailable") == 1
+
+
+def test_what_recovery_rejects_is_counted_apart(order_in, rise):
+    order_in("pending")
+    before = rise("order_sagas_total", reason="abandoned")
+    recover_what_is_pending()
+    recover_what_is_pending()
+    assert rise("orders_recovered_total") == 1
+    assert rise("order_sagas_total", reason="abandoned") - before == 1

@@ -1,0 +1,236 @@
+"""Each number at `/metrics` moves when the thing happens. By order-service, which has all there is."""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+import requests
+from django.db import OperationalError, connection
+from django.utils.timezone import now
+
+from platform_core import metrics, scraping
+from platform_core.clients.engine import call
+from platform_core.clients.errors import PeerBusy, PeerError
+from platform_core.clients.peers import bulkhead
+from platform_core.outbox.delivery import deliver_due
+from platform_core.outbox.models import OutboxMessage
+from platform_core.outbox.queue import Handler, Message, PermanentFailure, enqueue
+from tests import servers
+from tests.scrapes import Scrape
+from tests.servers import answers
+
+pytestmark = pytest.mark.django_db
+PEER = "user-service"
+
+
+@pytest.fixture
+def peer(settings):
+    with servers.serving() as server:
+        settings.PEER_URLS = dict.fromkeys(settings.PEER_URLS, server.url)
+        yield server
+
+
+@pytest.fixture
+def scrape(client):
+    def scrape():
+        answer = client.get("/metrics")
+        assert answer.status_code == 200
+        return Scrape(answer.content.decode())
+
+    return scrape
+
+
+@pytest.fixture
+def rise(scrape):
+    """By how much a number has grown since the test began."""
+    before = scrape()
+    return lambda name, **labels: scrape().sum(name, **labels) - before.sum(name, **labels)
+
+
+def test_a_request_is_counted_by_the_template_of_its_route(client, rise):
+    client.get("/api/orders/404")
+    client.get("/api/orders/405")
+    route = {"method": "GET", "route": "/api/orders/{pk}"}
+    assert rise("http_requests_total", **route, status="404") == 2
+    assert rise("http_request_duration_seconds_count", **route) == 2
+
+
+def test_paths_and_methods_that_nobody_knows_make_no_series_of_their_own(client, scrape):
+    client.get("/no/such/path")
+    client.generic("BREW", "/no/such/path")
+    requests_ = [each.labels for each in scrape().samples if each.name == "http_requests_total"]
+    assert {"method": "OTHER", "route": "unknown", "status": "404"} in requests_
+    assert not [labels for labels in requests_ if "such" in labels["route"] or labels["method"] == "BREW"]
+
+
+def test_a_call_is_counted_by_peer_and_outcome_and_timed(peer, rise):
+    call(PEER, "GET", "/")
+    peer.will(answers(status=404))
+    with pytest.raises(PeerError):
+        call(PEER, "GET", "/")
+    assert rise("peer_calls_total", peer=PEER, outcome="ok") == 1
+    assert rise("peer_calls_total", peer=PEER, outcome="PeerRefused") == 1
+    assert rise("peer_call_duration_seconds_count", peer=PEER) == 2
+
+
+def test_retries_are_counted_apart_from_calls(peer, rise):
+    peer.will(answers(status=503), answers({}))
+    call(PEER, "GET", "/")
+    assert rise("peer_retries_total", peer=PEER) == 1
+    assert rise("peer_calls_total", peer=PEER) == 1
+
+
+def test_a_breaker_that_opens_is_seen_until_it_closes(peer, scrape):
+    peer.will(answers(status=500))
+    for _ in range(5):
+        with pytest.raises(PeerError):
+            call(PEER, "GET", "/")
+    assert scrape().one("peer_breakers_open", peer=PEER) == 1
+    peer.will(answers({}))
+    until = time.monotonic() + 10
+    while scrape().one("peer_breakers_open", peer=PEER):
+        assert time.monotonic() < until
+        try:
+            call(PEER, "GET", "/")
+        except PeerError:
+            time.sleep(0.05)
+
+
+def test_places_for_calls_are_seen_while_they_are_taken(scrape, settings):
+    settings.PEER_PLACES = 2
+    with bulkhead().place():
+        assert (scrape().one("peer_places_used"), scrape().one("peer_places")) == (1, 2)
+    assert scrape().one("peer_places_used") == 0
+
+
+def test_a_call_for_which_there_is_no_place_is_counted(settings, peer, rise):
+    settings.PEER_PLACES = 1
+    taken, done = threading.Event(), threading.Event()
+
+    def hold():
+        with bulkhead().place():
+            taken.set()
+            done.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait(10)
+    try:
+        with pytest.raises(PeerBusy):
+            call(PEER, "GET", "/")
+    finally:
+        done.set()
+        holder.join()
+    assert rise("peer_calls_total", peer=PEER, outcome="PeerBusy") == 1
+
+
+def put(key, state="pending", seconds=0):
+    at = now() - timedelta(seconds=seconds)
+    OutboxMessage.objects.create(
+        key=key, kind="note", destination="there", aggregate=key, payload={}, state=state, created_at=at
+    )
+
+
+def test_the_outbox_tells_how_much_waits_since_when_and_what_was_given_up(scrape):
+    assert scrape().one("outbox_oldest_message_age_seconds") == 0
+    put("a", seconds=90)
+    put("b")
+    put("c", "dead", 500)
+    put("d", "delivered", 900)
+    found = scrape()
+    assert (found.one("outbox_pending_messages"), found.one("outbox_dead_messages")) == (2, 1)
+    assert 90 <= found.one("outbox_oldest_message_age_seconds") < 150
+
+
+def deliver(failure):
+    def handler(message):
+        if failure:
+            raise failure
+
+    enqueue(Message("note", "there", "thing:1", f"note-{failure}", {}))
+    deliver_due("there", {"note": Handler(handler)}, threading.Event())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "failure, outcome", [(None, "delivered"), (OSError("no"), "failed"), (PermanentFailure("no"), "dead")]
+)
+def test_deliveries_are_counted_by_kind_and_outcome(rise, failure, outcome):
+    deliver(failure)
+    assert rise("outbox_deliveries_total", kind="note", outcome=outcome) == 1
+
+
+def test_connections_to_the_database_are_told_by_state_with_the_limit_of_all(scrape):
+    found = scrape()
+    assert found.one("database_up") == 1
+    assert found.one("database_connections", state="active") >= 1, "the one that asks"
+    assert len(found.all("database_connections", state="idle")) == 1
+    assert found.sum("database_connections") <= found.one("database_connections_limit")
+
+
+def test_without_a_database_the_rest_is_still_told(scrape, monkeypatch):
+    def gone():
+        raise OperationalError("the server is gone")
+
+    monkeypatch.setattr(connection, "cursor", gone)
+    found = scrape()
+    assert found.one("database_up") == 0
+    assert found.all("outbox_pending_messages") == []
+    assert found.sum("http_requests_total") > 0
+
+
+def test_a_scrape_asks_the_database_two_short_questions(client, django_assert_num_queries):
+    with django_assert_num_queries(2):
+        client.get("/metrics")
+
+
+COUNTING = """
+import os, sys
+from platform_core import metrics
+metrics.peer_breakers_open.labels("p").set(1)
+metrics.peer_retries.labels("p").inc()
+print(os.getpid())
+"""
+
+
+def test_a_process_that_was_killed_is_no_longer_among_the_living_but_what_it_counted_stays(tmp_path, monkeypatch):
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTING],
+        env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PATH": "", "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    assert (tmp_path / f"gauge_livesum_{done.stdout.strip()}.db").exists()
+    metrics.forget_the_dead()
+    found = Scrape(scraping.counted().decode())
+    assert found.all("peer_breakers_open", peer="p") == []
+    assert found.one("peer_retries_total", peer="p") == 1
+
+
+@pytest.fixture
+def worker_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    scraping.serve("127.0.0.1", port)
+    return port
+
+
+def test_a_worker_has_metrics_of_its_own_on_the_port_that_it_is_given(worker_port):
+    answer = requests.get(f"http://127.0.0.1:{worker_port}/metrics", timeout=5)
+    assert answer.status_code == 200
+    assert Scrape(answer.text).sum("outbox_deliveries_total") >= 0
+    assert requests.get(f"http://127.0.0.1:{worker_port}/", timeout=5).status_code == 404
+
+
+@pytest.mark.parametrize("given, status", [("", 401), ("Bearer wrong", 401), ("Bearer scrape-me", 200)])
+def test_in_production_a_worker_tells_them_for_the_token_alone(worker_port, settings, given, status):
+    settings.PLATFORM_ENV, settings.METRICS_TOKEN = "production", "scrape-me"
+    answer = requests.get(f"http://127.0.0.1:{worker_port}/metrics", headers={"Authorization": given}, timeout=5)
+    assert answer.status_code == status
+    assert (b"peer_calls_total" in answer.content) is (status == 200)
