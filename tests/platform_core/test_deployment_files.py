@@ -27,7 +27,8 @@ from tests.suites import SERVER_VARIABLE
 
 COMPOSE_TEXT = (ROOT / "compose.yaml").read_text()
 COMPOSE = yaml.safe_load(COMPOSE_TEXT)
-CONTAINERS = COMPOSE["services"]
+MONITORING = {name: each for name, each in COMPOSE["services"].items() if each.get("profiles") == ["monitoring"]}
+CONTAINERS = {name: each for name, each in COMPOSE["services"].items() if name not in MONITORING}
 OVERLAY_TEXT = (ROOT / "compose.prod.yaml").read_text()
 OVERLAY = yaml.safe_load(OVERLAY_TEXT)
 EXAMPLE = (ROOT / ".env.example").read_text()
@@ -84,7 +85,26 @@ def test_a_web_is_published_on_its_own_port_of_the_loopback_address_alone(servic
 def test_nothing_but_the_webs_is_published():
     published = {name for name, container in CONTAINERS.items() if "ports" in container}
     assert published == {service.name for service in SERVICES}
-    assert all("network_mode" not in container for container in CONTAINERS.values())
+    assert all("network_mode" not in container for container in COMPOSE["services"].values())
+
+
+def test_the_monitoring_is_started_when_it_is_asked_for_and_shown_to_this_machine_alone():
+    ports = {name: container["ports"] for name, container in MONITORING.items()}
+    assert ports == {"prometheus": ["127.0.0.1:9090:9090"], "grafana": ["127.0.0.1:3000:3000"]}
+    needed = [
+        name for name, container in CONTAINERS.items() if MONITORING.keys() & set(container.get("depends_on", ()))
+    ]
+    assert needed == []
+
+
+@pytest.mark.parametrize("name", MONITORING)
+def test_the_monitoring_is_pinned_to_a_version_and_mounts_files_that_are_there_and_that_it_cannot_change(name):
+    assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", MONITORING[name]["image"])
+    mounts = [volume.split(":") for volume in MONITORING[name]["volumes"] if volume.startswith(".")]
+    assert mounts
+    for source, _, mode in mounts:
+        assert mode == "ro"
+        assert (ROOT / source).exists()
 
 
 @services
@@ -201,9 +221,9 @@ def test_keys_are_made_in_the_services_folders_alone_for_the_one_around_them_can
     assert {path.name for path in tmp_path.iterdir()} == {service.name for service in SERVICES}
 
 
-@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("name", COMPOSE["services"])
 def test_a_container_can_write_to_its_volumes_and_tmp_alone_and_gains_no_rights(name):
-    container = CONTAINERS[name]
+    container = COMPOSE["services"][name]
     assert container["read_only"] is True
     assert "/tmp" in container["tmpfs"]
     assert container["cap_drop"] == ["ALL"]
@@ -211,9 +231,9 @@ def test_a_container_can_write_to_its_volumes_and_tmp_alone_and_gains_no_rights(
     assert not container.get("privileged")
 
 
-@pytest.mark.parametrize("name", [*OWNERS, "postgres"])
+@pytest.mark.parametrize("name", [*OWNERS, "postgres", *MONITORING])
 def test_what_crashes_is_started_again(name):
-    assert CONTAINERS[name]["restart"] == "unless-stopped"
+    assert COMPOSE["services"][name]["restart"] == "unless-stopped"
 
 
 def test_all_run_one_image_which_is_built_once():
@@ -244,14 +264,15 @@ def test_the_data_of_postgres_lies_in_a_volume():
 
 
 def test_production_is_the_same_but_for_mode_secrets_and_limits():
-    assert set(OVERLAY["services"]) == set(CONTAINERS)
+    assert set(OVERLAY["services"]) == set(COMPOSE["services"])
     changed = {key for container in OVERLAY["services"].values() for key in container}
     assert changed == {"environment", "secrets", "mem_limit", "pids_limit"}
 
 
 def test_production_publishes_the_webs_alone_to_this_machine_alone():
     published = {name: container["ports"] for name, container in PRODUCTION.items() if "ports" in container}
-    assert published == {service.name: [f"127.0.0.1:{service.port}:{service.port}"] for service in SERVICES}
+    webs = {service.name: [f"127.0.0.1:{service.port}:{service.port}"] for service in SERVICES}
+    assert published == webs | {name: MONITORING[name]["ports"] for name in MONITORING}
 
 
 def test_a_command_that_forgets_the_overlay_does_not_reach_production():
@@ -326,6 +347,8 @@ def test_production_takes_secrets_from_the_files_that_the_container_sees_and_fro
     environment = environment_of(name, PRODUCTION)
     assert all(not environment[variable] for variable in environment.keys() & (SECRET | OF_COMPOSE))
     read = {text for variable, text in environment.items() if variable.endswith("_FILE")}
+    if name == "prometheus":
+        read.add(f"{MOUNTED}/metrics_token")  # by its configuration
     assert read == {f"{MOUNTED}/{secret}" for secret in PRODUCTION[name].get("secrets", [])}
 
 
