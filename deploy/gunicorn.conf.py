@@ -12,7 +12,7 @@ from pathlib import Path
 import gunicorn.util
 from django.conf import settings
 
-from platform_core import production
+from platform_core import production, tracing
 from platform_core.environment import EXIT_CODE, ConfigurationError, parsed
 from platform_core.logs import logging_config
 from platform_core.stack.processes import die_with_parent
@@ -94,6 +94,11 @@ def when_ready(server):
 
 def post_fork(server, worker):
     die_with_parent()
+    tracing.start(values["SERVICE_NAME"] or service.name)
+
+
+def worker_exit(server, worker):
+    tracing.stop()
 
 
 def child_exit(server, worker):

@@ -16,7 +16,7 @@ from prometheus_client import Counter
 
 from order_svc.models import Order, OrderLine
 from order_svc.steps import STOCK, USER, Steps, taken
-from platform_core import context
+from platform_core import context, tracing
 from platform_core.api.idempotency import Claim, in_progress
 from platform_core.clients import products, users
 from platform_core.clients.errors import PeerError, PeerRefused, PeerUnreachable
@@ -280,7 +280,7 @@ def overdue_orders() -> QuerySet[Order]:
 
 def reject_overdue(order: Order) -> bool:
     """What recovery does with an order that was left pending, under the ids of the request that placed it."""
-    with context.entered(context.Context(order.request_id, order.traceparent)):
+    with context.entered(context.Context(order.request_id, order.traceparent)), tracing.span("recover", "internal"):
         recovered = reject_pending(order.pk, ABANDONED)
     if recovered:
         _recovered.inc()

@@ -86,6 +86,14 @@ def accepted_request_id(value: str | None) -> str:
     return value if value and _REQUEST_ID.fullmatch(value) else secrets.token_hex(16)
 
 
+def span_of(traceparent: str) -> tuple[str, str, str] | None:
+    """Trace id, span id and flags in hexadecimal; None when it names no span."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None or match[1] == "0" * 32 or match[2] == "0" * 16:
+        return None
+    return match[1], match[2], traceparent[-2:]
+
+
 def accepted_traceparent(value: str | None) -> str:
     """The caller's trace with a span id of our own (W3C Trace Context), else a new trace."""
     match = _TRACEPARENT.fullmatch(value or "")

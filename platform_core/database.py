@@ -13,7 +13,7 @@ from django.db.models.signals import pre_migrate
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from platform_core import context
+from platform_core import context, tracing
 from platform_core.settings import DEFAULT_DEADLINE
 
 _TIMEOUT_STEPS_MS = (25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 4000, 5000, 7500, 10000, 15000, 20000)
@@ -69,7 +69,10 @@ class _StatementBound:
             self.present_ms = _UNKNOWN  # it takes a SET back as well
         elif self.connection.connection.info.transaction_status != TransactionStatus.INERROR:
             self.bound()
-        return execute(statement, params, many, ctx)
+        if not tracing.is_on():
+            return execute(statement, params, many, ctx)
+        with tracing.statement(statement):
+            return execute(statement, params, many, ctx)
 
     def bound(self) -> None:
         """Raises DeadlineExceeded."""

@@ -46,11 +46,16 @@ outbox_deliveries = Counter("outbox_deliveries_total", "Attempts to deliver outb
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
-def observe_request(method: str, route: str, status: int, seconds: float) -> None:
+def observe_request(method: str | None, route: str, status: int, seconds: float) -> None:
     """``route`` is the URL's template, so that ids make no new series; unheard-of methods share one."""
-    method = method if method in _METHODS else "OTHER"
+    method = known(method)
     _requests.labels(method, route, status).inc()
     _seconds.labels(method, route).observe(seconds)
+
+
+def known(method: str | None) -> str:
+    """A method, or one name for all that nobody has heard of."""
+    return method if method in _METHODS else "OTHER"
 
 
 def forget_the_dead() -> None:

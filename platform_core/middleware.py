@@ -5,12 +5,13 @@ import math
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from platform_core import metrics
+from platform_core import metrics, tracing
 from platform_core.api.problems import problem_response
 from platform_core.bodies import LATE, LONGEST_LENGTH, MAX_BODY_BYTES
 from platform_core.context import Context, accepted_request_id, accepted_traceparent, current, entered
@@ -38,15 +39,22 @@ class RequestMiddleware:
             traceparent=accepted_traceparent(request.headers.get("traceparent")),
             deadline=deadline_of(request.META.get(BEGAN), request.headers.get("X-Request-Timeout")),
         )
-        with entered(ctx):
+        with entered(ctx), self.traced(request) as span:
             response = self.get_response(request)
             response["X-Request-ID"] = ctx.request_id
             if not response.streaming and not response.has_header("Content-Length"):
                 response["Content-Length"] = str(len(response.content))
             if request.method == "HEAD" and not response.streaming:
                 response.content = b""
-            self.record(request, response, time.perf_counter() - began)
+            self.record(request, response, time.perf_counter() - began, span)
         return response
+
+    def traced(self, request: HttpRequest) -> AbstractContextManager[tracing.Span]:
+        """The request's span, under the caller's; none for what is asked every few seconds."""
+        if request.path.startswith(_QUIET):
+            return nullcontext(tracing.Span())
+        attributes = {"http.request.method": request.method or "", "url.path": request.path}
+        return tracing.span(metrics.known(request.method), "server", request.headers.get("traceparent", ""), attributes)
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
         try:
@@ -69,9 +77,13 @@ class RequestMiddleware:
         if len(length) > LONGEST_LENGTH or int(length) > MAX_BODY_BYTES:
             raise TooLarge()
 
-    def record(self, request: HttpRequest, response: HttpResponse, seconds: float) -> None:
+    def record(self, request: HttpRequest, response: HttpResponse, seconds: float, span: tracing.Span) -> None:
         route = readable(request.resolver_match.route) if request.resolver_match else "unknown"
-        metrics.observe_request(request.method or "", route, response.status_code, seconds)
+        metrics.observe_request(request.method, route, response.status_code, seconds)
+        span.rename(f"{metrics.known(request.method)} {route}")
+        span.note({"http.route": route, "http.response.status_code": response.status_code})
+        if response.status_code >= 500:
+            span.failed()
         level = logging.DEBUG if request.path.startswith(_QUIET) and response.status_code < 500 else logging.INFO
         if log.isEnabledFor(level):
             data = {

@@ -21,15 +21,20 @@ SETTINGS = {
     "e2e": None,
     "chaos": None,
     "browser": None,
+    "tracing": None,
 }
-EXTRA = frozenset({"browser"})
+EXTRA = frozenset({"browser", "tracing"})
 """Suites that want more than requirements-dev.txt; they run when they are asked for."""
 
 
 def plain_environment() -> dict[str, str]:
     """The process's environment without anything that configures the platform."""
     ours = {variable.name for variable in VARIABLES} | {"DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR"}
-    return {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in ours}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.removesuffix("_FILE") not in ours and not name.startswith("OTEL_")
+    }
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def decoded(peer: str, answer: Answer, shape: type[T]) -> T:
 def _headers(peer: str, body: Any, key: str | None, accept: str | None) -> dict[str, str]:
     ctx = context.current()
     token = service_token(peer)
-    headers = {"X-Request-ID": ctx.request_id, "traceparent": ctx.traceparent, "Idempotency-Key": key, "Accept": accept}
+    headers = {"X-Request-ID": ctx.request_id, "Idempotency-Key": key, "Accept": accept}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     if body is not None:

@@ -19,7 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
 from urllib3.util.retry import Retry
 
-from platform_core import __version__
+from platform_core import __version__, context, tracing
 from platform_core.clients.errors import PeerConnectionFailed, PeerDropped, PeerTimeout, PeerUnreachable
 
 _deadline: ContextVar[float] = ContextVar("exchange_deadline")
@@ -45,7 +45,20 @@ class Answer:
 
 
 def exchange(ask: Ask, deadline: float) -> Answer:
-    """Send and receive until ``deadline`` (of ``time.monotonic()``). Raises PeerUnreachable."""
+    """Send and receive until ``deadline`` (of ``time.monotonic()``). Raises PeerUnreachable.
+
+    It is a span of its own, which the peer is told as the one that calls it.
+    """
+    attributes = {"http.request.method": ask.method, "url.path": ask.path, "peer.service": ask.peer}
+    with tracing.span(f"{ask.method} {ask.peer}", "client", attributes=attributes) as span:
+        answer = _exchange(ask, deadline)
+        span.note({"http.response.status_code": answer.status})
+        if answer.status >= 400:
+            span.failed()
+        return answer
+
+
+def _exchange(ask: Ask, deadline: float) -> Answer:
     left = deadline - time.monotonic()
     if left <= 0:
         raise PeerTimeout(ask.peer, "no time left to ask")
@@ -56,7 +69,7 @@ def exchange(ask: Ask, deadline: float) -> Answer:
             settings.PEER_URLS[ask.peer] + ask.path,
             params=ask.params,
             data=ask.content,
-            headers={**ask.headers, "X-Request-Timeout": f"{max(left, 0.001):.3f}"},
+            headers={**ask.headers, **_trace(), "X-Request-Timeout": f"{max(left, 0.001):.3f}"},
             timeout=left,
             allow_redirects=False,
         )
@@ -65,6 +78,11 @@ def exchange(ask: Ask, deadline: float) -> Answer:
     finally:
         _deadline.reset(token)
     return Answer(response.status_code, response.headers, response.content)
+
+
+def _trace() -> dict[str, str]:
+    traceparent = context.current().traceparent
+    return {"traceparent": traceparent} if traceparent else {}
 
 
 def _named(peer: str, error: requests.RequestException) -> PeerUnreachable:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from platform_core import metrics
+from platform_core import metrics, tracing
 from platform_core.clients.errors import PeerRefused, PeerUnreachable
-from platform_core.context import Context, accepted_traceparent, entered
+from platform_core.context import Context, accepted_traceparent, current, entered
 from platform_core.failpoints import reached
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import (
@@ -46,25 +46,33 @@ def deliver_due(destination: str, handlers: Handlers, stopping: threading.Event)
 
 
 def attempt(message: OutboxMessage, handlers: Handlers) -> bool:
-    """Deliver one message and settle it; False when the destination could not be reached."""
-    handler = handlers.get(message.kind, _NOBODYS)
+    """Deliver one message and settle it; False when the destination could not be reached.
+
+    That belongs to the trace of whoever caused the message.
+    """
     deadline = time.monotonic() + ATTEMPT_SECONDS
     ctx = Context(message.request_id, accepted_traceparent(message.traceparent), deadline, user=message.user)
-    with entered(ctx):
-        try:
-            reached("outbox.claimed")
-            handler.deliver(message)
-            reached("outbox.delivered")
-        except Exception as error:
-            failure: Exception | None = error
-        else:
-            failure = None
-    with entered(replace(ctx, deadline=None)):
+    title, attributes = f"deliver {message.kind}", {"messaging.message.id": message.key}
+    with entered(ctx), tracing.span(title, "consumer", message.traceparent, attributes) as span:
+        return _attempt(message, handlers.get(message.kind, _NOBODYS), span)
+
+
+def _attempt(message: OutboxMessage, handler: Handler, span: tracing.Span) -> bool:
+    try:
+        reached("outbox.claimed")
+        handler.deliver(message)
+        reached("outbox.delivered")
+    except Exception as error:
+        failure: Exception | None = error
+    else:
+        failure = None
+    with entered(replace(current(), deadline=None)):
         if failure is None:
             settle_delivered(message, handler)
             metrics.outbox_deliveries.labels(message.kind, "delivered").inc()
             log.info("outbox.delivered", extra={"data": _described(message)})
             return True
+        span.failed(failure)
         fail(message, handler, failure)
         return not isinstance(failure, PeerUnreachable | OSError)
 

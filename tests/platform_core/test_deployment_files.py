@@ -40,7 +40,7 @@ OWNERS = {service.name: service for service in SERVICES} | WORKERS
 INTERPOLATED = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", COMPOSE_TEXT))
 OF_COMPOSE = {name for name in INTERPOLATED if name not in DEFAULTS}
 SECRET = {variable.name for variable in VARIABLES if variable.secret}
-MADE_FOR_COMPOSE = {"DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR"}
+MADE_FOR_COMPOSE = {"DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 MOUNTED = "/run/secrets"
 
 services = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
@@ -206,6 +206,13 @@ def test_a_service_is_given_its_own_keys_alone_and_cannot_change_them(name, serv
     assert CONTAINERS[name]["volumes"] == [f"{service.stem}-keys:/keys/{service.name}:ro"]
     assert environment_of(name)["KEYS_DIR"] == "/keys"
     assert f"{service.stem}-keys" in COMPOSE["volumes"]
+
+
+@owners
+def test_webs_and_workers_are_told_where_traces_go(name, service):
+    assert environment_of(name)["OTEL_EXPORTER_OTLP_ENDPOINT"] == ""
+    assert "requirements-tracing.txt" in DOCKERFILE
+    assert "!requirements-tracing.txt" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
 @services

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from platform_core import metrics, production, scraping
+from platform_core import metrics, production, scraping, tracing
 from platform_core.worker import work
 
 
@@ -25,9 +25,11 @@ class Command(BaseCommand):
         metrics.forget_the_dead()
         if settings.WORKER_METRICS_PORT:
             scraping.serve(settings.BIND_HOST, settings.WORKER_METRICS_PORT)
+        tracing.start(settings.SERVICE_NAME)
         duties = import_module(f"{settings.SERVICE.package}.tasks").DUTIES
         runner = threading.Thread(target=work, args=(duties, stopping))
         runner.start()
         # The main thread stays free to take signals.
         while runner.is_alive():
             runner.join(timeout=0.5)
+        tracing.stop()

@@ -1,0 +1,150 @@
+"""Traces by OpenTelemetry: on when OTEL_EXPORTER_OTLP_ENDPOINT says where they go and the packages are installed.
+
+Our context carries the trace (W3C Trace Context), with or without them. A span begins under the one that a traceparent
+names, and inside of it the traceparent of the context names the span. Whoever is called, or reads it from an outbox
+row, goes on from there: an order is one trace through all services, workers too.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from platform_core import __version__
+from platform_core.context import current, entered, span_of
+
+PATIENCE = 1.0
+"""Seconds that the end of a process waits for its last spans to be sent: the collector may be away."""
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_LONGEST = 2000
+log = logging.getLogger("platform.tracing")
+
+_api: Any = None
+_tracer: Any = None
+_provider: Any = None
+
+
+class Span:
+    """What is told of a piece of work; to nobody when there are no traces."""
+
+    def __init__(self, real: Any = None) -> None:
+        self._real = real
+
+    def note(self, attributes: Mapping[str, Any]) -> None:
+        if self._real is not None:
+            self._real.set_attributes(attributes)
+
+    def rename(self, name: str) -> None:
+        if self._real is not None:
+            self._real.update_name(name)
+
+    def failed(self, error: Exception | None = None) -> None:
+        if self._real is not None:
+            self._real.set_status(_api.StatusCode.ERROR, str(error) if error else None)
+            if error is not None:
+                self._real.record_exception(error)
+
+
+_UNTRACED = Span()
+
+
+def start(service: str) -> None:
+    """In each process that works, after the fork: spans are sent by a thread of the process's own."""
+    if not any(os.environ.get(name) for name in _ENDPOINTS):
+        return
+    try:
+        exporter = _exporter()
+    except ImportError as error:
+        told = {"missing": error.name, "remedy": "pip install -r requirements-tracing.txt"}
+        log.warning("tracing.unavailable", extra={"data": told})
+        return
+    _send_to(exporter, service)
+
+
+def _exporter() -> Any:
+    """Raises ImportError."""
+    import opentelemetry.sdk.trace.export  # noqa: F401  # so that what is missing is found here
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter()
+
+
+def _send_to(exporter: Any, service: str) -> None:
+    global _api, _tracer, _provider
+    from opentelemetry import trace
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create({"service.name": service, "service.version": __version__})
+    _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    _provider.add_span_processor(BatchSpanProcessor(exporter))
+    _api, _tracer = trace, _provider.get_tracer("platform_core", __version__)
+
+
+def stop() -> None:
+    """Send what is left, and give up on it after a moment."""
+    global _tracer, _provider
+    if _provider is not None:
+        sending = threading.Thread(target=_provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(PATIENCE)
+    _tracer = _provider = None
+
+
+def is_on() -> bool:
+    return _tracer is not None
+
+
+@contextmanager
+def span(
+    name: str, kind: str, parent: str | None = None, attributes: Mapping[str, Any] | None = None
+) -> Iterator[Span]:
+    """A piece of work. ``kind`` is `server`, `client`, `consumer` or `internal`.
+
+    ``parent`` is the traceparent under which it begins, an empty or malformed one for a trace of its own; left out, it
+    is the context's. An exception that passes through marks it as failed.
+    """
+    if _tracer is None:
+        yield _UNTRACED
+        return
+    under = _under(current().traceparent if parent is None else parent)
+    of_kind = _api.SpanKind[kind.upper()]
+    with _tracer.start_as_current_span(name, context=under, kind=of_kind, attributes=attributes) as real:
+        known = real.get_span_context()
+        if not known.is_valid:
+            yield _UNTRACED
+            return
+        traceparent = f"00-{known.trace_id:032x}-{known.span_id:016x}-{known.trace_flags:02x}"
+        with entered(replace(current(), traceparent=traceparent)):
+            yield Span(real)
+
+
+def _under(traceparent: str) -> Any:
+    """OpenTelemetry's context with the span that a traceparent names as the present one."""
+    from opentelemetry.context import Context
+
+    ids = span_of(traceparent)
+    if ids is None:
+        return Context()
+    trace_id, span_id, flags = (int(part, 16) for part in ids)
+    remote = _api.SpanContext(trace_id, span_id, is_remote=True, trace_flags=_api.TraceFlags(flags))
+    return _api.set_span_in_context(_api.NonRecordingSpan(remote), Context())
+
+
+@contextmanager
+def statement(sql: str) -> Iterator[None]:
+    """A statement to the database, as a part of what is being traced; what nobody traces makes no trace by it.
+
+    The values are not in ``sql``, and so not in the trace.
+    """
+    if _tracer is None or not _api.get_current_span().is_recording():
+        yield
+        return
+    attributes = {"db.system.name": "postgresql", "db.query.text": sql[:_LONGEST]}
+    verb = sql.split(maxsplit=1)[0].upper() if sql.strip() else "SQL"
+    with _tracer.start_as_current_span(verb, kind=_api.SpanKind.CLIENT, attributes=attributes):
+        yield

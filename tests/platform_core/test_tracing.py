@@ -1,0 +1,48 @@
+"""Traces are off until they are wanted, and what hinders them is told. With the packages: tests/tracing."""
+
+import logging
+import sys
+
+import pytest
+
+from platform_core import tracing
+from platform_core.context import Context, current, entered
+
+GIVEN = f"00-{'ab' * 16}-{'cd' * 8}-01"
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch):
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    yield
+    tracing.stop()
+
+
+@pytest.mark.parametrize("endpoint", [None, ""])
+def test_without_an_endpoint_nothing_is_traced_and_nothing_said(monkeypatch, caplog, endpoint):
+    if endpoint is not None:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    tracing.start("order-service")
+    assert not tracing.is_on()
+    assert not caplog.records
+
+
+def test_an_endpoint_without_the_packages_is_told_with_what_to_do(monkeypatch, caplog):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.export", None)
+    with caplog.at_level(logging.WARNING):
+        tracing.start("order-service")
+    assert not tracing.is_on()
+    (record,) = caplog.records
+    assert record.getMessage() == "tracing.unavailable"
+    assert "requirements-tracing.txt" in record.data["remedy"]
+    assert record.data["missing"].startswith("opentelemetry")
+
+
+def test_untraced_the_context_keeps_the_callers_trace():
+    with entered(Context(traceparent=GIVEN)), tracing.span("work", "internal") as span:
+        span.note({"a": 1})
+        span.rename("other")
+        span.failed(ValueError("x"))
+        assert current().traceparent == GIVEN
