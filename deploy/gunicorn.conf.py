@@ -25,7 +25,9 @@ if service is None:
     sys.exit(EXIT_CODE)
 try:
     values = parsed(os.environ)
-    logging.config.dictConfig(logging_config(values["SERVICE_NAME"] or service.name, values["LOG_LEVEL"]))
+    name, log_format = values["SERVICE_NAME"] or service.name, values["LOG_FORMAT"] or "json"
+    logconfig_dict = logging_config(name, values["LOG_LEVEL"], log_format)
+    logging.config.dictConfig(logconfig_dict)
     production.check(settings)
     production.warn_when_open(settings)
 except ConfigurationError as error:
@@ -55,7 +57,6 @@ limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 8190
 
-logconfig_dict = logging_config(values["SERVICE_NAME"] or service.name, values["LOG_LEVEL"])
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # heartbeats without a disk
 # gunicorn's control socket lies in $HOME, where five services would fight over it.
 control_socket_disable = True

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import environ
 from psycopg.conninfo import conninfo_to_dict
 
-from platform_core.logs import LEVELS
+from platform_core.logs import FORMATTERS, LEVELS
 from platform_core.topology import SERVICES, Service
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,6 +130,12 @@ VARIABLES = (
     Variable("PORT", "", _whole(1, 65535), "The port a single service listens on; by default its own, 8001 to 8005."),
     Variable("BIND_HOST", "127.0.0.1", _text, "The address the services listen on. The image sets `0.0.0.0`."),
     Variable("LOG_LEVEL", "info", _choice(*LEVELS), "The least severe level that is logged."),
+    Variable(
+        "LOG_FORMAT",
+        "",
+        _choice(*FORMATTERS),
+        "`json`: an object a line; `text`: lines for people. Empty: `json`, but `text` where `up` runs on a terminal.",
+    ),
     Variable("DEBUG", "false", _choice("false", "true"), "Django's debug mode. Production refuses to start with it."),
     Variable(
         "SECRET_KEY",

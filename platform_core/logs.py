@@ -1,6 +1,10 @@
-"""JSON logs on stdout: one object a line, with the request's ids on each."""
+"""JSON logs on stdout: one object a line, with the request's ids on each. The fields are told in docs/operations.md.
+
+``LOG_FORMAT=text`` makes them lines for people instead, coloured on a terminal; `manage.py up` does so there.
+"""
 
 import logging
+import os
 import sys
 import traceback
 from datetime import UTC, datetime
@@ -9,6 +13,7 @@ from typing import Any
 import msgspec
 
 from platform_core import context
+from platform_core.topology import SERVICES
 
 _encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
 
@@ -24,30 +29,95 @@ class JsonFormatter(logging.Formatter):
         self.service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        ctx = context.current()
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC),
-            "level": _WIRE_LEVELS.get(record.levelname, record.levelname.lower()),
-            "service": self.service,
-            "event": record.getMessage(),
-            "logger": record.name,
-        }
-        if ctx.request_id != "-":
-            line["requestId"] = ctx.request_id
-            line["traceId"] = ctx.trace_id
-        line.update(getattr(record, "data", None) or {})
-        if record.exc_info and record.exc_info[0]:
-            line["exception"] = "".join(traceback.format_exception(*record.exc_info))
-        return _encode(line).decode("utf-8", "backslashreplace")
+        return _encode(fields_of(record, self.service)).decode("utf-8", "backslashreplace")
 
 
-def logging_config(service: str, level: str) -> dict[str, Any]:
+def fields_of(record: logging.LogRecord, service: str) -> dict[str, Any]:
+    """All that a line tells, in the order of the docs."""
+    ctx = context.current()
+    line: dict[str, Any] = {
+        "time": datetime.fromtimestamp(record.created, UTC),
+        "level": _WIRE_LEVELS.get(record.levelname, record.levelname.lower()),
+        "service": service,
+        "event": record.getMessage(),
+        "logger": record.name,
+    }
+    if ctx.request_id != "-":
+        line["requestId"] = ctx.request_id
+        line["traceId"] = ctx.trace_id
+    line.update(getattr(record, "data", None) or {})
+    if record.exc_info and record.exc_info[0]:
+        line["exception"] = "".join(traceback.format_exception(*record.exc_info))
+    return line
+
+
+class TextFormatter(logging.Formatter):
+    """The same for people: ``12:03:04.123 order-service  info  POST /api/orders 201 45.1 ms user=7 requestId=…``."""
+
+    def __init__(self, service: str = "platform", *, colours: bool | None = None) -> None:
+        super().__init__()
+        self.service = service
+        self.colours = has_colours() if colours is None else colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = fields_of(record, self.service)
+        exception = line.pop("exception", "")
+        clock = line["time"].astimezone().strftime("%H:%M:%S.%f")[:-3]
+        what = _request(line) if line["event"] == "request" else line["event"]
+        rest = " ".join(f"{name}={value}" for name, value in line.items() if name not in _SHOWN_ELSEWHERE)
+        parts = (
+            self.paint(clock, _DIM),
+            self.paint(f"{line['service']:20}", _service_colour(line["service"])),
+            self.paint(f"{line['level']:5}", _LEVEL_COLOURS.get(line["level"], "")),
+            _printable(what),
+            self.paint(_printable(rest), _DIM),
+        )
+        text = " ".join(part for part in parts if part)
+        return f"{text}\n{_printable(exception.rstrip(), keep=_LAYOUT)}" if exception else text
+
+    def paint(self, text: str, colour: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self.colours and colour and text else text
+
+
+_DIM = "2"
+_LAYOUT = "\n\t"
+_LEVEL_COLOURS = {"debug": _DIM, "info": "32", "warn": "33", "error": "1;31"}
+_SERVICE_COLOURS = dict(zip((service.name for service in SERVICES), ("36", "35", "34", "33", "32"), strict=False))
+_REQUEST = frozenset(("method", "path", "route", "status", "durationMs", "bytes", "client"))
+_SHOWN_ELSEWHERE = _REQUEST | {"time", "level", "service", "event", "logger", "traceId"}
+
+
+def has_colours() -> bool:
+    """On a terminal, unless https://no-color.org is heeded there."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _service_colour(name: str) -> str:
+    return _SERVICE_COLOURS.get(name, "37")
+
+
+def _request(line: dict[str, Any]) -> str:
+    return f"{line['method']} {line['path']} {line['status']} {line['durationMs']:g} ms"
+
+
+def _printable(text: str, keep: str = "") -> str:
+    """Whoever asks for a path chooses its characters: none of them moves the reader's cursor, or makes a line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+FORMATTERS = {"json": "JsonFormatter", "text": "TextFormatter"}
+
+
+def logging_config(service: str, level: str, form: str = "json") -> dict[str, Any]:
     """A ``logging.config`` dictionary; Django's, gunicorn's and our own loggers all end in one handler."""
+    formatter = {"()": f"platform_core.logs.{FORMATTERS[form]}", "service": service}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": "platform_core.logs.JsonFormatter", "service": service}},
-        "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "json"}},
+        "formatters": {"chosen": formatter},
+        "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "chosen"}},
         "root": {"handlers": ["stdout"], "level": LEVELS[level]},
         "loggers": {
             # One line per request is ours; Django's own repeats it for every 4xx.

@@ -58,7 +58,7 @@ def service_settings(
         "FORMAT_MODULE_PATH": "platform_core.formats",
         "LOGIN_REDIRECT_URL": "/admin/",
         "APPEND_SLASH": False,
-        "LOGGING": logging_config(name, values["LOG_LEVEL"]),
+        "LOGGING": logging_config(name, values["LOG_LEVEL"], values["LOG_FORMAT"] or "json"),
         "DATA_UPLOAD_MAX_MEMORY_SIZE": MAX_BODY_BYTES,
         "PASSWORD_HASHERS": ["platform_core.hashers.Argon2Hasher"],
         "AUTH_PASSWORD_VALIDATORS": [

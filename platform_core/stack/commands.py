@@ -30,9 +30,29 @@ NEED_NO_DATABASE = frozenset(
 )
 
 
-def up(values: dict[str, Any]) -> int:
+def up(values: dict[str, Any], *, only: Sequence[Service] = SERVICES) -> int:
     """Start everything here: Postgres, the five services and their workers."""
-    return Stack(values, os.environ).run()
+    return Stack(values, os.environ, only).run()
+
+
+def _up_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only",
+        type=_services,
+        default=SERVICES,
+        metavar="order,user",
+        help="show the log lines of these services; of the others warnings and errors alone (all of them run)",
+    )
+
+
+def _services(text: str) -> tuple[Service, ...]:
+    known = {name: service for service in SERVICES for name in (service.stem, service.name, service.package)}
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            stems = ", ".join(service.stem for service in SERVICES)
+            raise argparse.ArgumentTypeError(f"expected some of {stems}, separated by commas, found {name!r}")
+    return tuple(known[name] for name in names)
 
 
 def migrate(values: dict[str, Any]) -> int:
@@ -154,6 +174,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "verify": verify,
 }
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "up": _up_options,
     "demo": _demo_options,
     "keys": _keys_options,
     "verify": _verify_options,

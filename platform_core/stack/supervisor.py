@@ -4,9 +4,10 @@ import http.client
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,10 +86,14 @@ class Child:
 
 @dataclass(slots=True)
 class Stack:
-    """``values`` are the parsed variables, ``environ`` the process's own."""
+    """``values`` are the parsed variables, ``environ`` the process's own.
+
+    ``shown``: the services whose lines are all shown; of the others, warnings and errors alone.
+    """
 
     values: Mapping[str, Any]
     environ: Mapping[str, str]
+    shown: Collection[Service] = SERVICES
     console: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True))
     server: postgres.EmbeddedPostgres | None = None
     lock: IO[str] | None = None
@@ -200,11 +205,19 @@ class Stack:
         return self.child(service, f"{service.name} worker", lambda: manage("worker"), WORKER_METRICS_PORT="")
 
     def child(self, service: Service, title: str, main: Callable[[], None], **variables: str) -> Child:
-        environment = {**service_environment(service, self.values, self.environ), **variables}
+        environment = {**service_environment(service, self.values, self.environ), **self.logs(service), **variables}
         metrics = self.folder / "metrics" / service.package
         metrics.mkdir(parents=True, exist_ok=True)
         environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
         return Child(title, lambda: fork(title, main, environment, not_theirs=self.locks()))
+
+    def logs(self, service: Service) -> dict[str, str]:
+        """Lines for people where people read; a service that nobody asked for tells only what must not be missed."""
+        is_chatty = self.values["LOG_LEVEL"] in ("debug", "info")
+        return {
+            "LOG_FORMAT": self.values["LOG_FORMAT"] or ("text" if sys.stdout.isatty() else "json"),
+            "LOG_LEVEL": "warn" if service not in self.shown and is_chatty else self.values["LOG_LEVEL"],
+        }
 
     def locks(self) -> tuple[IO[str], ...]:
         """Held by this process alone: a child must not keep them when it outlives us."""
