@@ -17,6 +17,7 @@ from platform_core.auth.keys import KeysError
 from platform_core.demo import Spec
 from platform_core.environment import EXIT_CODE, ConfigurationError, keys_dir, parsed, read_dotenv
 from platform_core.stack import demo as shop
+from platform_core.stack import load as crowd
 from platform_core.stack import postgres
 from platform_core.stack import verify as books
 from platform_core.stack.keys import make_keys
@@ -142,6 +143,35 @@ def _verify_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def load(values: dict[str, Any], *, users: int, seconds: int, mix: dict[str, int], json: Path | None) -> int:
+    """Have virtual users shop on the running platform; tells throughput and waiting times, exit code 1 after failures.
+
+    Failures are requests without an answer and 5xx, but for the deliberate 503 with Retry-After. Leaves its users, its
+    products ("Loadtest …") and its orders behind. In production it signs its users up and in, and orders what the shop
+    has, unless STAFF_TOKEN lets it make products of its own.
+    """
+    return crowd.run(values, crowd.Plan(users, seconds, mix, json))
+
+
+def _load_options(parser: argparse.ArgumentParser) -> None:
+    for name, default, limit, meaning in (
+        ("users", 10, 2000, "how many shop at once"),
+        ("seconds", 30, 86_400, "for how long"),
+    ):
+        told = f"{meaning}, 1 to {limit} ({default})"
+        parser.add_argument(f"--{name}", type=_whole(limit, 1), default=default, metavar="N", help=told)
+    usual = ",".join(f"{name}={weight}" for name, weight in crowd.MIX.items())
+    parser.add_argument("--mix", type=_mix, default=dict(crowd.MIX), help=f"how often they do what ({usual})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there, too")
+
+
+def _mix(text: str) -> dict[str, int]:
+    try:
+        return crowd.mix_of(text)
+    except ValueError as expected:
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}") from None
+
+
 def _demo_options(parser: argparse.ArgumentParser) -> None:
     for name, default in (("users", 50), ("products", 40), ("orders", 200)):
         limit = shop.LIMITS[name]
@@ -156,10 +186,10 @@ def _demo_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _whole(limit: int) -> Callable[[str], int]:
+def _whole(limit: int, least: int = 0) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and int(text) <= limit):
-            raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {limit}, found {text!r}")
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= limit):
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {limit}, found {text!r}")
         return int(text)
 
     return parse
@@ -170,6 +200,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "migrate": migrate,
     "demo": demo,
     "keys": keys,
+    "load": load,
     "status": status,
     "verify": verify,
 }
@@ -177,6 +208,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "up": _up_options,
     "demo": _demo_options,
     "keys": _keys_options,
+    "load": _load_options,
     "verify": _verify_options,
 }
 
