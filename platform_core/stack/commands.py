@@ -20,6 +20,7 @@ from platform_core.stack import demo as shop
 from platform_core.stack import load as crowd
 from platform_core.stack import postgres
 from platform_core.stack import verify as books
+from platform_core.stack.epochs import raise_epochs
 from platform_core.stack.keys import make_keys
 from platform_core.stack.postgres import PostgresError
 from platform_core.stack.roles import RolesError, ensure_roles
@@ -103,6 +104,17 @@ def _keys_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rotate", action="store_true", help="make new ones; the present ones stay good until the next time"
     )
+
+
+def new_epoch(values: dict[str, Any]) -> int:
+    """After a restore into another server, and before the start: have the feeds go on behind what there is.
+
+    Raising it without need, or twice, does no harm.
+    """
+    with _with_database(values) as values:
+        for name, epoch in raise_epochs(values).items():
+            print(f"The feed of {name} goes on in epoch {epoch}.")
+    return 0
 
 
 def status(values: dict[str, Any]) -> int:
@@ -201,6 +213,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "demo": demo,
     "keys": keys,
     "load": load,
+    "new_epoch": new_epoch,
     "status": status,
     "verify": verify,
 }

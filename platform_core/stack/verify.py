@@ -264,6 +264,19 @@ def every_step_left_its_event(books: Books) -> Iterator[Finding]:
         yield Finding(f"order {order}", f"has {count} events order.{what}")
 
 
+def feeds_belong_to_this_server(books: Books) -> Iterator[Finding]:
+    """After a restore into another server the epoch has to be raised: what happens now would lie before what was."""
+    query = """
+        SELECT count(*) FROM events_event
+        WHERE epoch = coalesce((SELECT max(value) FROM events_feedepoch), 1)
+          AND txid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+    """
+    for service in SERVICES:
+        if service.has_feed and (ahead := books.one(service, query)[0]):
+            problem = f"has {ahead} events of another server: stop, `manage.py new_epoch`, start"
+            yield Finding(f"the feed of {service.name}", problem)
+
+
 def nothing_is_pending_for_too_long(books: Books) -> Iterator[Finding]:
     query = f"""
         SELECT id, now() - created_at FROM order_svc_order
@@ -362,6 +375,7 @@ CHECKS = (
     Check("stock is held for live orders alone", stock_is_held_for_live_orders_alone, release_reservation),
     Check("every step of an order left its message", every_step_left_its_message),
     Check("every step of an order left its event", every_step_left_its_event),
+    Check("feeds belong to this server", feeds_belong_to_this_server),
     Check("what was delivered arrived once", delivered_messages_arrived_once),
     Check("nothing is pending for too long", nothing_is_pending_for_too_long),
     Check("outboxes are drained", outboxes_are_drained, redrive_message),

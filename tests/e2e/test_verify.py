@@ -88,6 +88,11 @@ DAMAGE = {
         "UPDATE order_svc.events_event SET type = 'order.cancelled' WHERE type = 'x'",
         "order {cancelled} has 0 events order.cancelled",
     ),
+    "events of another server": (
+        "UPDATE order_svc.events_event SET txid = txid + 1000000000 WHERE type = 'order.cancelled'",
+        "UPDATE order_svc.events_event SET txid = txid - 1000000000 WHERE type = 'order.cancelled'",
+        "the feed of order-service has 1 events of another server",
+    ),
     "figures that are wrong": (
         "UPDATE analytics_svc.analytics_svc_figure SET value = value + 5 WHERE name = 'orders.revenue'",
         "UPDATE analytics_svc.analytics_svc_figure SET value = value - 5 WHERE name = 'orders.revenue'",

@@ -1,0 +1,42 @@
+"""``manage.py new_epoch``: what a restore into another server has to be followed by.
+
+Feeds order by (epoch, transaction id, sequence), and another server counts its transactions anew: without a new epoch
+what happens from now on would lie in the midst of what consumers have read already.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+
+from platform_core.environment import database_parts
+from platform_core.stack.supervisor import StackError
+from platform_core.topology import SERVICES, Service
+
+_RAISE = """
+    INSERT INTO events_feedepoch (value) SELECT coalesce(max(value), 1) + 1 FROM events_feedepoch RETURNING value
+"""
+_AT_WORK = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()"
+
+
+def raise_epochs(values: Mapping[str, Any]) -> dict[str, int]:
+    """The new epoch of each feed, by the service's name. None is raised while a service is at work: an event of the old
+    epoch that commits after one of the new is seen by nobody. Raises StackError.
+    """
+    owners = [service for service in SERVICES if service.has_feed]
+    for service in owners:
+        if _ask(service, values, _AT_WORK):
+            raise StackError(f"{service.name} is connected to its database: stop the platform first.")
+    return {service.name: _ask(service, values, _RAISE) for service in owners}
+
+
+def _ask(service: Service, values: Mapping[str, Any], query: str) -> int:
+    try:
+        with psycopg.connect(**(database_parts(service, values) or {}), connect_timeout=5) as connection:
+            row = connection.execute(query.encode()).fetchone()
+    except psycopg.errors.UndefinedTable:
+        raise StackError(f"{service.name} has no feed yet: restore the dump first.") from None
+    except psycopg.OperationalError as error:
+        raise StackError(f"The database of {service.name} does not answer: {str(error).strip()}") from None
+    assert row is not None
+    return int(row[0])
