@@ -319,8 +319,13 @@ def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_th
             if not process.wait(MIGRATION_PATIENCE) or process.returncode:
                 process.send(signal.SIGKILL)
                 output.seek(0)
-                lines = output.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
-                raise StackError(f"The migration of {service.name} failed: {lines[-1]}")
+                raise StackError(f"The migration of {service.name} failed: {_reason(output.read())}")
+
+
+def _reason(output: bytes) -> str:
+    """The last line that says something, and does not point into a statement as Postgres' `LINE 1: …` and `^` do."""
+    lines = reversed(output.decode(errors="replace").splitlines())
+    return next((line for line in lines if line[:1].strip() and not line.startswith("LINE ")), "no reason given")
 
 
 def refuse_unsafe(
@@ -351,6 +356,16 @@ def _check() -> None:
 
 
 def _migrate() -> None:
+    """A statement may take as long as it takes, but waits no longer for a lock than a request has time: who comes after
+    it waits for it, too.
+    """
+    import django
+    from django.db import connection
+
+    django.setup()
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
+        cursor.execute("SET lock_timeout = '4s'")
     manage("migrate", "--no-input", "--verbosity", "0")
 
 

@@ -9,7 +9,9 @@ import time
 import psycopg
 import pytest
 
-from platform_core.environment import EXIT_CODE
+from platform_core.environment import EXIT_CODE, parsed
+from platform_core.stack import postgres
+from platform_core.stack.roles import ensure_roles
 from platform_core.stack.supervisor import health_of
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER
 from tests.e2e.stack import PATIENCE, Shop, Stack, eventually
@@ -215,6 +217,33 @@ def test_a_service_alone_migrates_and_serves_on_its_own_port_beside_another(own_
                 server.send_signal(signal.SIGINT)
                 server.wait(PATIENCE)
     nothing_is_left(own_stack)
+
+
+SLOW_FIRST_TABLE = """
+    CREATE FUNCTION public.wait_for_the_first_table() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NOT EXISTS (SELECT FROM pg_tables WHERE schemaname = current_user) THEN PERFORM pg_sleep(6); END IF;
+    END $$;
+    CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('CREATE TABLE')
+        EXECUTE FUNCTION public.wait_for_the_first_table();
+    GRANT USAGE ON SCHEMA public TO user_svc;
+"""
+
+
+def test_a_migration_may_take_longer_than_a_request_but_waits_for_no_lock_for_longer(own_stack):
+    server = postgres.acquire(own_stack.folder / "data")
+    try:
+        ensure_roles(parsed({"DATABASE_URL": server.url}))
+        with psycopg.connect(server.url) as connection:
+            connection.execute(SLOW_FIRST_TABLE)
+        done = own_stack.run("migrate")
+        assert done.returncode == 0, done.stderr
+        with psycopg.connect(server.url) as connection:
+            connection.execute("LOCK TABLE order_svc.django_migrations")
+            done = own_stack.run("migrate")
+        assert done.returncode == 1
+        assert "order-service failed" in done.stderr and "lock timeout" in done.stderr
+    finally:
+        server.release()
 
 
 def test_an_unknown_word_is_answered_with_what_there_is(own_stack):
