@@ -56,6 +56,7 @@ class Stack:
         self.folder = folder
         self.ports = dict(zip((service.package for service in SERVICES), free_ports(len(SERVICES)), strict=True))
         self.process: subprocess.Popen[bytes] | None = None
+        self.options: tuple[str, ...] = ()
         self.output = folder / "up.out"
         self.seen: set[psutil.Process] = set()
 
@@ -79,7 +80,7 @@ class Stack:
         """Start `up` without waiting for it."""
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                self.command("up"),
+                self.command("up", *self.options),
                 cwd=ROOT,
                 env={**self.environment, **variables},
                 stdin=subprocess.DEVNULL,

@@ -68,7 +68,9 @@ def customer(own_stack: Stack) -> Iterator[Customer]:
 
 
 def tool(name: str, *arguments: str) -> None:
-    done = subprocess.run([str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / name), *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / name), *arguments], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

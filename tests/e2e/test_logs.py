@@ -1,0 +1,120 @@
+"""What the platform logs: one id through all services, the documented fields, and on a terminal lines for people."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+from typing import Any
+
+import pytest
+
+from platform_core.environment import ROOT
+from platform_core.stack.processes import die_with_parent
+from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, SERVICES, USER
+from tests.e2e.stack import PATIENCE, Shop, Stack, eventually
+
+WHEN_KNOWN = {"caller", "user"}
+
+
+def lines(stack: Stack, request_id: str) -> list[dict[str, Any]]:
+    found = [line for line in stack.said().splitlines() if line.startswith("{") and request_id in line]
+    return [line for line in map(json.loads, found) if line.get("requestId") == request_id]
+
+
+def order(stack: Stack, user: str, product: str, request_id: str) -> None:
+    body = {"userId": user, "productId": product, "quantity": 1}
+    made = Shop(stack).ask("POST", ORDER, "/api/orders", json=body, headers={"X-Request-ID": request_id})
+    assert made.status_code == 201, made.text
+
+
+def test_an_orders_request_id_is_in_the_lines_of_all_who_had_to_do_with_it(stack, user, product):
+    order(stack, user["id"], product["id"], "one-order-through-all")
+
+    def workers() -> set[tuple[str, str]]:
+        return {(line["service"], line["event"]) for line in lines(stack, "one-order-through-all")}
+
+    expected = {(service.name, "request") for service in (USER, PRODUCT, ORDER, NOTIFICATION)}
+    expected |= {(service.name, "outbox.delivered") for service in (ORDER, NOTIFICATION)}
+    eventually("a line of each web, and of both workers", lambda: expected <= workers())
+
+
+def documented(event: str) -> set[str]:
+    """The fields that the table of docs/operations.md gives for a line."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    (table,) = re.findall(rf"Fields of {event}:\n\n((?:\|.*\n)+)", page)
+    return set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
+
+
+def test_the_line_of_a_request_has_the_documented_fields_and_no_others(stack, user, product):
+    order(stack, user["id"], product["id"], "the-fields-of-a-line")
+    told = eventually("the line", lambda: [one for one in lines(stack, "the-fields-of-a-line") if "route" in one])
+    fields = documented("every line") | documented("a request")
+    for line in told:
+        assert line.keys() <= fields
+        assert fields - line.keys() <= WHEN_KNOWN | {"exception"}
+
+
+def test_log_level_silences_what_is_less_severe(own_stack):
+    own_stack.up(LOG_LEVEL="error")
+    Shop(own_stack).get(USER, "/api/users")
+    assert '"event"' not in own_stack.said()
+
+
+def test_lines_of_one_service_alone_can_be_asked_for_and_warnings_of_others_are_told_all_the_same(own_stack):
+    own_stack.options = ("--only", "order,user-service")
+    own_stack.up()
+    for service in SERVICES:
+        Shop(own_stack).ask("GET", service, "/api/nothing-here")
+    told = [json.loads(line) for line in own_stack.said().splitlines() if line.startswith("{")]
+    assert {line["service"] for line in told if line["event"] == "request"} == {ORDER.name, USER.name}
+    assert {line["service"] for line in told if line["level"] == "warn"} == {service.name for service in SERVICES}
+
+
+def test_a_service_that_there_is_not_is_named_with_those_there_are(own_stack):
+    done = own_stack.run("up", "--only", "order,billing")
+    assert done.returncode == 2
+    assert "found 'billing'" in done.stderr
+    assert "user, product, order, notification, analytics" in done.stderr
+
+
+@pytest.fixture
+def terminal(own_stack):
+    """What `up` shows on a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        own_stack.command("up"),
+        cwd=ROOT,
+        env={**own_stack.environment, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=die_with_parent,
+    )
+    own_stack.process = process
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    shown = bytearray()
+
+    def read() -> str:
+        try:
+            while more := os.read(ours, 65536):
+                shown.extend(more)
+        except OSError:
+            pass  # nothing now, or it has ended
+        return shown.decode(errors="replace")
+
+    yield read
+    process.terminate()
+    eventually("its end", lambda: read() and process.poll() is not None, PATIENCE)
+    os.close(ours)
+
+
+def test_on_a_terminal_lines_are_for_people(own_stack, terminal):
+    eventually("ready", lambda: "Ready in" in terminal(), PATIENCE)
+    Shop(own_stack).ask("GET", USER, "/api/users?limit=1", headers={"X-Request-ID": "seen-by-people"})
+    eventually("the request's line", lambda: "seen-by-people" in terminal())
+    (line,) = (line for line in terminal().splitlines() if "seen-by-people" in line)
+    assert "\x1b[36muser-service" in line
+    assert re.search(r"GET /api/users 200 [\d.]+ ms", line)
+    assert '{"' not in line
