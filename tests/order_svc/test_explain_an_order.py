@@ -302,9 +302,9 @@ def test_an_order_on_its_way(api, placed, afterwards, explained, moves):
 
 
 AGES = [
-    (3, "Pending for 3.0 s: it is being placed", "waiting", []),
-    (75, "Pending for 75 s: recovery will reject it within seconds.", "waiting", ["reject"]),
-    (900, "Pending for 15 min: recovery should have rejected it", "stuck", ["reject"]),
+    (3, r"Pending for \d+(\.\d)? s: it is being placed", "waiting", []),
+    (75, r"Pending for \d+ s: recovery will reject it within seconds\.", "waiting", ["reject"]),
+    (900, r"Pending for 15 min: recovery should have rejected it", "stuck", ["reject"]),
 ]
 
 
@@ -312,7 +312,7 @@ AGES = [
 def test_a_pending_order_by_its_age(order_in, explained, age, text, mood, can):
     order = order_in("pending", steps={}, created_at=now() - timedelta(seconds=age))
     found = explained(order)
-    assert found["verdict"]["text"].startswith(text)
+    assert re.match(text, found["verdict"]["text"])
     assert found["verdict"]["mood"] == mood
     assert offered(found) == can
     assert [name for name, state in moments(found) if state == "waiting"] == ["stock", "settled"]

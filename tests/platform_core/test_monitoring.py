@@ -38,7 +38,8 @@ def declared() -> dict[str, set[str]]:
     found = dict(OF_PROMETHEUS)
     for path in [file for folder in ("platform_core", *(s.package for s in SERVICES)) for file in python_in(folder)]:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS:
+            is_kind = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS
+            if is_kind and node.args and isinstance(node.args[0], ast.Constant):  # collections has a Counter, too
                 found |= series(node)
     return found
 
