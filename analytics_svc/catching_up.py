@@ -24,13 +24,14 @@ from platform_core.clients.errors import PeerError
 from platform_core.clients.feeds import FeedPage, has_expired, read_feed
 from platform_core.clients.peers import bulkhead
 from platform_core.errors import DeadlineExceeded
-from platform_core.topology import SERVICES
+from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 
 PAGE = 1000
 SHARE_OF_DEADLINE = 0.8
 PENDING_PAUSE = 0.02
 NOTED_EVERY = timedelta(seconds=1)
-SOURCES = tuple(service.name for service in SERVICES if service.has_feed)
+SOURCES = tuple(service.name for service in (USER, PRODUCT, ORDER, NOTIFICATION))
+"""Whose events are counted."""
 log = logging.getLogger("analytics.feeds")
 _lag = Gauge(
     "feed_lag_seconds",

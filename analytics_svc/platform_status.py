@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from django.utils.timezone import now
 
+from analytics_svc.catching_up import SOURCES
 from analytics_svc.models import FeedPosition
 from platform_core import context, health
 from platform_core.clients.bulkhead import BulkheadFull
@@ -25,7 +26,6 @@ PATIENCE = 1.0
 """Seconds. Who has not said by then how it is, is not well enough to be waited for."""
 STATUSES = ("ok", "down", "unknown")
 LAGS = ("current", "pending", "behind", "unknown")
-FEEDS = tuple(service.name for service in SERVICES if service.has_feed)
 
 Report = dict[str, Any]
 T = TypeVar("T")
@@ -48,12 +48,12 @@ def platform() -> Report:
     Queries: the positions in the feeds, and the check of our own database.
     """
     positions = {position.service: position for position in FeedPosition.objects.filter(live=True)}
-    after = {name: positions[name].last_event_id if name in positions else "" for name in FEEDS}
+    after = {name: positions[name].last_event_id if name in positions else "" for name in SOURCES}
     healths, pages = _asked(after)
     services = [
         {
             **(_own() if service is ANALYTICS else _standing(service, healths[service.name])),
-            "feedLag": _lag(pages[service.name], positions.get(service.name)) if service.has_feed else None,
+            "feedLag": _lag(pages[service.name], positions.get(service.name)) if service.name in SOURCES else None,
         }
         for service in SERVICES
     ]

@@ -68,7 +68,7 @@ class Histogram:
         for bucket, count in enumerate(self.counts):
             seen += count
             if count and seen >= wanted:
-                return min(self.LEAST * self.WIDTH ** (bucket + 0.5), self.most)
+                return min(self.LEAST * math.pow(self.WIDTH, bucket + 0.5), self.most)
         return 0.0
 
 

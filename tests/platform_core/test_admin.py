@@ -72,7 +72,7 @@ def test_signing_in_leads_nowhere_else(client, admin_user, elsewhere):
 def test_the_five_admins_do_not_sign_each_other_out(client, admin_user, settings):
     client.post("/admin/login/", {"username": "admin", "password": "password"})
     assert set(client.cookies) == {"order_session", "order_csrf"}
-    assert len({service.stem for service in SERVICES}) == 5
+    assert len({service.stem for service in SERVICES}) == len(SERVICES)
 
 
 @pytest.mark.parametrize("path", ["/admin", "/admin?x=1"])
