@@ -1,7 +1,8 @@
 """``manage.py load``: virtual users who shop on the running platform, and how long they waited.
 
 Each is a thread with a kept-alive connection to each service, and does one thing after the other without a pause: what
-is measured is how much the platform bears, not how people behave. Times go into buckets (`Histogram`), so a long run
+is measured is how much the platform bears, not how people behave. They come in first, which is measured apart, for a
+password costs more than all else; shopping begins when all are in. Times go into buckets (`Histogram`), so a long run
 needs no more memory than a short one.
 """
 
@@ -93,7 +94,7 @@ class Endpoint:
 
 
 class Measured:
-    """What all users have seen so far. The clock runs from the first user's first request."""
+    """What all users have seen so far."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -196,16 +197,45 @@ class Client:
         return answer
 
 
+class Shop:
+    """Where the users meet: they come in, wait until it is open, and go when it is closed."""
+
+    def __init__(self) -> None:
+        self.entering, self.shopping = Measured(), Measured()
+        self.entered = threading.Semaphore(0)
+        self.open, self.closed = threading.Event(), threading.Event()
+
+    def await_entered(self, users: int) -> None:
+        for _ in range(users):
+            self.entered.acquire()
+        self.entering.ended = time.monotonic()
+
+    def begin(self) -> None:
+        self.shopping.began = time.monotonic()
+        self.open.set()
+
+    def close(self, users: Sequence[threading.Thread]) -> None:
+        """What is under way is waited for, and counts."""
+        self.closed.set()
+        self.open.set()
+        until = time.monotonic() + PATIENCE
+        for user in users:
+            if user.ident is not None:  # an early end leaves some that never began
+                user.join(max(0.0, until - time.monotonic()))
+        self.shopping.ended = time.monotonic()
+
+    def failures(self) -> int:
+        return self.entering.failures() + self.shopping.failures()
+
+
 class Shopper(threading.Thread):
-    """One virtual user: signs up, and in where that is needed, then shops until ``stop`` is set."""
+    """One virtual user: signs up and in, then shops until the shop is closed."""
 
     def __init__(
-        self, client: Client, products: Sequence[str], mix: Mapping[str, int], stop: threading.Event, number: int
+        self, client: Client, shop: "Shop", products: Sequence[str], mix: Mapping[str, int], number: int
     ) -> None:
         super().__init__(name=f"user {number}", daemon=True)
-        self.client, self.products, self.stopping = client, products, stop
-        assert client.measured is not None
-        self.measured = client.measured
+        self.client, self.shop, self.products = client, shop, products
         self.actions, self.weights = [getattr(self, name) for name in mix], list(mix.values())
         self.random = random.Random(number)  # noqa: S311  # no secret
         self.email = f"load-{uuid.uuid4().hex}@example.com"
@@ -215,13 +245,18 @@ class Shopper(threading.Thread):
         self.orders: deque[str] = deque(maxlen=20)
 
     def run(self) -> None:
-        self.enter()
-        while not self.stopping.is_set():
+        try:
+            self.enter()
+        finally:
+            self.shop.entered.release()
+        self.shop.open.wait()
+        self.client.measured = self.shop.shopping
+        while not self.shop.closed.is_set():
             if time.monotonic() > self.renew_at:
                 self.sign_in()
             answer = self.random.choices(self.actions, self.weights)[0]()
             if answer.status in (0, 429, 503):
-                self.stopping.wait(AGAIN_AFTER)  # as a client does that means well
+                self.shop.closed.wait(AGAIN_AFTER)  # as a client does that means well
         self.client.session.close()
 
     def enter(self) -> None:
@@ -232,7 +267,7 @@ class Shopper(threading.Thread):
             self.sign_in()
             return
         hint = "; SIGN_UPS_PER_HOUR allows more" if answer.status == 429 else ""
-        self.measured.remark(f"users who could not sign up ({answer.outcome}) and only browsed{hint}")
+        self.shop.shopping.remark(f"users who could not sign up ({answer.outcome}) and only browsed{hint}")
 
     def sign_in(self) -> None:
         """In production nothing goes without; in development it does no harm, and is measured, too."""
@@ -242,7 +277,7 @@ class Shopper(threading.Thread):
             self.renew_at = time.monotonic() + answer.body["expiresIn"] * 0.8
             return
         self.renew_at = time.monotonic() + 5
-        self.measured.remark(f"sign-ins that failed ({answer.outcome})")
+        self.shop.shopping.remark(f"sign-ins that failed ({answer.outcome})")
 
     def browse(self) -> Answer:
         if self.random.random() < 0.5 or not self.products:
@@ -321,25 +356,25 @@ class Plan:
 def run(values: Mapping[str, Any], plan: Plan) -> int:
     """Load the platform at the *_SERVICE_URLs. 1 when there was a failure (`Answer.failed`). Raises StackError."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console, measured, stop = Console(soft_wrap=True), Measured(), threading.Event()
+    console, shop = Console(soft_wrap=True), Shop()
     if plan.file is not None:
         _try_to_write(plan.file)
-    products = fill_shelf(values, measured)
-    users = [Shopper(Client(values, measured), products, plan.mix, stop, n) for n in range(plan.users)]
-    measured.began = time.monotonic()
-    for user in users:
-        user.start()
+    products = fill_shelf(values, shop.shopping)
+    users = [Shopper(Client(values, shop.entering), shop, products, plan.mix, n) for n in range(plan.users)]
+    console.print(f"{plan.users} users sign up and in …", highlight=False)
     try:
-        _watch(console, measured, plan)
+        shop.entering.began = time.monotonic()
+        for user in users:
+            user.start()
+        shop.await_entered(plan.users)
+        shop.begin()
+        _watch(console, shop.shopping, plan)
     except KeyboardInterrupt:
         console.print("Stopped early.")
     finally:
-        stop.set()
-        for user in users:
-            user.join(PATIENCE)
-        measured.ended = time.monotonic()
-    _tell(console, measured, plan)
-    return 1 if measured.failures() else 0
+        shop.close(users)
+    _tell(console, shop, plan)
+    return 1 if shop.failures() else 0
 
 
 def _try_to_write(file: Path) -> None:
@@ -369,9 +404,9 @@ def _pauses(until: float, seconds: float) -> Iterator[None]:
         yield
 
 
-def table(report: Mapping[str, Any]) -> Table:
+def table(report: Mapping[str, Any], what: str = "Shopping") -> Table:
     """A report of `Measured.as_dict` as people read it."""
-    rows = Table(title=f"{report['seconds']:.1f} s, milliseconds", title_justify="left")
+    rows = Table(title=f"{what}: {report['seconds']:.1f} s. Times in milliseconds.", title_justify="left")
     for column in ("endpoint", "requests", "per second", "p50", "p95", "p99", "max", "failures"):
         rows.add_column(column, justify="left" if column == "endpoint" else "right", no_wrap=True)
     for name, endpoint in report["endpoints"].items():
@@ -387,10 +422,13 @@ def _columns(endpoint: Mapping[str, Any]) -> list[str]:
     return [str(endpoint["requests"]), f"{endpoint['perSecond']:.1f}", *times, failures]
 
 
-def _tell(console: Console, measured: Measured, plan: Plan) -> None:
-    report = {"users": plan.users, "mix": dict(plan.mix), **measured.as_dict()}
-    Console(width=max(console.width, 120)).print(table(report))
-    for name, endpoint in report["endpoints"].items():
+def _tell(console: Console, shop: Shop, plan: Plan) -> None:
+    entering = shop.entering.as_dict()
+    report = {"users": plan.users, "mix": dict(plan.mix), **shop.shopping.as_dict(), "entering": entering}
+    wide = Console(width=max(console.width, 120))
+    wide.print(table(entering, "Signing up and in"))
+    wide.print(table(report))
+    for name, endpoint in [*entering["endpoints"].items(), *report["endpoints"].items()]:
         for outcome, count in sorted(endpoint["outcomes"].items()):
             console.print(f"{count} × {outcome}: {name}", highlight=False)
     for remark, count in report["remarks"].items():

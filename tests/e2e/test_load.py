@@ -49,7 +49,9 @@ def test_users_shop_and_the_summary_tells_of_every_endpoint(stack: Stack, tmp_pa
     assert report["mix"] == MIX
     assert report["remarks"] == {}
     assert report["total"]["failures"] == 0
+    assert report["entering"]["total"]["failures"] == 0
     assert report["total"]["perSecond"] > 1
+    each = {**report["entering"]["endpoints"], **report["endpoints"]}
     for name in (
         "user POST /api/users",
         "user POST /api/auth/token",
@@ -57,7 +59,7 @@ def test_users_shop_and_the_summary_tells_of_every_endpoint(stack: Stack, tmp_pa
         "order POST /api/orders",
     ):
         assert name in done.stdout
-        endpoint = report["endpoints"][name]
+        endpoint = each[name]
         assert endpoint["outcomes"] == {}, name
         p50, p95, p99, most = endpoint["milliseconds"].values()
         assert 0 < p50 <= p95 <= p99 <= most
