@@ -33,13 +33,20 @@ from platform_core.errors import (
 
 CONTENT_TYPE = "application/problem+json"
 log = logging.getLogger("platform.error")
+_PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""RFC 9110's; before 3.13 Python has those of its predecessors."""
+
+
+def phrase(status: int) -> str:
+    """A status in words, the same in every version of Python."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 def problem(error: PlatformError) -> dict[str, Any]:
     """The body: ``type, title, status, detail, code, requestId`` and, where there are any, ``errors``."""
     body: dict[str, Any] = {
         "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
+        "title": phrase(error.status),
         "status": error.status,
         "detail": error.detail,
         "code": error.code,

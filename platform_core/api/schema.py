@@ -1,7 +1,7 @@
 """OpenAPI: what holds for every operation is said once, here."""
 
 import re
-from http import HTTPStatus
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +12,8 @@ from rest_framework import serializers
 from rest_framework.viewsets import ViewSetMixin
 
 from platform_core.api.fields import MAX_ID, IdField, MoneyField, OptionalStringField, StringField, WholeField
-from platform_core.api.problems import CONTENT_TYPE
+from platform_core.api.health import HEALTH_PATHS, HEALTH_SCHEMAS
+from platform_core.api.problems import CONTENT_TYPE, phrase
 from platform_core.api.queries import PageQuery, Query
 from platform_core.auth.access import bare
 from platform_core.auth.rules import Rule, rule_for
@@ -73,7 +74,7 @@ class AutoSchema(SpectacularSchema):
         """A view that names one of the common errors among its responses says only that it occurs."""
         bodies: Schema = super()._get_response_bodies(direction)
         for status, body in bodies.items():
-            body["description"] = body["description"] or HTTPStatus(int(status)).phrase
+            body["description"] = body["description"] or phrase(int(status))
         common = self._statuses() | {int(status) for status in bodies if int(status) in _ERRORS}
         bodies |= {str(status): {"$ref": f"#/components/responses/{_ERRORS[status][0]}"} for status in common}
         return dict(sorted(bodies.items()))
@@ -249,7 +250,8 @@ def _title(words: str) -> str:
 def finish(result: Schema, **_: Any) -> Schema:
     """Paths as the contract has them, and what the operations refer to."""
     components = result.setdefault("components", {})
-    components["schemas"] = dict(sorted({**components.get("schemas", {}), **_SCHEMAS}.items()))
+    schemas = {**components.get("schemas", {}), **_SCHEMAS, **HEALTH_SCHEMAS}
+    components["schemas"] = dict(sorted(schemas.items()))
     components |= {"parameters": _PARAMETERS, "headers": _HEADERS, "responses": _RESPONSES}
     components["securitySchemes"] = {**_SECURITY, "session": {**_SESSION, "name": settings.SESSION_COOKIE_NAME}}
     result["info"]["description"] = import_module(settings.SERVICE.settings_module).__doc__
@@ -259,7 +261,25 @@ def finish(result: Schema, **_: Any) -> Schema:
             for parameter in operation.get("parameters", []):
                 if parameter.get("in") == "path":
                     parameter["name"] = _camel(parameter["name"])
+    _link(result["paths"])
+    result["paths"] = {**result["paths"], **HEALTH_PATHS}
     return result
+
+
+def _link(paths: Schema) -> None:
+    """From each answer that tells where a new resource is, to what can be asked of it."""
+    for path, item in paths.items():
+        made = item.get("post", {}).get("responses", {}).get("201", {})
+        if "Location" in made.get("headers", {}):
+            made["links"] = dict(_links(path, paths))
+
+
+def _links(collection: str, paths: Schema) -> Iterator[tuple[str, Schema]]:
+    for path, item in paths.items():
+        if found := re.fullmatch(re.escape(collection) + r"/\{(\w+)\}(/[\w/-]+)?", path):
+            for operation in item.values():
+                name = operation["operationId"]
+                yield name, {"operationId": name, "parameters": {found[1]: "$response.body#/id"}}
 
 
 def _camel(text: str) -> str:
@@ -329,6 +349,7 @@ _ERRORS = {
     404: ("NotFound", "not_found", "There is no such resource."),
     406: ("NotAcceptable", "not_acceptable", "There is no answer in a form that Accept allows."),
     409: ("Conflict", "conflict", "The present state forbids it; `code` names the rule."),
+    410: ("Gone", "events_expired", "What follows the place has been deleted; `detail` says what to do."),
     412: ("PreconditionFailed", "precondition_failed", "If-Match does not name the present version."),
     413: ("TooLarge", "too_large", "The body is larger than 1 MiB."),
     415: ("UnsupportedMediaType", "unsupported_media_type", "The body is not JSON."),
@@ -343,7 +364,7 @@ def _response(status: int, code: str, description: str) -> Schema:
         return {"description": description, "headers": {"ETag": {"$ref": "#/components/headers/ETag"}}}
     example = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase(status),
         "status": status,
         "detail": description.replace("`", ""),
         "code": code,

@@ -71,7 +71,7 @@ class EventFeed(APIView):
             OpenApiParameter(PENDING_HEADER, str, "header", enum=["true"], response=[200]),
             OpenApiParameter(POSITION_HEADER, str, "header", response=[200]),
         ],
-        responses={200: OpenApiResponse(EventSerializer(many=True))},
+        responses={200: OpenApiResponse(EventSerializer(many=True)), 409: None, 410: None},
     )
     def get(self, request: Request) -> Response:
         query = read_query(request, FeedQuery)

@@ -1,0 +1,68 @@
+"""The three questions of `platform_core.health`, for the OpenAPI document: they are no views of DRF."""
+
+from typing import Any
+
+from platform_core.clients.breaker import State
+
+Schema = dict[str, Any]
+
+
+def _object(optional: Schema | None = None, **required: Schema) -> Schema:
+    return {"type": "object", "required": list(required), "properties": {**required, **(optional or {})}}
+
+
+_TEXT: Schema = {"type": "string"}
+_STATUS: Schema = {"type": "string", "enum": ["ok", "down"]}
+_CHECK = _object(status=_STATUS)
+_DATABASE = _object({"latencyMs": {"type": "number"}}, status=_STATUS)
+_PEER = _object(status=_STATUS, breaker={"type": "string", "enum": [state.value for state in State]})
+_OUTBOX = _object(
+    {
+        "pending": {"type": "integer", "description": "Messages that wait, counted up to 1000."},
+        "oldestSeconds": {"type": ["number", "null"], "description": "Null when nothing waits."},
+        "dead": {"type": "integer", "description": "Messages that were given up, counted up to 1000."},
+    },
+    status=_STATUS,
+)
+
+
+_CHECKS: Schema = {
+    **_object({"outbox": _OUTBOX}, database=_DATABASE),
+    "description": "`outbox` where there is one, and the breaker of each peer that the process has called.",
+    "additionalProperties": _PEER,
+}
+HEALTH_SCHEMAS: Schema = {
+    "Health": _object(
+        status=_STATUS,
+        service=_TEXT,
+        version=_TEXT,
+        mode={"type": "string", "enum": ["development", "production"]},
+        uptimeSeconds={"type": "number"},
+        checks=_CHECKS,
+    ),
+    "Liveness": _object(status=_STATUS),
+    "Readiness": _object(status=_STATUS, checks=_object(database=_DATABASE, migrations=_CHECK)),
+}
+
+
+def _operation(name: str, summary: str, *statuses: str) -> Schema:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+    described = {"200": "It is well.", "503": "It is not; the body says what is missing."}
+    return {
+        "operationId": f"get{name}",
+        "summary": summary,
+        "description": f"{summary}. Calls no other service.",
+        "parameters": [{"$ref": f"#/components/parameters/{header}"} for header in ("RequestId", "RequestTimeout")],
+        "tags": ["health"],
+        "responses": {
+            **{status: {"description": described[status], "content": content} for status in statuses},
+            "400": {"$ref": "#/components/responses/BadRequest"},
+        },
+    }
+
+
+HEALTH_PATHS: Schema = {
+    "/health": {"get": _operation("Health", "How the service is", "200", "503")},
+    "/health/live": {"get": _operation("Liveness", "Whether the process serves", "200")},
+    "/health/ready": {"get": _operation("Readiness", "Whether the service can take requests", "200", "503")},
+}

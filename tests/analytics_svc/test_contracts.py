@@ -1,0 +1,6 @@
+"""Who calls analytics-service finds what it asks for and reads what it is answered."""
+
+from platform_core.topology import ANALYTICS
+from tests.contracts import *  # noqa: F403
+
+CALLEES = [ANALYTICS]

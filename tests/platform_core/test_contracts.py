@@ -1,0 +1,21 @@
+"""The typed clients ask what the services' documents take, and understand what they promise."""
+
+import re
+
+from platform_core.environment import ROOT
+from platform_core.topology import SERVICES
+from tests.contracts import *  # noqa: F403
+from tests.contracts import uncovered
+
+CALLEES = SERVICES
+
+
+def test_every_function_of_the_typed_clients_has_a_contract():
+    assert not uncovered()
+
+
+def test_nobody_calls_a_service_but_through_a_typed_client():
+    packages = ["platform_core", *(service.package for service in SERVICES)]
+    sources = [file for package in packages for file in (ROOT / package).rglob("*.py")]
+    using = {file.parent.name for file in sources if re.search(r"clients\.(engine|exchange) import", file.read_text())}
+    assert using == {"clients"}
