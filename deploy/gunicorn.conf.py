@@ -6,7 +6,6 @@ import logging.config
 import os
 import secrets
 import sys
-from http import HTTPStatus
 from pathlib import Path
 
 import gunicorn.util
@@ -14,6 +13,7 @@ from django.conf import settings
 
 from platform_core import production, tracing
 from platform_core.environment import EXIT_CODE, ConfigurationError, parsed
+from platform_core.errors import phrase
 from platform_core.logs import logging_config
 from platform_core.stack.processes import die_with_parent
 from platform_core.topology import BY_PACKAGE
@@ -64,7 +64,7 @@ control_socket_disable = True
 
 def write_problem(sock, status, reason, message):
     """What gunicorn itself refuses, such as a malformed header, in the form of all other errors."""
-    title = HTTPStatus(status).phrase
+    title = phrase(status)
     problem = {"type": "about:blank", "title": title, "status": status, "detail": f"{reason}. {message}".strip()}
     problem |= {"code": "invalid" if status < 500 else "internal_error", "requestId": secrets.token_hex(16)}
     body = json.dumps(problem).encode()

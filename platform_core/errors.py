@@ -1,10 +1,18 @@
 """The tree of errors that the services raise. `platform_core.api.problems` turns each into problem+json (RFC 9457)."""
 
 import math
+from http import HTTPStatus
 from typing import Any
 
 FieldError = dict[str, Any]
 """``{"field": "items[0].quantity", "code": "min_value", "detail": "…"}``, and what else helps a client to act."""
+_PHRASES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
+"""RFC 9110's; before 3.13 Python has those of its predecessors."""
+
+
+def phrase(status: int) -> str:
+    """A status in words, the same in every version of Python."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 class PlatformError(Exception):

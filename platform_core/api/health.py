@@ -57,6 +57,8 @@ def _operation(name: str, summary: str, *statuses: str) -> Schema:
         "responses": {
             **{status: {"description": described[status], "content": content} for status in statuses},
             "400": {"$ref": "#/components/responses/BadRequest"},
+            "414": {"$ref": "#/components/responses/UriTooLong"},
+            "431": {"$ref": "#/components/responses/HeadersTooLarge"},
         },
     }
 

@@ -4,7 +4,6 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from functools import cache
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -29,17 +28,11 @@ from platform_core.errors import (
     PlatformError,
     TooLarge,
     Unavailable,
+    phrase,
 )
 
 CONTENT_TYPE = "application/problem+json"
 log = logging.getLogger("platform.error")
-_PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
-"""RFC 9110's; before 3.13 Python has those of its predecessors."""
-
-
-def phrase(status: int) -> str:
-    """A status in words, the same in every version of Python."""
-    return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 def problem(error: PlatformError) -> dict[str, Any]:

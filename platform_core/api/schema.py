@@ -13,10 +13,11 @@ from rest_framework.viewsets import ViewSetMixin
 
 from platform_core.api.fields import MAX_ID, IdField, MoneyField, OptionalStringField, StringField, WholeField
 from platform_core.api.health import HEALTH_PATHS, HEALTH_SCHEMAS
-from platform_core.api.problems import CONTENT_TYPE, phrase
+from platform_core.api.problems import CONTENT_TYPE
 from platform_core.api.queries import PageQuery, Query
 from platform_core.auth.access import bare
 from platform_core.auth.rules import Rule, rule_for
+from platform_core.errors import phrase
 
 Schema = dict[str, Any]
 
@@ -98,7 +99,7 @@ class AutoSchema(SpectacularSchema):
 
     def _statuses(self) -> set[int]:
         """The statuses besides success that the operation can answer with."""
-        statuses = {400, 406, 503, *self._refusals()}
+        statuses = {400, 406, 414, 431, 503, *self._refusals()}
         if "{" in self.path:
             statuses.add(404)
         if self.method in ("POST", "PUT", "PATCH"):
@@ -352,9 +353,11 @@ _ERRORS = {
     410: ("Gone", "events_expired", "What follows the place has been deleted; `detail` says what to do."),
     412: ("PreconditionFailed", "precondition_failed", "If-Match does not name the present version."),
     413: ("TooLarge", "too_large", "The body is larger than 1 MiB."),
+    414: ("UriTooLong", "invalid", "The address is longer than 8190 bytes."),
     415: ("UnsupportedMediaType", "unsupported_media_type", "The body is not JSON."),
     422: ("Unprocessable", "unprocessable", "It names what does not exist, or reuses the Idempotency-Key."),
     429: ("Throttled", "throttled", "Too many attempts."),
+    431: ("HeadersTooLarge", "invalid", "A header is longer than 8190 bytes, or there are more than 100."),
     503: ("Unavailable", "unavailable", "Something that the answer needs does not answer in time."),
 }
 
