@@ -100,7 +100,7 @@ class _Comparison:
 
     def _schemas(self, where: str, old: Schema, new: Schema, *, asked: bool) -> Iterator[str]:
         """``asked``: the schema is one of requests, and must take all it took; else, of answers, it must give it."""
-        old, new = target(self.old, old), target(self.new, new)
+        old, new = target(self.old, _spelt_out(old)), target(self.new, _spelt_out(new))
         yield from _types(where, old, new, asked=asked)
         if asked:
             yield from _bounds(where, old, new)
@@ -142,6 +142,13 @@ def _types(where: str, old: Schema, new: Schema, *, asked: bool) -> Iterator[str
         yield f"{where} may not be {', '.join(sorted(lost))} any more"
     elif lost:
         yield f"{where} may be {', '.join(sorted(lost))} now"
+
+
+def _spelt_out(schema: Schema | bool) -> Schema:
+    """What `true` and `false` say as schemas: anything, and nothing."""
+    if isinstance(schema, bool):
+        return {} if schema else {"type": []}
+    return schema
 
 
 def _types_of(schema: Schema) -> frozenset[str]:

@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 
+from platform_core.topology import SERVICES
 from tests import breaking
 from tests.breaking import Break, breaks, main, named_in, not_named
 from tests.documents import document
@@ -110,6 +111,7 @@ BREAKING = [
     ("an answer's type is changed", f"{ANSWERED}/properties/id/type", "integer", "200.id may be integer now"),
     ("an answer may be null", f"{ANSWERED}/properties/id/type", ["string", "null"], "200.id may be null now"),
     ("a nested field is removed", "components/schemas/Part/properties/weight", None, "200.parts[].weight is gone"),
+    ("a request's field is forbidden", f"{ASKED}/properties/note", False, "request.note may not be array, boolean"),
     ("alternatives are added", f"{ASKED}/oneOf", [{"required": ["note"]}], "request has other alternatives"),
 ]
 HARMLESS = [
@@ -152,8 +154,9 @@ def test_a_new_operation_breaks_nobody(old):
     assert [str(each) for each in breaks(new, old)] == ["GET /api/more: it is gone"]
 
 
-def test_a_document_does_not_break_itself():
-    found = document("user_svc")
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.package)
+def test_a_document_does_not_break_itself(service):
+    found = document(service.package)
     assert breaks(found, deepcopy(found)) == []
 
 
