@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -130,3 +130,10 @@ def logging_config(service: str, level: str, form: str = "json") -> dict[str, An
             "urllib3": {"level": "ERROR"},
         },
     }
+
+
+def own_stdout() -> IO[bytes]:
+    """Standard output for a command's own data alone: from now on what is logged goes where errors go."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return out

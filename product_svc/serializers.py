@@ -16,6 +16,8 @@ from platform_core.api.fields import (
 from platform_core.api.queries import PageQuery, TrueField
 from product_svc.models import MAX_STOCK, StockMovement, StockReservation
 
+MAX_AT_ONCE = 1000
+
 
 class SkuField(StringField):
     """Unique if given; empty means none."""
@@ -48,6 +50,25 @@ class ProductSerializer(serializers.Serializer[Any]):
     )
     createdAt = serializers.DateTimeField(source="created_at", read_only=True)
     updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "Two products",
+            {
+                "items": [
+                    {"name": "Desk lamp", "price": 49.9, "stock": 100, "sku": "LAMP-1"},
+                    {"name": "Floor lamp", "price": 89, "stock": 12, "sku": "LAMP-2", "category": "lights"},
+                ]
+            },
+            request_only=True,
+        )
+    ]
+)
+class ProductsSerializer(serializers.Serializer[Any]):
+    items = ProductSerializer(many=True, write_only=True, min_length=1, max_length=MAX_AT_ONCE)  # type: ignore[call-arg]
+    results = ProductSerializer(many=True, read_only=True, help_text="In the order of the items.")
 
 
 class ProductQuery(PageQuery):

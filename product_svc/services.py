@@ -57,17 +57,23 @@ def update_product(product_id: int, expected: list[int] | None, *, stock: int | 
     """
     write(live_products().filter(pk=product_id), expected, **changes)
     product = Product.objects.get(pk=product_id)  # the row is ours until the end of the transaction
-    events = [NewEvent("product.updated", product.pk, snapshot(product))]
-    if stock is not None and stock != product.stock:
-        delta, product.stock = stock - product.stock, stock
-        Product.objects.filter(pk=product_id).update(stock=stock)
-        record_movement(product_id, delta, stock, StockMovement.Reason.ADJUSTMENT, reason="set")
-        events = [
-            NewEvent("product.updated", product.pk, snapshot(product)),
-            NewEvent("stock.changed", product.pk, {**snapshot(product), "delta": delta, "reason": "adjustment"}),
-        ]
-    append(*events)
+    delta = 0 if stock is None else stock - product.stock
+    if delta:
+        product.stock += delta
+        Product.objects.filter(pk=product_id).update(stock=product.stock)
+        record_movement(product_id, delta, product.stock, StockMovement.Reason.ADJUSTMENT, reason="set")
+    append(*events_of_change(product, delta))
     return product
+
+
+def events_of_change(product: Product, delta: int) -> list[NewEvent]:
+    """What the feed is told of a product that was changed, its stock by ``delta``."""
+    updated = NewEvent("product.updated", product.pk, snapshot(product))
+    return [updated, _stock_changed(product, delta)] if delta else [updated]
+
+
+def _stock_changed(product: Product, delta: int) -> NewEvent:
+    return NewEvent("stock.changed", product.pk, {**snapshot(product), "delta": delta, "reason": "adjustment"})
 
 
 @transaction.atomic
@@ -85,9 +91,9 @@ def adjust_stock(product_id: int, delta: int, reason: str = "") -> StockMovement
     if not room.update(stock=F("stock") + delta, version=F("version") + 1, updated_at=now()):
         raise _no_room(product_id, delta)
     product = Product.objects.get(pk=product_id)
-    movement = record_movement(product_id, delta, product.stock, StockMovement.Reason.ADJUSTMENT, reason=reason)
-    append(NewEvent("stock.changed", product.pk, {**snapshot(product), "delta": delta, "reason": "adjustment"}))
-    return movement
+    recorded = record_movement(product_id, delta, product.stock, StockMovement.Reason.ADJUSTMENT, reason=reason)
+    append(_stock_changed(product, delta))
+    return recorded
 
 
 def _no_room(product_id: int, delta: int) -> Exception:
@@ -107,7 +113,14 @@ def _no_room(product_id: int, delta: int) -> Exception:
 def record_movement(
     product_id: int, delta: int, stock: int, kind: StockMovement.Reason, *, reason: str = ""
 ) -> StockMovement:
-    return StockMovement.objects.create(product_id=product_id, delta=delta, stock=stock, kind=kind, reason=reason)
+    recorded = movement(product_id, delta, stock, kind, reason=reason)
+    recorded.save(force_insert=True)
+    return recorded
+
+
+def movement(product_id: int, delta: int, stock: int, kind: StockMovement.Reason, *, reason: str = "") -> StockMovement:
+    """To be saved, by itself or with others. ``stock``: what there is after it."""
+    return StockMovement(product_id=product_id, delta=delta, stock=stock, kind=kind, reason=reason)
 
 
 def snapshot(product: Product) -> dict[str, Any]:

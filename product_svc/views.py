@@ -7,14 +7,16 @@ from rest_framework.response import Response
 from platform_core.api.conditional import etag, expected_tags, is_unchanged
 from platform_core.api.idempotency import idempotent
 from platform_core.api.pages import Ordering
+from platform_core.api.reading import reader_of
 from platform_core.api.views import ResourceViewSet
 from platform_core.errors import NotFound, PreconditionFailed
 from platform_core.failpoints import reached
-from product_svc import reservations, services
+from product_svc import bulk, reservations, services
 from product_svc.models import Product, StockMovement, StockReservation
 from product_svc.serializers import (
     ProductQuery,
     ProductSerializer,
+    ProductsSerializer,
     ReservationSerializer,
     StockMovementSerializer,
 )
@@ -58,6 +60,21 @@ class ProductViewSet(ResourceViewSet):
         """Delete a product; the sku is free again."""
         services.delete_product(pk, self.expected(request))
         return Response(status=204)
+
+
+class ProductBulkViewSet(ResourceViewSet):
+    """Many products at once."""
+
+    queryset = Product.objects.all()
+    serializer_class = ProductsSerializer
+
+    @extend_schema(operation_id="createProducts")
+    @idempotent
+    def create(self, request: Request) -> Response:
+        """Add up to 1000 products, all or none. 409 `sku_taken` names the items whose sku is taken or given twice."""
+        products = bulk.create_products(self.body(request)["items"])
+        as_told = reader_of(ProductSerializer).instance
+        return Response({"results": [as_told(product) for product in products]}, status=201)
 
 
 class StockAdjustmentViewSet(ResourceViewSet):

@@ -72,6 +72,7 @@ RULES = (
     Rule(USER, GET, "/.well-known/jwks.json", anybody=True),
     Rule(PRODUCT, GET, "/api/products", anybody=True),
     Rule(PRODUCT, POST, "/api/products", staff=(CATALOG,)),
+    Rule(PRODUCT, POST, "/api/products/bulk", staff=(CATALOG,)),
     Rule(PRODUCT, GET, "/api/products/{id}", anybody=True),
     Rule(PRODUCT, WRITE, "/api/products/{id}", staff=(CATALOG,)),
     Rule(PRODUCT, ("GET", "POST"), "/api/products/{id}/stock-adjustments", staff=(CATALOG,)),

@@ -21,7 +21,7 @@ PROMISED = {
         *(f"POST /api/auth/{action}" for action in ("token", "refresh", "logout")),
     ],
     "product_svc": [
-        *("GET /api/products", "POST /api/products"),
+        *("GET /api/products", "POST /api/products", "POST /api/products/bulk"),
         *(f"{method} /api/products/{{id}}" for method in ("GET", "PUT", "PATCH", "DELETE")),
         *(f"{method} /api/products/{{productId}}/stock-adjustments" for method in ("GET", "POST")),
         *(f"{method} /api/stock-reservations/{{orderId}}" for method in ("GET", "PUT", "DELETE")),

@@ -71,3 +71,17 @@ def books_balance():
         return True
 
     return books_balance
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Imports a text, or bytes, as a file of that name."""
+
+    from tests.product_svc.runs import Imported
+
+    def load(content: str | bytes, *arguments: str, name: str = "catalog.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return Imported(path, *arguments)
+
+    return load

@@ -78,6 +78,7 @@ def test_nothing_else_reads_whole_tables(api, warehouse, subtests):
         ("get", "/api/stock-reservations/77", None),
         ("patch", f"/api/products/{pk}", {"price": 1, "stock": 500}),
         ("post", f"/api/products/{pk}/stock-adjustments", {"delta": 1}),
+        ("post", "/api/products/bulk", {"items": [{"name": "x", "price": 1, "sku": f"sku{n}"} for n in range(500)]}),
         ("put", "/api/stock-reservations/30000", {"items": [{"productId": pk, "quantity": 1}]}),
         ("put", "/api/stock-reservations/30000", {"items": [{"productId": pk, "quantity": 1}]}),
         ("put", "/api/stock-reservations/30001", {"items": [{"productId": pk, "quantity": 10000}]}),

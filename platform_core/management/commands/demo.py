@@ -7,7 +7,7 @@ import os
 import sys
 from argparse import ArgumentParser
 from importlib import import_module
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -19,6 +19,7 @@ from django.utils.timezone import now
 from platform_core.demo import Spec, Step, encoded, read_batches
 from platform_core.events.log import Position
 from platform_core.events.models import FeedConsumer
+from platform_core.logs import own_stdout
 from platform_core.topology import ANALYTICS
 
 NOT_MIGRATED = "The database is not migrated: run `manage.py migrate` first, or `manage.py up`."
@@ -44,7 +45,7 @@ class Command(BaseCommand):
             raise CommandError(NOT_MIGRATED)
         FeedConsumer.objects.get_or_create(name=ANALYTICS.name, defaults=_HAS_READ_NOTHING)
         steps: dict[str, Step] = import_module(f"{settings.SERVICE.package}.demo").STEPS
-        with _own_stdout() as out:
+        with own_stdout() as out:
             try:
                 for batch in steps[step](spec, read_batches(sys.stdin.buffer)):
                     out.write(encoded(batch) + b"\n")
@@ -53,10 +54,3 @@ class Command(BaseCommand):
                 os._exit(1)
             except DatabaseError as error:
                 raise CommandError(" ".join(str(error).split())) from error
-
-
-def _own_stdout() -> IO[bytes]:
-    """Standard output for the batches alone: what is logged goes where errors go."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return out

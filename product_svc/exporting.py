@@ -1,0 +1,17 @@
+"""The catalog, read in pages: no query and no memory holds all of it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from product_svc.files import COLUMNS
+from product_svc.services import live_products
+
+PAGE = 1000
+
+
+def catalog() -> Iterator[dict[str, Any]]:
+    """All products with ``COLUMNS``, oldest first. Each page is of its own moment."""
+    last = 0
+    while page := list(live_products().filter(pk__gt=last).order_by("pk").values("pk", *COLUMNS)[:PAGE]):
+        yield from page
+        last = page[-1]["pk"]

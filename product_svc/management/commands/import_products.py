@@ -1,0 +1,156 @@
+"""``manage.py product_svc import_products FILE``: a file of products into the catalog."""
+
+import io
+import os
+import sys
+import time
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TextIO
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from product_svc.files import CSV, JSON_LINES, REJECTED, REJECTS, FileError, Record, format_of, read
+from product_svc.importing import Import
+
+LINE_EVERY = 5.0
+MOST_TOLD = 100
+"""Reasons that are printed; all of them are in the file of rejects."""
+AGAIN = "What was committed stays; the same command completes it."
+
+
+class Bar:
+    """For a terminal. ``total``: bytes, None when nobody knows."""
+
+    def __init__(self, console: Console, total: int | None) -> None:
+        columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        self.shown = Progress(*columns, console=console)
+        self.task = self.shown.add_task("", total=total)
+
+    def __call__(self, position: int, counts: Counter[str]) -> None:
+        self.shown.update(self.task, completed=position, description=summary(counts))
+
+
+class Lines:
+    """Without a terminal: a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.last = console, time.monotonic()
+
+    def __call__(self, position: int, counts: Counter[str]) -> None:
+        if time.monotonic() - self.last > LINE_EVERY:
+            self.console.print(f"So far {summary(counts)}.", highlight=False)
+            self.last = time.monotonic()
+
+
+class Rejects:
+    """What was left out, as it stands, the reasons in a line above each; once mended, the file can be imported."""
+
+    def __init__(self, stream: TextIO, header: str, console: Console) -> None:
+        self.stream, self.console, self.count = stream, console, 0
+        stream.write(_ended(header))
+
+    def __call__(self, record: Record, reasons: list[str]) -> None:
+        told = f"line {record.number}: {' '.join('; '.join(reasons).split())}"
+        self.count += 1
+        self.stream.write(f"{REJECTED}{told}\n{_ended(record.raw)}")
+        if self.count <= MOST_TOLD:
+            self.console.print(told, markup=False, highlight=False, soft_wrap=True)
+        elif self.count == MOST_TOLD + 1:
+            self.console.print("The reasons of further ones are in the file of rejects alone.")
+
+
+def _ended(line: str) -> str:
+    return line if not line or line.endswith(("\n", "\r")) else line + "\n"
+
+
+def summary(counts: Counter[str]) -> str:
+    return ", ".join(f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "rejected"))
+
+
+class Command(BaseCommand):
+    help = (
+        "Take a file of products into the catalog: CSV with a header, or JSON Lines, with "
+        "sku, name, price, stock, category, description. A product whose sku is there is changed as the file says, a "
+        "stock that differs is recorded as an adjustment. The same file again changes nothing. Lines that are not good "
+        "are named and left out into FILE.rejects; the exit code is then 1."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", help="- for standard input")
+        parser.add_argument("--format", choices=(CSV, JSON_LINES), help="if the file's name does not say it")
+        parser.add_argument("--rejects", type=Path, help="where to put what is left out (FILE.rejects)")
+        parser.add_argument(
+            "--allow-without-sku", action="store_true", help="take lines without a sku; each run adds those anew"
+        )
+
+    def handle(self, *args: Any, file: str, rejects: Path | None, allow_without_sku: bool, **options: Any) -> None:
+        kind = options["format"] or format_of(Path(file))
+        if kind is None:
+            raise CommandError(f"{file}: is it {CSV} or {JSON_LINES}? Say it with --format.")
+        self.rejects = rejects or Path(("stdin" if file == "-" else file) + REJECTS)
+        with _told_in_a_line(), _opened(file, self.rejects) as source:
+            counts = self._take_in(source, kind, allow_without_sku)
+        self.stdout.write(summary(counts) + ".")
+        if counts["rejected"]:
+            raise CommandError(f"What was left out is in {self.rejects}.")
+        self.rejects.unlink()
+
+    def _take_in(self, source: IO[bytes], kind: str, allow_without_sku: bool) -> Counter[str]:
+        text = io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        header, records = read(text, kind)
+        out, err = (Console(file=getattr(each, "_out")) for each in (self.stdout, self.stderr))  # noqa: B009
+        with (
+            self.rejects.open("w", encoding="utf-8", errors="surrogateescape", newline="") as left_out,
+            _progress(out, source) as progress,
+        ):
+            reject = Rejects(left_out, header, out if out.is_terminal else err)
+
+            def told(counts: Counter[str]) -> None:
+                left_out.flush()
+                progress(source.tell() if source.seekable() else 0, counts)
+
+            return Import(reject, told, allow_without_sku).run(records)
+
+
+@contextmanager
+def _progress(console: Console, source: IO[bytes]) -> Iterator[Bar | Lines]:
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    bar = Bar(console, _size(source))
+    with bar.shown:
+        yield bar
+
+
+def _size(source: IO[bytes]) -> int | None:
+    return os.fstat(source.fileno()).st_size or None
+
+
+@contextmanager
+def _opened(file: str, rejects: Path) -> Iterator[IO[bytes]]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    if Path(file).resolve() == rejects.resolve():
+        raise CommandError("The file of rejects would overwrite the file itself.")
+    with Path(file).open("rb") as source:
+        yield source
+
+
+@contextmanager
+def _told_in_a_line() -> Iterator[None]:
+    try:
+        yield
+    except (FileError, OSError) as error:
+        raise CommandError(str(error)) from None
+    except DatabaseError as error:
+        raise CommandError(f"{' '.join(str(error).split())}. {AGAIN}") from None
+    except KeyboardInterrupt:
+        raise CommandError(f"Given up. {AGAIN}") from None
