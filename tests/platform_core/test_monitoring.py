@@ -171,3 +171,11 @@ def test_promtool_finds_nothing_wrong_where_there_is_one():
     commands = "check rules alerts.yml", "test rules alerts_test.yml", "check config --syntax-only prometheus.yml"
     for arguments in commands:
         subprocess.run([promtool, *arguments.split()], cwd=FOLDER, check=True, capture_output=True)
+
+
+@rules
+def test_what_an_alert_means_and_what_to_do_is_written_down(rule):
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    text = (ROOT / page).read_text()
+    headings = {re.sub(r"[^a-z0-9 -]", "", line.lower().lstrip("# ")).replace(" ", "-") for line in text.splitlines()}
+    assert anchor in headings
