@@ -45,12 +45,16 @@ def test_a_release_that_waits_is_told_tried_again_and_done(stack, shop, order):
         waiting = eventually("an attempt has failed", lambda: waits(shop, order))
         assert "its stock is not released yet: product-service does not answer" in waiting["verdict"]["text"]
         assert waiting["unknown"] == ["product-service"]
+        eventually("it is tried again", lambda: "being delivered again" in retried(shop, page))
     finally:
         for process in webs:
             process.send_signal(signal.SIGCONT)
-    assert "being delivered again" in shop.session.post(f"{page}/retry", headers=BROWSER, timeout=40).text
     text = eventually("the stock is back", lambda: mailed(shop, order))["verdict"]["text"]
     assert text.startswith("Cancelled; its stock is back, and the notice of its cancellation was mailed")
+
+
+def retried(shop: Shop, page: str) -> str:
+    return str(shop.session.post(f"{page}/retry", headers=BROWSER, timeout=40).text)
 
 
 def mailed(shop: Shop, order: dict) -> dict | None:
