@@ -20,7 +20,8 @@ def test_the_life_of_an_order_is_told(stack, page, shop, shoot):
     shoot(page, "explain happy")
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(color_scheme="dark")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    fits = "document.documentElement.scrollWidth <= window.innerWidth"
+    eventually("nothing runs out of the page", lambda: page.evaluate(fits))
     shoot(page, "explain happy phone dark")
 
 
