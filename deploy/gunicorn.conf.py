@@ -6,7 +6,6 @@ import logging.config
 import os
 import secrets
 import sys
-from pathlib import Path
 
 import gunicorn.util
 from django.conf import settings
@@ -79,12 +78,9 @@ gunicorn.util.write_error = write_problem
 
 
 def on_starting(server):
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder:
-        from platform_core.metrics import forget_the_dead
+    from platform_core.metrics import forget_the_dead
 
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        forget_the_dead()
+    forget_the_dead()
 
 
 def when_ready(server):

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
 
+_folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+if _folder:  # a series without labels has its file as soon as it is declared
+    Path(_folder).mkdir(parents=True, exist_ok=True)
+
 _requests = Counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
 _seconds = Histogram(
     "http_request_duration_seconds",
