@@ -64,9 +64,9 @@ def callers() -> dict[str, tuple[dict[str, str], Role | str]]:
     return {
         "nobody": ({}, "nobody"),
         "somebody with a bad token": ({"Authorization": "Bearer a.b.c"}, "bad"),
-        "a customer": (people.person(OWN), "customer"),
-        **{f"staff: {role}": (people.person(9, role), role) for role in Role},
-        **{s.name: (people.service(s, django_settings.SERVICE), s.name) for s in SERVICES},
+        "a customer": (people.as_user(OWN), "customer"),
+        **{f"staff: {role}": (people.as_user(9, role), role) for role in Role},
+        **{s.name: (people.as_service(s, django_settings.SERVICE), s.name) for s in SERVICES},
     }
 
 

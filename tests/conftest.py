@@ -42,7 +42,7 @@ def _fresh_peers(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def known_callers(settings: Any) -> None:
+def known_callers(settings: Any) -> Iterator[None]:
     """The people and services of `tests.people` are known here."""
     from platform_core.auth import tokens
     from tests import people
@@ -50,6 +50,14 @@ def known_callers(settings: Any) -> None:
     settings.ACCOUNTS = "tests.people"
     settings.SERVICE_KEYS = people.public_service_keys()
     tokens.forget()
+    yield
+    tokens.forget()
+
+
+@pytest.fixture
+def production(settings: Any, known_callers: None) -> None:
+    """Nobody gets in without a proof."""
+    settings.PLATFORM_ENV = "production"
 
 
 @pytest.fixture

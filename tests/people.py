@@ -78,11 +78,6 @@ def as_user(user_id: object = 1, *roles: str, **headers: str) -> dict[str, str]:
     return bearer(user_token(user_id, *roles), **headers)
 
 
-def person(user_id: int, *roles: str) -> dict[str, str]:
-    """The headers of a user who is signed in."""
-    return {"Authorization": f"Bearer {user_token(user_id, *roles)}"}
-
-
-def service(caller: Service, callee: Service) -> dict[str, str]:
+def as_service(caller: Service, callee: Service) -> dict[str, str]:
     """The headers of one service that calls another."""
-    return {"Authorization": f"Bearer {service_token(caller.name, callee.name)}"}
+    return bearer(service_token(caller.name, callee.name))

@@ -17,7 +17,6 @@ from requests import ConnectionError
 from analytics_svc.catching_up import SOURCES
 from analytics_svc.models import FeedPosition
 from platform_core import __version__
-from platform_core.auth import tokens
 from platform_core.auth.identity import Role
 from platform_core.environment import ROOT
 from platform_core.topology import ANALYTICS, ORDER, SERVICES
@@ -95,14 +94,6 @@ def healths(peers, settings):
 
         peers.add_callback("GET", f"{settings.PEER_URLS[service.name]}/health", callback=answer)
     return told
-
-
-@pytest.fixture
-def _production(settings):
-    settings.PLATFORM_ENV = "production"
-    settings.ACCOUNTS = "tests.people"
-    settings.SERVICE_KEYS = people.public_service_keys()
-    tokens.forget()
 
 
 def status_of(report, name):
@@ -216,27 +207,27 @@ def test_the_page_comes_when_no_peer_answers(visit, peers):
     assert own[1].startswith("up") and own[3] == "has none"
 
 
-@pytest.mark.usefixtures("_production")
-def test_in_production_a_browser_is_shown_the_way_in_and_a_program_is_refused(client, api):
+@pytest.mark.usefixtures("production")
+def test_inproduction_a_browser_is_shown_the_way_in_and_a_program_is_refused(client, api):
     answer = client.get("/", headers={"Accept": BROWSER})
     assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=/")
     refused = api.get("/")
     assert_problem(refused, 401, "not_authenticated")
     assert refused["WWW-Authenticate"].startswith("Bearer")
     assert_problem(api.get("/", headers={"Authorization": "Bearer a.b.c"}), 401, "not_authenticated")
-    assert_problem(api.get("/", headers=people.person(7)), 403, "permission_denied")
+    assert_problem(api.get("/", headers=people.as_user(7)), 403, "permission_denied")
 
 
-@pytest.mark.usefixtures("_production")
+@pytest.mark.usefixtures("production")
 @pytest.mark.parametrize("role", Role)
-def test_in_production_it_is_for_the_staff(visit, shop, role):
-    page = visit(**people.person(9, role))
+def test_inproduction_it_is_for_the_staff(visit, shop, role):
+    page = visit(**people.as_user(9, role))
     assert page.figures["orders"] == "0"
     assert "curl" not in "".join(page.text)
 
 
-@pytest.mark.usefixtures("_production")
-def test_in_production_who_is_signed_in_to_the_admin_sees_it(admin_client, shop):
+@pytest.mark.usefixtures("production")
+def test_inproduction_who_is_signed_in_to_the_admin_sees_it(admin_client, shop):
     assert admin_client.get("/", headers={"Accept": BROWSER}).status_code == 200
 
 

@@ -1,23 +1,21 @@
 """One platform for the suite, and fresh ones for the tests that kill it."""
 
 import itertools
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from platform_core.topology import PRODUCT, USER
-from tests.e2e.stack import Shop, Stack
+from tests.e2e.stack import Shop, Stack, own_folder, temporary_stack
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
-        Path(name).chmod(0o755)  # as root the embedded Postgres runs as another user
-        yield Path(name)
+    with own_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +31,8 @@ def stack(folder: Path) -> Iterator[Stack]:
 @pytest.fixture
 def own_stack() -> Iterator[Stack]:
     """Not started yet; whatever the test leaves running is ended."""
-    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
-        Path(name).chmod(0o755)
-        stack = Stack(Path(name))
-        try:
-            yield stack
-        finally:
-            stack.stop()
+    with temporary_stack() as stack:
+        yield stack
 
 
 @pytest.fixture

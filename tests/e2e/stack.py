@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,25 @@ class Stack:
         from platform_core.stack import postgres
 
         return postgres.url(self.folder / "data")
+
+
+@contextlib.contextmanager
+def own_folder() -> Iterator[Path]:
+    """Gone afterwards; as root the embedded Postgres runs as another user, so it is open to all."""
+    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def temporary_stack() -> Iterator[Stack]:
+    """Not started yet; whatever is left running is ended."""
+    with own_folder() as folder:
+        stack = Stack(folder)
+        try:
+            yield stack
+        finally:
+            stack.stop()
 
 
 def _title(process: psutil.Process) -> str:

@@ -1,6 +1,5 @@
 """A process is killed at each step of the saga and of a delivery; the customer repeats, and gets one order."""
 
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 import requests
 
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
-from tests.e2e.stack import Shop, Stack, eventually
+from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
 PLACING = ["order.opened", "reservation.taken", "order.reserved", "order.confirming", "order.confirmed"]
 DELIVERING = ["outbox.claimed", "notification.accepted", "outbox.delivered"]
@@ -17,13 +16,8 @@ DELIVERING = ["outbox.claimed", "notification.accepted", "outbox.delivered"]
 
 @pytest.fixture(scope="module")
 def crashing() -> Iterator[Stack]:
-    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
-        Path(name).chmod(0o755)
-        stack = Stack(Path(name))
-        try:
-            yield stack.up(PENDING_SECONDS="3", PLATFORM_FAILPOINTS=name)
-        finally:
-            stack.stop()
+    with temporary_stack() as stack:
+        yield stack.up(PENDING_SECONDS="3", PLATFORM_FAILPOINTS=str(stack.folder))
 
 
 @pytest.fixture

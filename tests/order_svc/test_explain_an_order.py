@@ -15,7 +15,6 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from order_svc.models import Order
-from platform_core.auth import tokens
 from platform_core.auth.identity import Role
 from platform_core.events.models import Event
 from platform_core.outbox.models import OutboxMessage
@@ -551,11 +550,8 @@ def test_a_key_makes_an_operation_one(api, placed):
 
 
 @pytest.fixture
-def production(settings, afterwards):
-    settings.PLATFORM_ENV = "production"
-    settings.ACCOUNTS = "tests.people"
-    settings.SERVICE_KEYS = people.public_service_keys()
-    tokens.forget()
+def production(production, afterwards):
+    """With neighbours that answer."""
 
 
 def test_programs_without_a_token_are_refused_and_browsers_led_to_the_door(client, placed, production):
@@ -579,7 +575,7 @@ ROLES = [
 
 @pytest.mark.parametrize("roles, looking, doing", ROLES)
 def test_who_works_on_orders_may_do_things_and_support_may_look(client, placed, production, roles, looking, doing):
-    headers = {**people.person(9, *roles), "Accept": BROWSER}
+    headers = {**people.as_user(9, *roles), "Accept": BROWSER}
     path = f"/orders/{placed['id']}/explain"
     for looked in (path, f"/api{path}"):
         assert client.get(looked, headers=headers).status_code == looking
@@ -590,7 +586,7 @@ def test_who_works_on_orders_may_do_things_and_support_may_look(client, placed, 
 
 
 def test_no_service_and_no_customer_looks_even_at_their_own(client, placed, production):
-    for headers in (people.service(NOTIFICATION, ORDER), people.person(ANN)):
+    for headers in (people.as_service(NOTIFICATION, ORDER), people.as_user(ANN)):
         assert client.get(f"/api/orders/{placed['id']}/explain", headers=headers).status_code == 403
 
 

@@ -7,21 +7,8 @@ from tests.order_svc.conftest import ANN, BOB, LAMP
 from tests.people import as_user, bearer, service_token
 from tests.wire import assert_problem
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("production")]
 LAMPS = {"userId": ANN, "productId": LAMP, "quantity": 2}
-
-
-@pytest.fixture(autouse=True)
-def production(settings):
-    from platform_core.auth import tokens
-    from tests import people
-
-    settings.PLATFORM_ENV = "production"
-    settings.ACCOUNTS = "tests.people"
-    settings.SERVICE_KEYS = people.public_service_keys()
-    tokens.forget()
-    yield
-    tokens.forget()
 
 
 @pytest.fixture

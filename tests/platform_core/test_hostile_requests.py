@@ -12,17 +12,6 @@ INJECTIONS = [
 ]
 
 
-@pytest.fixture
-def production(settings):
-    from platform_core.auth import tokens
-
-    settings.PLATFORM_ENV = "production"
-    settings.ACCOUNTS = "tests.people"
-    tokens.forget()
-    yield
-    tokens.forget()
-
-
 @pytest.mark.parametrize("value", INJECTIONS, ids=repr)
 def test_a_request_id_brings_nothing_in(client, value):
     answer = client.get("/api/orders", HTTP_X_REQUEST_ID=value)

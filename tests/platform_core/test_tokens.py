@@ -32,21 +32,11 @@ from tests.people import (
 )
 from tests.wire import assert_problem, at_once
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("production")]
 ORDERS = "/api/orders"
 KEYS_URL = "/.well-known/jwks.json"
 STRANGER = OKPKey.generate_key("Ed25519", {"kid": people.KEY.kid})
 PUBLIC = people.KEY.as_dict(private=False)
-
-
-@pytest.fixture(autouse=True)
-def production(settings):
-    settings.PLATFORM_ENV = "production"
-    settings.ACCOUNTS = "tests.people"
-    settings.SERVICE_KEYS = people.public_service_keys()
-    tokens.forget()
-    yield
-    tokens.forget()
 
 
 def hmac_token(secret: bytes, alg: str = "HS256") -> str:

@@ -137,7 +137,7 @@ def test_a_body_over_1_mib_is_refused(send):
 @pytest.mark.parametrize("role, status", [(Role.CATALOG, 201), (Role.ADMIN, 201), (Role.ORDERS, 403)])
 def test_it_is_for_those_who_keep_the_catalog(api, settings, role, status):
     settings.PLATFORM_ENV = "production"
-    assert post(api, lamps(1), **people.person(9, role)).status_code == status
+    assert post(api, lamps(1), **people.as_user(9, role)).status_code == status
     assert post(api, lamps(1)).status_code == 401
 
 
