@@ -63,7 +63,15 @@ def production(settings: Any, known_callers: None) -> None:
 @pytest.fixture
 def peers() -> Iterator[Any]:
     """`responses` in the place of the network: what no test has allowed is refused as if nobody listened."""
+    with mocked_network() as mock:
+        yield mock
+
+
+def mocked_network() -> Any:
+    """`responses` in the place of the adapter that the clients use, and of no other."""
     import responses
 
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
-        yield mock
+    from platform_core.clients.connections import Adapter
+
+    target = f"{Adapter.__module__}.{Adapter.__qualname__}.send"
+    return responses.RequestsMock(assert_all_requests_are_fired=False, target=target, real_adapter_send=Adapter.send)

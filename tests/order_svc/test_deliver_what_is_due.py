@@ -10,6 +10,7 @@ from order_svc import tasks
 from order_svc.models import Order
 from platform_core.outbox.models import OutboxMessage
 from tests import servers
+from tests.conftest import mocked_network
 from tests.servers import answers, hangs_up, keeps_silent, resets
 from tests.wire import assert_problem
 
@@ -37,9 +38,7 @@ def order(place, settings, there):
 @pytest.fixture
 def peers():
     """The tests of this file go over the network, the placing of the order does not."""
-    import responses
-
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+    with mocked_network() as mock:
         mock.add_passthru("http://127.0.0.1")
         yield mock
 
