@@ -80,11 +80,11 @@ class OrderInput(serializers.Serializer[Any]):
             raise serializers.ValidationError({name: ["This field is required."] for name in missing}, code="required")
         return attrs
 
-    def lines(self) -> list[tuple[int, int]]:
-        """The lines as they came, ``(product id, pieces)``."""
-        data = self.validated_data
-        items = data.get("items") or [{"productId": data["productId"], "quantity": data["quantity"]}]
-        return [(item["productId"], item["quantity"]) for item in items]
+
+def lines_of(order: dict[str, Any]) -> list[tuple[int, int]]:
+    """The lines of a valid OrderInput as they came, ``(product id, pieces)``."""
+    items = order.get("items") or [{"productId": order["productId"], "quantity": order["quantity"]}]
+    return [(item["productId"], item["quantity"]) for item in items]
 
 
 def page_path(order_id: int) -> str:

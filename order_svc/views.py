@@ -12,10 +12,11 @@ from order_svc import services
 from order_svc.explaining import Explanation, explain
 from order_svc.explaining.words import lasting
 from order_svc.models import Order
-from order_svc.serializers import ExplanationSerializer, OrderInput, OrderQuery, OrderSerializer, page_path
+from order_svc.serializers import ExplanationSerializer, OrderInput, OrderQuery, OrderSerializer, lines_of, page_path
 from platform_core.api.idempotency import Claim, idempotent, replayed
 from platform_core.api.queries import PageQuery, read_query
 from platform_core.api.templated import PageViewSet
+from platform_core.api.validation import validated
 from platform_core.api.views import ID, ResourceViewSet
 from platform_core.auth.access import may, owner_of
 from platform_core.errors import Conflict, Forbidden, NotFound, PlatformError
@@ -41,7 +42,7 @@ class OrderViewSet(ResourceViewSet):
 
     def retrieve(self, request: Request, pk: int) -> Response:
         """One order."""
-        return self.one(request, self.visible(Order.objects.filter(pk=pk)))
+        return self.one(request, pk)
 
     @extend_schema(request=OrderInput, responses={201: OrderSerializer})
     def create(self, request: Request) -> Response:
@@ -51,16 +52,15 @@ class OrderViewSet(ResourceViewSet):
         answer: then no order is kept.
         """
         claim = Claim.of(request)
-        wanted = OrderInput(data=request.data)
-        wanted.is_valid(raise_exception=True)
-        if owner_of(request) not in (None, wanted.validated_data["userId"]):
+        wanted = validated(OrderInput, request.data)
+        if owner_of(request) not in (None, wanted["userId"]):
             raise Forbidden("userId: orders are placed for oneself.")
-        lines = wanted.lines()
+        lines = lines_of(wanted)
         quantities: dict[int, int] = {}
         for product_id, quantity in lines:
             quantities[product_id] = quantities.get(product_id, 0) + quantity
         try:
-            placed = services.place_order(wanted.validated_data["userId"], quantities, claim)
+            placed = services.place_order(wanted["userId"], quantities, claim)
         except PlatformError as error:
             error.errors = [_in_terms_of(lines, each) for each in error.errors]
             raise

@@ -1,8 +1,16 @@
-"""What a browser may do with an answer: no script, frame or form but our own, and no neighbour's page around it."""
+"""What a browser may do with an answer: no script, frame or form but our own, and no neighbour's page around it.
+
+And the middlewares of Django that only browsers need.
+"""
 
 from collections.abc import Callable
+from typing import Any
 
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
 
 _PAGE = (
     "default-src 'none'",
@@ -45,3 +53,30 @@ def policy(path: str, content_type: str) -> str:
     if not content_type.startswith("text/html"):
         return NO_PAGE
     return ADMIN if path.startswith("/admin/") else PAGE
+
+
+class _ForBrowsers:
+    """Passes over what brings no cookie and does not ask for the admin: an API's client has no session to look for."""
+
+    get_response: Any
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if "HTTP_COOKIE" in request.META or request.path_info.startswith("/admin/"):
+            return super().__call__(request)  # type: ignore[misc]
+        return self.get_response(request)
+
+
+class Sessions(_ForBrowsers, SessionMiddleware):
+    pass
+
+
+class Csrf(_ForBrowsers, CsrfViewMiddleware):
+    pass
+
+
+class Authentication(_ForBrowsers, AuthenticationMiddleware):
+    pass
+
+
+class Messages(_ForBrowsers, MessageMiddleware):
+    pass

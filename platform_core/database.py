@@ -1,13 +1,14 @@
 """What the platform asks of every database connection: deadlines, no dead sockets, a schema to migrate into."""
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.apps import AppConfig
 from django.core.signals import request_started
-from django.db import connections
+from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
 from psycopg import sql
@@ -19,6 +20,26 @@ from platform_core.settings import DEFAULT_DEADLINE
 _TIMEOUT_STEPS_MS = (25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 4000, 5000, 7500, 10000, 15000, 20000)
 _UNHURRIED_MS = int(DEFAULT_DEADLINE * 1000)
 _UNKNOWN = -1
+
+
+class _PreparedCursor(ServerBindingCursor):
+    """Django's own cursors put the values into the text, so that Postgres has to parse and plan each of them anew."""
+
+    def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
+        return super().execute(query, params, prepare=True)
+
+
+def prepared(statement: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The rows that a statement of the hot path returns. Postgres plans it once for each connection.
+
+    It is bounded, logged and counted like all others. The types of values that Postgres cannot tell from where they
+    stand are for the statement to say: ``%s::bigint[]``.
+    """
+    connection.ensure_connection()
+    cursor = connection._prepare_cursor(_PreparedCursor(connection.connection))
+    with cursor:
+        cursor.execute(statement, params)
+        return cursor.fetchall()
 
 
 def connect_signals() -> None:

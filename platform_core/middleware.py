@@ -6,10 +6,11 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.http.request import HttpHeaders
 
 from platform_core import metrics, tracing
 from platform_core.api.problems import problem_response
@@ -22,6 +23,21 @@ log = logging.getLogger("platform.request")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?", re.ASCII)
 BEGAN = "platform.began"
 _QUIET = ("/health", "/metrics", "/static/")
+_UNTRACED = nullcontext(tracing.Span())
+
+
+class _Headers(HttpHeaders):
+    """Looks for a header where WSGI has put it; Django would first make a mapping of all there are."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self._environ = environ
+
+    def __getitem__(self, name: str) -> Any:
+        return self._environ[self.to_wsgi_name(name)]
+
+    @cached_property
+    def _store(self) -> dict[str, Any]:  # type: ignore[override]
+        return HttpHeaders(self._environ)._store  # type: ignore[attr-defined,no-any-return]
 
 
 class RequestMiddleware:
@@ -32,6 +48,7 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
+        request.headers = _Headers(request.META)  # type: ignore[assignment,misc]
         if not request.META.get("HTTP_ACCEPT", "*/*").strip():
             request.META["HTTP_ACCEPT"] = "*/*"  # an empty header asks for nothing in particular
         ctx = Context(
@@ -51,8 +68,8 @@ class RequestMiddleware:
 
     def traced(self, request: HttpRequest) -> AbstractContextManager[tracing.Span]:
         """The request's span, under the caller's; none for what is asked every few seconds."""
-        if request.path.startswith(_QUIET):
-            return nullcontext(tracing.Span())
+        if not tracing.is_on() or request.path.startswith(_QUIET):
+            return _UNTRACED
         attributes = {"http.request.method": request.method or "", "url.path": request.path}
         return tracing.span(metrics.known(request.method), "server", request.headers.get("traceparent", ""), attributes)
 

@@ -89,10 +89,10 @@ MIDDLEWARE = [
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "platform_core.browser.Sessions",
+    "platform_core.browser.Csrf",
+    "platform_core.browser.Authentication",
+    "platform_core.browser.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 

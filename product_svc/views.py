@@ -27,7 +27,7 @@ _COLUMNS = {"createdAt": "id", "-createdAt": "-id"}
 class ProductViewSet(ResourceViewSet):
     """The catalog."""
 
-    queryset = Product.objects.all()
+    queryset = services.live_products()
     serializer_class = ProductSerializer
     query_class = ProductQuery
 
@@ -41,7 +41,7 @@ class ProductViewSet(ResourceViewSet):
 
     def retrieve(self, request: Request, pk: int) -> Response:
         """One product."""
-        return self.one(request, services.live_products().filter(pk=pk))
+        return self.one(request, pk)
 
     @idempotent
     def create(self, request: Request) -> Response:

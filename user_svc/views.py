@@ -12,6 +12,7 @@ from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet
 
 from platform_core.api.idempotency import idempotent
+from platform_core.api.validation import validated
 from platform_core.api.views import ResourceViewSet
 from platform_core.auth import throttle
 from platform_core.auth.access import caller_of, is_open
@@ -49,7 +50,7 @@ class UserViewSet(ResourceViewSet):
 
     def retrieve(self, request: Request, pk: int) -> Response:
         """One user."""
-        return self.one(request, User.objects.filter(pk=pk))
+        return self.one(request, pk)
 
     def create(self, request: Request) -> Response:
         """Add a user. 409 `email_taken` when another one has the address."""
@@ -83,7 +84,7 @@ class UserViewSet(ResourceViewSet):
     def me(self, request: Request) -> Response:
         """The user who is signed in."""
         try:
-            return self.one(request, User.objects.filter(pk=self.own_id(request), is_active=True))
+            return self.one(request, self.own_id(request), is_active=True)
         except NotFound:
             raise NotAuthenticated("This account is gone or disabled.", error="invalid_token") from None
 
@@ -146,9 +147,7 @@ class AuthViewSet(GenericViewSet[Any]):
         return Response(status=204)
 
     def wanted(self, serializer_class: type[Serializer[Any]]) -> dict[str, Any]:
-        serializer = serializer_class(data=self.request.data)
-        serializer.is_valid(raise_exception=True)
-        return dict(serializer.validated_data)
+        return validated(serializer_class, self.request.data)
 
 
 class StaffViewSet(GenericViewSet[Any]):
@@ -163,9 +162,7 @@ class StaffViewSet(GenericViewSet[Any]):
     )
     def check(self, request: Request) -> Response:
         """Check credentials for an admin's sign-in. 401 `invalid_credentials` when wrong, or a customer's."""
-        serializer = StaffCredentialsSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        found = accounts.sign_staff_in(**serializer.validated_data)
+        found = accounts.sign_staff_in(**validated(StaffCredentialsSerializer, request.data))
         if found is None:
             raise NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
         return _unkept(found)

@@ -1,6 +1,7 @@
 """The seam between DRF and the use cases: a viewset reads the request, calls one function, answers."""
 
 from collections.abc import Iterable
+from functools import cache, cached_property
 from typing import Any, ClassVar, cast
 
 from django.db.models import Model, QuerySet
@@ -15,7 +16,8 @@ from platform_core.api.fields import MAX_ID
 from platform_core.api.json import FORM_PARSERS
 from platform_core.api.pages import NEWEST_FIRST, Ordering, page
 from platform_core.api.queries import PageQuery, Query, read_query
-from platform_core.api.reading import Reader, reader_of
+from platform_core.api.reading import Lookup, Reader, reader_of
+from platform_core.api.validation import validated
 from platform_core.auth.access import owner_of
 from platform_core.errors import NotFound
 
@@ -45,6 +47,17 @@ class ResourceViewSet(GenericViewSet[Any]):
             parsers += [parser() for parser in FORM_PARSERS]
         return parsers
 
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """For who asks for JSON, or for nothing in particular, there is nothing to weigh."""
+        first = self.renderer_classes[0]
+        if request.META.get("HTTP_ACCEPT", "*/*") in ("*/*", first.media_type):
+            return first(), first.media_type
+        return super().perform_content_negotiation(request, force)
+
+    @cached_property
+    def allowed_methods(self) -> list[str]:  # type: ignore[override]
+        return self._allowed_methods()
+
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset
 
@@ -56,6 +69,12 @@ class ResourceViewSet(GenericViewSet[Any]):
     def reader(cls) -> Reader:
         return reader_of(cast("type[Serializer[Any]]", cls.serializer_class))
 
+    @classmethod
+    @cache
+    def _lookup(cls, columns: tuple[str, ...], **only: Any) -> Lookup:
+        assert cls.queryset is not None
+        return Lookup(cls.reader(), cls.queryset.filter(**only), columns, ("version",))
+
     def visible(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The rows that the caller may reach."""
         owner = owner_of(self.request)
@@ -66,10 +85,7 @@ class ResourceViewSet(GenericViewSet[Any]):
 
     def body(self, request: Request, serializer_class: type[Serializer[Any]] | None = None, **kwargs: Any) -> Any:
         """The validated body. Raises rest_framework's ValidationError."""
-        chosen = serializer_class or self.get_serializer_class()
-        serializer = chosen(data=request.data, context=self.get_serializer_context(), **kwargs)
-        serializer.is_valid(raise_exception=True)
-        return serializer.validated_data
+        return validated(serializer_class or self.get_serializer_class(), request.data, **kwargs)
 
     def page(
         self, request: Request, queryset: QuerySet[Any], query: dict[str, Any], ordering: Ordering = NEWEST_FIRST
@@ -78,12 +94,17 @@ class ResourceViewSet(GenericViewSet[Any]):
             page(request, queryset, self.reader(), limit=query["limit"], cursor=query["cursor"], ordering=ordering)
         )
 
-    def one(self, request: Request, queryset: QuerySet[Any]) -> Response:
-        """The only row, with its ETag, or 304. Raises NotFound."""
-        found = self.reader().rows(queryset, "version")
-        if not found:
+    def one(self, request: Request, pk: int, **only: Any) -> Response:
+        """The row of ``queryset`` with this id, if the caller may reach it, with its ETag, or 304. Raises NotFound.
+
+        ``only`` are constants that it must have.
+        """
+        owner = owner_of(request)
+        ids = {"pk": pk} if owner is None else {"pk": pk, self.owner_field: owner}
+        found = self._lookup(tuple(ids), **only)(*ids.values())
+        if found is None:
             raise NotFound()
-        ((row, (version,)),) = found
+        row, (version,) = found
         headers = {"ETag": etag(version)}
         if is_unchanged(request, headers["ETag"]):
             return Response(status=304, headers=headers)

@@ -60,6 +60,8 @@ class SessionAuthentication(DrfSessionAuthentication):
     """Who is signed in to this service's admin, in a browser; unsafe methods want the CSRF token."""
 
     def authenticate(self, request: Request) -> tuple[Any, Identity] | None:
+        if settings.SESSION_COOKIE_NAME not in request.COOKIES:
+            return None
         found = super().authenticate(request)
         if found is None or not found[0].is_staff:
             return None

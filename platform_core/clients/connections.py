@@ -148,9 +148,7 @@ def _head(request: requests.PreparedRequest, url: SplitResult, length: int) -> b
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def _answer(
-    request: requests.PreparedRequest, response: http.client.HTTPResponse, content: bytes
-) -> requests.Response:
+def _answer(request: requests.PreparedRequest, response: http.client.HTTPResponse, content: bytes) -> requests.Response:
     answer = requests.Response()
     answer.request, answer.url = request, str(request.url)
     answer.status_code, answer.reason = response.status, response.reason
