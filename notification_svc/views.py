@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -28,23 +27,19 @@ class NotificationViewSet(ResourceViewSet):
     query_class = NotificationQuery
     owner_field = "user_id"
 
-    def visible(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+    def narrowing(self) -> dict[str, Any]:
         caller = caller_of(self.request)
-        found = super().visible(queryset)
         is_sender = caller.kind is Kind.SERVICE and caller.subject != ANALYTICS.name
-        return found.filter(caller=caller.caller) if is_sender else found
+        return super().narrowing() | ({"caller": caller.caller} if is_sender else {})
 
     def list(self, request: Request) -> Response:
         """Notifications, newest first. A service sees those that it sent itself, analytics-service all of them."""
-        query = self.query(request)
-        filters = {name: query.get(name) for name in ("status", "type", "channel", "sender_key")}
-        return self.page(request, self.visible(services.find_notifications(**filters)), query)
+        return self.page(services.find_notifications, self.query(request))
 
     @extend_schema(parameters=[PageQuery], responses={200: NotificationSerializer(many=True)})
     def by_user(self, request: Request, user_id: int) -> Response:
         """A user's notifications, newest first; none for a user who is not known."""
-        query = read_query(request, PageQuery)
-        return self.page(request, self.visible(services.find_notifications(user_id=user_id)), query)
+        return self.page(services.find_notifications, read_query(request, PageQuery), user_id=user_id)
 
     @extend_schema(responses={201: NotificationSerializer})
     @action(detail=False, methods=["post"])

@@ -9,17 +9,20 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils.timezone import now
 from prometheus_client import Counter
 
 from order_svc.models import Order, OrderLine
+from order_svc.statements import CONFIRM, EARLIER, EARLIER_COLUMNS, OPEN
 from order_svc.steps import STOCK, USER, Steps, taken
 from platform_core import context, tracing
 from platform_core.api.idempotency import Claim, in_progress
+from platform_core.api.json import decode, encode
 from platform_core.clients import products, users
 from platform_core.clients.errors import PeerError, PeerRefused, PeerUnreachable
+from platform_core.database import prepared
 from platform_core.errors import (
     Conflict,
     DeadlineExceeded,
@@ -109,15 +112,16 @@ def _earlier(claim: Claim | None) -> Placed | None:
     """The answer that the key's order gave, or will give."""
     if claim is None:
         return None
-    order = Order.objects.filter(caller=claim.caller, idempotency_key=claim.key).first()
-    if order is None:
+    found = prepared(EARLIER, [claim.caller, claim.key])
+    if not found:
         return None
-    assert order.fingerprint is not None
-    claim.check(order.fingerprint)
+    ((*columns, fingerprint, refusal),) = found
+    order = Order(**dict(zip(EARLIER_COLUMNS, columns, strict=True)))
+    claim.check(fingerprint)
     if order.status == Order.Status.PENDING:
         raise in_progress()
-    if order.refusal:
-        raise _repeated(order.refusal)
+    if refusal:
+        raise _repeated(decode(refusal))
     assert order.confirmed_at is not None
     order.status, order.version, order.updated_at = Order.Status.CONFIRMED, CONFIRMED_VERSION, order.confirmed_at
     return Placed(order, list(order.lines.all()), is_replay=True)
@@ -159,29 +163,25 @@ def _open(
     user_id: int, quantities: Mapping[int, int], claim: Claim | None, steps: Steps
 ) -> tuple[Order, list[OrderLine]]:
     """The pending order, committed before any side effect. Raises Conflict when a twin has the key."""
-    ctx = context.current()
-    order = Order(
-        user_id=user_id,
-        currency=settings.CURRENCY,
-        caller=claim.caller if claim else "",
-        idempotency_key=claim.key if claim else None,
-        fingerprint=claim.fingerprint if claim else None,
-        request_id=ctx.request_id,
-        traceparent=ctx.traceparent,
-        steps=steps,
-    )
-    lines = [OrderLine(order=order, product_id=product, quantity=number) for product, number in quantities.items()]
-    try:
-        with transaction.atomic():
-            if claim:
-                claim.hold()
-            order.save(force_insert=True)
-            OrderLine.objects.bulk_create(lines)
-    except IntegrityError as error:
-        if getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) == "order_once_per_key":
-            raise in_progress() from None
-        raise
-    return order, lines
+    at = now()
+    values = {
+        "user_id": user_id,
+        "currency": settings.CURRENCY,
+        "steps": encode(steps).decode(),
+        "caller": claim.caller if claim else "",
+        "key": claim.key if claim else None,
+        "fingerprint": claim.fingerprint if claim else None,
+        "lock": claim.lock if claim else "",
+        "at": at,
+        "products": list(quantities),
+        "quantities": list(quantities.values()),
+    }
+    opened = prepared(OPEN, {**context.origin(), **values})
+    if not opened:
+        raise in_progress()
+    ((order_id,),) = opened
+    order = Order(pk=order_id, user_id=user_id, currency=settings.CURRENCY, steps=steps, created_at=at, updated_at=at)
+    return order, [OrderLine(order=order, product_id=product, quantity=n) for product, n in quantities.items()]
 
 
 def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reservation) -> Placed:
@@ -191,16 +191,26 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reserva
         item = reserved[line.product_id]
         line.name, line.unit_price, line.subtotal = item.name, item.unit_price, item.unit_price * line.quantity
     order.total = sum((line.subtotal or Decimal(0) for line in lines), Decimal(0))
-    order.confirmed_at = now()
-    with transaction.atomic():
-        confirmed = {"total": order.total, "confirmed_at": order.confirmed_at, "steps": order.steps}
-        if not _move(order.pk, Order.Status.PENDING, Order.Status.CONFIRMED, order.confirmed_at, **confirmed):
-            raise _given_up()
-        _price_lines(order.pk, lines)
-        order.status, order.version, order.updated_at = Order.Status.CONFIRMED, CONFIRMED_VERSION, order.confirmed_at
-        append(NewEvent("order.confirmed", order.pk, snapshot(order, lines)))
-        enqueue(confirmation(order, lines))
-        reached("order.confirming")
+    order.confirmed_at = order.updated_at = now()
+    order.status, order.version = Order.Status.CONFIRMED, CONFIRMED_VERSION
+    message = confirmation(order, lines)
+    values = {
+        "order": order.pk,
+        "at": order.confirmed_at,
+        "total": order.total,
+        "steps": encode(order.steps).decode(),
+        "products": [line.product_id for line in lines],
+        "names": [line.name for line in lines],
+        "prices": [line.unit_price for line in lines],
+        "snapshot": encode(snapshot(order, lines)).decode(),
+        "kind": message.kind,
+        "destination": message.destination,
+        "aggregate": message.aggregate,
+        "message_key": message.key,
+        "payload": encode(message.payload).decode(),
+    }
+    if not prepared(CONFIRM, {**context.origin(), **values}):
+        raise _given_up()
     _sagas.labels("confirmed", "").inc()
     return Placed(order, lines, is_replay=False)
 
@@ -208,25 +218,6 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reserva
 def _given_up() -> Unavailable:
     """Recovery was faster, and the key may have another order by now."""
     return Unavailable("The order was given up before it could be confirmed.")
-
-
-def _price_lines(order_id: int, lines: list[OrderLine]) -> None:
-    """Names and prices of all lines in one statement."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE order_svc_orderline AS line
-            SET name = priced.name, unit_price = priced.unit_price, subtotal = priced.unit_price * line.quantity
-            FROM unnest(%s::bigint[], %s::text[], %s::numeric[]) AS priced (product_id, name, unit_price)
-            WHERE line.order_id = %s AND line.product_id = priced.product_id
-            """,
-            [
-                [line.product_id for line in lines],
-                [line.name for line in lines],
-                [line.unit_price for line in lines],
-                order_id,
-            ],
-        )
 
 
 def _reject_by_rule(order: Order, refusal: PeerRefused) -> PlatformError:
@@ -371,10 +362,10 @@ def consequences(order: Order, new: Order.Status) -> list[Message]:
     return []
 
 
-def _move(order_id: int, old: Order.Status, new: Order.Status, at: datetime | None = None, **changes: Any) -> bool:
+def _move(order_id: int, old: Order.Status, new: Order.Status, **changes: Any) -> bool:
     """The conditional update that decides every race over an order's state."""
     rows = Order.objects.filter(pk=order_id, status=old)
-    return bool(rows.update(status=new, version=F("version") + 1, updated_at=at or now(), **changes))
+    return bool(rows.update(status=new, version=F("version") + 1, updated_at=now(), **changes))
 
 
 def _release(order_id: int) -> Message:

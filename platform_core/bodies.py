@@ -86,6 +86,8 @@ class _Scissors:
     def _next(self) -> _Cut:
         with self._changed:
             while True:
+                while self._due and self._due[0][2].over:
+                    heapq.heappop(self._due)  # read long ago: whoever wakes the thread once takes all of these away
                 left = self._due[0][0] - time.monotonic() if self._due else None
                 if left is not None and left <= 0:
                     return heapq.heappop(self._due)[2]

@@ -50,6 +50,12 @@ def entered(context: Context) -> Iterator[Context]:
         _current.reset(token)
 
 
+def origin() -> dict[str, str]:
+    """What rows keep of it, so that the work they cause can be told to belong to it."""
+    ctx = current()
+    return {"request_id": ctx.request_id, "traceparent": ctx.traceparent, "user": ctx.user}
+
+
 def called_by(caller: str, user: str) -> None:
     """Note who asks, until the present context is left."""
     _current.set(replace(_current.get(), caller=caller, user=user))

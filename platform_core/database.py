@@ -1,7 +1,7 @@
 """What the platform asks of every database connection: deadlines, no dead sockets, a schema to migrate into."""
 
 import select
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.apps import AppConfig
@@ -29,7 +29,7 @@ class _PreparedCursor(ServerBindingCursor):
         return super().execute(query, params, prepare=True)
 
 
-def prepared(statement: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+def prepared(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """The rows that a statement of the hot path returns. Postgres plans it once for each connection.
 
     It is bounded, logged and counted like all others. The types of values that Postgres cannot tell from where they
@@ -39,7 +39,7 @@ def prepared(statement: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
     cursor = connection._prepare_cursor(_PreparedCursor(connection.connection))
     with cursor:
         cursor.execute(statement, params)
-        return cursor.fetchall()
+        return cursor.fetchall() if cursor.description else []
 
 
 def connect_signals() -> None:
@@ -53,12 +53,12 @@ def drop_dead_connections(**_: Any) -> None:
 
     It costs a system call; Django's own health check costs a round trip for each request.
     """
-    for connection in connections.all(initialized_only=True):
-        raw = connection.connection
-        if raw is None or connection.in_atomic_block:
+    for each in connections.all(initialized_only=True):
+        raw = each.connection
+        if raw is None or each.in_atomic_block:
             continue
         if raw.closed or _is_readable(raw.fileno()):
-            connection.close()
+            each.close()
 
 
 def _is_readable(descriptor: int) -> bool:

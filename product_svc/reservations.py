@@ -10,18 +10,16 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.utils.timezone import now
 
+from platform_core import context
+from platform_core.database import prepared
 from platform_core.errors import Conflict, FieldError, PlatformError, Unprocessable
 from platform_core.events.log import NewEvent, append
 from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
+from product_svc.statements import LOCK, RESERVE
 
 _CLAIM = """
-    INSERT INTO product_svc_stockreservation (order_id, status, created_at) VALUES (%s, %s, now())
+    INSERT INTO product_svc_stockreservation (order_id, status, created_at) VALUES (%s, 'released', now())
     ON CONFLICT DO NOTHING
-"""
-_TAKE = """
-    UPDATE product_svc_product SET stock = stock - %(n)s, version = version + 1, updated_at = now()
-    WHERE id = %(id)s AND stock >= %(n)s AND deleted_at IS NULL
-    RETURNING name, category, price, stock, version, created_at
 """
 _GIVE = """
     UPDATE product_svc_product SET stock = stock + %(n)s, version = version + 1, updated_at = now()
@@ -58,10 +56,6 @@ class _Moved:
         return NewEvent("stock.changed", self.product_id, data)
 
 
-class _Short(Exception):
-    """A conditional update found no row: too few pieces, or no such product."""
-
-
 class Reserved(NamedTuple):
     reservation: StockReservation
     lines: list[ReservationLine]
@@ -77,69 +71,62 @@ def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
     quantities: dict[int, int] = {}
     for product_id, quantity in items:
         quantities[product_id] = quantities.get(product_id, 0) + quantity
+    values: dict[str, Any] = {
+        "order": order_id,
+        "products": list(quantities),
+        "quantities": list(quantities.values()),
+        "count": len(quantities),
+    }
     while True:
-        try:
-            with transaction.atomic():
-                if not _claim(order_id, StockReservation.Status.RESERVED):
-                    return _reserved_before(order_id, quantities)
-                return _take(order_id, quantities)
-        except _Short:
-            refusal = _refusal([product_id for product_id, _ in items], quantities)
-            if refusal is not None:
-                raise refusal from None
-            # What was missing has come in meanwhile.
+        with transaction.atomic():
+            prepared(LOCK, {"products": values["products"]})
+            rows = prepared(RESERVE, {**context.origin(), **values})
+        if rows:
+            return _reserved(order_id, rows)
+        earlier = StockReservation.objects.filter(order_id=order_id).first()
+        if earlier is not None:
+            return _reserved_before(earlier, quantities)
+        refusal = _refusal([product_id for product_id, _ in items], quantities)
+        if refusal is not None:
+            raise refusal
+        # What was missing has come in meanwhile.
+
+
+def _reserved(order_id: int, rows: list[tuple[Any, ...]]) -> Reserved:
+    lines = [
+        ReservationLine(reservation_id=order_id, product_id=product_id, name=name, unit_price=price, quantity=quantity)
+        for product_id, name, price, quantity in rows
+    ]
+    return Reserved(StockReservation(order_id=order_id, status=StockReservation.Status.RESERVED), lines, True)
 
 
 @transaction.atomic
 def release(order_id: int) -> None:
     """Give the stock of an order back. A tombstone stays, also for an order never seen, and refuses a late reserve."""
-    if _claim(order_id, StockReservation.Status.RELEASED):
+    if _claim(order_id):
         return
     held = StockReservation.objects.filter(order_id=order_id, status=StockReservation.Status.RESERVED)
     if not held.update(status=StockReservation.Status.RELEASED, released_at=now()):
         return
     lines = ReservationLine.objects.filter(reservation_id=order_id).order_by("product_id")
-    moved = [
-        _move(_GIVE, product_id, quantity, +1) for product_id, quantity in lines.values_list("product_id", "quantity")
-    ]
-    _record(order_id, moved, StockMovement.Reason.RELEASE)
+    _record(order_id, [_give(*line) for line in lines.values_list("product_id", "quantity")])
 
 
-def _claim(order_id: int, status: str) -> bool:
-    """Whether the row is ours; False when it was there. It waits for a transaction that is just writing it."""
+def _claim(order_id: int) -> bool:
+    """Whether the tombstone is ours; False when there was a row. It waits for whoever is just writing one."""
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, [order_id, status])
+        cursor.execute(_CLAIM, [order_id])
         return bool(cursor.rowcount == 1)
 
 
-def _take(order_id: int, quantities: Mapping[int, int]) -> Reserved:
-    """One conditional update for each product, in id order, so that two orders cannot wait for each other."""
-    moved = {product_id: _move(_TAKE, product_id, quantities[product_id], -1) for product_id in sorted(quantities)}
-    lines = [
-        ReservationLine(
-            reservation_id=order_id,
-            product_id=product_id,
-            name=moved[product_id].name,
-            unit_price=moved[product_id].price,
-            quantity=quantity,
-        )
-        for product_id, quantity in quantities.items()
-    ]
-    ReservationLine.objects.bulk_create(lines)
-    _record(order_id, list(moved.values()), StockMovement.Reason.RESERVATION)
-    return Reserved(StockReservation(order_id=order_id, status=StockReservation.Status.RESERVED), lines, True)
-
-
-def _move(statement: str, product_id: int, quantity: int, sign: int) -> _Moved:
+def _give(product_id: int, quantity: int) -> _Moved:
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"id": product_id, "n": quantity})
-        row = cursor.fetchone()
-    if row is None:
-        raise _Short
-    return _Moved(product_id, sign * quantity, *row)
+        cursor.execute(_GIVE, {"id": product_id, "n": quantity})
+        return _Moved(product_id, quantity, *cursor.fetchone())
 
 
-def _record(order_id: int, moved: list[_Moved], kind: StockMovement.Reason) -> None:
+def _record(order_id: int, moved: list[_Moved]) -> None:
+    kind = StockMovement.Reason.RELEASE
     StockMovement.objects.bulk_create(
         StockMovement(product_id=m.product_id, delta=m.delta, stock=m.stock, kind=kind, order_id=order_id)
         for m in moved
@@ -147,11 +134,10 @@ def _record(order_id: int, moved: list[_Moved], kind: StockMovement.Reason) -> N
     append(*(m.event(order_id, kind.value) for m in moved))
 
 
-def _reserved_before(order_id: int, quantities: Mapping[int, int]) -> Reserved:
-    reservation = StockReservation.objects.get(order_id=order_id)
+def _reserved_before(reservation: StockReservation, quantities: Mapping[int, int]) -> Reserved:
     if reservation.status == StockReservation.Status.RELEASED:
         raise Conflict("The reservation of this order was released; it stays so.", code="reservation_released")
-    lines = list(ReservationLine.objects.filter(reservation_id=order_id))
+    lines = list(ReservationLine.objects.filter(reservation=reservation))
     if {line.product_id: line.quantity for line in lines} != dict(quantities):
         raise Conflict("This order has reserved other items before.", code="reservation_conflict")
     return Reserved(reservation, lines, False)

@@ -39,6 +39,11 @@ def find_products(
     return products.filter(stock__gt=0) if in_stock else products.filter(stock=0)
 
 
+def find_movements(*, product_id: int) -> QuerySet[StockMovement]:
+    """None of a product that is deleted."""
+    return StockMovement.objects.filter(product_id=product_id, product__deleted_at=None)
+
+
 @transaction.atomic
 def create_product(*, stock: int = 0, **catalog: Any) -> Product:
     """Raises IntegrityError by the constraint `product_sku_taken`."""

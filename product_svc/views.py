@@ -35,13 +35,11 @@ class ProductViewSet(ResourceViewSet):
         """Products, newest first or as `ordering` says."""
         query = self.query(request)
         wanted = query["ordering"]
-        names = ("search", "category", "min_price", "max_price", "in_stock")
-        products = services.find_products(**{name: query.get(name) for name in names})
-        return self.page(request, products, query, Ordering.parse(_COLUMNS.get(wanted, wanted)))
+        return self.page(services.find_products, query, Ordering.parse(_COLUMNS.get(wanted, wanted)))
 
     def retrieve(self, request: Request, pk: int) -> Response:
         """One product."""
-        return self.one(request, pk)
+        return self.one(request, pk=pk)
 
     @idempotent
     def create(self, request: Request) -> Response:
@@ -85,9 +83,7 @@ class StockAdjustmentViewSet(ResourceViewSet):
 
     def list(self, request: Request, product_id: int) -> Response:
         """All movements of a product's stock, newest first."""
-        query = self.query(request)
-        movements = StockMovement.objects.filter(product_id=product_id, product__deleted_at=None)
-        answer = self.page(request, movements, query)
+        answer = self.page(services.find_movements, self.query(request), product_id=product_id)
         if not answer.data["results"] and not services.live_products().filter(pk=product_id).exists():
             raise NotFound()
         return answer
@@ -107,10 +103,10 @@ class ReservationViewSet(ResourceViewSet):
 
     def retrieve(self, request: Request, order_id: int) -> Response:
         """The reservation of an order, released ones included."""
-        found = self.reader().rows(StockReservation.objects.filter(order_id=order_id), "status")
-        if not found:
+        found = self.reader().select(StockReservation.objects.filter(order_id=order_id), "status").first()
+        if found is None:
             raise NotFound()
-        ((row, (status,)),) = found
+        row, (status,) = self.reader().read(found)
         headers = {"ETag": etag(status)}
         if is_unchanged(request, headers["ETag"]):
             return Response(status=304, headers=headers)

@@ -60,6 +60,17 @@ def production(settings: Any, known_callers: None) -> None:
     settings.PLATFORM_ENV = "production"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def statements_are_told_with_their_values() -> None:
+    """A captured statement can then be run again, to see its plan; of a prepared one Django tells the text alone."""
+    from django.db.backends.postgresql.operations import DatabaseOperations
+
+    def told(operations: Any, cursor: Any, sql: Any, params: Any) -> Any:
+        return operations.compose_sql(sql, params) if params else sql
+
+    DatabaseOperations.last_executed_query = told  # type: ignore[method-assign]
+
+
 @pytest.fixture
 def peers() -> Iterator[Any]:
     """`responses` in the place of the network: what no test has allowed is refused as if nobody listened."""

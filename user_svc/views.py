@@ -44,13 +44,11 @@ class UserViewSet(ResourceViewSet):
 
     def list(self, request: Request) -> Response:
         """Users, newest first."""
-        query = self.query(request)
-        users = services.find_users(email=query.get("email"), search=query.get("search"))
-        return self.page(request, users, query)
+        return self.page(services.find_users, self.query(request))
 
     def retrieve(self, request: Request, pk: int) -> Response:
         """One user."""
-        return self.one(request, pk)
+        return self.one(request, pk=pk)
 
     def create(self, request: Request) -> Response:
         """Add a user. 409 `email_taken` when another one has the address."""
@@ -84,7 +82,7 @@ class UserViewSet(ResourceViewSet):
     def me(self, request: Request) -> Response:
         """The user who is signed in."""
         try:
-            return self.one(request, self.own_id(request), is_active=True)
+            return self.one(request, pk=self.own_id(request), is_active=True)
         except NotFound:
             raise NotAuthenticated("This account is gone or disabled.", error="invalid_token") from None
 

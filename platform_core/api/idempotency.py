@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,6 +23,7 @@ from rest_framework.response import Response
 from platform_core.api.json import encode
 from platform_core.api.problems import problem, translated
 from platform_core.auth.access import caller_of
+from platform_core.database import prepared
 from platform_core.errors import Conflict, InvalidInput, PlatformError, Unprocessable
 from platform_core.models import IdempotencyKey
 
@@ -57,12 +58,14 @@ class Claim:
                 code="idempotency_key_reused",
             )
 
+    @property
+    def lock(self) -> str:
+        """The name of the key's advisory lock."""
+        return f"{settings.SERVICE.name}:{self.caller}:{self.key}"
+
     def hold(self) -> None:
         """Lock the key until the transaction ends. Raises Conflict at once when somebody else holds it."""
-        with connection.cursor() as cursor:
-            name = f"{settings.SERVICE.name}:{self.caller}:{self.key}"
-            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [name])
-            (held,) = cursor.fetchone()
+        ((held,),) = prepared("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [self.lock])
         if not held:
             raise in_progress()
 

@@ -3,16 +3,18 @@
 import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 from django.conf import settings
-from django.db.models import F, QuerySet
+from django.db.models import F, Model, QuerySet
 from django.db.models.fields.tuple_lookups import TupleGreaterThan, TupleLessThan
 from rest_framework.request import Request
 
+from platform_core.api.compiled import Values, compiled
 from platform_core.api.reading import Reader
 from platform_core.errors import InvalidInput
 
@@ -52,27 +54,52 @@ class Ordering:
 NEWEST_FIRST = Ordering()
 
 
-def page(
-    request: Request, queryset: QuerySet[Any], reader: Reader, *, limit: int, cursor: str, ordering: Ordering
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The rows of ``model`` that ``find(**arguments)`` finds, of those that have the values of ``narrowing``.
+
+    ``find`` may only hand its arguments on to the queryset.
+    """
+
+    model: type[Model]
+    reader: Reader
+    find: Callable[..., QuerySet[Any]]
+    arguments: Values
+    narrowing: Values
+
+
+def page(request: Request, listing: Listing, *, limit: int, cursor: str, ordering: Ordering) -> dict[str, Any]:
     """``{"results", "next", "previous"}`` in one query. Raises InvalidInput for a cursor that is not ours."""
-    scope = f"{queryset.model._meta.label}:{ordering.field}:{ordering.descending}:".encode()
-    backward, position = _read_cursor(queryset, cursor, ordering, scope) if cursor else (False, None)
-    queryset = ordering.apply(queryset, backward=backward)
-    if position is not None:
-        queryset = ordering.beyond(queryset, position, backward=backward)
-    found = reader.rows(queryset[: limit + 1], *ordering.columns)
+    scope = f"{listing.model._meta.label}:{ordering.field}:{ordering.descending}:".encode()
+    backward, position = _read_cursor(listing.model, cursor, ordering, scope) if cursor else (False, [])
+    found = [listing.reader.read(row) for row in _rows(listing, ordering, backward, position, limit + 1)]
     more = len(found) > limit
     found = found[:limit]
     if backward:
         found.reverse()
     has_next = bool(found) and (backward or more)
-    has_previous = bool(found) and (more if backward else position is not None)
+    has_previous = bool(found) and (more if backward else bool(position))
     return {
         "results": [row for row, _ in found],
         "next": _link(request, scope, found[-1][1], backward=False) if has_next else None,
         "previous": _link(request, scope, found[0][1], backward=True) if has_previous else None,
     }
+
+
+def _rows(
+    listing: Listing, ordering: Ordering, backward: bool, position: list[Any], limit: int
+) -> Sequence[tuple[Any, ...]]:
+    parts = [listing.arguments, listing.narrowing, {str(number): value for number, value in enumerate(position)}]
+    values = {f"{part}.{name}": value for part, named in enumerate(parts) for name, value in named.items()}
+
+    def build(values: Values) -> QuerySet[Any, Any]:
+        arguments, narrowing, place = ({name: values[f"{n}.{name}"] for name in part} for n, part in enumerate(parts))
+        queryset = ordering.apply(listing.find(**arguments).filter(**narrowing), backward=backward)
+        if place:
+            queryset = ordering.beyond(queryset, list(place.values()), backward=backward)
+        return listing.reader.select(queryset, *ordering.columns)
+
+    return compiled((listing.find, listing.reader, ordering, backward), build, values).rows(values, limit)
 
 
 def _link(request: Request, scope: bytes, position: tuple[Any, ...], *, backward: bool) -> str:
@@ -89,7 +116,7 @@ def _text(raw: bytes) -> str:
     return urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _read_cursor(queryset: QuerySet[Any], cursor: str, ordering: Ordering, scope: bytes) -> tuple[bool, list[Any]]:
+def _read_cursor(model: type[Model], cursor: str, ordering: Ordering, scope: bytes) -> tuple[bool, list[Any]]:
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         if _text(raw) != cursor:  # the decoder passes over strange characters and surplus bits
@@ -98,7 +125,7 @@ def _read_cursor(queryset: QuerySet[Any], cursor: str, ordering: Ordering, scope
         if not hmac.compare_digest(signature, _signature(scope, payload)):
             raise ValueError
         backward, texts = msgspec.json.decode(payload)
-        fields = [queryset.model._meta.get_field(column) for column in ordering.columns]
+        fields = [model._meta.get_field(column) for column in ordering.columns]
         return backward, [field.to_python(text) for field, text in zip(fields, texts, strict=True)]
     except (ValueError, msgspec.MsgspecError):
         raise InvalidInput.field("cursor", "Not a cursor of this list, in this order.") from None

@@ -4,19 +4,18 @@ Building a ModelSerializer for each row costs more than the query; a Reader take
 that the encoder takes as they are.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
 from django.contrib.postgres.aggregates import JSONBAgg
-from django.db import connection, models
+from django.db import models
 from django.db.models import Func, JSONField, OuterRef, Subquery, TextField, Value
 from django.db.models.functions import Cast, Coalesce
 from rest_framework import serializers
 
-from platform_core.api.fields import MAX_ID, IdField
-from platform_core.database import prepared
+from platform_core.api.fields import IdField
 
 Row = dict[str, Any]
 
@@ -35,11 +34,15 @@ def _as_json(text: str) -> msgspec.Raw:
 
 
 class Column(NamedTuple):
-    """A member of the wire's shape, where its value comes from, and how it is made of that."""
+    """A member of the wire's shape, the attribute it comes from, and how a value that was selected is converted.
+
+    ``selected`` is an expression where Postgres makes the wire's form itself.
+    """
 
     name: str
     source: str
     convert: Callable[[Any], Any]
+    selected: Any = None
 
 
 class Reader:
@@ -56,57 +59,40 @@ class Reader:
             if isinstance(field, serializers.ListSerializer):
                 child: Any = type(field.child)
                 self.nested[source] = Reader(child)
-                self.columns.append(Column(name, f"_{source}", _as_json))
+                self.columns.append(Column(name, source, _as_json))
+            elif isinstance(field, serializers.DateTimeField):
+                self.columns.append(Column(name, source, _as_is, _Timestamp(source)))
             elif not field.write_only:
                 self.columns.append(Column(name, source, _as_id if isinstance(field, IdField) else _as_is))
 
-    def rows(self, queryset: models.QuerySet[Any], *extra: str) -> list[tuple[Row, tuple[Any, ...]]]:
-        """One query. Each row with the values of the ``extra`` columns, which do not go over the wire."""
-        width = len(self.columns)
-        return [(self.row(values), values[width:]) for values in self.select(queryset, *extra)]
-
     def select(self, queryset: models.QuerySet[Any], *extra: str) -> models.QuerySet[Any, Any]:
-        """The values of the columns, and of the ``extra`` ones behind them."""
-        lists = {f"_{source}": _json_list(queryset.model, source, reader) for source, reader in self.nested.items()}
-        return queryset.annotate(**lists).values_list(*(column.source for column in self.columns), *extra)
+        """The values of the columns, and of the ``extra`` ones behind them, which do not go over the wire."""
+        made = {f"_{column.source}": column.selected for column in self.columns if column.selected is not None}
+        made |= {f"_{source}": _json_list(queryset.model, source, reader) for source, reader in self.nested.items()}
+        names = [f"_{column.source}" if f"_{column.source}" in made else column.source for column in self.columns]
+        return queryset.annotate(**made).values_list(*names, *extra)
 
-    def row(self, values: Sequence[Any]) -> Row:
-        return {name: convert(value) for (name, _, convert), value in zip(self.columns, values, strict=False)}
+    def read(self, values: tuple[Any, ...]) -> tuple[Row, tuple[Any, ...]]:
+        """What was selected: the row, and the ``extra`` columns."""
+        row = {column[0]: column[2](value) for column, value in zip(self.columns, values, strict=False)}
+        return row, values[len(self.columns) :]
 
     def instance(self, obj: models.Model, **related: Iterable[models.Model]) -> Row:
         """The same shape from an object in hand, with its ``related`` rows by the relation's name."""
         lists = {
-            f"_{source}": [reader.instance(child) for child in related[source]]
-            for source, reader in self.nested.items()
+            source: [reader.instance(child) for child in related[source]] for source, reader in self.nested.items()
         }
         return {
-            name: lists[source] if source in lists else convert(getattr(obj, source))
-            for name, source, convert in self.columns
+            column.name: lists[column.source] if column.source in lists else column.convert(getattr(obj, column.source))
+            for column in self.columns
         }
 
 
-class Lookup:
-    """The row of ``queryset`` with given values in ``columns``, which hold ids, and its ``extra`` columns.
+class _Timestamp(Func):
+    """RFC 3339 in UTC. To read a time into Python and write it again costs more than all the rest of a row."""
 
-    Django makes the statement once: to make it anew for each request costs three times as much as to run it.
-    """
-
-    def __init__(
-        self, reader: Reader, queryset: models.QuerySet[Any], columns: tuple[str, ...], extra: tuple[str, ...]
-    ) -> None:
-        stand_ins = {column: MAX_ID - number for number, column in enumerate(columns)}
-        compiler = reader.select(queryset.filter(**stand_ins), *extra).query.get_compiler(connection=connection)
-        self._reader = reader
-        self._statement, self._parameters = compiler.as_sql()
-        self._places = [self._parameters.index(stand_in) for stand_in in stand_ins.values()]
-        assert not compiler.get_converters([selected for selected, _, _ in compiler.select])
-
-    def __call__(self, *ids: int) -> tuple[Row, tuple[Any, ...]] | None:
-        parameters = list(self._parameters)
-        for place, value in zip(self._places, ids, strict=True):
-            parameters[place] = value
-        rows = prepared(self._statement, parameters)
-        return (self._reader.row(rows[0]), rows[0][len(self._reader.columns) :]) if rows else None
+    template = "TO_CHAR(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+    output_field = TextField()
 
 
 def _json_object(members: Mapping[str, Any]) -> Func:
@@ -126,7 +112,8 @@ def _json_list(model: type[models.Model], relation: str, reader: Reader) -> Coal
     foreign_key = field.field.name  # type: ignore[union-attr]
     assert isinstance(related, type)
     members = {
-        name: Cast(source, TextField()) if convert is _as_id else source for name, source, convert in reader.columns
+        column.name: Cast(column.source, TextField()) if column.convert is _as_id else column.selected or column.source
+        for column in reader.columns
     }
     aggregated = (
         related._default_manager.filter(**{foreign_key: OuterRef("pk")})

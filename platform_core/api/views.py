@@ -1,7 +1,7 @@
 """The seam between DRF and the use cases: a viewset reads the request, calls one function, answers."""
 
-from collections.abc import Iterable
-from functools import cache, cached_property
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, ClassVar, cast
 
 from django.db.models import Model, QuerySet
@@ -11,12 +11,13 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet
 
+from platform_core.api.compiled import Values, compiled
 from platform_core.api.conditional import etag, expected_versions, is_unchanged
 from platform_core.api.fields import MAX_ID
 from platform_core.api.json import FORM_PARSERS
-from platform_core.api.pages import NEWEST_FIRST, Ordering, page
+from platform_core.api.pages import NEWEST_FIRST, Listing, Ordering, page
 from platform_core.api.queries import PageQuery, Query, read_query
-from platform_core.api.reading import Lookup, Reader, reader_of
+from platform_core.api.reading import Reader, reader_of
 from platform_core.api.validation import validated
 from platform_core.auth.access import owner_of
 from platform_core.errors import NotFound
@@ -69,16 +70,10 @@ class ResourceViewSet(GenericViewSet[Any]):
     def reader(cls) -> Reader:
         return reader_of(cast("type[Serializer[Any]]", cls.serializer_class))
 
-    @classmethod
-    @cache
-    def _lookup(cls, columns: tuple[str, ...], **only: Any) -> Lookup:
-        assert cls.queryset is not None
-        return Lookup(cls.reader(), cls.queryset.filter(**only), columns, ("version",))
-
-    def visible(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The rows that the caller may reach."""
+    def narrowing(self) -> dict[str, Any]:
+        """What a row must have for the caller to reach it."""
         owner = owner_of(self.request)
-        return queryset if owner is None else queryset.filter(**{self.owner_field: owner})
+        return {} if owner is None else {self.owner_field: owner}
 
     def query(self, request: Request) -> dict[str, Any]:
         return read_query(request, self.query_class)
@@ -88,27 +83,32 @@ class ResourceViewSet(GenericViewSet[Any]):
         return validated(serializer_class or self.get_serializer_class(), request.data, **kwargs)
 
     def page(
-        self, request: Request, queryset: QuerySet[Any], query: dict[str, Any], ordering: Ordering = NEWEST_FIRST
+        self, find: Callable[..., QuerySet[Any]], query: dict[str, Any], ordering: Ordering = NEWEST_FIRST, **also: Any
     ) -> Response:
-        return Response(
-            page(request, queryset, self.reader(), limit=query["limit"], cursor=query["cursor"], ordering=ordering)
-        )
+        """A page of what ``find`` finds: ``query`` is a valid one of ``query_class``, ``also`` what else it is told."""
+        assert self.queryset is not None
+        arguments = {name: query[name] for name in query.keys() - {"limit", "cursor", "ordering"}} | also
+        listing = Listing(self.queryset.model, self.reader(), find, arguments, self.narrowing())
+        return Response(page(self.request, listing, limit=query["limit"], cursor=query["cursor"], ordering=ordering))
 
-    def one(self, request: Request, pk: int, **only: Any) -> Response:
-        """The row of ``queryset`` with this id, if the caller may reach it, with its ETag, or 304. Raises NotFound.
+    def one(self, request: Request, **values: Any) -> Response:
+        """The row of ``queryset`` with these values, if the caller may reach it, with its ETag, or 304.
 
-        ``only`` are constants that it must have.
+        Raises NotFound.
         """
-        owner = owner_of(request)
-        ids = {"pk": pk} if owner is None else {"pk": pk, self.owner_field: owner}
-        found = self._lookup(tuple(ids), **only)(*ids.values())
+        values |= self.narrowing() if self.owner_field else {}
+        found = compiled(type(self), self._one, values).row(values)
         if found is None:
             raise NotFound()
-        row, (version,) = found
+        row, (version,) = self.reader().read(found)
         headers = {"ETag": etag(version)}
         if is_unchanged(request, headers["ETag"]):
             return Response(status=304, headers=headers)
         return Response(row, headers=headers)
+
+    def _one(self, values: Values) -> QuerySet[Any, Any]:
+        assert self.queryset is not None
+        return self.reader().select(self.queryset.filter(**values), "version")
 
     def answer(self, instance: Model, status: int = 200, **related: Iterable[Model]) -> Response:
         """The instance as it now is, with its ``related`` rows; with 201 its Location, too."""

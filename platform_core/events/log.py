@@ -12,15 +12,29 @@ from django.db import connection
 
 from platform_core import context
 from platform_core.api.json import encode
+from platform_core.database import prepared
 from platform_core.errors import InvalidInput
 
 EPOCH = "COALESCE((SELECT max(value) FROM events_feedepoch), 1)"
 
-_APPEND = f"""
-    INSERT INTO events_event (epoch, txid, type, subject, data, time, request_id, traceparent)
-    SELECT {EPOCH}, pg_current_xact_id()::text::bigint, e.type, e.subject, e.data::jsonb, clock_timestamp(), %s, %s
-    FROM unnest(%s::text[], %s::text[], %s::text[]) WITH ORDINALITY AS e (type, subject, data, n) ORDER BY e.n
-"""
+
+def appending(rows: str) -> str:
+    """The statement that appends events, on its own or within another one. ``rows`` selects type, subject and data in
+    their order; the parameters are those of `context.origin`, besides its own.
+    """
+    return f"""
+        INSERT INTO events_event (epoch, txid, type, subject, data, time, request_id, traceparent)
+        SELECT {EPOCH}, pg_current_xact_id()::text::bigint, type, subject, data, clock_timestamp(),
+               %(request_id)s, %(traceparent)s
+        FROM ({rows}) AS e (type, subject, data)
+    """
+
+
+_APPEND = appending("""
+    SELECT type, subject, data::jsonb
+    FROM unnest(%(types)s::text[], %(subjects)s::text[], %(data)s::text[]) WITH ORDINALITY AS e (type, subject, data, n)
+    ORDER BY n
+""")
 
 _READ = f"""
     WITH horizon AS (SELECT {EPOCH} AS epoch, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin)
@@ -85,12 +99,12 @@ class Batch:
 
 def append(*events: NewEvent) -> None:
     """Record what the surrounding transaction does; one statement however many."""
-    ctx = context.current()
-    types = [event.type for event in events]
-    subjects = [str(event.subject) for event in events]
-    data = [encode(event.data).decode() for event in events]
-    with connection.cursor() as cursor:
-        cursor.execute(_APPEND, [ctx.request_id, ctx.traceparent, types, subjects, data])
+    values = {
+        "types": [event.type for event in events],
+        "subjects": [str(event.subject) for event in events],
+        "data": [encode(event.data).decode() for event in events],
+    }
+    prepared(_APPEND, {**context.origin(), **values})
 
 
 def place() -> tuple[int, int]:

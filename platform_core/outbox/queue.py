@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -11,6 +11,8 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from platform_core import context
+from platform_core.api.json import encode
+from platform_core.database import prepared
 from platform_core.outbox.models import OutboxMessage
 
 LEASE: Final = timedelta(seconds=30)
@@ -35,6 +37,29 @@ _CLAIM = """
     FROM due WHERE m.id = due.id
     RETURNING m.id
 """
+
+
+def enqueueing(rows: str) -> str:
+    """The statement that writes messages, on its own or within another one. ``rows`` selects kind, destination,
+    aggregate, key and payload in their order; the parameters are those of `context.origin`, besides its own.
+    """
+    return f"""
+        INSERT INTO outbox_outboxmessage (
+            kind, destination, aggregate, key, payload, state, attempts, available_at, last_error,
+            request_id, traceparent, "user", created_at
+        )
+        SELECT kind, destination, aggregate, key, payload, 'pending', 0, clock_timestamp(), '',
+               %(request_id)s, %(traceparent)s, %(user)s, clock_timestamp()
+        FROM ({rows}) AS m (kind, destination, aggregate, key, payload)
+    """
+
+
+_ENQUEUE = enqueueing("""
+    SELECT kind, destination, aggregate, key, payload::jsonb
+    FROM unnest(%(kinds)s::text[], %(destinations)s::text[], %(aggregates)s::text[], %(keys)s::text[],
+                %(payloads)s::text[]) WITH ORDINALITY AS m (kind, destination, aggregate, key, payload, n)
+    ORDER BY n
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +95,19 @@ class Handler:
 
 def enqueue(*messages: Message) -> None:
     """Write messages in the surrounding transaction; one statement however many."""
-    ctx = context.current()
-    OutboxMessage.objects.bulk_create(
-        OutboxMessage(
-            kind=m.kind,
-            destination=m.destination,
-            aggregate=m.aggregate,
-            key=m.key,
-            payload=dict(m.payload),
-            request_id=ctx.request_id,
-            traceparent=ctx.traceparent,
-            user=ctx.user,
-        )
-        for m in messages
-    )
+    if messages:
+        prepared(_ENQUEUE, {**context.origin(), **columns_of(messages)})
+
+
+def columns_of(messages: Sequence[Message]) -> dict[str, list[str]]:
+    """What `_ENQUEUE` takes."""
+    return {
+        "kinds": [message.kind for message in messages],
+        "destinations": [message.destination for message in messages],
+        "aggregates": [message.aggregate for message in messages],
+        "keys": [message.key for message in messages],
+        "payloads": [encode(message.payload).decode() for message in messages],
+    }
 
 
 def claim(destination: str) -> list[OutboxMessage]:

@@ -10,7 +10,7 @@ import requests
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
-PLACING = ["order.opened", "reservation.taken", "order.reserved", "order.confirming", "order.confirmed"]
+PLACING = ["order.opened", "reservation.taken", "order.reserved", "order.confirmed"]
 DELIVERING = ["outbox.claimed", "notification.accepted", "outbox.delivered"]
 
 

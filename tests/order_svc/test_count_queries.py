@@ -53,20 +53,34 @@ def test_what_is_malformed_costs_no_query(api, place, django_assert_num_queries)
 
 
 @pytest.mark.parametrize("lines", [1, 100])
-@pytest.mark.parametrize("key, queries", [(None, 6), ("k-1", 8)])
-def test_placing_an_order_is_six_queries_with_a_key_eight(place, neighbours, lines, key, queries):
-    """Order, lines; confirmation, prices, event, message. With a key: whether it was used, and its lock."""
+@pytest.mark.parametrize("key, queries", [(None, 2), ("k-1", 3)])
+def test_placing_an_order_is_two_queries_with_a_key_three(place, neighbours, lines, key, queries):
+    """Order and lines; confirmation, prices, event and message. With a key: whether it was used."""
     neighbours.catalog = dict.fromkeys(range(1, 101), ("P", "1"))
     body = {"userId": ANN, "items": [{"productId": n + 1, "quantity": 1} for n in range(lines)]}
     assert len(statements_of(lambda: place(body, key=key))) == queries
 
 
 @pytest.mark.django_db(transaction=True)
-def test_placing_an_order_is_two_transactions(place):
+def test_the_statements_that_place_an_order_are_its_transactions(place):
     with CaptureQueriesContext(connection) as captured:
         place(key="k-1")
-    brackets = [query["sql"] for query in captured if query["sql"].startswith(BRACKETS)]
-    assert brackets == ["BEGIN", "COMMIT"] * 2
+    assert not [query["sql"] for query in captured if query["sql"].startswith(BRACKETS)]
+
+
+def test_placing_an_order_asks_each_peer_once_and_repeating_it_asks_nobody(place, peers):
+    place(key="k-1")
+    asked = [(call.request.method, call.request.url.partition("/api/")[2].partition("/")[0]) for call in peers.calls]
+    assert asked == [("GET", "users"), ("PUT", "stock-reservations")]
+    place(key="k-1")
+    assert len(peers.calls) == 2
+
+
+def test_reading_asks_no_peer(api, placed, peers):
+    before = len(peers.calls)
+    for path in ("/api/orders", f"/api/orders/{placed['id']}", "/api/orders/user/1"):
+        assert api.get(path).status_code == 200
+    assert len(peers.calls) == before
 
 
 def test_a_repetition_is_two_queries(place):
@@ -74,14 +88,14 @@ def test_a_repetition_is_two_queries(place):
     assert len(statements_of(lambda: place(key="k-1"))) == 2
 
 
-def test_a_refused_order_is_four_queries(place, neighbours):
+def test_a_refused_order_is_three_queries(place, neighbours):
     neighbours.stock = {LAMP: 0}
-    assert len(statements_of(place)) == 4
+    assert len(statements_of(place)) == 3
 
 
-def test_an_order_given_up_is_four_queries(place, neighbours):
+def test_an_order_given_up_is_three_queries(place, neighbours):
     neighbours.product_step = lambda request: problem(503, "unavailable")
-    assert len(statements_of(place)) == 4
+    assert len(statements_of(place)) == 3
 
 
 @pytest.mark.parametrize("move, queries", [("cancel", 5), ("ship", 5)])

@@ -232,10 +232,13 @@ def test_of_many_twins_at_the_same_moment_one_makes_the_order(place):
 @pytest.mark.django_db(transaction=True)
 def test_a_twin_does_not_wait_for_the_firsts_transaction(place):
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE order_svc_orderline IN EXCLUSIVE MODE")  # here the first one's transaction hangs
+        cursor.execute("SELECT last_value + is_called::int FROM order_svc_order_id_seq")
+        ((following,),) = cursor.fetchall()
+        Order.objects.create(pk=following, user_id=1, currency="USD")  # on this the first one's insert waits
         first = Caller(lambda: place(key="k-1"))
         until(somebody_waits_for_a_lock)
         assert_problem(Caller(lambda: place(key="k-1")).answer(), 409, "idempotency_in_progress")
+        transaction.set_rollback(True)
     assert first.answer().status_code == 201
 
 

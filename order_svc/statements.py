@@ -1,0 +1,55 @@
+"""The two statements that place an order. Each is a transaction by itself: one round trip, and no lock is held longer.
+
+The product of an order's line stands for the line, since an order has one line for each.
+"""
+
+from platform_core.events.log import appending
+from platform_core.outbox.queue import enqueueing
+
+OPEN = """
+    WITH opened AS (
+        INSERT INTO order_svc_order (
+            user_id, status, currency, reason, steps, caller, idempotency_key, fingerprint,
+            request_id, traceparent, created_at, updated_at, version
+        )
+        SELECT %(user_id)s, 'pending', %(currency)s, '', %(steps)s::jsonb, %(caller)s, %(key)s::text, %(fingerprint)s,
+               %(request_id)s, %(traceparent)s, %(at)s, %(at)s, 1
+        WHERE %(key)s::text IS NULL OR pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0))
+        ON CONFLICT (caller, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+        RETURNING id
+    ), lines AS (
+        INSERT INTO order_svc_orderline (order_id, product_id, quantity)
+        SELECT opened.id, line.product_id, line.quantity
+        FROM opened, unnest(%(products)s::bigint[], %(quantities)s::int[]) WITH ORDINALITY
+             AS line (product_id, quantity, n)
+        ORDER BY line.n
+    )
+    SELECT id FROM opened
+"""
+"""The pending order and its lines. No row: the caller has an order with this key, or a twin is just getting one."""
+
+CONFIRM = f"""
+    WITH confirmed AS (
+        UPDATE order_svc_order
+        SET status = 'confirmed', version = version + 1, updated_at = %(at)s, confirmed_at = %(at)s,
+            total = %(total)s, steps = %(steps)s::jsonb
+        WHERE id = %(order)s AND status = 'pending'
+        RETURNING id
+    ), priced AS (
+        UPDATE order_svc_orderline AS line
+        SET name = priced.name, unit_price = priced.unit_price, subtotal = priced.unit_price * line.quantity
+        FROM confirmed, unnest(%(products)s::bigint[], %(names)s::text[], %(prices)s::numeric[])
+             AS priced (product_id, name, unit_price)
+        WHERE line.order_id = %(order)s AND line.product_id = priced.product_id
+    ), told AS ({appending("SELECT 'order.confirmed', id::text, %(snapshot)s::jsonb FROM confirmed")}), queued AS ({
+    enqueueing("SELECT %(kind)s, %(destination)s, %(aggregate)s, %(message_key)s, %(payload)s::jsonb FROM confirmed")
+})
+    SELECT id FROM confirmed
+"""
+"""Decides the race with recovery and with a cancel: no row, and nothing is changed, when the order is not pending."""
+
+EARLIER_COLUMNS = ("id", "user_id", "status", "currency", "total", "reason", "created_at", "confirmed_at")
+EARLIER = f"""
+    SELECT {", ".join(EARLIER_COLUMNS)}, fingerprint, refusal::text
+    FROM order_svc_order WHERE caller = %s AND idempotency_key = %s
+"""

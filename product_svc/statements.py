@@ -1,0 +1,59 @@
+"""The statements that take the stock of an order. A product that many want at once is locked for two round trips."""
+
+from platform_core.events.log import appending
+from product_svc.models import StockMovement
+
+_RESERVATION = StockMovement.Reason.RESERVATION.value
+
+_EVENTS = f"""
+    SELECT 'stock.changed', id::text, jsonb_build_object(
+        'version', version, 'name', name, 'category', category, 'price', price, 'stock', stock,
+        'createdAt', to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        'delta', -quantity, 'reason', '{_RESERVATION}', 'orderId', %(order)s::text
+    )
+    FROM taken ORDER BY id
+"""
+
+LOCK = "SELECT FROM product_svc_product WHERE id = ANY(%(products)s::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+"""In id order, so that two orders of the same products cannot wait for each other.
+
+On its own, for the next statement then sees the rows as they are once they are locked. Within one statement they would
+be as they were before the wait.
+"""
+
+RESERVE = f"""
+    WITH wanted AS (
+        SELECT product_id, quantity, n
+        FROM unnest(%(products)s::bigint[], %(quantities)s::bigint[]) WITH ORDINALITY AS item (product_id, quantity, n)
+        WHERE NOT EXISTS (SELECT FROM product_svc_stockreservation WHERE order_id = %(order)s)
+    ), claimed AS (
+        INSERT INTO product_svc_stockreservation (order_id, status, created_at)
+        SELECT %(order)s, 'reserved', now()
+        WHERE %(count)s = (
+            SELECT count(*) FROM wanted w JOIN product_svc_product p ON p.id = w.product_id
+            WHERE p.stock >= w.quantity AND p.deleted_at IS NULL
+        )
+        ON CONFLICT DO NOTHING
+        RETURNING order_id
+    ), taken AS (
+        UPDATE product_svc_product AS p
+        SET stock = p.stock - w.quantity, version = p.version + 1, updated_at = now()
+        FROM wanted w, claimed
+        WHERE p.id = w.product_id AND p.stock >= w.quantity AND p.deleted_at IS NULL
+        RETURNING p.id, p.name, p.category, p.price, p.stock, p.version, p.created_at, w.quantity
+    ), lines AS (
+        INSERT INTO product_svc_reservationline (reservation_id, product_id, name, unit_price, quantity)
+        SELECT c.order_id, w.product_id, t.name, t.price, w.quantity
+        FROM claimed c, wanted w LEFT JOIN taken t ON t.id = w.product_id
+        ORDER BY w.n
+        RETURNING id, product_id, name, unit_price, quantity
+    ), moved AS (
+        INSERT INTO product_svc_stockmovement (product_id, delta, stock, kind, reason, order_id, created_at)
+        SELECT id, -quantity, stock, '{_RESERVATION}', '', %(order)s, now() FROM taken ORDER BY id
+    ), told AS ({appending(_EVENTS)})
+    SELECT product_id, name, unit_price, quantity FROM lines ORDER BY id
+"""
+"""The lines. None, and nothing is changed, when the order has a reservation already or a product cannot be had.
+
+A line whose product was not taken would have no name: that breaks NOT NULL, and with it the whole statement.
+"""
