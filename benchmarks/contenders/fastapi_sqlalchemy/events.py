@@ -1,0 +1,48 @@
+"""The event log and the outbox, which each service has in its own schema."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Identity, Text, cast, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from benchmarks.contenders.fastapi_sqlalchemy.database import Base, now
+
+
+class Event(Base):
+    """A thing that happened, in the place of the feed that the surrounding transaction has."""
+
+    __tablename__ = "events_event"
+    __mapper_args__ = {"eager_defaults": False}
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    epoch: Mapped[int] = mapped_column(default=text("COALESCE((SELECT max(value) FROM events_feedepoch), 1)"))
+    txid: Mapped[int] = mapped_column(default=cast(cast(func.pg_current_xact_id(), Text), BigInteger))
+    type: Mapped[str]
+    subject: Mapped[str]
+    data: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    time: Mapped[datetime] = mapped_column(default=func.clock_timestamp())
+    request_id: Mapped[str] = mapped_column(default="")
+    traceparent: Mapped[str] = mapped_column(default="")
+
+
+class OutboxMessage(Base):
+    """A message to another service, to be delivered by a worker."""
+
+    __tablename__ = "outbox_outboxmessage"
+    __mapper_args__ = {"eager_defaults": False}
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    kind: Mapped[str]
+    destination: Mapped[str]
+    aggregate: Mapped[str]
+    key: Mapped[str]
+    payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    state: Mapped[str] = mapped_column(default="pending")
+    attempts: Mapped[int] = mapped_column(default=0)
+    available_at: Mapped[datetime] = mapped_column(default=now)
+    last_error: Mapped[str] = mapped_column(default="")
+    request_id: Mapped[str] = mapped_column(default="")
+    traceparent: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)

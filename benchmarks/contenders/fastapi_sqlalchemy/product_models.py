@@ -1,0 +1,74 @@
+"""The tables of product-service."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Identity
+from sqlalchemy.orm import Mapped, mapped_column
+
+from benchmarks.contenders.fastapi_sqlalchemy.database import Base, now
+
+
+class Product(Base):
+    __tablename__ = "product_svc_product"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(default="")
+    category: Mapped[str] = mapped_column(default="")
+    sku: Mapped[str | None]
+    price: Mapped[Decimal]
+    stock: Mapped[int] = mapped_column(default=0)
+    deleted_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+    version: Mapped[int] = mapped_column(default=1)
+
+
+class StockMovement(Base):
+    """One change of a product's stock, which is the sum of them."""
+
+    __tablename__ = "product_svc_stockmovement"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    product_id: Mapped[int]
+    delta: Mapped[int]
+    kind: Mapped[str]
+    reason: Mapped[str] = mapped_column(default="")
+    order_id: Mapped[int | None]
+    stock: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class StockReservation(Base):
+    """The stock that an order holds."""
+
+    __tablename__ = "product_svc_stockreservation"
+
+    order_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    status: Mapped[str] = mapped_column(default="reserved")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ReservationLine(Base):
+    __tablename__ = "product_svc_reservationline"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    reservation_id: Mapped[int]
+    product_id: Mapped[int]
+    name: Mapped[str]
+    unit_price: Mapped[Decimal]
+    quantity: Mapped[int]
+
+
+def told(product: Any) -> dict[str, Any]:
+    """A product, or a row with its columns, as events tell it."""
+    return {
+        "version": product.version,
+        "name": product.name,
+        "category": product.category,
+        "price": float(product.price),
+        "stock": product.stock,
+        "createdAt": product.created_at,
+    }

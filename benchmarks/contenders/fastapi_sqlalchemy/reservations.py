@@ -1,0 +1,166 @@
+"""product-service: taking the stock of an order, all or nothing. Keyed by the order, so repeating it is harmless."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from benchmarks.contenders.fastapi_sqlalchemy.database import Writing
+from benchmarks.contenders.fastapi_sqlalchemy.events import Event
+from benchmarks.contenders.fastapi_sqlalchemy.problems import FieldError, Problem
+from benchmarks.contenders.fastapi_sqlalchemy.product_models import (
+    Product,
+    ReservationLine,
+    StockMovement,
+    StockReservation,
+    told,
+)
+from benchmarks.contenders.fastapi_sqlalchemy.wire import Answer, Id, IdInPath, Received
+
+router = APIRouter(prefix="/api")
+
+
+class ItemBody(Received):
+    product_id: Id
+    quantity: int = Field(ge=1, le=100_000_000)
+
+
+class ReservationBody(Received):
+    items: list[ItemBody] = Field(min_length=1, max_length=100)
+
+    def quantities(self) -> dict[int, int]:
+        """Pieces by product; the items of one product are summed."""
+        summed: dict[int, int] = {}
+        for item in self.items:
+            summed[item.product_id] = summed.get(item.product_id, 0) + item.quantity
+        return summed
+
+
+class ItemAnswer(Answer):
+    product_id: str
+    name: str
+    unit_price: float
+    quantity: int
+
+
+class ReservationAnswer(Answer):
+    order_id: str
+    status: str
+    items: list[ItemAnswer]
+
+
+class _Short(Exception):
+    """A conditional update found no row: too few pieces, or no such product."""
+
+
+@router.put("/stock-reservations/{order_id}", status_code=201, response_model=ReservationAnswer)
+async def reserve_stock(order_id: IdInPath, body: ReservationBody, session: Writing, response: Response) -> Any:
+    quantities = body.quantities()
+    while True:
+        try:
+            async with session.begin():
+                if await _claim(session, order_id):
+                    lines = await _take(session, order_id, quantities)
+                else:
+                    response.status_code = 200
+                    lines = await _taken_before(session, order_id, quantities)
+            return {"order_id": order_id, "status": "reserved", "items": lines}
+        except _Short:
+            await _refuse(session, [item.product_id for item in body.items], quantities)
+            # What was missing has come in meanwhile.
+
+
+async def _claim(session: AsyncSession, order_id: int) -> bool:
+    """Whether the row is ours; it waits for a transaction that is just writing it."""
+    claim = insert(StockReservation).values(order_id=order_id).on_conflict_do_nothing()
+    return await session.scalar(claim.returning(StockReservation.order_id)) is not None
+
+
+async def _take(session: AsyncSession, order_id: int, quantities: Mapping[int, int]) -> list[ReservationLine]:
+    """One conditional update for each product, in id order, so that two orders cannot wait for each other."""
+    lines = []
+    for product_id in sorted(quantities):
+        quantity = quantities[product_id]
+        product = await _take_one(session, product_id, quantity)
+        lines.append(
+            ReservationLine(
+                reservation_id=order_id,
+                product_id=product_id,
+                name=product.name,
+                unit_price=product.price,
+                quantity=quantity,
+            )
+        )
+        session.add(_movement(order_id, product_id, -quantity, product.stock))
+        session.add(_changed(order_id, product_id, -quantity, product))
+    session.add_all(lines)
+    return lines
+
+
+async def _take_one(session: AsyncSession, product_id: int, quantity: int) -> Row[Any]:
+    taking = (
+        update(Product)
+        .where(Product.id == product_id, Product.stock >= quantity, Product.deleted_at.is_(None))
+        .values(stock=Product.stock - quantity, version=Product.version + 1, updated_at=func.now())
+        .returning(Product.name, Product.category, Product.price, Product.stock, Product.version, Product.created_at)
+        .execution_options(synchronize_session=False)
+    )
+    taken = (await session.execute(taking)).one_or_none()
+    if taken is None:
+        raise _Short
+    return taken
+
+
+def _movement(order_id: int, product_id: int, delta: int, stock: int) -> StockMovement:
+    return StockMovement(product_id=product_id, delta=delta, stock=stock, kind="reservation", order_id=order_id)
+
+
+def _changed(order_id: int, product_id: int, delta: int, product: Row[Any]) -> Event:
+    change = {"delta": delta, "reason": "reservation", "orderId": str(order_id)}
+    return Event(type="stock.changed", subject=str(product_id), data=told(product) | change)
+
+
+async def _taken_before(
+    session: AsyncSession, order_id: int, quantities: Mapping[int, int]
+) -> Sequence[ReservationLine]:
+    status = await session.scalar(select(StockReservation.status).where(StockReservation.order_id == order_id))
+    if status == "released":
+        raise Problem(409, "reservation_released", "The reservation of this order was released; it stays so.")
+    found = select(ReservationLine).where(ReservationLine.reservation_id == order_id).order_by(ReservationLine.id)
+    lines = (await session.scalars(found)).all()
+    if {line.product_id: line.quantity for line in lines} != quantities:
+        raise Problem(409, "reservation_conflict", "This order has reserved other items before.")
+    return lines
+
+
+async def _refuse(session: AsyncSession, product_ids: list[int], quantities: Mapping[int, int]) -> None:
+    """Asked after the rollback, so the figures are the ones of now. Nothing is raised when all can be had."""
+    async with session.begin():
+        found = select(Product.id, Product.stock).where(Product.id.in_(quantities), Product.deleted_at.is_(None))
+        stocks = {row.id: row.stock for row in await session.execute(found)}
+    fields = {product_id: f"items[{product_ids.index(product_id)}]" for product_id in quantities}
+    unknown = [_unknown(fields[wanted], wanted) for wanted in quantities if wanted not in stocks]
+    if unknown:
+        raise Problem(422, "unknown_product", "A product does not exist.", unknown)
+    short = [
+        _short(fields[product_id], product_id, quantity, stocks[product_id])
+        for product_id, quantity in quantities.items()
+        if stocks[product_id] < quantity
+    ]
+    if short:
+        raise Problem(409, "insufficient_stock", "There is not enough stock.", short)
+
+
+def _unknown(field: str, product_id: int) -> FieldError:
+    detail = f"There is no product {product_id}."
+    return {"field": field, "code": "unknown_product", "detail": detail, "productId": str(product_id)}
+
+
+def _short(field: str, product_id: int, requested: int, available: int) -> FieldError:
+    detail = f"{requested} wanted, {available} in stock."
+    about = {"productId": str(product_id), "requested": requested, "available": available}
+    return {"field": field, "code": "insufficient_stock", "detail": detail, **about}
