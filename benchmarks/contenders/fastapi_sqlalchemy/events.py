@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity, Text, cast, func, text
+from sqlalchemy import BigInteger, Identity, Text, cast, func, insert, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from benchmarks.contenders.fastapi_sqlalchemy.database import Base, now
@@ -14,7 +15,6 @@ class Event(Base):
     """A thing that happened, in the place of the feed that the surrounding transaction has."""
 
     __tablename__ = "events_event"
-    __mapper_args__ = {"eager_defaults": False}
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     epoch: Mapped[int] = mapped_column(default=text("COALESCE((SELECT max(value) FROM events_feedepoch), 1)"))
@@ -31,7 +31,6 @@ class OutboxMessage(Base):
     """A message to another service, to be delivered by a worker."""
 
     __tablename__ = "outbox_outboxmessage"
-    __mapper_args__ = {"eager_defaults": False}
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     kind: Mapped[str]
@@ -46,3 +45,21 @@ class OutboxMessage(Base):
     request_id: Mapped[str] = mapped_column(default="")
     traceparent: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+_APPEND = insert(Event.__table__)
+_ENQUEUE = insert(OutboxMessage.__table__)
+
+
+def event(type: str, subject: int, data: dict[str, Any]) -> dict[str, Any]:
+    return {"type": type, "subject": str(subject), "data": data}
+
+
+async def append(session: AsyncSession, *events: dict[str, Any]) -> None:
+    """Record what the surrounding transaction does; one statement however many."""
+    await session.execute(_APPEND, events)
+
+
+async def enqueue(session: AsyncSession, message: dict[str, Any]) -> None:
+    """Write a message in the surrounding transaction."""
+    await session.execute(_ENQUEUE, message)

@@ -19,14 +19,14 @@ class Order(Base):
     status: Mapped[str] = mapped_column(default="pending")
     total: Mapped[Decimal | None]
     currency: Mapped[str]
-    reason: Mapped[str] = mapped_column(default="", deferred=True)
-    refusal: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), deferred=True)
+    reason: Mapped[str] = mapped_column(default="")
+    refusal: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     confirmed_at: Mapped[datetime | None]
-    caller: Mapped[str] = mapped_column(default="", deferred=True)
-    idempotency_key: Mapped[str | None] = mapped_column(deferred=True)
-    fingerprint: Mapped[bytes | None] = mapped_column(deferred=True)
-    request_id: Mapped[str] = mapped_column(default="", deferred=True)
-    traceparent: Mapped[str] = mapped_column(default="", deferred=True)
+    caller: Mapped[str] = mapped_column(default="")
+    idempotency_key: Mapped[str | None]
+    fingerprint: Mapped[bytes | None]
+    request_id: Mapped[str] = mapped_column(default="")
+    traceparent: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now)
     version: Mapped[int] = mapped_column(default=1)
@@ -48,23 +48,4 @@ class OrderLine(Base):
     subtotal: Mapped[Decimal | None]
 
 
-def told(order: Order) -> dict[str, Any]:
-    """A confirmed order as its events tell it."""
-    return {
-        "version": order.version,
-        "userId": str(order.user_id),
-        "status": order.status,
-        "total": float(order.total or 0),
-        "currency": order.currency,
-        "createdAt": order.created_at,
-        "items": [
-            {
-                "productId": str(line.product_id),
-                "name": line.name,
-                "quantity": line.quantity,
-                "unitPrice": float(line.unit_price or 0),
-                "subtotal": float(line.subtotal or 0),
-            }
-            for line in order.lines
-        ],
-    }
+orders, order_lines = Order.__table__, OrderLine.__table__

@@ -5,17 +5,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import Field, model_validator
-from sqlalchemy import func, select
+from sqlalchemy import Select, bindparam, func, literal_column, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import selectinload, undefer
+from sqlalchemy.orm import selectinload
 
 from benchmarks.contenders.fastapi_sqlalchemy.database import Reading, Writing
-from benchmarks.contenders.fastapi_sqlalchemy.order_models import Order
+from benchmarks.contenders.fastapi_sqlalchemy.order_models import Order, order_lines, orders
 from benchmarks.contenders.fastapi_sqlalchemy.peers import Http
 from benchmarks.contenders.fastapi_sqlalchemy.placing import Claim, in_progress, place_order
 from benchmarks.contenders.fastapi_sqlalchemy.problems import Problem, not_found
 from benchmarks.contenders.fastapi_sqlalchemy.service import create_app
-from benchmarks.contenders.fastapi_sqlalchemy.wire import Answer, Id, IdInPath, Page, PageQuery, Received, page
+from benchmarks.contenders.fastapi_sqlalchemy.wire import Answer, Id, IdInPath, Page, PageQuery, Received, columns, page
 
 router = APIRouter(prefix="/api")
 Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -71,6 +72,21 @@ class OrderAnswer(Answer):
     updated_at: datetime
 
 
+def _with_items() -> Select[Any]:
+    """Orders, each with its lines as JSON that Postgres builds: one query."""
+    line = func.json_build_object(
+        *(part for column in columns(order_lines, LineAnswer) for part in (literal_column(f"'{column.key}'"), column))
+    )
+    lines = func.coalesce(func.json_agg(aggregate_order_by(line, order_lines.c.id)), text("'[]'"))
+    of_order = select(lines).where(order_lines.c.order_id == orders.c.id).scalar_subquery()
+    return select(*columns(orders, OrderAnswer), of_order.label("lines"))
+
+
+_ORDERS = _with_items()
+_ORDER = _ORDERS.add_columns(orders.c.version).where(orders.c.id == bindparam("order_id"))
+_NEWEST = _ORDERS.order_by(orders.c.id.desc()).limit(bindparam("rows")).offset(bindparam("beginning"))
+
+
 class OrderStats(Answer):
     total: int
     by_status: dict[str, int]
@@ -99,9 +115,7 @@ async def create_order(
 async def _earlier(session: AsyncSession, claim: Claim) -> OrderAnswer | None:
     """The answer that the key's order gave, or will give."""
     found = (
-        select(Order)
-        .where(Order.caller == "", Order.idempotency_key == claim.key)
-        .options(selectinload(Order.lines), undefer(Order.refusal), undefer(Order.fingerprint))
+        select(Order).where(Order.caller == "", Order.idempotency_key == claim.key).options(selectinload(Order.lines))
     )
     order = await session.scalar(found)
     if order is None:
@@ -123,7 +137,7 @@ async def get_order(
     response: Response,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Any:
-    order = await session.get(Order, order_id, options=[selectinload(Order.lines)])
+    order = (await session.execute(_ORDER, {"order_id": order_id})).one_or_none()
     if order is None:
         raise not_found()
     etag = f'"{order.version}"'
@@ -135,9 +149,8 @@ async def get_order(
 
 @router.get("/orders", response_model=Page[OrderAnswer])
 async def list_orders(query: Annotated[PageQuery, Query()], session: Reading, request: Request) -> Any:
-    found = select(Order).options(selectinload(Order.lines)).order_by(Order.id.desc())
-    orders = await session.scalars(found.limit(query.limit + 1).offset(query.offset))
-    return page(request, orders.all(), query)
+    found = await session.execute(_NEWEST, {"rows": query.limit + 1, "beginning": query.offset})
+    return page(request, found.all(), query)
 
 
 @router.get("/stats", response_model=OrderStats)

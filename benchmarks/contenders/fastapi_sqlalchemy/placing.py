@@ -8,13 +8,13 @@ from typing import Any
 
 import httpx
 from pydantic import ValidationError
-from sqlalchemy import update
+from sqlalchemy import bindparam, insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from benchmarks.contenders.fastapi_sqlalchemy.database import now
-from benchmarks.contenders.fastapi_sqlalchemy.events import Event, OutboxMessage
-from benchmarks.contenders.fastapi_sqlalchemy.order_models import Order, OrderLine, told
+from benchmarks.contenders.fastapi_sqlalchemy.events import append, enqueue, event
+from benchmarks.contenders.fastapi_sqlalchemy.order_models import order_lines, orders
 from benchmarks.contenders.fastapi_sqlalchemy.peers import ask
 from benchmarks.contenders.fastapi_sqlalchemy.problems import FieldError, Problem, unavailable
 from benchmarks.contenders.fastapi_sqlalchemy.wire import Received
@@ -22,6 +22,17 @@ from benchmarks.contenders.fastapi_sqlalchemy.wire import Received
 CURRENCY = "USD"
 _NO_ANSWER = "product-service does not answer at the moment; no order was kept."
 _RULES = {"insufficient_stock": 409, "unknown_product": 422}
+
+_OPEN = insert(orders).returning(orders.c.id)
+_ITEMS = insert(order_lines)
+_PRICE = update(order_lines).where(
+    order_lines.c.order_id == bindparam("of_order"), order_lines.c.product_id == bindparam("of_product")
+)
+_MOVE = (
+    update(orders)
+    .where(orders.c.id == bindparam("pending_order"), orders.c.status == "pending")
+    .values(version=orders.c.version + 1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,7 @@ class ReservedItem(Received):
     product_id: int
     name: str
     unit_price: Decimal
+    quantity: int
 
 
 class Reservation(Received):
@@ -52,21 +64,43 @@ class Refusal(Received):
     errors: list[FieldError] = []
 
 
+@dataclass(slots=True)
+class Line:
+    product_id: int
+    quantity: int
+    name: str | None = None
+    unit_price: Decimal = Decimal(0)
+    subtotal: Decimal = Decimal(0)
+
+
+@dataclass(slots=True)
+class Placed:
+    """An order on its way to being confirmed."""
+
+    id: int
+    user_id: int
+    lines: list[Line]
+    created_at: datetime
+    updated_at: datetime
+    status: str = "pending"
+    total: Decimal = Decimal(0)
+    currency: str = CURRENCY
+
+
 async def place_order(
     session: AsyncSession, http: httpx.AsyncClient, user_id: int, quantities: dict[int, int], claim: Claim | None
-) -> Order:
+) -> Placed:
     """A confirmed order of ``{product id: pieces}``. Raises Problem; then no confirmed order is kept."""
     await _check_user(http, user_id)
     order = await _open(session, user_id, quantities, claim)
-    order_id = order.id
     try:
-        reservation = await _reserve(http, order_id, quantities)
+        reservation = await _reserve(http, order.id, quantities)
         await _confirm(session, order, reservation)
     except Problem as problem:
-        await _reject(session, order_id, problem)
+        await _reject(session, order.id, problem)
         raise
     except Exception:
-        await _reject(session, order_id, unavailable())
+        await _reject(session, order.id, unavailable())
         raise
     return order
 
@@ -81,23 +115,24 @@ async def _check_user(http: httpx.AsyncClient, user_id: int) -> None:
         raise unavailable()
 
 
-async def _open(session: AsyncSession, user_id: int, quantities: dict[int, int], claim: Claim | None) -> Order:
+async def _open(session: AsyncSession, user_id: int, quantities: dict[int, int], claim: Claim | None) -> Placed:
     """The pending order, committed before any side effect."""
-    order = Order(
-        user_id=user_id,
-        currency=CURRENCY,
-        total=None,  # said, so that it counts as loaded, and `_move` keeps it up to date
-        confirmed_at=None,
-        idempotency_key=claim and claim.key,
-        fingerprint=claim and claim.fingerprint,
-        lines=[OrderLine(product_id=product_id, quantity=quantity) for product_id, quantity in quantities.items()],
-    )
+    at = now()
+    row = {"user_id": user_id, "currency": CURRENCY, "created_at": at, "updated_at": at}
+    if claim:
+        row |= {"idempotency_key": claim.key, "fingerprint": claim.fingerprint}
+    lines = [Line(product_id, quantity) for product_id, quantity in quantities.items()]
     try:
         async with session.begin():
-            session.add(order)
+            order = Placed(await session.scalar(_OPEN, row), user_id, lines, at, at)
+            await session.execute(_ITEMS, [_item(order, line) for line in lines])
     except IntegrityError as error:
         raise in_progress() from error
     return order
+
+
+def _item(order: Placed, line: Line) -> dict[str, Any]:
+    return {"order_id": order.id, "product_id": line.product_id, "quantity": line.quantity}
 
 
 def in_progress() -> Problem:
@@ -119,19 +154,35 @@ async def _reserve(http: httpx.AsyncClient, order_id: int, quantities: dict[int,
     raise Problem(answer.status_code, refusal.code, refusal.detail, refusal.errors)
 
 
-async def _confirm(session: AsyncSession, order: Order, reservation: Reservation) -> None:
+async def _confirm(session: AsyncSession, order: Placed, reservation: Reservation) -> None:
     """Raises Problem 503 when recovery or a cancel was faster."""
-    reserved = {item.product_id: item for item in reservation.items}
+    _price(order, reservation)
+    order.status, order.updated_at = "confirmed", now()
+    confirmed = {"status": order.status, "total": order.total, "confirmed_at": order.updated_at}
     async with session.begin():
-        for line in order.lines:
-            item = reserved[line.product_id]
-            line.name, line.unit_price, line.subtotal = item.name, item.unit_price, item.unit_price * line.quantity
-        total = sum((line.subtotal or Decimal(0) for line in order.lines), Decimal(0))
-        at = now()
-        if not await _move(session, order.id, "confirmed", at, total=total, confirmed_at=at):
+        if not await _move(session, order.id, order.updated_at, confirmed):
             raise unavailable("The order was given up before it could be confirmed.")
-        session.add(Event(type="order.confirmed", subject=str(order.id), data=told(order)))
-        session.add(_confirmation(order))
+        await session.execute(_PRICE, [_priced(order, line) for line in order.lines])
+        await append(session, event("order.confirmed", order.id, _told(order)))
+        await enqueue(session, _confirmation(order))
+
+
+def _price(order: Placed, reservation: Reservation) -> None:
+    """Raises Problem 503 when something else was reserved than asked for."""
+    reserved = {item.product_id: item for item in reservation.items}
+    if {line.product_id: line.quantity for line in order.lines} != {
+        i.product_id: i.quantity for i in reservation.items
+    }:
+        raise unavailable(_NO_ANSWER)
+    for line in order.lines:
+        item = reserved[line.product_id]
+        line.name, line.unit_price, line.subtotal = item.name, item.unit_price, item.unit_price * line.quantity
+        order.total += line.subtotal
+
+
+def _priced(order: Placed, line: Line) -> dict[str, Any]:
+    priced = {"name": line.name, "unit_price": line.unit_price, "subtotal": line.subtotal}
+    return {"of_order": order.id, "of_product": line.product_id, **priced}
 
 
 async def _reject(session: AsyncSession, order_id: int, problem: Problem) -> None:
@@ -142,42 +193,59 @@ async def _reject(session: AsyncSession, order_id: int, problem: Problem) -> Non
     else:
         changes = {"reason": "unavailable", "idempotency_key": None}
     async with session.begin():
-        if await _move(session, order_id, "rejected", now(), **changes):
-            session.add(_release(order_id))
+        if await _move(session, order_id, now(), {"status": "rejected", **changes}):
+            await enqueue(session, _release(order_id))
 
 
-async def _move(session: AsyncSession, order_id: int, status: str, at: datetime, **changes: Any) -> bool:
-    """The conditional update that decides every race over an order's state. The session's order follows it."""
-    moved = await session.execute(
-        update(Order)
-        .where(Order.id == order_id, Order.status == "pending")
-        .values(status=status, version=Order.version + 1, updated_at=at, **changes)
-    )
-    return bool(moved.rowcount)
+async def _move(session: AsyncSession, order_id: int, at: datetime, changes: dict[str, Any]) -> bool:
+    """The conditional update that decides every race over an order's state."""
+    return bool((await session.execute(_MOVE, {"pending_order": order_id, "updated_at": at, **changes})).rowcount)
 
 
-def _confirmation(order: Order) -> OutboxMessage:
+def _told(order: Placed) -> dict[str, Any]:
+    """A confirmed order as its event tells it."""
+    return {
+        "version": 2,
+        "userId": str(order.user_id),
+        "status": order.status,
+        "total": float(order.total),
+        "currency": order.currency,
+        "createdAt": order.created_at,
+        "items": [
+            {
+                "productId": str(line.product_id),
+                "name": line.name,
+                "quantity": line.quantity,
+                "unitPrice": float(line.unit_price),
+                "subtotal": float(line.subtotal),
+            }
+            for line in order.lines
+        ],
+    }
+
+
+def _confirmation(order: Placed) -> dict[str, Any]:
     rows = [f"{line.quantity} × {line.name}: {line.subtotal} {order.currency}" for line in order.lines]
     thanks = ["Thank you for your order.", "", *rows, "", f"Total: {order.total} {order.currency}"]
-    return OutboxMessage(
-        kind="notification.send",
-        destination="notification-service",
-        aggregate=f"order:{order.id}",
-        key=f"order-{order.id}-confirmed",
-        payload={
+    return {
+        "kind": "notification.send",
+        "destination": "notification-service",
+        "aggregate": f"order:{order.id}",
+        "key": f"order-{order.id}-confirmed",
+        "payload": {
             "user_id": order.user_id,
             "type": "order_confirmed",
             "subject": f"Order {order.id} is confirmed",
             "message": "\n".join(thanks),
         },
-    )
+    }
 
 
-def _release(order_id: int) -> OutboxMessage:
-    return OutboxMessage(
-        kind="stock.release",
-        destination="product-service",
-        aggregate=f"order:{order_id}",
-        key=f"order-{order_id}-release",
-        payload={"orderId": order_id},
-    )
+def _release(order_id: int) -> dict[str, Any]:
+    return {
+        "kind": "stock.release",
+        "destination": "product-service",
+        "aggregate": f"order:{order_id}",
+        "key": f"order-{order_id}-release",
+        "payload": {"orderId": order_id},
+    }

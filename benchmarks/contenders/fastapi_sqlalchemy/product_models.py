@@ -4,7 +4,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Identity
+from sqlalchemy import Identity, insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from benchmarks.contenders.fastapi_sqlalchemy.database import Base, now
@@ -62,8 +63,22 @@ class ReservationLine(Base):
     quantity: Mapped[int]
 
 
+products = Product.__table__
+"""The statements are of SQLAlchemy's Core, made once: for a third of the time that the unit of work takes."""
+_RECORD = insert(StockMovement.__table__)
+
+
+def movement(product_id: int, delta: int, stock: int, kind: str, order_id: int | None = None) -> dict[str, Any]:
+    """``stock``: what there is after it."""
+    return {"product_id": product_id, "delta": delta, "stock": stock, "kind": kind, "order_id": order_id}
+
+
+async def record(session: AsyncSession, *movements: dict[str, Any]) -> None:
+    await session.execute(_RECORD, movements)
+
+
 def told(product: Any) -> dict[str, Any]:
-    """A product, or a row with its columns, as events tell it."""
+    """A product's row as events tell it."""
     return {
         "version": product.version,
         "name": product.name,

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import Field
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from benchmarks.contenders.fastapi_sqlalchemy import reservations
 from benchmarks.contenders.fastapi_sqlalchemy.database import Reading, Writing
-from benchmarks.contenders.fastapi_sqlalchemy.events import Event
+from benchmarks.contenders.fastapi_sqlalchemy.events import append, event
 from benchmarks.contenders.fastapi_sqlalchemy.problems import Problem, not_found
-from benchmarks.contenders.fastapi_sqlalchemy.product_models import Product, StockMovement, told
+from benchmarks.contenders.fastapi_sqlalchemy.product_models import movement, products, record, told
 from benchmarks.contenders.fastapi_sqlalchemy.service import create_app
 from benchmarks.contenders.fastapi_sqlalchemy.wire import (
     Answer,
@@ -21,6 +21,7 @@ from benchmarks.contenders.fastapi_sqlalchemy.wire import (
     Page,
     PageQuery,
     Received,
+    columns,
     page,
 )
 
@@ -48,6 +49,11 @@ class ProductAnswer(Answer):
     updated_at: datetime
 
 
+_PRODUCTS = select(*columns(products, ProductAnswer)).where(products.c.deleted_at.is_(None))
+_PRODUCT = _PRODUCTS.add_columns(products.c.version).where(products.c.id == bindparam("product_id"))
+_CREATE = insert(products).returning(*products.c)
+
+
 class ProductQuery(PageQuery):
     category: str | None = None
     min_price: Money | None = None
@@ -68,8 +74,8 @@ async def get_product(
     response: Response,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Any:
-    product = await session.get(Product, product_id)
-    if product is None or product.deleted_at is not None:
+    product = (await session.execute(_PRODUCT, {"product_id": product_id})).one_or_none()
+    if product is None:
         raise not_found()
     etag = f'"{product.version}"'
     if if_none_match == etag:
@@ -80,27 +86,25 @@ async def get_product(
 
 @router.get("/products", response_model=Page[ProductAnswer])
 async def list_products(query: Annotated[ProductQuery, Query()], session: Reading, request: Request) -> Any:
-    found = select(Product).where(Product.deleted_at.is_(None))
+    found = _PRODUCTS
     if query.category is not None:
-        found = found.where(Product.category == query.category)
+        found = found.where(products.c.category == query.category)
     if query.min_price is not None:
-        found = found.where(Product.price >= query.min_price)
+        found = found.where(products.c.price >= query.min_price)
     if query.max_price is not None:
-        found = found.where(Product.price <= query.max_price)
-    found = found.order_by(Product.id.desc()).limit(query.limit + 1).offset(query.offset)
-    return page(request, (await session.scalars(found)).all(), query)
+        found = found.where(products.c.price <= query.max_price)
+    found = found.order_by(products.c.id.desc()).limit(query.limit + 1).offset(query.offset)
+    return page(request, (await session.execute(found)).all(), query)
 
 
 @router.post("/products", status_code=201, response_model=ProductAnswer)
 async def create_product(body: ProductBody, session: Writing, response: Response) -> Any:
-    product = Product(**body.model_dump())
     try:
         async with session.begin():
-            session.add(product)
-            await session.flush()
+            product = (await session.execute(_CREATE, body.model_dump())).one()
             if product.stock:
-                session.add(_initial(product))
-            session.add(Event(type="product.created", subject=str(product.id), data=told(product)))
+                await record(session, movement(product.id, product.stock, product.stock, "initial"))
+            await append(session, event("product.created", product.id, told(product)))
     except IntegrityError as error:
         raise Problem(409, "sku_taken", "Another product has this sku.") from error
     response.headers["Location"] = f"/api/products/{product.id}"
@@ -108,19 +112,15 @@ async def create_product(body: ProductBody, session: Writing, response: Response
     return product
 
 
-def _initial(product: Product) -> StockMovement:
-    return StockMovement(product_id=product.id, delta=product.stock, stock=product.stock, kind="initial")
-
-
 @router.get("/stats", response_model=ProductStats)
 async def get_stats(session: Reading) -> Any:
     figures = await session.execute(
         select(
             func.count().label("total"),
-            func.count().filter(Product.stock == 0).label("out_of_stock"),
-            func.coalesce(func.sum(Product.stock), 0).label("stock_units"),
-            func.coalesce(func.sum(Product.stock * Product.price), 0).label("stock_value"),
-        ).where(Product.deleted_at.is_(None))
+            func.count().filter(products.c.stock == 0).label("out_of_stock"),
+            func.coalesce(func.sum(products.c.stock), 0).label("stock_units"),
+            func.coalesce(func.sum(products.c.stock * products.c.price), 0).label("stock_value"),
+        ).where(products.c.deleted_at.is_(None))
     )
     return figures.one()
 

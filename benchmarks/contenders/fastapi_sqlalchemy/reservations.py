@@ -5,23 +5,42 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import Field
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from benchmarks.contenders.fastapi_sqlalchemy.database import Writing
-from benchmarks.contenders.fastapi_sqlalchemy.events import Event
+from benchmarks.contenders.fastapi_sqlalchemy.events import append, event
 from benchmarks.contenders.fastapi_sqlalchemy.problems import FieldError, Problem
 from benchmarks.contenders.fastapi_sqlalchemy.product_models import (
-    Product,
     ReservationLine,
-    StockMovement,
     StockReservation,
+    movement,
+    products,
+    record,
     told,
 )
 from benchmarks.contenders.fastapi_sqlalchemy.wire import Answer, Id, IdInPath, Received
 
 router = APIRouter(prefix="/api")
+
+
+_KIND = "reservation"
+_reservations, _lines = StockReservation.__table__, ReservationLine.__table__
+_CLAIM = insert(_reservations).on_conflict_do_nothing().returning(_reservations.c.order_id)
+_STATUS = select(_reservations.c.status).where(_reservations.c.order_id == bindparam("order_id"))
+_HOLD = insert(_lines)
+_HELD = select(_lines).where(_lines.c.reservation_id == bindparam("order_id")).order_by(_lines.c.id)
+_TAKE = (
+    update(products)
+    .where(
+        products.c.id == bindparam("product_id"),
+        products.c.stock >= bindparam("quantity"),
+        products.c.deleted_at.is_(None),
+    )
+    .values(stock=products.c.stock - bindparam("quantity"), version=products.c.version + 1, updated_at=func.now())
+    .returning(*products.c)
+)
 
 
 class ItemBody(Received):
@@ -76,71 +95,54 @@ async def reserve_stock(order_id: IdInPath, body: ReservationBody, session: Writ
 
 async def _claim(session: AsyncSession, order_id: int) -> bool:
     """Whether the row is ours; it waits for a transaction that is just writing it."""
-    claim = insert(StockReservation).values(order_id=order_id).on_conflict_do_nothing()
-    return await session.scalar(claim.returning(StockReservation.order_id)) is not None
+    return await session.scalar(_CLAIM, {"order_id": order_id}) is not None
 
 
-async def _take(session: AsyncSession, order_id: int, quantities: Mapping[int, int]) -> list[ReservationLine]:
+async def _take(session: AsyncSession, order_id: int, quantities: Mapping[int, int]) -> list[dict[str, Any]]:
     """One conditional update for each product, in id order, so that two orders cannot wait for each other."""
-    lines = []
-    for product_id in sorted(quantities):
-        quantity = quantities[product_id]
-        product = await _take_one(session, product_id, quantity)
-        lines.append(
-            ReservationLine(
-                reservation_id=order_id,
-                product_id=product_id,
-                name=product.name,
-                unit_price=product.price,
-                quantity=quantity,
-            )
-        )
-        session.add(_movement(order_id, product_id, -quantity, product.stock))
-        session.add(_changed(order_id, product_id, -quantity, product))
-    session.add_all(lines)
-    return lines
+    taken = {wanted: await _take_one(session, wanted, quantities[wanted]) for wanted in sorted(quantities)}
+    found = [_line(order_id, wanted, quantity, taken[wanted]) for wanted, quantity in quantities.items()]
+    await session.execute(_HOLD, found)
+    await record(
+        session,
+        *(movement(product.id, -quantities[product.id], product.stock, _KIND, order_id) for product in taken.values()),
+    )
+    await append(session, *(_changed(order_id, -quantities[product.id], product) for product in taken.values()))
+    return found
 
 
 async def _take_one(session: AsyncSession, product_id: int, quantity: int) -> Row[Any]:
-    taking = (
-        update(Product)
-        .where(Product.id == product_id, Product.stock >= quantity, Product.deleted_at.is_(None))
-        .values(stock=Product.stock - quantity, version=Product.version + 1, updated_at=func.now())
-        .returning(Product.name, Product.category, Product.price, Product.stock, Product.version, Product.created_at)
-        .execution_options(synchronize_session=False)
-    )
-    taken = (await session.execute(taking)).one_or_none()
-    if taken is None:
+    product = (await session.execute(_TAKE, {"product_id": product_id, "quantity": quantity})).one_or_none()
+    if product is None:
         raise _Short
-    return taken
+    return product
 
 
-def _movement(order_id: int, product_id: int, delta: int, stock: int) -> StockMovement:
-    return StockMovement(product_id=product_id, delta=delta, stock=stock, kind="reservation", order_id=order_id)
+def _line(order_id: int, product_id: int, quantity: int, product: Row[Any]) -> dict[str, Any]:
+    about = {"name": product.name, "unit_price": product.price}
+    return {"reservation_id": order_id, "product_id": product_id, "quantity": quantity, **about}
 
 
-def _changed(order_id: int, product_id: int, delta: int, product: Row[Any]) -> Event:
-    change = {"delta": delta, "reason": "reservation", "orderId": str(order_id)}
-    return Event(type="stock.changed", subject=str(product_id), data=told(product) | change)
+def _changed(order_id: int, delta: int, product: Row[Any]) -> dict[str, Any]:
+    change = {"delta": delta, "reason": _KIND, "orderId": str(order_id)}
+    return event("stock.changed", product.id, told(product) | change)
 
 
-async def _taken_before(
-    session: AsyncSession, order_id: int, quantities: Mapping[int, int]
-) -> Sequence[ReservationLine]:
-    status = await session.scalar(select(StockReservation.status).where(StockReservation.order_id == order_id))
-    if status == "released":
+async def _taken_before(session: AsyncSession, order_id: int, quantities: Mapping[int, int]) -> Sequence[Row[Any]]:
+    if await session.scalar(_STATUS, {"order_id": order_id}) == "released":
         raise Problem(409, "reservation_released", "The reservation of this order was released; it stays so.")
-    found = select(ReservationLine).where(ReservationLine.reservation_id == order_id).order_by(ReservationLine.id)
-    lines = (await session.scalars(found)).all()
-    if {line.product_id: line.quantity for line in lines} != quantities:
+    found = (await session.execute(_HELD, {"order_id": order_id})).all()
+    if {line.product_id: line.quantity for line in found} != quantities:
         raise Problem(409, "reservation_conflict", "This order has reserved other items before.")
-    return lines
+    return found
 
 
 async def _refuse(session: AsyncSession, product_ids: list[int], quantities: Mapping[int, int]) -> None:
     """Asked after the rollback, so the figures are the ones of now. Nothing is raised when all can be had."""
     async with session.begin():
-        found = select(Product.id, Product.stock).where(Product.id.in_(quantities), Product.deleted_at.is_(None))
+        found = select(products.c.id, products.c.stock).where(
+            products.c.id.in_(quantities), products.c.deleted_at.is_(None)
+        )
         stocks = {row.id: row.stock for row in await session.execute(found)}
     fields = {product_id: f"items[{product_ids.index(product_id)}]" for product_id in quantities}
     unknown = [_unknown(fields[wanted], wanted) for wanted in quantities if wanted not in stocks]

@@ -4,13 +4,13 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
-from sqlalchemy import Identity, func, select
+from sqlalchemy import Identity, bindparam, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from benchmarks.contenders.fastapi_sqlalchemy.database import Base, Reading
 from benchmarks.contenders.fastapi_sqlalchemy.problems import not_found
 from benchmarks.contenders.fastapi_sqlalchemy.service import create_app
-from benchmarks.contenders.fastapi_sqlalchemy.wire import Answer, IdInPath
+from benchmarks.contenders.fastapi_sqlalchemy.wire import Answer, IdInPath, columns
 
 router = APIRouter(prefix="/api")
 
@@ -39,6 +39,10 @@ class UserAnswer(Answer):
     updated_at: datetime
 
 
+users = User.__table__
+_USER = select(*columns(users, UserAnswer)).where(users.c.id == bindparam("user_id"))
+
+
 class UserStats(Answer):
     total: int
     new_today: int
@@ -46,7 +50,7 @@ class UserStats(Answer):
 
 @router.get("/users/{user_id}", response_model=UserAnswer)
 async def get_user(user_id: IdInPath, session: Reading) -> Any:
-    user = await session.get(User, user_id)
+    user = (await session.execute(_USER, {"user_id": user_id})).one_or_none()
     if user is None:
         raise not_found()
     return user

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Path, Request
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from sqlalchemy import ColumnElement, FromClause
 
 MAX_ID = 2**63 - 1
 
@@ -27,6 +28,11 @@ class Answer(BaseModel):
         coerce_numbers_to_str=True,
         alias_generator=AliasGenerator(serialization_alias=to_camel),
     )
+
+
+def columns(table: FromClause, answer: type[Answer]) -> list[ColumnElement[Any]]:
+    """What ``answer`` tells of ``table``. Rows of columns are had for half of what entities cost."""
+    return [table.c[name] for name in answer.model_fields if name in table.c]
 
 
 class PageQuery(Received):
