@@ -7,6 +7,8 @@ from benchmarks.contender import SERVICES, Contender, Layout, Process
 _MODULES = dict(zip(SERVICES, ("users", "products", "orders", "notifications", "analytics"), strict=True))
 _KEEP_ALIVE = "75"
 """Seconds; longer than the clients keep a connection that nobody uses."""
+_CONNECTIONS = 2
+"""Of each worker to Postgres, for each thread that the others have: a loop keeps more requests in flight."""
 
 
 def _processes(layout: Layout) -> list[Process]:
@@ -29,7 +31,7 @@ def _command(layout: Layout, service: str) -> list[str]:
 
 def _environment(layout: Layout, service: str) -> dict[str, str]:
     peers = {f"{peer.upper()}_SERVICE_URL": layout.url[peer] for peer in SERVICES}
-    return {**peers, "DATABASE_URL": layout.dsn[service], "DATABASE_POOL": str(layout.threads)}
+    return {**peers, "DATABASE_URL": layout.dsn[service], "DATABASE_POOL": str(_CONNECTIONS * layout.threads)}
 
 
 CONTENDER = Contender(

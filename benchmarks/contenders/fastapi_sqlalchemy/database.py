@@ -23,7 +23,6 @@ class Base(DeclarativeBase):
 
 
 def create_engine() -> AsyncEngine:
-    """Each worker keeps as many connections as the other contenders have threads."""
     return create_async_engine(
         make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg"),
         pool_size=int(os.environ.get("DATABASE_POOL", "8")),
