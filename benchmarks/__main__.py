@@ -1,0 +1,90 @@
+"""``python -m benchmarks``: the platform beside others that do the same work, on this machine."""
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import contenders as package
+from benchmarks.contender import SERVICES, Contender
+from benchmarks.database import LARGE, SMALL, temporary_folder, temporary_server
+from benchmarks.measuring import ContenderFailed, Measurement, Options
+from benchmarks.running import end_on_signals, ignore_signals
+from benchmarks.seeding import Size
+from benchmarks.work import BY_NAME, WORK
+from tests.e2e.stack import free_ports
+
+USERS, PRODUCTS, FEW_ORDERS = 1000, 10_000, 1000
+
+
+def known_contenders() -> dict[str, Contender]:
+    """By name, what the modules in benchmarks/contenders offer as CONTENDER or CONTENDERS."""
+    found = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        loaded = importlib.import_module(f"{package.__name__}.{module.name}")
+        for contender in getattr(loaded, "CONTENDERS", None) or (loaded.CONTENDER,):
+            found[contender.name] = contender
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    known = known_contenders()
+    chosen = _parser(known).parse_args(arguments)
+    console = Console(soft_wrap=True, highlight=False)
+    end_on_signals()
+    try:
+        measure(chosen, [known[name] for name in chosen.contenders], console)
+    except ContenderFailed as error:
+        console.print(f"✗ {error}", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 130
+    finally:
+        ignore_signals()
+    return 0
+
+
+def measure(chosen: argparse.Namespace, contenders: Sequence[Contender], console: Console) -> None:
+    sizes = {SMALL: Size(USERS, PRODUCTS, FEW_ORDERS), LARGE: Size(USERS, PRODUCTS, chosen.orders)}
+    options = Options(chosen.rounds, chosen.seconds, chosen.connections, chosen.workers, chosen.threads)
+    ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
+    with temporary_folder() as folder, temporary_server(folder, sizes) as server:
+        measurement = Measurement(server, folder, ports, options, lambda line: console.print(line, markup=False))
+        measurement.run(contenders, [BY_NAME[name] for name in chosen.work])
+
+
+def _parser(known: dict[str, Contender]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--contenders", type=_some_of(list(known)), default=list(known), metavar="NAME,…")
+    parser.add_argument("--work", type=_some_of(list(BY_NAME)), default=[work.name for work in WORK], metavar="NAME,…")
+    for name, default, meaning in (
+        ("rounds", 5, "how often all of it is measured"),
+        ("connections", 8, "that the client keeps open"),
+        ("workers", 2, "processes of each service"),
+        ("threads", 4, "of each worker process"),
+        ("orders", 1_000_000, "in the large database"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{meaning} ({default})")
+    parser.add_argument("--seconds", type=float, default=2.0, metavar="N", help="of each measurement (2)")
+    parser.add_argument("--out", type=Path, default=Path("docs/performance"), help="the folder of the results")
+    return parser
+
+
+def _some_of(names: Sequence[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        found = [name.strip() for name in text.split(",")]
+        for name in found:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"expected some of {', '.join(names)}, found {name!r}")
+        return found
+
+    return parse
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

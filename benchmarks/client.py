@@ -1,0 +1,196 @@
+"""The client: a closed loop over keep-alive connections, one thread, raw sockets.
+
+It runs on the machine that it measures, so it does as little as it can: requests come as bytes, and of an answer it
+reads the status line and how long the body is.
+"""
+
+import gc
+import select
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+PATIENCE = 30.0
+RENEWED_AFTER = 100
+"""Requests after which a connection is replaced: the kernel deals connections out to workers by chance, and what it
+dealt at the start must not decide a whole measurement."""
+_HEAD_END = b"\r\n\r\n"
+
+
+class UnexpectedAnswer(Exception):
+    """The server answered otherwise than it was to; the text shows what."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """``latencies`` of all answers in seconds; ``in_time`` of them came within ``seconds``."""
+
+    seconds: float
+    in_time: int
+    latencies: list[float]
+
+
+@dataclass(slots=True)
+class _Connection:
+    port: int
+    socket: socket.socket
+    left: int = RENEWED_AFTER
+    began: float = 0.0
+    received: bytes = b""
+
+    def renew(self) -> None:
+        self.socket.close()
+        self.socket, self.left = _connected(self.port), RENEWED_AFTER
+
+
+@dataclass(slots=True)
+class Client:
+    """``requests`` go to ``port``, each of ``connections`` sending its next one when it has its answer."""
+
+    port: int
+    connections: int
+    expected: int
+    requests: Iterator[bytes]
+    latencies: list[float] = field(default_factory=list)
+
+    def run(self, seconds: float, most: int = 10**9) -> Sample:
+        """Until the time is over or so many requests are sent; answers to those are awaited.
+
+        Raises UnexpectedAnswer.
+        """
+        self.latencies = []
+        gc.collect()
+        gc.disable()
+        try:
+            return self._loop(seconds, most)
+        finally:
+            gc.enable()
+
+    def _loop(self, seconds: float, most: int) -> Sample:
+        poll, open_ones = select.epoll(), {}
+        began = now = time.perf_counter()
+        until, in_time = began + seconds, 0
+        for _ in range(min(self.connections, most)):
+            connection = _Connection(self.port, _connected(self.port))
+            open_ones[connection.socket.fileno()] = connection
+            poll.register(connection.socket, select.EPOLLIN)
+            self._send(connection)
+        left = most - len(open_ones)
+        try:
+            while open_ones:
+                ready = poll.poll(PATIENCE)
+                if not ready:
+                    raise UnexpectedAnswer(f"no answer within {PATIENCE:g} s")
+                for number, _ in ready:
+                    connection = open_ones[number]
+                    stays = self._receive(connection)
+                    if stays is None:
+                        continue
+                    now = time.perf_counter()
+                    self.latencies.append(now - connection.began)
+                    in_time += now <= until
+                    if now >= until or left <= 0:
+                        poll.unregister(open_ones.pop(number).socket)
+                        connection.socket.close()
+                        continue
+                    left -= 1
+                    connection.left -= 1
+                    if not stays or not connection.left:
+                        poll.unregister(open_ones.pop(number).socket)
+                        connection.renew()
+                        open_ones[connection.socket.fileno()] = connection
+                        poll.register(connection.socket, select.EPOLLIN)
+                    self._send(connection)
+        finally:
+            poll.close()
+            for connection in open_ones.values():
+                connection.socket.close()
+        return Sample(min(seconds, now - began), in_time, self.latencies)
+
+    def _send(self, connection: _Connection) -> None:
+        request = next(self.requests)
+        connection.began = time.perf_counter()
+        connection.socket.sendall(request)
+
+    def _receive(self, connection: _Connection) -> bool | None:
+        """Whether the connection stays open after an answer; None while the answer is not complete."""
+        chunk = connection.socket.recv(262_144)
+        if not chunk:
+            raise UnexpectedAnswer(f"the connection was closed after {connection.received[:2000]!r}")
+        received = connection.received + chunk if connection.received else chunk
+        answer = _parse(received)
+        if answer is None:
+            connection.received = received
+            return None
+        connection.received = b""
+        if answer.status != self.expected:
+            raise UnexpectedAnswer(_shown(answer.status, self.expected, received))
+        return answer.stays
+
+
+@dataclass(slots=True)
+class Answer:
+    """``head`` in lower case; ``stays``: the server keeps the connection."""
+
+    status: int
+    head: bytes
+    body: bytes
+    stays: bool
+
+
+def ask(port: int, request: bytes, expected: int) -> Answer:
+    """One request on a connection of its own. Raises UnexpectedAnswer when the status is another."""
+    received = b""
+    with _connected(port) as connection:
+        connection.settimeout(PATIENCE)
+        connection.sendall(request)
+        while (answer := _parse(received)) is None:
+            chunk = connection.recv(262_144)
+            if not chunk:
+                raise UnexpectedAnswer(f"the connection was closed after {received[:2000]!r}")
+            received += chunk
+    if answer.status != expected:
+        raise UnexpectedAnswer(_shown(answer.status, expected, received))
+    return answer
+
+
+def _connected(port: int) -> socket.socket:
+    made = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
+def _parse(received: bytes) -> Answer | None:
+    """The answer, if all of it is here."""
+    end = received.find(_HEAD_END)
+    if end < 0:
+        return None
+    head, start = received[: end + 2].lower(), end + 4
+    status, stays = int(head[9:12]), b"\r\nconnection: close" not in head
+    at = head.find(b"\r\ncontent-length:")
+    if at >= 0:
+        length = int(head[at + 17 : head.find(b"\r\n", at + 17)])
+        return Answer(status, head, received[start:], stays) if len(received) >= start + length else None
+    if b"\r\ntransfer-encoding: chunked" not in head:
+        return Answer(status, head, b"", stays)
+    body = _dechunked(received, start)
+    return None if body is None else Answer(status, head, body, stays)
+
+
+def _dechunked(received: bytes, at: int) -> bytes | None:
+    """The body out of its chunks, from ``at`` on; None when the last one is not here yet."""
+    parts = []
+    while (line := received.find(b"\r\n", at)) >= 0:
+        size = int(received[at:line].partition(b";")[0], 16)
+        if not size:
+            return b"".join(parts) if received.endswith(_HEAD_END) else None
+        at = line + 2 + size + 2
+        if len(received) < at:
+            return None
+        parts.append(received[line + 2 : at - 2])
+    return None
+
+
+def _shown(status: int, expected: int, received: bytes) -> str:
+    return f"expected {expected}, got {status}: {received.decode(errors='replace')[:4000]}"

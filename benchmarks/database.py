@@ -1,0 +1,97 @@
+"""A Postgres of the benchmark's own, with the platform's roles, schemas and tables."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from benchmarks.seeding import Size, seed
+from platform_core.environment import database_parts, parsed
+from platform_core.stack import postgres
+from platform_core.stack.roles import ensure_roles
+from platform_core.stack.supervisor import as_url, migrate_all
+from platform_core.topology import SERVICES
+from tests.suites import plain_environment
+
+SMALL, LARGE = "small", "large"
+
+
+class Server:
+    """An embedded Postgres and its databases. ``large`` is made once; ``small`` anew for each who works on it."""
+
+    def __init__(self, folder: Path, sizes: Mapping[str, Size]) -> None:
+        self.folder = folder
+        self.sizes = sizes
+        self.embedded = postgres.acquire(folder)
+
+    def url(self, database: str) -> str:
+        """libpq's URL as superuser."""
+        return postgres.url(self.folder, database)
+
+    def dsn(self, database: str) -> dict[str, str]:
+        """URLs by service, each with the service's own role."""
+        values = parsed({"DATABASE_URL": self.url(database)})
+        return {service.stem: as_url(database_parts(service, values) or {}) for service in SERVICES}
+
+    def make(self, name: str, size: Size) -> None:
+        """A database with the platform's tables, filled."""
+        values = parsed({"DATABASE_URL": self.url(name)})
+        ensure_roles(values)
+        migrate_all(values, plain_environment(), not_theirs=(self.embedded.lease,))
+        seed(self.url(name), size)
+
+    def prepare(self, database: str) -> None:
+        """Have the database as it is to be for a contender's turn.
+
+        Nobody is to find what others have left, so ``small`` is copied from its template each time. ``large`` is only
+        read, and too large for that.
+        """
+        if database == LARGE:
+            if not self._has(LARGE):
+                self.make(LARGE, self.sizes[LARGE])
+            return
+        template = f"{database}_template"
+        if not self._has(template):
+            self.make(template, self.sizes[database])
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            name = sql.Identifier(database)
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template)))
+            connection.execute("CHECKPOINT")
+
+    def _has(self, name: str) -> bool:
+        with psycopg.connect(self.url("postgres")) as connection:
+            return connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
+
+    @property
+    def process(self) -> psutil.Process:
+        return psutil.Process(int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0]))
+
+    def close(self) -> None:
+        self.embedded.release()
+        postgres.await_stopped(self.folder)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Open to all: as root the embedded Postgres runs as another user."""
+    folder = Path(tempfile.mkdtemp(prefix="platform-benchmarks-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def temporary_server(folder: Path, sizes: Mapping[str, Size]) -> Iterator[Server]:
+    server = Server(folder / "database", sizes)
+    try:
+        yield server
+    finally:
+        server.close()
