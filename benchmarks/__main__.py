@@ -4,15 +4,22 @@ import argparse
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from benchmarks import contenders as package
+from benchmarks import reporting, scaling
+from benchmarks.chart import draw
+from benchmarks.comparing import THIS, Comparison
 from benchmarks.contender import SERVICES, Contender
 from benchmarks.database import LARGE, SMALL, temporary_folder, temporary_server
+from benchmarks.footprint import PlatformFailed, measure_platform
 from benchmarks.measuring import ContenderFailed, Measurement, Options
+from benchmarks.reporting import about, as_json, tables, write
 from benchmarks.running import end_on_signals, ignore_signals
 from benchmarks.seeding import Size
 from benchmarks.work import BY_NAME, WORK
@@ -34,11 +41,14 @@ def known_contenders() -> dict[str, Contender]:
 def main(arguments: Sequence[str]) -> int:
     known = known_contenders()
     chosen = _parser(known).parse_args(arguments)
-    console = Console(soft_wrap=True, highlight=False)
+    console = reporting.console()
     end_on_signals()
     try:
-        measure(chosen, [known[name] for name in chosen.contenders], console)
-    except ContenderFailed as error:
+        if chosen.scaling:
+            scale(chosen, known[THIS], console)
+        else:
+            measure(chosen, [known[name] for name in chosen.contenders], console)
+    except (ContenderFailed, PlatformFailed) as error:
         console.print(f"✗ {error}", markup=False)
         return 1
     except KeyboardInterrupt:
@@ -50,12 +60,39 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def measure(chosen: argparse.Namespace, contenders: Sequence[Contender], console: Console) -> None:
+    """The contenders beside each other, and the platform as a whole. Raises ContenderFailed, PlatformFailed."""
+    with measurement(chosen, console) as prepared:
+        measured = prepared.run(contenders, [BY_NAME[name] for name in chosen.work])
+    comparison = Comparison(measured, measure_platform() if chosen.platform else None)
+    shown = tables(comparison)
+    write(chosen.out, "results", as_json(comparison, about(_told(chosen))), shown)
+    draw(comparison, chosen.out / "results.png")
+    for table in shown:
+        table.print(console)
+
+
+def scale(chosen: argparse.Namespace, this: Contender, console: Console) -> None:
+    """This project with more workers and more orders. Raises ContenderFailed."""
+    with measurement(chosen, console) as prepared:
+        steps = scaling.measure_scaling(prepared, this)
+    table = scaling.scaling_table(steps)
+    write(chosen.out, "scaling", scaling.as_json(steps, about(_told(chosen))), [table])
+    table.print(console)
+
+
+@contextmanager
+def measurement(chosen: argparse.Namespace, console: Console) -> Iterator[Measurement]:
+    """On a Postgres and ports of its own."""
     sizes = {SMALL: Size(USERS, PRODUCTS, FEW_ORDERS), LARGE: Size(USERS, PRODUCTS, chosen.orders)}
     options = Options(chosen.rounds, chosen.seconds, chosen.connections, chosen.workers, chosen.threads)
     ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
     with temporary_folder() as folder, temporary_server(folder, sizes) as server:
-        measurement = Measurement(server, folder, ports, options, lambda line: console.print(line, markup=False))
-        measurement.run(contenders, [BY_NAME[name] for name in chosen.work])
+        yield Measurement(server, folder, ports, options, lambda line: console.print(line, markup=False))
+
+
+def _told(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The arguments, without those that name places on this machine."""
+    return {name: value for name, value in vars(chosen).items() if name != "out"}
 
 
 def _parser(known: dict[str, Contender]) -> argparse.ArgumentParser:
@@ -71,6 +108,10 @@ def _parser(known: dict[str, Contender]) -> argparse.ArgumentParser:
     ):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{meaning} ({default})")
     parser.add_argument("--seconds", type=float, default=2.0, metavar="N", help="of each measurement (2)")
+    parser.add_argument("--scaling", action="store_true", help="only this project, with more workers and more orders")
+    parser.add_argument(
+        "--platform", action=argparse.BooleanOptionalAction, default=True, help="also measure `manage.py up` as a whole"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/performance"), help="the folder of the results")
     return parser
 

@@ -15,6 +15,7 @@ PATIENCE = 30.0
 RENEWED_AFTER = 100
 """Requests after which a connection is replaced: the kernel deals connections out to workers by chance, and what it
 dealt at the start must not decide a whole measurement."""
+ENOUGH = 5
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -33,15 +34,10 @@ class Sample:
 
 @dataclass(slots=True)
 class _Connection:
-    port: int
     socket: socket.socket
     left: int = RENEWED_AFTER
     began: float = 0.0
     received: bytes = b""
-
-    def renew(self) -> None:
-        self.socket.close()
-        self.socket, self.left = _connected(self.port), RENEWED_AFTER
 
 
 @dataclass(slots=True)
@@ -53,63 +49,79 @@ class Client:
     expected: int
     requests: Iterator[bytes]
     latencies: list[float] = field(default_factory=list)
+    in_time: int = 0
+    until: float = 0.0
+    left: int = 0
+    poll: select.epoll = field(init=False)
+    open_ones: dict[int, _Connection] = field(default_factory=dict)
 
     def run(self, seconds: float, most: int = 10**9) -> Sample:
         """Until the time is over or so many requests are sent; answers to those are awaited.
 
-        Raises UnexpectedAnswer.
+        Where the time is too short for `ENOUGH` answers on each connection, it goes on until they are there. Raises
+        UnexpectedAnswer.
         """
-        self.latencies = []
         gc.collect()
         gc.disable()
+        self.poll = select.epoll()
+        self.latencies, self.in_time, self.left = [], 0, most
+        began = time.perf_counter()
+        self.until = began + seconds
         try:
-            return self._loop(seconds, most)
+            last = self._loop()
         finally:
             gc.enable()
+            self.poll.close()
+            while self.open_ones:
+                self.open_ones.popitem()[1].socket.close()
+        return Sample(min(self.until, last) - began, self.in_time, self.latencies)
 
-    def _loop(self, seconds: float, most: int) -> Sample:
-        poll, open_ones = select.epoll(), {}
-        began = now = time.perf_counter()
-        until, in_time = began + seconds, 0
-        for _ in range(min(self.connections, most)):
-            connection = _Connection(self.port, _connected(self.port))
-            open_ones[connection.socket.fileno()] = connection
-            poll.register(connection.socket, select.EPOLLIN)
+    def _loop(self) -> float:
+        """When the last answer came."""
+        for _ in range(self.connections):
+            self._open()
+        last = 0.0
+        while self.open_ones:
+            ready = self.poll.poll(PATIENCE)
+            if not ready:
+                raise UnexpectedAnswer(f"no answer within {PATIENCE:g} s")
+            for number, _ in ready:
+                connection = self.open_ones[number]
+                stays = self._receive(connection)
+                if stays is not None:
+                    last = time.perf_counter()
+                    self._go_on(connection, last, stays)
+        return last
+
+    def _open(self) -> None:
+        connection = _Connection(_connected(self.port))
+        self.open_ones[connection.socket.fileno()] = connection
+        self.poll.register(connection.socket, select.EPOLLIN)
+        self._send(connection)
+
+    def _close(self, connection: _Connection) -> None:
+        self.poll.unregister(connection.socket)
+        del self.open_ones[connection.socket.fileno()]
+        connection.socket.close()
+
+    def _go_on(self, connection: _Connection, now: float, stays: bool) -> None:
+        """After an answer: the next request, if there is to be one."""
+        self.latencies.append(now - connection.began)
+        if len(self.latencies) <= ENOUGH * self.connections:
+            self.until = max(self.until, now)
+        self.in_time += now <= self.until
+        if now >= self.until or self.left <= 0:
+            self._close(connection)
+        elif stays and connection.left:
             self._send(connection)
-        left = most - len(open_ones)
-        try:
-            while open_ones:
-                ready = poll.poll(PATIENCE)
-                if not ready:
-                    raise UnexpectedAnswer(f"no answer within {PATIENCE:g} s")
-                for number, _ in ready:
-                    connection = open_ones[number]
-                    stays = self._receive(connection)
-                    if stays is None:
-                        continue
-                    now = time.perf_counter()
-                    self.latencies.append(now - connection.began)
-                    in_time += now <= until
-                    if now >= until or left <= 0:
-                        poll.unregister(open_ones.pop(number).socket)
-                        connection.socket.close()
-                        continue
-                    left -= 1
-                    connection.left -= 1
-                    if not stays or not connection.left:
-                        poll.unregister(open_ones.pop(number).socket)
-                        connection.renew()
-                        open_ones[connection.socket.fileno()] = connection
-                        poll.register(connection.socket, select.EPOLLIN)
-                    self._send(connection)
-        finally:
-            poll.close()
-            for connection in open_ones.values():
-                connection.socket.close()
-        return Sample(min(seconds, now - began), in_time, self.latencies)
+        else:
+            self._close(connection)
+            self._open()
 
     def _send(self, connection: _Connection) -> None:
         request = next(self.requests)
+        self.left -= 1
+        connection.left -= 1
         connection.began = time.perf_counter()
         connection.socket.sendall(request)
 

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -97,16 +98,22 @@ class Measurement:
         return self.measured
 
     def turn(self, number: int, contender: Contender, database: str, works: Sequence[Work]) -> None:
+        with self.started(number, contender, database) as (found, site):
+            for work in works:
+                self.figure(number, found, site, work)
+            held = found.memory()
+            self.measured.memory.append(Memory(number, contender.name, database, held))
+            self.say(f"round {number + 1}  {contender.name:12} {database} database: {held:.0f} MiB")
+
+    @contextmanager
+    def started(self, number: int, contender: Contender, database: str) -> Iterator[tuple[Running, Site]]:
+        """The contender, at work on the database. Raises ContenderFailed."""
         self.server.prepare(database)
         layout = self.layout(contender, database)
         try:
             with running(contender, layout, self.server.process) as found:
-                site = Site(contender, layout, found.headers, self.server.sizes[database], Random(SEED + number))  # noqa: S311
-                for work in works:
-                    self.figure(number, found, site, work)
-                held = found.memory()
-                self.measured.memory.append(Memory(number, contender.name, database, held))
-                self.say(f"round {number + 1}  {contender.name:12} {database} database: {held:.0f} MiB")
+                size = self.server.sizes[database]
+                yield found, Site(contender, layout, found.headers, size, Random(SEED + number))  # noqa: S311
         except ContenderError as error:
             raise ContenderFailed(str(error)) from None
         finally:

@@ -28,7 +28,7 @@ def seed(url: str, size: Size) -> None:
         connection.execute("SET synchronous_commit = off")
         connection.execute("SET maintenance_work_mem = '256MB'")
         connection.execute("SET work_mem = '128MB'")
-        for statement in (_SOURCES, _USERS, _PRODUCTS, _ORDERS, _RESERVATIONS, _NOTIFICATIONS, _FACTS, _FIGURES, _FEEDS):
+        for statement in (_SOURCES, _USERS, _PRODUCTS, _ORDERS, _RESERVATIONS, _NOTIFICATIONS, _READ_MODELS, _FEEDS):
             connection.execute(statement, values)
         connection.execute(_SEQUENCES)
         connection.execute("VACUUM (FREEZE, ANALYZE)")
@@ -108,7 +108,7 @@ FROM sale ORDER BY id;
 """
 
 # Amounts are texts there, as analytics-service keeps them.
-_FACTS = """
+_READ_MODELS = """
 INSERT INTO analytics_svc.analytics_svc_fact (generation, kind, resource_id, version, state)
 SELECT 1, 'user', id, 1, jsonb_build_object('version', 1, 'createdAt', created_at, 'deleted', false)
 FROM user_svc.user_svc_user ORDER BY id;
@@ -127,9 +127,7 @@ FROM sale ORDER BY id;
 INSERT INTO analytics_svc.analytics_svc_fact (generation, kind, resource_id, version, state)
 SELECT 1, 'notification', id, 2, jsonb_build_object('version', 2, 'createdAt', at, 'deleted', false, 'status', 'sent')
 FROM sale ORDER BY id;
-"""
 
-_FIGURES = """
 INSERT INTO analytics_svc.analytics_svc_figure (generation, name, value)
 SELECT 1, f.name, f.value FROM (SELECT count(*) AS orders, sum(total) AS revenue FROM sale) AS o,
     (SELECT count(*) * %(stock)s::numeric AS units, sum(price) * %(stock)s AS worth FROM product) AS p,

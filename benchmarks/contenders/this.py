@@ -15,8 +15,7 @@ import requests
 from benchmarks.contender import SERVICES, Contender, Layout, Process
 from platform_core.environment import ROOT, parsed
 from platform_core.stack.keys import make_keys
-from platform_core.topology import USER, Service
-from platform_core.topology import SERVICES as TOPOLOGY
+from platform_core.topology import BY_PACKAGE, USER, Service
 
 EMAIL = "benchmark@example.com"
 _SECRET_KEY = f"benchmark-{secrets.token_hex(32)}"
@@ -24,7 +23,7 @@ _SECRET_KEY = f"benchmark-{secrets.token_hex(32)}"
 
 
 def _service(stem: str) -> Service:
-    return next(service for service in TOPOLOGY if service.stem == stem)
+    return BY_PACKAGE[f"{stem}_svc"]
 
 
 def _environment(layout: Layout, stem: str, mode: str) -> dict[str, str]:

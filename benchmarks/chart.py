@@ -1,0 +1,60 @@
+"""The figures as a picture."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from benchmarks.comparing import CPU, FASTAPI, LIMIT, THROUGHPUT, Comparison
+
+matplotlib.use("Agg")
+
+COLOURS = {"this": "#1f6feb", "this-tokens": "#8ab4f8", "fastapi": "#009688", "stock": "#c9a227", "limit": "#9aa0a6"}
+_OTHER = "#b07aa1"
+_THICKNESS = 0.8
+
+
+def draw(comparison: Comparison, path: Path) -> None:
+    """Throughput and CPU of each work, relative to one contender each, as horizontal bars."""
+    from matplotlib import pyplot
+
+    works, contenders = comparison.works, comparison.contenders
+    height = 1.5 + 0.22 * len(works) * max(1, len(contenders) - 1)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, height), sharey=True, layout="constrained")
+    _panel(left, comparison, FASTAPI, THROUGHPUT, "Requests per second relative to FastAPI (longer is better)")
+    _panel(right, comparison, LIMIT, CPU, "CPU per request relative to the bare limit (shorter is better)")
+    left.set_yticks(range(len(works)), works)
+    left.invert_yaxis()
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLOURS.get(name, _OTHER)) for name in contenders]
+    figure.legend(handles, contenders, loc="outside lower center", ncols=len(contenders), frameon=False)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def _panel(axes: Any, comparison: Comparison, base: str, what: str, title: str) -> None:
+    """Bars with the medians, whiskers over all rounds, and a line where ``base`` is."""
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.axvline(1.0, color="#444444", linewidth=1, label=base)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    others = [name for name in comparison.contenders if name != base]
+    thickness = _THICKNESS / max(1, len(others))
+    for number, name in enumerate(others):
+        for row, work in enumerate(comparison.works):
+            found = comparison.ratio((name, work), (base, work), what)
+            if found is None:
+                continue
+            place = row - _THICKNESS / 2 + (number + 0.5) * thickness
+            whiskers = [[found.median - found.low], [found.high - found.median]]
+            axes.barh(
+                place, found.median, thickness * 0.9, xerr=whiskers, color=COLOURS.get(name, _OTHER),
+                error_kw={"elinewidth": 0.8, "ecolor": "#555555"},
+            )  # fmt: skip
+            axes.annotate(
+                f"{found.median:.2f}", (found.high, place), xytext=(3, 0), textcoords="offset points",
+                va="center", fontsize=7,
+            )  # fmt: skip
+    axes.set_xlim(left=0)
+    if not others or not any((base, work) in comparison.rounds for work in comparison.works):
+        axes.text(0.5, 0.5, f"{base} was not measured", transform=axes.transAxes, ha="center")
