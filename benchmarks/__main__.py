@@ -22,7 +22,7 @@ from benchmarks.measuring import ContenderFailed, Measurement, Options
 from benchmarks.reporting import about, as_json, tables, write
 from benchmarks.running import end_on_signals, ignore_signals
 from benchmarks.seeding import Size
-from benchmarks.work import BY_NAME, WORK
+from benchmarks.work import WORK
 from tests.e2e.stack import free_ports
 
 USERS, PRODUCTS, FEW_ORDERS = 1000, 10_000, 1000
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 def measure(chosen: argparse.Namespace, contenders: Sequence[Contender], console: Console) -> None:
     """The contenders beside each other, and the platform as a whole. Raises ContenderFailed, PlatformFailed."""
     with measurement(chosen, console) as prepared:
-        measured = prepared.run(contenders, [BY_NAME[name] for name in chosen.work])
+        measured = prepared.run(contenders, [work for work in WORK if work.name in chosen.work])
     comparison = Comparison(measured, measure_platform() if chosen.platform else None)
     shown = tables(comparison)
     write(chosen.out, "results", as_json(comparison, about(_told(chosen))), shown)
@@ -91,14 +91,16 @@ def measurement(chosen: argparse.Namespace, console: Console) -> Iterator[Measur
 
 
 def _told(chosen: argparse.Namespace) -> dict[str, Any]:
-    """The arguments, without those that name places on this machine."""
-    return {name: value for name, value in vars(chosen).items() if name != "out"}
+    """The arguments that mattered, without those that name places on this machine."""
+    passed_over = {"out", "contenders", "work", "platform", "workers"} if chosen.scaling else {"out"}
+    return {name: value for name, value in vars(chosen).items() if name not in passed_over}
 
 
 def _parser(known: dict[str, Contender]) -> argparse.ArgumentParser:
+    works = [work.name for work in WORK]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--contenders", type=_some_of(list(known)), default=list(known), metavar="NAME,…")
-    parser.add_argument("--work", type=_some_of(list(BY_NAME)), default=[work.name for work in WORK], metavar="NAME,…")
+    parser.add_argument("--work", type=_some_of(works), default=works, metavar="NAME,…")
     for name, default, meaning in (
         ("rounds", 5, "how often all of it is measured"),
         ("connections", 8, "that the client keeps open"),

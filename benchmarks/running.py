@@ -75,15 +75,23 @@ class Running:
             while health_of(self.layout.url[service], "/health/live")[0] != 200:
                 self.check()
                 if time.monotonic() > until:
-                    raise ContenderError(f"{self.contender.name}: {service} is not ready after {START_PATIENCE:g} s")
+                    raise ContenderError(f"{self.contender.name}: {service} is not ready:\n{self.said()}")
                 time.sleep(0.05)
 
     def check(self) -> None:
         """Raises ContenderError when a process has ended."""
-        for number, (process, started) in enumerate(self.roots):
+        for process, started in self.roots:
             if started.poll() is not None:
-                said = self._log(number, process).read_text(errors="replace")[-3000:]
-                raise ContenderError(f"{self.contender.name}: {process.service} ended with {started.poll()}:\n{said}")
+                ended = f"{process.service} ended with {started.poll()}"
+                raise ContenderError(f"{self.contender.name}: {ended}:\n{self.said()}")
+
+    def said(self, lines: int = 8) -> str:
+        """The last lines of each process."""
+        told = []
+        for number, (process, _) in enumerate(self.roots):
+            last = self._log(number, process).read_text(errors="replace").splitlines()[-lines:]
+            told += [f"{process.service}: {line[:500]}" for line in last]
+        return "\n".join(told)
 
     def usage(self) -> Usage:
         services = {process.service: 0.0 for process, _ in self.roots}

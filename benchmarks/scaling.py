@@ -45,7 +45,7 @@ def measure_scaling(measurement: Measurement, this: Contender) -> list[Step]:
 def _step(measurement: Measurement, number: int, this: Contender, workers: int, database: str) -> Step:
     with measurement.started(number, this, database) as (running, site):
         before = _Disk.of(measurement.server, database)
-        measurement.say(f"round {number + 1}: {workers} workers, {database} database")
+        measurement.say(f"round {number + 1}  workers of each service: {workers}, {database} database")
         measurement.figure(number, running, site, PLACING)
         after = _Disk.of(measurement.server, database)
     orders = after.orders - before.orders
@@ -90,9 +90,9 @@ def scaling_table(steps: Sequence[Step]) -> Table:
     rows = []
     for workers, database in CONFIGURATIONS:
         same = [step for step in steps if (step.workers, step.database) == (workers, database)]
-        rows.append(_row(f"{workers} workers, {database} database", same))
+        rows.append(_row(f"{workers} {'worker' if workers == 1 else 'workers'}, {database} database", same))
     services = [f"{service} CPU ms" for service in SERVICES[:3]]
-    columns = ("", "orders/s", "p50 ms", *services, "Postgres CPU ms", "connections", "table B", "WAL B")
+    columns = ("", "orders/s", "p50 ms", *services, "Postgres CPU ms", "connections", "bytes kept", "bytes of WAL")
     return Table("order_1: place an order of one line", columns, rows)
 
 

@@ -251,16 +251,17 @@ def _with_limit(url: str, limit: int) -> str:
     return f"{parts.path}?{urlencode({**dict(parse_qsl(parts.query)), 'limit': limit})}"
 
 
+# In this order, reads first: nobody summarizes what was written just before, which some would have to take in first.
 WORK = (
     Work("read_one", "read one product", "product", 200, _read, _product),
     Work("list_50", "list 50 products", "product", 200, _list, _products),
     Work("filtered", "list 50, filtered", "product", 200, _filter, _filtered),
+    Work("summary_small", "summary, few orders", "analytics", 200, _summarize, _summary),
     Work("create", "create a product", "product", 201, _create, _product),
     Work("order_1", "place an order", "order", 201, _place(1, _everywhere), _order(1)),
     Work("order_10", "an order of 10 lines", "order", 201, _place(10, _everywhere), _order(10)),
     Work("order_hot", "orders of one product", "order", 201, _place(1, lambda site: 1), _order(1)),
     Work("replay", "repeat an order's request", "order", 201, _replay, _replayed),
-    Work("summary_small", "summary, few orders", "analytics", 200, _summarize, _summary),
     Work("summary_large", "summary, many orders", "analytics", 200, _summarize, _summary, LARGE),
     Work("page_1", "page 1 of many orders", "order", 200, _first_page, _orders(lambda size: 0), LARGE),
     Work("page_10000", "page 10,000 of many", "order", 200, _deep_page, _orders(deep), LARGE),
