@@ -107,10 +107,11 @@ class Client:
     def _go_on(self, connection: _Connection, now: float, stays: bool) -> None:
         """After an answer: the next request, if there is to be one."""
         self.latencies.append(now - connection.began)
-        if len(self.latencies) <= ENOUGH * self.connections:
-            self.until = max(self.until, now)
+        is_enough = len(self.latencies) >= ENOUGH * self.connections
+        if now > self.until and len(self.latencies) <= ENOUGH * self.connections:
+            self.until = now
         self.in_time += now <= self.until
-        if now >= self.until or self.left <= 0:
+        if (is_enough and now >= self.until) or self.left <= 0:
             self._close(connection)
         elif stays and connection.left:
             self._send(connection)
