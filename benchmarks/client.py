@@ -5,11 +5,13 @@ reads the status line and how long the body is.
 """
 
 import gc
+import json
 import select
 import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 PATIENCE = 30.0
 RENEWED_AFTER = 100
@@ -150,6 +152,10 @@ class Answer:
     head: bytes
     body: bytes
     stays: bool
+
+    def json(self) -> Any:
+        """Raises ValueError."""
+        return json.loads(self.body)
 
 
 def ask(port: int, request: bytes, expected: int) -> Answer:

@@ -1,6 +1,5 @@
 """The rounds: contenders in turn, each doing all the work, and what was measured of it."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,11 +8,13 @@ from pathlib import Path
 from random import Random
 from statistics import median, quantiles
 
+from benchmarks.answers import Differs
 from benchmarks.client import Client, Sample, UnexpectedAnswer
 from benchmarks.contender import SERVICES, Contender, Layout
 from benchmarks.database import LARGE, SMALL, Server
 from benchmarks.running import ContenderError, Running, Usage, running
-from benchmarks.work import Differs, Site, Work
+from benchmarks.site import Site
+from benchmarks.work import Work
 
 WARM_UP = 600
 WARM_UP_SECONDS = 3.0
@@ -131,7 +132,7 @@ class Measurement:
         try:
             requests = work.requests(site)
             answer = site.ask(work.service, next(requests), work.status)
-            work.check(site, answer, json.loads(answer.body))
+            work.check(site, answer, answer.json())
             client = Client(site.layout.port(work.service), self.options.connections, work.status, requests)
             client.run(WARM_UP_SECONDS, WARM_UP)
             before = found.usage()

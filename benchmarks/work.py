@@ -1,66 +1,31 @@
-"""What the contenders are asked to do, and how an answer must look to count."""
+"""What the contenders are asked to do."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import cycle
-from random import Random
-from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from benchmarks.client import Answer, ask
-from benchmarks.contender import Contender, Layout
+from benchmarks.answers import (
+    PAGE,
+    Check,
+    demand,
+    is_filtered_page,
+    is_order,
+    is_page_of_orders,
+    is_page_of_products,
+    is_product,
+    is_replayed_order,
+    is_summary,
+)
 from benchmarks.database import LARGE, SMALL
 from benchmarks.seeding import CATEGORIES, Size
+from benchmarks.site import Site
 
 PREPARED = 2000
 REPLAYED = 32
 DEEP = 499_950
 """Rows before page 10,000 of 50."""
-PAGE, LONGEST_PAGE = 50, 200
-
-
-class Differs(Exception):
-    """An answer is not what the contract says."""
-
-
-@dataclass(slots=True)
-class Site:
-    """A contender that runs, and what its database holds. ``kept``: by work, what its preparation found."""
-
-    contender: Contender
-    layout: Layout
-    headers: Mapping[str, str]
-    size: Size
-    random: Random
-    kept: dict[str, Any] = field(default_factory=dict)
-
-    def encoder(self, service: str, method: str, **headers: str) -> Callable[..., bytes]:
-        """``encode(path, body=b"", key="")`` → the request as it goes over the wire."""
-        lines = {"Host": f"127.0.0.1:{self.layout.port(service)}", "Accept": "application/json"}
-        lines |= {**self.headers, **headers}
-        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        if method == "GET":
-            return lambda path: f"GET {path} HTTP/1.1\r\n{head}\r\n".encode()
-        head += "Content-Type: application/json\r\n"
-
-        def encode(path: str, body: str, key: str = "") -> bytes:
-            once = f"Idempotency-Key: {key}\r\n" if key else ""
-            return f"{method} {path} HTTP/1.1\r\n{head}{once}Content-Length: {len(body)}\r\n\r\n{body}".encode()
-
-        return encode
-
-    def ask(self, service: str, request: bytes, expected: int) -> Answer:
-        return ask(self.layout.port(service), request, expected)
-
-    def page(self, path: str) -> dict[str, Any]:
-        """A list's page."""
-        found = json.loads(self.ask("order", self.encoder("order", "GET")(path), 200).body)
-        assert isinstance(found, dict)
-        return found
-
-
-Check = Callable[[Site, Answer, Any], None]
+LONGEST_PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,80 +39,6 @@ class Work:
     requests: Callable[[Site], Iterator[bytes]]
     check: Check
     database: str = SMALL
-
-
-def demand(holds: object, what: str, found: Any) -> None:
-    if not holds:
-        raise Differs(f"expected {what}, found {json.dumps(found)[:1500]}")
-
-
-def has(found: Any, *names: str) -> None:
-    demand(isinstance(found, dict) and set(names) <= set(found), f"the keys {', '.join(names)}", found)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _product(site: Site, answer: Answer, found: Any) -> None:
-    has(found, "id", "name", "description", "category", "sku", "price", "stock", "createdAt", "updatedAt")
-    demand(isinstance(found["id"], str) and found["id"].isdigit(), "an id of digits", found)
-    demand(_is_number(found["price"]) and isinstance(found["stock"], int), "price and stock as numbers", found)
-
-
-def _products(site: Site, answer: Answer, found: Any) -> None:
-    has(found, "results", "next", "previous")
-    demand(len(found["results"]) == PAGE and found["next"], f"{PAGE} results and a next page", found)
-    for each in found["results"]:
-        _product(site, answer, each)
-    ids = [int(each["id"]) for each in found["results"]]
-    demand(ids == sorted(ids, reverse=True), "the newest first", ids)
-
-
-def _filtered(site: Site, answer: Answer, found: Any) -> None:
-    _products(site, answer, found)
-    demand(len({each["category"] for each in found["results"]}) == 1, "one category", found)
-
-
-def _order(lines: int) -> Check:
-    def check(site: Site, answer: Answer, found: Any) -> None:
-        has(found, "id", "userId", "status", "items", "total", "currency", "createdAt", "updatedAt")
-        demand(found["status"] == "confirmed" and len(found["items"]) == lines, f"{lines} confirmed lines", found)
-        for item in found["items"]:
-            has(item, "productId", "name", "unitPrice", "quantity", "subtotal")
-        demand(_is_number(found["total"]), "a number as total", found)
-        total = round(sum(item["subtotal"] for item in found["items"]), 2)
-        demand(found["total"] == total, f"{total} as total", found)
-
-    return check
-
-
-def _replayed(site: Site, answer: Answer, found: Any) -> None:
-    _order(1)(site, answer, found)
-    demand(b"\r\nidempotent-replayed: true" in answer.head, "Idempotent-Replayed: true", answer.head.decode())
-    demand(found["id"] in site.kept["replay"], "an order that was there before", found)
-
-
-def _summary(site: Site, answer: Answer, found: Any) -> None:
-    has(found, "asOf", "stale", "users", "products", "orders", "notifications")
-    demand(found["stale"] == [], "nothing stale", found)
-    has(found["orders"], "total", "byStatus", "revenue", "averageOrderValue")
-    for name, least in (("users", site.size.users), ("products", site.size.products), ("orders", site.size.orders)):
-        demand(found[name]["total"] >= least, f"at least {least} {name}", found)
-
-
-def _orders(rows: Callable[[Size], int]) -> Check:
-    """A page of orders that begins after so many."""
-
-    def check(site: Site, answer: Answer, found: Any) -> None:
-        has(found, "results", "next", "previous")
-        demand(len(found["results"]) == PAGE, f"{PAGE} results", found)
-        for each in found["results"]:
-            _order(1)(site, answer, each)
-        first = str(site.size.orders - rows(site.size))
-        demand(found["results"][0]["id"] == first, f"order {first} as the first one", found["results"][0])
-
-    return check
 
 
 def deep(size: Size) -> int:
@@ -208,7 +99,7 @@ def _replay(site: Site) -> Iterator[bytes]:
     """The orders are placed now; from then on their requests come again."""
     fresh = _place(1, _everywhere)(site)
     requests = [next(fresh) for _ in range(REPLAYED)]
-    site.kept["replay"] = {json.loads(site.ask("order", request, 201).body)["id"] for request in requests}
+    site.kept["replay"] = {site.ask("order", request, 201).json()["id"] for request in requests}
     return cycle(requests)
 
 
@@ -253,17 +144,17 @@ def _with_limit(url: str, limit: int) -> str:
 
 # In this order, reads first: nobody summarizes what was written just before, which some would have to take in first.
 WORK = (
-    Work("read_one", "read one product", "product", 200, _read, _product),
-    Work("list_50", "list 50 products", "product", 200, _list, _products),
-    Work("filtered", "list 50, filtered", "product", 200, _filter, _filtered),
-    Work("summary_small", "summary, few orders", "analytics", 200, _summarize, _summary),
-    Work("create", "create a product", "product", 201, _create, _product),
-    Work("order_1", "place an order", "order", 201, _place(1, _everywhere), _order(1)),
-    Work("order_10", "an order of 10 lines", "order", 201, _place(10, _everywhere), _order(10)),
-    Work("order_hot", "orders of one product", "order", 201, _place(1, lambda site: 1), _order(1)),
-    Work("replay", "repeat an order's request", "order", 201, _replay, _replayed),
-    Work("summary_large", "summary, many orders", "analytics", 200, _summarize, _summary, LARGE),
-    Work("page_1", "page 1 of many orders", "order", 200, _first_page, _orders(lambda size: 0), LARGE),
-    Work("page_10000", "page 10,000 of many", "order", 200, _deep_page, _orders(deep), LARGE),
+    Work("read_one", "read one product", "product", 200, _read, is_product),
+    Work("list_50", "list 50 products", "product", 200, _list, is_page_of_products),
+    Work("filtered", "list 50, filtered", "product", 200, _filter, is_filtered_page),
+    Work("summary_small", "summary, few orders", "analytics", 200, _summarize, is_summary),
+    Work("create", "create a product", "product", 201, _create, is_product),
+    Work("order_1", "place an order", "order", 201, _place(1, _everywhere), is_order(1)),
+    Work("order_10", "an order of 10 lines", "order", 201, _place(10, _everywhere), is_order(10)),
+    Work("order_hot", "orders of one product", "order", 201, _place(1, lambda site: 1), is_order(1)),
+    Work("replay", "repeat an order's request", "order", 201, _replay, is_replayed_order),
+    Work("summary_large", "summary, many orders", "analytics", 200, _summarize, is_summary, LARGE),
+    Work("page_1", "page 1 of many orders", "order", 200, _first_page, is_page_of_orders(lambda size: 0), LARGE),
+    Work("page_10000", "page 10,000 of many", "order", 200, _deep_page, is_page_of_orders(deep), LARGE),
 )
 BY_NAME = {work.name: work for work in WORK}
