@@ -17,7 +17,8 @@ PATIENCE = 30.0
 RENEWED_AFTER = 100
 """Requests after which a connection is replaced: the kernel deals connections out to workers by chance, and what it
 dealt at the start must not decide a whole measurement."""
-ENOUGH = 5
+ENOUGH = 3
+"""Answers on each connection without which a measurement says nothing, however long they take."""
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -54,19 +55,23 @@ class Client:
     in_time: int = 0
     until: float = 0.0
     left: int = 0
+    enough: int = 0
     poll: select.epoll = field(init=False)
     open_ones: dict[int, _Connection] = field(default_factory=dict)
 
-    def run(self, seconds: float, most: int = 10**9) -> Sample:
-        """Until the time is over or so many requests are sent; answers to those are awaited.
+    def warm_up(self, seconds: float, most: int) -> None:
+        """Until the time is over or so many requests are sent. Raises UnexpectedAnswer."""
+        self._run(seconds, most, enough=0)
 
-        Where the time is too short for `ENOUGH` answers on each connection, it goes on until they are there. Raises
-        UnexpectedAnswer.
-        """
+    def measure(self, seconds: float) -> Sample:
+        """Until the time is over and there are `ENOUGH` answers. Raises UnexpectedAnswer."""
+        return self._run(seconds, most=10**9, enough=ENOUGH * self.connections)
+
+    def _run(self, seconds: float, most: int, enough: int) -> Sample:
         gc.collect()
         gc.disable()
         self.poll = select.epoll()
-        self.latencies, self.in_time, self.left = [], 0, most
+        self.latencies, self.in_time, self.left, self.enough = [], 0, most, enough
         began = time.perf_counter()
         self.until = began + seconds
         try:
@@ -109,11 +114,10 @@ class Client:
     def _go_on(self, connection: _Connection, now: float, stays: bool) -> None:
         """After an answer: the next request, if there is to be one."""
         self.latencies.append(now - connection.began)
-        is_enough = len(self.latencies) >= ENOUGH * self.connections
-        if now > self.until and len(self.latencies) <= ENOUGH * self.connections:
+        if now > self.until and len(self.latencies) <= self.enough:
             self.until = now
         self.in_time += now <= self.until
-        if (is_enough and now >= self.until) or self.left <= 0:
+        if (now >= self.until and len(self.latencies) >= self.enough) or self.left <= 0:
             self._close(connection)
         elif stays and connection.left:
             self._send(connection)

@@ -134,9 +134,9 @@ class Measurement:
             answer = site.ask(work.service, next(requests), work.status)
             work.check(site, answer, answer.json())
             client = Client(site.layout.port(work.service), self.options.connections, work.status, requests)
-            client.run(WARM_UP_SECONDS, WARM_UP)
+            client.warm_up(WARM_UP_SECONDS, WARM_UP)
             before = found.usage()
-            sample = client.run(self.options.seconds)
+            sample = client.measure(self.options.seconds)
             used = found.usage().since(before)
         except (UnexpectedAnswer, Differs, OSError, ValueError) as error:
             raise ContenderFailed(f"{name}, {work.name}: {error}\n{found.said()}") from None
