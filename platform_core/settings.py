@@ -195,7 +195,8 @@ def _database(service: Service, values: Mapping[str, Any]) -> dict[str, Any]:
         "HOST": known["host"],
         "PORT": known["port"],
         "CONN_MAX_AGE": None,
-        "OPTIONS": {"connect_timeout": 2, **parts, "options": session.strip()},
+        # Never by count: what is to be prepared says so (`platform_core.database.prepared`).
+        "OPTIONS": {"connect_timeout": 2, "prepare_threshold": 2**31, **parts, "options": session.strip()},
         "TEST": {"NAME": f"test_{service.package}"},
     }
 
