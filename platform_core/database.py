@@ -26,7 +26,7 @@ class _PreparedCursor(ServerBindingCursor):
     """Django's own cursors put the values into the text, so that Postgres has to parse and plan each of them anew."""
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
-        return super().execute(query, params, prepare=True)
+        return super().execute(query, params, prepare=True)  # type: ignore[misc]
 
 
 def prepared(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -36,7 +36,7 @@ def prepared(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[
     stand are for the statement to say: ``%s::bigint[]``.
     """
     connection.ensure_connection()
-    cursor = connection._prepare_cursor(_PreparedCursor(connection.connection))
+    cursor = connection._prepare_cursor(_PreparedCursor(connection.connection))  # type: ignore[attr-defined,call-arg]
     with cursor:
         cursor.execute(statement, params)
         return cursor.fetchall() if cursor.pgresult.ntuples or cursor.pgresult.nfields else []

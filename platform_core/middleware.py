@@ -37,7 +37,7 @@ class _Headers(HttpHeaders):
 
     @cached_property
     def _store(self) -> dict[str, Any]:  # type: ignore[override]
-        return HttpHeaders(self._environ)._store  # type: ignore[attr-defined,no-any-return]
+        return HttpHeaders(self._environ)._store
 
 
 class RequestMiddleware:
@@ -48,7 +48,7 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
-        request.headers = _Headers(request.META)  # type: ignore[assignment,misc]
+        request.headers = _Headers(request.META)
         if not request.META.get("HTTP_ACCEPT", "*/*").strip():
             request.META["HTTP_ACCEPT"] = "*/*"  # an empty header asks for nothing in particular
         ctx = Context(

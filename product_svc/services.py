@@ -8,10 +8,16 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils.timezone import now
 
+from platform_core import context
+from platform_core.api.json import encode
+from platform_core.database import prepared
 from platform_core.errors import Conflict, NotFound
 from platform_core.events.log import NewEvent, append
 from platform_core.models import write
 from product_svc.models import MAX_STOCK, Product, StockMovement
+from product_svc.statements import CREATE
+
+_WRITTEN = ("name", "description", "category", "sku", "price", "stock", "created_at")
 
 
 def live_products() -> QuerySet[Product]:
@@ -47,10 +53,11 @@ def find_movements(*, product_id: int) -> QuerySet[StockMovement]:
 @transaction.atomic
 def create_product(*, stock: int = 0, **catalog: Any) -> Product:
     """Raises IntegrityError by the constraint `product_sku_taken`."""
-    product = Product.objects.create(stock=stock, **catalog)
-    if stock:
-        record_movement(product.pk, stock, stock, StockMovement.Reason.INITIAL)
-    append(NewEvent("product.created", product.pk, snapshot(product)))
+    product = Product(stock=stock, **catalog)
+    product.updated_at = product.created_at
+    values = {name: getattr(product, name) for name in _WRITTEN}
+    told = {"snapshot": encode(snapshot(product)).decode()}
+    ((product.pk,),) = prepared(CREATE, {**context.origin(), **values, **told})
     return product
 
 

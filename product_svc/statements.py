@@ -1,7 +1,22 @@
-"""The statements that take the stock of an order. A product that many want at once is locked for two round trips."""
+"""What is written most: a new product, and the stock that an order takes."""
 
 from platform_core.events.log import appending
 from product_svc.models import StockMovement
+
+CREATE = f"""
+    WITH made AS (
+        INSERT INTO product_svc_product
+            (name, description, category, sku, price, stock, created_at, updated_at, version)
+        VALUES (
+            %(name)s, %(description)s, %(category)s, %(sku)s, %(price)s, %(stock)s, %(created_at)s, %(created_at)s, 1
+        )
+        RETURNING id, stock
+    ), moved AS (
+        INSERT INTO product_svc_stockmovement (product_id, delta, stock, kind, reason, created_at)
+        SELECT id, stock, stock, '{StockMovement.Reason.INITIAL}', '', %(created_at)s FROM made WHERE stock > 0
+    ), told AS ({appending("SELECT 'product.created', id::text, %(snapshot)s::jsonb FROM made")})
+    SELECT id FROM made
+"""
 
 _RESERVATION = StockMovement.Reason.RESERVATION.value
 
@@ -15,7 +30,8 @@ _EVENTS = f"""
 """
 
 LOCK = "SELECT FROM product_svc_product WHERE id = ANY(%(products)s::bigint[]) ORDER BY id FOR NO KEY UPDATE"
-"""In id order, so that two orders of the same products cannot wait for each other.
+"""A product that many want at once is locked for two round trips; in id order, so that two orders of the same products
+cannot wait for each other.
 
 On its own, for the next statement then sees the rows as they are once they are locked. Within one statement they would
 be as they were before the wait.

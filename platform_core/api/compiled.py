@@ -34,7 +34,8 @@ class Compiled:
         """At most ``limit`` rows. Postgres plans for these very values: a range of prices may hold few rows or most."""
         with connection.cursor() as cursor:
             cursor.execute(f"{self._statement} LIMIT %s", [*self._with(values), limit])
-            return cursor.fetchall()
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
 
     def row(self, values: Values) -> tuple[Any, ...] | None:
         """The row that they name, if there is one. One plan does for all of them."""

@@ -125,7 +125,7 @@ def _read_cursor(model: type[Model], cursor: str, ordering: Ordering, scope: byt
         if not hmac.compare_digest(signature, _signature(scope, payload)):
             raise ValueError
         backward, texts = msgspec.json.decode(payload)
-        fields = [model._meta.get_field(column) for column in ordering.columns]
+        fields: list[Any] = [model._meta.get_field(column) for column in ordering.columns]
         return backward, [field.to_python(text) for field, text in zip(fields, texts, strict=True)]
     except (ValueError, msgspec.MsgspecError):
         raise InvalidInput.field("cursor", "Not a cursor of this list, in this order.") from None

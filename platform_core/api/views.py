@@ -56,8 +56,9 @@ class ResourceViewSet(GenericViewSet[Any]):
         return super().perform_content_negotiation(request, force)
 
     @cached_property
-    def allowed_methods(self) -> list[str]:  # type: ignore[override]
-        return self._allowed_methods()
+    def allowed_methods(self) -> list[str]:
+        methods: list[str] = self._allowed_methods()  # type: ignore[attr-defined]
+        return methods
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset
@@ -70,6 +71,11 @@ class ResourceViewSet(GenericViewSet[Any]):
     def reader(cls) -> Reader:
         return reader_of(cast("type[Serializer[Any]]", cls.serializer_class))
 
+    @classmethod
+    def base(cls) -> QuerySet[Any]:
+        """All rows that the API knows of."""
+        return cast("QuerySet[Any]", cls.queryset)
+
     def narrowing(self) -> dict[str, Any]:
         """What a row must have for the caller to reach it."""
         owner = owner_of(self.request)
@@ -80,15 +86,15 @@ class ResourceViewSet(GenericViewSet[Any]):
 
     def body(self, request: Request, serializer_class: type[Serializer[Any]] | None = None, **kwargs: Any) -> Any:
         """The validated body. Raises rest_framework's ValidationError."""
-        return validated(serializer_class or self.get_serializer_class(), request.data, **kwargs)
+        chosen = serializer_class or cast("type[Serializer[Any]]", self.get_serializer_class())
+        return validated(chosen, request.data, **kwargs)
 
     def page(
         self, find: Callable[..., QuerySet[Any]], query: dict[str, Any], ordering: Ordering = NEWEST_FIRST, **also: Any
     ) -> Response:
         """A page of what ``find`` finds: ``query`` is a valid one of ``query_class``, ``also`` what else it is told."""
-        assert self.queryset is not None
         arguments = {name: query[name] for name in query.keys() - {"limit", "cursor", "ordering"}} | also
-        listing = Listing(self.queryset.model, self.reader(), find, arguments, self.narrowing())
+        listing = Listing(self.base().model, self.reader(), find, arguments, self.narrowing())
         return Response(page(self.request, listing, limit=query["limit"], cursor=query["cursor"], ordering=ordering))
 
     def one(self, request: Request, **values: Any) -> Response:
@@ -107,8 +113,7 @@ class ResourceViewSet(GenericViewSet[Any]):
         return Response(row, headers=headers)
 
     def _one(self, values: Values) -> QuerySet[Any, Any]:
-        assert self.queryset is not None
-        return self.reader().select(self.queryset.filter(**values), "version")
+        return self.reader().select(self.base().filter(**values), "version")
 
     def answer(self, instance: Model, status: int = 200, **related: Iterable[Model]) -> Response:
         """The instance as it now is, with its ``related`` rows; with 201 its Location, too."""

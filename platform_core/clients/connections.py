@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import requests
+from certifi import where
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
@@ -134,7 +135,7 @@ def _connected(url: SplitResult, deadline: float) -> _Connection:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=requests.certs.where())
+    return ssl.create_default_context(cafile=where())
 
 
 def _head(request: requests.PreparedRequest, url: SplitResult, length: int) -> bytes:
@@ -152,6 +153,6 @@ def _answer(request: requests.PreparedRequest, response: http.client.HTTPRespons
     answer = requests.Response()
     answer.request, answer.url = request, str(request.url)
     answer.status_code, answer.reason = response.status, response.reason
-    answer.headers = CaseInsensitiveDict(response.headers)
+    answer.headers = CaseInsensitiveDict(response.headers.items())
     answer._content = content
     return answer
