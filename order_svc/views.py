@@ -91,7 +91,7 @@ class OrderViewSet(ResourceViewSet):
     @action(detail=False, methods=["get"], url_path=f"user/(?P<user_id>{ID})")
     def by_user(self, request: Request, user_id: int) -> Response:
         """A user's orders, newest first; none for a user who is not known."""
-        return self.page(services.find_orders, read_query(request, PageQuery), user_id=int(user_id))
+        return self.page(services.find_orders, read_query(request, PageQuery), user_id=user_id)
 
     @extend_schema(operation_id="explainOrder", responses={200: ExplanationSerializer})
     @action(detail=True, methods=["get"], serializer_class=None)

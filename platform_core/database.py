@@ -39,7 +39,7 @@ def prepared(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[
     cursor = connection._prepare_cursor(_PreparedCursor(connection.connection))  # type: ignore[attr-defined,call-arg]
     with cursor:
         cursor.execute(statement, params)
-        return cursor.fetchall() if cursor.pgresult.ntuples or cursor.pgresult.nfields else []
+        return cursor.fetchall() if cursor.pgresult.nfields else []
 
 
 def connect_signals() -> None:

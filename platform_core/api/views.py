@@ -25,6 +25,9 @@ from platform_core.errors import NotFound
 ID = "[0-9]{1,19}"
 
 
+_NOT_FOUND_BY = ("limit", "cursor", "ordering")
+
+
 class ResourceViewSet(GenericViewSet[Any]):
     """``serializer_class`` is the wire's shape, ``query_class`` what the list takes."""
 
@@ -93,7 +96,7 @@ class ResourceViewSet(GenericViewSet[Any]):
         self, find: Callable[..., QuerySet[Any]], query: dict[str, Any], ordering: Ordering = NEWEST_FIRST, **also: Any
     ) -> Response:
         """A page of what ``find`` finds: ``query`` is a valid one of ``query_class``, ``also`` what else it is told."""
-        arguments = {name: query[name] for name in query.keys() - {"limit", "cursor", "ordering"}} | also
+        arguments = {name: value for name, value in query.items() if name not in _NOT_FOUND_BY} | also
         listing = Listing(self.base().model, self.reader(), find, arguments, self.narrowing())
         return Response(page(self.request, listing, limit=query["limit"], cursor=query["cursor"], ordering=ordering))
 

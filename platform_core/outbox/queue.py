@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -96,18 +96,14 @@ class Handler:
 def enqueue(*messages: Message) -> None:
     """Write messages in the surrounding transaction; one statement however many."""
     if messages:
-        prepared(_ENQUEUE, {**context.origin(), **columns_of(messages)})
-
-
-def columns_of(messages: Sequence[Message]) -> dict[str, list[str]]:
-    """What `_ENQUEUE` takes."""
-    return {
-        "kinds": [message.kind for message in messages],
-        "destinations": [message.destination for message in messages],
-        "aggregates": [message.aggregate for message in messages],
-        "keys": [message.key for message in messages],
-        "payloads": [encode(message.payload).decode() for message in messages],
-    }
+        values = {
+            "kinds": [message.kind for message in messages],
+            "destinations": [message.destination for message in messages],
+            "aggregates": [message.aggregate for message in messages],
+            "keys": [message.key for message in messages],
+            "payloads": [encode(message.payload).decode() for message in messages],
+        }
+        prepared(_ENQUEUE, {**context.origin(), **values})
 
 
 def claim(destination: str) -> list[OutboxMessage]:
