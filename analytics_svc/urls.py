@@ -1,10 +1,10 @@
-from django.urls import include, path
+from django.urls import path
 
 from analytics_svc.dashboard import Dashboard
 from analytics_svc.views import AnalyticsViewSet
 from platform_core.api.routers import Router
 
 router = Router()
-router.register("analytics", AnalyticsViewSet, basename="analytics")
+router.register("api/analytics", AnalyticsViewSet, basename="analytics")
 
-urlpatterns = [path("", Dashboard.as_view(), name="dashboard"), path("api/", include(router.urls))]
+urlpatterns = [path("", Dashboard.as_view(), name="dashboard"), *router.urls]

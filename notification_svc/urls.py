@@ -1,15 +1,15 @@
-from django.urls import include, path, re_path
+from django.urls import re_path
 
 from notification_svc.views import NotificationViewSet
 from platform_core.api.routers import Router
 from platform_core.api.views import ID
 
 router = Router()
-router.register("notifications", NotificationViewSet, basename="notification")
+router.register("api/notifications", NotificationViewSet, basename="notification")
 
 by_user = NotificationViewSet.as_view({"get": "by_user"})
 
 urlpatterns = [
+    *router.urls,
     re_path(rf"^api/notifications/(?P<user_id>{ID})/?$", by_user, name="notifications-by-user"),
-    path("api/", include(router.urls)),
 ]

@@ -1,17 +1,17 @@
-from django.urls import include, path, re_path
+from django.urls import re_path
 
 from order_svc.views import OrderPages, OrderViewSet
 from platform_core.api.routers import Router
 from platform_core.api.views import ID
 
 router = Router()
-router.register("orders", OrderViewSet, basename="order")
+router.register("api/orders", OrderViewSet, basename="order")
 
 PAGE = rf"^orders/(?P<pk>{ID})/explain"
 OPERATIONS = ("retry", "cancel", "reject")
 
 urlpatterns = [
-    path("api/", include(router.urls)),
+    *router.urls,
     re_path(f"{PAGE}/?$", OrderPages.as_view({"get": "explain"}), name="order-page"),
     *(
         re_path(f"{PAGE}/{name}/?$", OrderPages.as_view({"post": name}), name=f"order-page-{name}")

@@ -1,16 +1,19 @@
 """What a browser may do with an answer: no script, frame or form but our own, and no neighbour's page around it.
 
-And the middlewares of Django that only browsers need.
+And the middlewares that only browsers need. They pass over the requests of an API's clients, which are most.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from corsheaders.middleware import CorsMiddleware
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 _PAGE = (
     "default-src 'none'",
@@ -29,30 +32,59 @@ ADMIN = PAGE.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")  # 
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 
 _DEVICES = ("accelerometer", "camera", "geolocation", "gyroscope", "magnetometer", "microphone", "payment", "usb")
-PERMISSIONS = ", ".join(f"{device}=()" for device in _DEVICES)
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_ON_PAGES = {
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": ", ".join(f"{device}=()" for device in _DEVICES),
+}
 
 View = Callable[[HttpRequest], HttpResponse]
 
 
 def browser_security(get_response: View) -> View:
-    """The middleware. What Django can say by itself (HSTS, nosniff, opener, referrer) it says by its settings."""
+    """The middleware that says all of it, in place of Django's two, with what only a page needs on pages alone."""
 
     def secured(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        if response.status_code != 304:  # it would replace the headers of the page that the browser has
-            response["Content-Security-Policy"] = policy(request.path_info, response.get("Content-Type", ""))
-            response["Permissions-Policy"] = PERMISSIONS
-            response["Cross-Origin-Resource-Policy"] = "same-origin"
+        if response.status_code == 304:  # its headers would replace those of the page that the browser has
+            return response
+        headers = {**_ALWAYS, "Content-Security-Policy": NO_PAGE}
+        if response.get("Content-Type", "").startswith("text/html"):
+            headers |= _ON_PAGES
+            headers["Content-Security-Policy"] = ADMIN if request.path_info.startswith("/admin/") else PAGE
+        if settings.SECURE_HSTS_SECONDS and request.is_secure():
+            headers["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains; preload"
+        for name, value in headers.items():
+            response.headers[name] = value
         return response
 
     return secured
 
 
-def policy(path: str, content_type: str) -> str:
-    """No policy has a nonce, since no page has a script in it."""
-    if not content_type.startswith("text/html"):
-        return NO_PAGE
-    return ADMIN if path.startswith("/admin/") else PAGE
+class Cors(CorsMiddleware):
+    """A request that names no origin asks for no leave; caches are told that there are others."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if "HTTP_ORIGIN" in request.META:
+            return super().__call__(request)
+        response: Any = self.get_response(request)
+        vary = response.get("Vary")
+        response.headers["Vary"] = f"{vary}, origin" if vary else "origin"
+        return response
+
+
+class Static(WhiteNoiseMiddleware):  # type: ignore[misc]
+    """In development it looks through all folders for whatever is asked."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if request.path_info.startswith(self.static_prefix):
+            return super().__call__(request)
+        return self.get_response(request)
 
 
 class _ForBrowsers:

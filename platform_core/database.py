@@ -2,11 +2,12 @@
 
 import select
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from django.apps import AppConfig
-from django.core.signals import request_started
-from django.db import connection, connections
+from django.core.cache import close_caches
+from django.core.signals import request_finished, request_started
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.signals import connection_created
@@ -35,23 +36,38 @@ def prepared(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[
     It is bounded, logged and counted like all others. The types of values that Postgres cannot tell from where they
     stand are for the statement to say: ``%s::bigint[]``.
     """
-    connection.ensure_connection()
-    cursor = connection._prepare_cursor(_PreparedCursor(connection.connection))  # type: ignore[attr-defined,call-arg]
-    with cursor:
-        cursor.execute(statement, params)
-        return cursor.fetchall() if cursor.pgresult.nfields else []
+    database = connections[DEFAULT_DB_ALIAS]
+    database.ensure_connection()
+    if database.queries_logged or tracing.is_on():
+        with database._prepare_cursor(_PreparedCursor(database.connection)) as cursor:  # type: ignore[attr-defined,call-arg]
+            cursor.execute(statement, params)
+            return _rows(cursor)
+    before = cast("_StatementBound", database.execute_wrappers[0])
+    with database.wrap_database_errors:
+        before.bound()
+        before.cursor.execute(statement, params)
+        return _rows(before.cursor)
+
+
+def _rows(cursor: Any) -> list[tuple[Any, ...]]:
+    return cursor.fetchall() if cursor.pgresult.nfields else []
 
 
 def connect_signals() -> None:
     connection_created.connect(_bound_statements, dispatch_uid="platform.bound_statements")
     request_started.connect(drop_dead_connections, dispatch_uid="platform.drop_dead_connections")
+    request_started.disconnect(close_old_connections)
+    request_finished.disconnect(close_old_connections)
+    request_finished.disconnect(close_caches)  # none is outside of the process
+    request_started.disconnect(reset_queries)  # only with DEBUG there are any
     pre_migrate.connect(_make_schema, dispatch_uid="platform.make_schema")
 
 
 def drop_dead_connections(**_: Any) -> None:
-    """Close connections whose server went away while they were idle: an idle one has nothing to read, a dead one has.
+    """Close connections that had errors, and those whose server went away while they were idle.
 
-    It costs a system call; Django's own health check costs a round trip for each request.
+    An idle one has nothing to read, a dead one has. That costs a system call; Django's own health check costs a round
+    trip for each request, and it looks for old connections before each request and after.
     """
     for each in connections.all(initialized_only=True):
         raw = each.connection
@@ -59,6 +75,8 @@ def drop_dead_connections(**_: Any) -> None:
             continue
         if raw.closed or _is_readable(raw.fileno()):
             each.close()
+        elif each.errors_occurred or not each.autocommit:
+            each.close_if_unusable_or_obsolete()
 
 
 def _is_readable(descriptor: int) -> bool:
@@ -80,6 +98,7 @@ class _StatementBound:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
+        self.cursor = _PreparedCursor(connection.connection)  # type: ignore[call-arg]
         self.present_ms = _UNHURRIED_MS
         self.set_inside = False
 
@@ -88,7 +107,7 @@ class _StatementBound:
     ) -> Any:
         if statement.startswith("ROLLBACK TO"):
             self.present_ms = _UNKNOWN  # it takes a SET back as well
-        elif self.connection.connection.info.transaction_status != TransactionStatus.INERROR:
+        elif self.connection.connection.pgconn.transaction_status != TransactionStatus.INERROR:
             self.bound()
         if not tracing.is_on():
             return execute(statement, params, many, ctx)
@@ -98,7 +117,7 @@ class _StatementBound:
     def bound(self) -> None:
         """Raises DeadlineExceeded."""
         raw = self.connection.connection
-        if self.set_inside and raw.info.transaction_status == TransactionStatus.IDLE:
+        if self.set_inside and raw.pgconn.transaction_status == TransactionStatus.IDLE:
             self.present_ms, self.set_inside = _UNKNOWN, False  # the transaction of the SET may have been rolled back
         wanted = _milliseconds(context.remaining())
         if wanted != self.present_ms:

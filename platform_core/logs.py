@@ -15,6 +15,10 @@ import msgspec
 from platform_core import context
 from platform_core.topology import SERVICES
 
+# What no line tells need not be found out for each (Python's logging HOWTO, "Optimization").
+logging._srcfile = None
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
 _encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
 
 LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}

@@ -5,6 +5,7 @@ Each has its bounds: routes are templates, outcomes and reasons come from short 
 
 import os
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -52,9 +53,14 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 def observe_request(method: str | None, route: str, status: int, seconds: float) -> None:
     """``route`` is the URL's template, so that ids make no new series; unheard-of methods share one."""
-    method = known(method)
-    _requests.labels(method, route, status).inc()
-    _seconds.labels(method, route).observe(seconds)
+    count, duration = _series(known(method), route, status)
+    count.inc()
+    duration.observe(seconds)
+
+
+@cache
+def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return _requests.labels(method, route, status), _seconds.labels(method, route)
 
 
 def known(method: str | None) -> str:

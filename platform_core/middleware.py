@@ -23,6 +23,7 @@ log = logging.getLogger("platform.request")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?", re.ASCII)
 BEGAN = "platform.began"
 _QUIET = ("/health", "/metrics", "/static/")
+_HOSTS = 100
 _UNTRACED = nullcontext(tracing.Span())
 
 
@@ -35,6 +36,12 @@ class _Headers(HttpHeaders):
     def __getitem__(self, name: str) -> Any:
         return self._environ[self.to_wsgi_name(name)]
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.to_wsgi_name(name) in self._environ
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._environ.get(self.to_wsgi_name(name), default)
+
     @cached_property
     def _store(self) -> dict[str, Any]:  # type: ignore[override]
         return HttpHeaders(self._environ)._store
@@ -45,24 +52,26 @@ class RequestMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
+        self.hosts: set[str | None] = set()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
-        request.headers = _Headers(request.META)
-        if not request.META.get("HTTP_ACCEPT", "*/*").strip():
-            request.META["HTTP_ACCEPT"] = "*/*"  # an empty header asks for nothing in particular
+        request.headers, meta = _Headers(request.META), request.META
+        if not meta.get("HTTP_ACCEPT", "*/*").strip():
+            meta["HTTP_ACCEPT"] = "*/*"  # an empty header asks for nothing in particular
         ctx = Context(
-            request_id=accepted_request_id(request.headers.get("X-Request-ID")),
-            traceparent=accepted_traceparent(request.headers.get("traceparent")),
-            deadline=deadline_of(request.META.get(BEGAN), request.headers.get("X-Request-Timeout")),
+            request_id=accepted_request_id(meta.get("HTTP_X_REQUEST_ID")),
+            traceparent=accepted_traceparent(meta.get("HTTP_TRACEPARENT")),
+            deadline=deadline_of(meta.get(BEGAN), meta.get("HTTP_X_REQUEST_TIMEOUT")),
         )
         with entered(ctx), self.traced(request) as span:
             response = self.get_response(request)
-            response["X-Request-ID"] = ctx.request_id
-            if not response.streaming and not response.has_header("Content-Length"):
-                response["Content-Length"] = str(len(response.content))
-            if request.method == "HEAD" and not response.streaming:
-                response.content = b""
+            response.headers["X-Request-ID"] = ctx.request_id
+            if not response.streaming:
+                if not response.has_header("Content-Length"):
+                    response.headers["Content-Length"] = str(len(response.content))
+                if request.method == "HEAD":
+                    response.content = b""
             self.record(request, response, time.perf_counter() - began, span)
         return response
 
@@ -81,18 +90,29 @@ class RequestMiddleware:
         return None
 
     def refuse_what_is_malformed(self, request: HttpRequest) -> None:
-        if requested_timeout(request.headers.get("X-Request-Timeout")) is None:
+        meta = request.META
+        if requested_timeout(meta.get("HTTP_X_REQUEST_TIMEOUT")) is None:
             raise InvalidInput.field(
                 "X-Request-Timeout", f"Expected seconds, more than 0 and at most {MAX_DEADLINE:g}, such as 2.5."
             )
-        if request.META.get(LATE):
+        if meta.get(LATE):
             raise DeadlineExceeded("The request's body did not come in time.")
-        request.get_host()
-        length = request.META.get("CONTENT_LENGTH") or "0"
+        self.check_host(request)
+        length = meta.get("CONTENT_LENGTH")
+        if not length:
+            return
         if not (length.isascii() and length.isdigit()):
             raise InvalidInput.field("Content-Length", "Expected a whole number of bytes.")
         if len(length) > LONGEST_LENGTH or int(length) > MAX_BODY_BYTES:
             raise TooLarge()
+
+    def check_host(self, request: HttpRequest) -> None:
+        """Raises DisallowedHost. Clients name few hosts, again and again."""
+        host = request.META.get("HTTP_HOST")
+        if host not in self.hosts:
+            request.get_host()
+            if len(self.hosts) < _HOSTS:
+                self.hosts.add(host)
 
     def record(self, request: HttpRequest, response: HttpResponse, seconds: float, span: tracing.Span) -> None:
         route = readable(request.resolver_match.route) if request.resolver_match else "unknown"

@@ -1,20 +1,20 @@
-from django.urls import include, path, re_path
+from django.urls import path, re_path
 
 from platform_core.api.routers import Router
 from platform_core.api.views import ID
 from user_svc.views import AuthViewSet, KeySetView, StaffViewSet, UserViewSet
 
 router = Router()
-router.register("users", UserViewSet, basename="user")
-router.register("auth", AuthViewSet, basename="auth")
+router.register("api/users", UserViewSet, basename="user")
+router.register("api/auth", AuthViewSet, basename="auth")
 
 staff = StaffViewSet.as_view({"post": "check"})
 standing = StaffViewSet.as_view({"get": "show"})
 key_set = KeySetView.as_view({"get": "show"})
 
 urlpatterns = [
+    *router.urls,
     path(".well-known/jwks.json", key_set, name="key-set"),
     re_path(r"^api/auth/staff/?$", staff, name="staff"),
     re_path(rf"^api/auth/staff/(?P<pk>{ID})/?$", standing, name="standing"),
-    path("api/", include(router.urls)),
 ]

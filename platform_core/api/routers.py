@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.urls import re_path
 from rest_framework.routers import APIRootView, DefaultRouter
 
 
@@ -15,18 +16,24 @@ class ApiRoot(APIRootView):
 
 class Router(DefaultRouter):
     include_format_suffixes = False
+    include_root_view = False
     APIRootView = ApiRoot
 
     def __init__(self) -> None:
         super().__init__()
         self.trailing_slash = "/?"
 
+    def get_urls(self) -> list[Any]:
+        """With the root. They stand among the others as they are: each `include` is a step on the way to every view."""
+        return [*super().get_urls(), re_path(r"^api/$", self.get_api_root_view(), name=self.root_view_name)]
+
     def get_api_root_view(self, api_urls: Any = None) -> Any:
         """The root lists what needs no id: lists, extra actions, and what every service has."""
         routes = {}
         for prefix, viewset, basename in self.registry:
-            routes[prefix] = f"{basename}-list"
+            name = prefix.removeprefix("api/")
+            routes[name] = f"{basename}-list"
             actions: list[Any] = viewset.get_extra_actions()
-            routes |= {f"{prefix}/{a.url_path}": f"{basename}-{a.url_name}" for a in actions if not a.detail}
+            routes |= {f"{name}/{a.url_path}": f"{basename}-{a.url_name}" for a in actions if not a.detail}
         routes |= {name: name for name in ("events", "schema", "docs")}
         return self.APIRootView.as_view(api_root_dict=routes)

@@ -1,7 +1,6 @@
 """The seam between DRF and the use cases: a viewset reads the request, calls one function, answers."""
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
 from typing import Any, ClassVar, cast
 
 from django.db.models import Model, QuerySet
@@ -16,6 +15,7 @@ from platform_core.api.conditional import etag, expected_versions, is_unchanged
 from platform_core.api.fields import MAX_ID
 from platform_core.api.json import FORM_PARSERS
 from platform_core.api.pages import NEWEST_FIRST, Listing, Ordering, page
+from platform_core.api.plain import PlainView
 from platform_core.api.queries import PageQuery, Query, read_query
 from platform_core.api.reading import Reader, reader_of
 from platform_core.api.validation import validated
@@ -28,7 +28,7 @@ ID = "[0-9]{1,19}"
 _NOT_FOUND_BY = ("limit", "cursor", "ordering")
 
 
-class ResourceViewSet(GenericViewSet[Any]):
+class ResourceViewSet(PlainView, GenericViewSet[Any]):
     """``serializer_class`` is the wire's shape, ``query_class`` what the list takes."""
 
     query_class: ClassVar[type[Query]] = PageQuery
@@ -50,18 +50,6 @@ class ResourceViewSet(GenericViewSet[Any]):
         if request is not None and "text/html" in request.META.get("HTTP_ACCEPT", ""):
             parsers += [parser() for parser in FORM_PARSERS]
         return parsers
-
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        """For who asks for JSON, or for nothing in particular, there is nothing to weigh."""
-        first = self.renderer_classes[0]
-        if request.META.get("HTTP_ACCEPT", "*/*") in ("*/*", first.media_type):
-            return first(), first.media_type
-        return super().perform_content_negotiation(request, force)
-
-    @cached_property
-    def allowed_methods(self) -> list[str]:
-        methods: list[str] = self._allowed_methods()  # type: ignore[attr-defined]
-        return methods
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset

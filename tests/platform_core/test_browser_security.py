@@ -104,10 +104,25 @@ def test_outside_the_admin_no_page_has_styles_in_it(visit, path):
 def test_every_answer_tells_browsers_to_keep_to_themselves(client, path, accept):
     answer = client.get(path, headers={"Accept": accept})
     assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["X-Frame-Options"] == "DENY"
+    assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert not answer.has_header("Strict-Transport-Security")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_opens_no_door_to_others_and_asks_for_no_device(visit, path):
+    answer = visit(path)
     assert answer["Referrer-Policy"] == "same-origin"
     assert answer["Cross-Origin-Opener-Policy"] == "same-origin"
-    assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
     assert {"camera=()", "geolocation=()", "microphone=()"} <= set(answer["Permissions-Policy"].split(", "))
+
+
+@pytest.mark.parametrize("path", ["/api/orders", "/admin/login/", "/nowhere"])
+def test_behind_tls_browsers_are_told_to_stay_there(client, settings, path):
+    settings.SECURE_HSTS_SECONDS = 31_536_000
+    told = "max-age=31536000; includeSubDomains; preload"
+    assert client.get(path, secure=True)["Strict-Transport-Security"] == told
+    assert not client.get(path).has_header("Strict-Transport-Security")
 
 
 @pytest.mark.parametrize("path", ["/api/orders", "/api/orders/404", "/api/schema", "/health", "/metrics", "/nowhere"])

@@ -1,0 +1,55 @@
+"""What DRF does before and after each view, without the detours that a plain JSON request does not need."""
+
+from functools import cached_property
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.utils.cache import patch_vary_headers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from platform_core.api.json import JSONRenderer
+
+_NOBODY = AnonymousUser()
+
+
+class PlainView(APIView):
+    """Where anything is to be weighed (a browser, a token, an error), DRF weighs it."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """DRF's steps, but for versions and throttles, of which there are none."""
+        self.format_kwarg = None
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
+        self.perform_authentication(request)
+        self.check_permissions(request)
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """For who asks for JSON, or for nothing in particular, there is nothing to weigh."""
+        first = self.renderer_classes[0]
+        if request.META.get("HTTP_ACCEPT", "*/*") in ("*/*", first.media_type):
+            return first(), first.media_type
+        return super().perform_content_negotiation(request, force)
+
+    def perform_authentication(self, request: Request) -> None:
+        """Who brings neither a token nor a cookie is nobody."""
+        meta = request.META
+        if "HTTP_AUTHORIZATION" in meta or "HTTP_COOKIE" in meta:
+            super().perform_authentication(request)
+        else:
+            request.user, request.auth = _NOBODY, None
+
+    @cached_property
+    def allowed_methods(self) -> list[str]:
+        methods: list[str] = self._allowed_methods()  # type: ignore[attr-defined]
+        return methods
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        renderer = getattr(request, "accepted_renderer", None)
+        is_plain = type(response) is Response and not response.exception and isinstance(renderer, JSONRenderer)
+        if not is_plain or request.method == "OPTIONS":
+            return super().finalize_response(request, response, *args, **kwargs)
+        response.accepted_renderer, response.accepted_media_type = renderer, request.accepted_media_type
+        response.renderer_context = {}
+        patch_vary_headers(response, ("Accept",))
+        return response
