@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 from platform_core.stack.processes import die_with_parent, locked
 
@@ -45,23 +46,25 @@ class Guardian:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         presence = locked(self.folder / "postgres.guardian")
+        last: IO[str] | None = None
         try:
             self.start()
             sys.stdout.write("ready\n")
             sys.stdout.close()
-            self.watch()
+            last = self.watch()
         finally:
             self.stop()
-            if presence:
-                presence.close()
+            # In this order: whoever comes now waits for the users' lock, and must then find no guardian but start one.
+            for lock in (presence, last):
+                if lock is not None:
+                    lock.close()
 
-    def watch(self) -> None:
+    def watch(self) -> IO[str]:
+        """Until the last user is gone. The users' lock, which keeps new ones waiting."""
         while True:
             last = locked(self.folder / "postgres.users", wait=False)
             if last is not None:
-                with last:  # held until the server is down: whoever comes now waits, and then starts anew
-                    self.stop()
-                return
+                return last
             if self.server is not None and self.server.poll() is not None:
                 time.sleep(0.5)
                 self.start()
