@@ -117,9 +117,7 @@ def place() -> tuple[int, int]:
 
 def read(after: Position, limit: int, consumer: str = "") -> Batch:
     """Events behind ``after``, oldest first, as CloudEvents 1.0; one query."""
-    with connection.cursor() as cursor:
-        cursor.execute(_READ, [consumer, *after, limit])
-        rows = cursor.fetchall()
+    rows = prepared(_READ, [consumer, *after, limit])
     epoch, xmin, hidden, *places = rows[0][:10]
     return Batch(
         [_cloud_event(*row[10:]) for row in rows if row[10] is not None],

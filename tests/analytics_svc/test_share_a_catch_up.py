@@ -1,0 +1,125 @@
+"""Who asks at the same time shares one reading of the feeds, but never one that began before they asked."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from analytics_svc import sharing
+from analytics_svc.sharing import Shared
+
+ASKERS = 8
+TIMES = 40
+LONG = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    began: float
+    made_by: int
+    will_do: bool = True
+
+
+class Refused(Exception):
+    """What a run raises; its argument is the thread that ran it."""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    monkeypatch.setattr(sharing, "PATIENCE", LONG)
+
+
+def ask(get: Callable[[], Outcome]) -> list[tuple[float, int, Outcome | Refused]]:
+    """What everybody is told, with when and in which thread they asked."""
+    together = threading.Barrier(ASKERS)
+
+    def one(_: int) -> list[tuple[float, int, Outcome | Refused]]:
+        told: list[tuple[float, int, Outcome | Refused]] = []
+        together.wait()
+        for _ in range(TIMES):
+            asked = time.monotonic()
+            try:
+                told.append((asked, threading.get_ident(), get()))
+            except Refused as error:
+                told.append((asked, threading.get_ident(), error))
+        return told
+
+    with ThreadPoolExecutor(ASKERS) as pool:
+        return [each for told in pool.map(one, range(ASKERS)) for each in told]
+
+
+def test_everybody_is_told_of_a_run_that_began_after_they_asked_and_many_share_it():
+    runs = []
+
+    def make() -> Outcome:
+        runs.append(Outcome(time.monotonic(), threading.get_ident()))
+        time.sleep(0.002)
+        return runs[-1]
+
+    shared = Shared(make, will_do=lambda outcome: True)
+    told = ask(lambda: shared.get(LONG))
+    assert len(told) == ASKERS * TIMES
+    assert all(isinstance(outcome, Outcome) and outcome.began >= asked for asked, _, outcome in told)
+    assert len(runs) < len(told) / 2
+
+
+def test_one_run_goes_after_the_other():
+    running, most = [], []
+
+    def make() -> Outcome:
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.001)
+        running.pop()
+        return Outcome(0.0, 0)
+
+    shared = Shared(make, will_do=lambda outcome: True)
+    ask(lambda: shared.get(LONG))
+    assert max(most) == 1
+
+
+def test_what_fails_or_will_not_do_is_told_to_nobody_else():
+    turns = iter(range(10**6))
+
+    def make() -> Outcome:
+        turn = next(turns)
+        time.sleep(0.001)
+        if turn % 3 == 0:
+            raise Refused(threading.get_ident())
+        return Outcome(time.monotonic(), threading.get_ident(), will_do=turn % 3 == 1)
+
+    shared = Shared(make, will_do=lambda outcome: outcome.will_do)
+    told = ask(lambda: shared.get(LONG))
+    assert len(told) == ASKERS * TIMES
+    for _, asker, outcome in told:
+        if isinstance(outcome, Refused):
+            assert outcome.args == (asker,)
+        elif not outcome.will_do:
+            assert outcome.made_by == asker
+    assert any(isinstance(outcome, Outcome) and outcome.made_by != asker for _, asker, outcome in told)
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.01])
+def test_nobody_waits_for_a_run_that_hangs(patience):
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def make() -> str:
+        if not hangs.is_set():
+            hangs.set()
+            goes_on.wait(LONG)
+            return "late"
+        return "at once"
+
+    shared = Shared(make, will_do=lambda outcome: True)
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(shared.get, LONG)
+        assert hangs.wait(LONG)
+        try:
+            assert [shared.get(patience) for _ in range(3)] == ["at once"] * 3
+            assert not late.done()
+        finally:
+            goes_on.set()
+        assert late.result(LONG) == "late"
