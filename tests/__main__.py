@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
         print(f"There is no suite {unknown[0]!r}: {', '.join(SETTINGS)}.", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what runs in the background ignore Ctrl-C
     results: Results = {}
     for lanes in in_turn(suites):
         threads = [threading.Thread(target=run, args=(lane, options, results), daemon=True) for lane in lanes[1:]]

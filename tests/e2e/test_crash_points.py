@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
@@ -22,7 +24,10 @@ def crashing() -> Iterator[Stack]:
 
 @pytest.fixture
 def shop(crashing: Stack) -> Shop:
-    return Shop(crashing)
+    """Its GETs may fall on a process that is just dying."""
+    shop = Shop(crashing)
+    shop.session.mount("http://", HTTPAdapter(max_retries=Retry(5, backoff_factor=0.1)))
+    return shop
 
 
 @pytest.fixture
