@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -27,6 +27,10 @@ SERVICE_TYPE = "service+jwt"
 """Which of the two a token is, its header says (RFC 8725, section 3.11); their keys are not the same ones anyway."""
 USER_SECONDS = 900
 SERVICE_SECONDS = 60
+RENEWED_SECONDS = 30
+"""How long a service shows the same token again."""
+REMEMBERED = 1024
+"""Tokens that a process remembers, of those it signed as of those it verified; then it begins anew."""
 LEEWAY = 5
 """Seconds by which clocks may differ."""
 KEYS_SECONDS = 2.0
@@ -35,6 +39,24 @@ KEYS_SECONDS = 2.0
 
 class BadToken(Exception):
     """The text says why, without a word of the token."""
+
+
+class _Verified(NamedTuple):
+    """A token that was good at ``since`` stays so ``until`` it expires (seconds of Unix time), or its key is gone."""
+
+    identity: Identity
+    kind: str
+    key: OKPKey
+    since: float
+    until: float
+
+    def is_good(self) -> bool:
+        return self.since <= time.time() < self.until and _keys(self.kind).find(str(self.key.kid)) is self.key
+
+
+# An Ed25519 signature and its JSON cost as much as all else that a small request is about.
+_signed: dict[tuple[str, str], tuple[str, OKPKey, float]] = {}
+_verified: dict[tuple[str, str], _Verified] = {}
 
 
 def sign(key: OKPKey, kind: str, claims: dict[str, Any], seconds: int) -> str:
@@ -49,17 +71,38 @@ def service_token(callee: str) -> str | None:
     key = own_key()
     if key is None:
         return None
-    name, user = settings.SERVICE.name, context.current().user
-    claims = {"iss": name, "sub": name, "aud": callee, **({"on_behalf_of": user} if user else {})}
-    return sign(key, SERVICE_TYPE, claims, SERVICE_SECONDS)
+    name, user, now = settings.SERVICE.name, context.current().user, time.time()
+    token, by, since = _signed.get((callee, user), ("", None, 0.0))
+    if by is not key or not since <= now < since + RENEWED_SECONDS:
+        claims = {"iss": name, "sub": name, "aud": callee, **({"on_behalf_of": user} if user else {})}
+        token = sign(key, SERVICE_TYPE, claims, SERVICE_SECONDS)
+        _remember(_signed, (callee, user), (token, key, now))
+    return token
 
 
 def identify(token: str) -> Identity:
     """Whose the token is. Raises BadToken; what reading the keys raises, while none are known."""
+    place = settings.SERVICE.name, token
+    known = _verified.get(place)
+    if known is None or not known.is_good():
+        known = _verify(token)
+        _remember(_verified, place, known)
+    return known.identity
+
+
+def _verify(token: str) -> _Verified:
+    since = time.time()
+    keys: list[OKPKey] = []
+
+    def key_of(token: Any) -> OKPKey:
+        keys.append(_key(token.headers()))
+        return keys[0]
+
     try:
-        found = jwt.decode(token, _key_of, algorithms=[ALGORITHM])
-        reader = _READERS[found.header["typ"]]
-        return reader(found.claims, found.header["kid"])
+        found = jwt.decode(token, key_of, algorithms=[ALGORITHM])
+        kind = found.header["typ"]
+        identity = _READERS[kind](found.claims, found.header["kid"])
+        return _Verified(identity, kind, keys[0], since, found.claims["exp"] + LEEWAY)
     except BadToken:
         raise
     except ClaimError as error:
@@ -70,12 +113,21 @@ def identify(token: str) -> Identity:
         raise BadToken("The token is malformed.") from None
 
 
-def _key_of(token: Any) -> OKPKey:
-    header = token.headers()
+def _remember(what: dict[Any, Any], place: object, value: object) -> None:
+    if len(what) >= REMEMBERED:
+        what.clear()
+    what[place] = value
+
+
+def _keys(kind: str) -> KeySet:
+    return service_keys() if kind == SERVICE_TYPE else user_keys()
+
+
+def _key(header: dict[str, Any]) -> OKPKey:
     kid, kind = header.get("kid"), header.get("typ")
     if header.get("alg") != ALGORITHM or not isinstance(kid, str) or kind not in _READERS:
         raise BadToken("The token is of a kind that is not taken here.")
-    key = (service_keys() if kind == SERVICE_TYPE else user_keys()).find(kid)
+    key = _keys(kind).find(kid)
     if key is None:
         raise BadToken("The token is signed with a key that is not known.")
     return key
@@ -128,5 +180,7 @@ def _read_user_keys() -> Keys:
 
 
 def forget() -> None:
-    """For tests: as if no key had been read yet."""
+    """For tests: as if no key had been read and no token seen yet."""
     _user_keys.cache_clear()
+    _signed.clear()
+    _verified.clear()

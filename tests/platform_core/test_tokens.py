@@ -479,3 +479,92 @@ def test_a_hurried_request_does_not_spoil_the_fetch_for_the_others(api, accounts
 def test_the_keys_live_as_long_as_the_docs_say():
     fresh = keysets.KeySet(dict)
     assert timedelta(seconds=fresh._lifetime) == timedelta(minutes=5)
+
+
+@pytest.fixture
+def today(monkeypatch):
+    """Sets what `time.time` says."""
+    tokens.forget()
+    beginning = time.time()
+    yield lambda seconds: monkeypatch.setattr(time, "time", lambda: beginning + seconds)
+    tokens.forget()
+
+
+def counted(monkeypatch, name: str) -> list[object]:
+    """The calls of a function of `jwt`."""
+    calls: list[object] = []
+    function = getattr(tokens.jwt, name)
+    monkeypatch.setattr(tokens.jwt, name, lambda *args, **kwargs: (calls.append(args), function(*args, **kwargs))[1])
+    return calls
+
+
+def test_a_token_is_verified_once_until_it_expires(monkeypatch, today):
+    decoded, token = counted(monkeypatch, "decode"), user_token(7, "orders", exp=in_seconds(60))
+    today(0)
+    assert identify(token) == identify(token)
+    today(63)
+    assert identify(token).roles == {Role.ORDERS}
+    assert len(decoded) == 1
+    today(67)
+    with pytest.raises(BadToken):
+        identify(token)
+
+
+def test_a_token_is_verified_again_when_the_clock_was_set_back(today):
+    token = user_token(7)
+    today(0)
+    identify(token)
+    today(-3600)
+    with pytest.raises(BadToken):
+        identify(token)
+
+
+def test_a_token_ends_with_its_key(monkeypatch):
+    key = OKPKey.generate_key("Ed25519", {"kid": "user-service.gone"})
+    keys = KeySet(lambda: {key.kid: key})
+    monkeypatch.setattr(tokens, "user_keys", lambda: keys)
+    token = signed(user_claims(7), key)
+    assert identify(token).subject == "7"
+    monkeypatch.setattr(keys, "_keys", {people.KEY.kid: people.KEY})
+    monkeypatch.setattr(keys, "_load", lambda: {people.KEY.kid: people.KEY})
+    with pytest.raises(BadToken):
+        identify(token)
+    stranger = OKPKey.generate_key("Ed25519", {"kid": key.kid})
+    monkeypatch.setattr(keys, "_keys", {key.kid: stranger})
+    with pytest.raises(BadToken):
+        identify(token)
+
+
+def test_no_more_tokens_are_remembered_than_have_room(monkeypatch, today):
+    monkeypatch.setattr(tokens, "REMEMBERED", 3)
+    for number in range(1, 9):
+        assert identify(user_token(number)).subject == str(number)
+        assert len(tokens._verified) <= 3
+
+
+def test_a_service_shows_a_token_again_for_half_its_life_and_each_callee_and_user_another(monkeypatch, today):
+    signatures = counted(monkeypatch, "encode")
+    monkeypatch.setattr(tokens, "own_key", lambda: people.SERVICE_KEYS["order-service"])
+    today(0)
+    first = tokens.service_token("product-service")
+    today(29)
+    assert tokens.service_token("product-service") == first
+    assert len(signatures) == 1
+    today(31)
+    assert tokens.service_token("product-service") != first
+    assert tokens.service_token("user-service") != tokens.service_token("product-service")
+    assert len(signatures) == 3
+    with context.entered(context.Context(user="7")):
+        of_a_user = tokens.service_token("product-service")
+    assert of_a_user != tokens.service_token("product-service")
+    assert len(signatures) == 4
+    today(-3600)
+    tokens.service_token("product-service")
+    assert len(signatures) == 5
+
+
+def test_a_new_key_signs_at_once(monkeypatch, today):
+    monkeypatch.setattr(tokens, "own_key", lambda: people.SERVICE_KEYS["order-service"])
+    first = tokens.service_token("product-service")
+    monkeypatch.setattr(tokens, "own_key", lambda: people.SERVICE_KEYS["user-service"])
+    assert tokens.service_token("product-service") != first
