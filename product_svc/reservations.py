@@ -15,12 +15,13 @@ from platform_core.database import prepared
 from platform_core.errors import Conflict, FieldError, PlatformError, Unprocessable
 from platform_core.events.log import NewEvent, append
 from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
-from product_svc.statements import LOCK, RESERVE
+from product_svc.statements import RESERVE
 
 _CLAIM = """
     INSERT INTO product_svc_stockreservation (order_id, status, created_at) VALUES (%s, 'released', now())
     ON CONFLICT DO NOTHING
 """
+_LOCK = "SELECT FROM product_svc_product WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
 _GIVE = """
     UPDATE product_svc_product SET stock = stock + %(n)s, version = version + 1, updated_at = now()
     WHERE id = %(id)s
@@ -78,9 +79,7 @@ def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
         "count": len(quantities),
     }
     while True:
-        with transaction.atomic():
-            prepared(LOCK, {"products": values["products"]})
-            rows = prepared(RESERVE, {**context.origin(), **values})
+        rows = prepared(RESERVE, {**context.origin(), **values})
         if rows:
             return _reserved(order_id, rows)
         earlier = StockReservation.objects.filter(order_id=order_id).first()
@@ -105,11 +104,12 @@ def release(order_id: int) -> None:
     """Give the stock of an order back. A tombstone stays, also for an order never seen, and refuses a late reserve."""
     if _claim(order_id):
         return
-    held = StockReservation.objects.filter(order_id=order_id, status=StockReservation.Status.RESERVED)
-    if not held.update(status=StockReservation.Status.RELEASED, released_at=now()):
-        return
     lines = ReservationLine.objects.filter(reservation_id=order_id).order_by("product_id")
-    _record(order_id, [_give(*line) for line in lines.values_list("product_id", "quantity")])
+    quantities = dict(lines.values_list("product_id", "quantity"))
+    _lock(list(quantities))
+    held = StockReservation.objects.filter(order_id=order_id, status=StockReservation.Status.RESERVED)
+    if held.update(status=StockReservation.Status.RELEASED, released_at=now()):
+        _record(order_id, [_give(*line) for line in quantities.items()])
 
 
 def _claim(order_id: int) -> bool:
@@ -117,6 +117,12 @@ def _claim(order_id: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, [order_id])
         return bool(cursor.rowcount == 1)
+
+
+def _lock(product_ids: list[int]) -> None:
+    """In id order, and before the reservation: whoever takes stock does so, too."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, [product_ids])
 
 
 def _give(product_id: int, quantity: int) -> _Moved:
@@ -144,7 +150,7 @@ def _reserved_before(reservation: StockReservation, quantities: Mapping[int, int
 
 
 def _refusal(product_ids: list[int], quantities: Mapping[int, int]) -> PlatformError | None:
-    """Which items cannot be had, if any. Asked after the rollback, so the figures are the ones of now."""
+    """Which items cannot be had, if any, as of now."""
     stocks = dict(Product.objects.filter(pk__in=quantities, deleted_at=None).values_list("pk", "stock"))
     unknown: list[FieldError] = []
     short: list[FieldError] = []

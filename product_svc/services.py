@@ -50,9 +50,8 @@ def find_movements(*, product_id: int) -> QuerySet[StockMovement]:
     return StockMovement.objects.filter(product_id=product_id, product__deleted_at=None)
 
 
-@transaction.atomic
 def create_product(*, stock: int = 0, **catalog: Any) -> Product:
-    """Raises IntegrityError by the constraint `product_sku_taken`."""
+    """One statement, a transaction by itself. Raises IntegrityError by the constraint `product_sku_taken`."""
     product = Product(stock=stock, **catalog)
     product.updated_at = product.created_at
     values = {name: getattr(product, name) for name in _WRITTEN}

@@ -29,33 +29,26 @@ _EVENTS = f"""
     FROM taken ORDER BY id
 """
 
-LOCK = "SELECT FROM product_svc_product WHERE id = ANY(%(products)s::bigint[]) ORDER BY id FOR NO KEY UPDATE"
-"""A product that many want at once is locked for two round trips; in id order, so that two orders of the same products
-cannot wait for each other.
-
-On its own, for the next statement then sees the rows as they are once they are locked. Within one statement they would
-be as they were before the wait.
-"""
-
 RESERVE = f"""
-    WITH wanted AS (
+    WITH locked AS (
+        SELECT id, stock FROM product_svc_product
+        WHERE id = ANY(%(products)s::bigint[]) AND deleted_at IS NULL
+            AND NOT EXISTS (SELECT FROM product_svc_stockreservation WHERE order_id = %(order)s)
+        ORDER BY id FOR NO KEY UPDATE
+    ), wanted AS (
         SELECT product_id, quantity, n
         FROM unnest(%(products)s::bigint[], %(quantities)s::bigint[]) WITH ORDINALITY AS item (product_id, quantity, n)
-        WHERE NOT EXISTS (SELECT FROM product_svc_stockreservation WHERE order_id = %(order)s)
     ), claimed AS (
         INSERT INTO product_svc_stockreservation (order_id, status, created_at)
         SELECT %(order)s, 'reserved', now()
-        WHERE %(count)s = (
-            SELECT count(*) FROM wanted w JOIN product_svc_product p ON p.id = w.product_id
-            WHERE p.stock >= w.quantity AND p.deleted_at IS NULL
-        )
+        WHERE %(count)s = (SELECT count(*) FROM wanted JOIN locked ON id = product_id WHERE stock >= quantity)
         ON CONFLICT DO NOTHING
         RETURNING order_id
     ), taken AS (
         UPDATE product_svc_product AS p
-        SET stock = p.stock - w.quantity, version = p.version + 1, updated_at = now()
-        FROM wanted w, claimed
-        WHERE p.id = w.product_id AND p.stock >= w.quantity AND p.deleted_at IS NULL
+        SET stock = l.stock - w.quantity, version = p.version + 1, updated_at = now()
+        FROM claimed, locked l JOIN wanted w ON w.product_id = l.id
+        WHERE p.id = l.id
         RETURNING p.id, p.name, p.category, p.price, p.stock, p.version, p.created_at, w.quantity
     ), lines AS (
         INSERT INTO product_svc_reservationline (reservation_id, product_id, name, unit_price, quantity)
@@ -70,6 +63,14 @@ RESERVE = f"""
     SELECT product_id, name, unit_price, quantity FROM lines ORDER BY id
 """
 """The lines. None, and nothing is changed, when the order has a reservation already or a product cannot be had.
+
+It is a transaction by itself, so a product that many want at once is locked for no longer than it runs. Products are
+locked first, in id order, and the reservation after them, as everywhere, so that nobody waits for each other.
+
+What is locked is what is counted and taken: a row that somebody has just changed is locked, and read, as it is now,
+where the rest of the statement would find it as it was before the wait. The UPDATE follows it to its present version,
+but has made a row of the old one by then, and held that against the constraints: a stock taken from ``p`` would be
+refused for what there was before.
 
 A line whose product was not taken would have no name: that breaks NOT NULL, and with it the whole statement.
 """

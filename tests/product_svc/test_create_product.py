@@ -213,6 +213,7 @@ def test_any_number_of_products_have_no_sku(add, sku):
     assert add()["sku"] is None
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_sku_that_is_taken_is_refused(api, lamp):
     answer = api.post("/api/products", {**LAMP, "sku": " L-1 "})
     assert_problem(answer, 409, "sku_taken")

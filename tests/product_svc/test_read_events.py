@@ -38,7 +38,7 @@ def test_every_change_is_told_in_order_with_the_figures_of_its_moment(api, add, 
     assert b'"price": 49.90' in answer.content or b'"price":49.90' in answer.content
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     "method, path, body, status",
     [

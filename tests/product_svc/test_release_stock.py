@@ -1,10 +1,11 @@
 """DELETE /api/stock-reservations/{orderId}."""
 
 import pytest
+from django.db import transaction
 
 from platform_core.events.models import Event
-from product_svc.models import StockReservation
-from tests.wire import assert_problem, at_once
+from product_svc.models import Product, StockReservation
+from tests.wire import Caller, assert_problem, at_once, somebody_waits_for_a_lock, until
 
 pytestmark = pytest.mark.django_db
 URL = "/api/stock-reservations/7"
@@ -97,3 +98,16 @@ def test_a_reserve_and_a_release_at_the_same_moment_never_leave_stock_taken(api,
         assert api.get(f"/api/stock-reservations/{order_id}").json()["status"] == "released"
         assert stock(lamp) == 5
     assert books_balance()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_release_that_waits_for_a_product_holds_no_reservation(api, lamp, reserve, stock):
+    """Who takes stock holds the product and then wants the reservation: they would block each other."""
+    reserve(7, {lamp["id"]: 3})
+    with transaction.atomic():
+        Product.objects.select_for_update(no_key=True).get(pk=lamp["id"])
+        release = Caller(lambda: api.delete(URL))
+        until(somebody_waits_for_a_lock)
+        StockReservation.objects.select_for_update(nowait=True).get(order_id=7)
+    assert release.answer().status_code == 204
+    assert stock(lamp) == 5

@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from django.db import transaction
 
 from platform_core.events.models import Event
-from product_svc.models import StockReservation
-from tests.wire import assert_problem, at_once
+from product_svc.models import Product, StockReservation
+from tests.wire import Caller, assert_problem, at_once, somebody_waits_for_a_lock, until
 
 pytestmark = pytest.mark.django_db
 URL = "/api/stock-reservations/7"
@@ -334,3 +335,26 @@ def test_reserves_and_releases_of_many_products_do_not_block_each_other(api, add
     assert answers == [[(201, 204, 201)] * 4] * 8
     assert [stock(product) for product in products] == [1016, 1000, 1016]
     assert books_balance()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("before, meanwhile, status, left", [(5, 1, 409, 1), (1, 5, 201, 3), (2, 9, 201, 7)])
+def test_who_waited_for_a_product_gets_what_there_is_then(lamp, reserve, stock, before, meanwhile, status, left):
+    """However little there was when the waiting began."""
+    Product.objects.filter(pk=lamp["id"]).update(stock=before)
+    with transaction.atomic():
+        Product.objects.filter(pk=lamp["id"]).update(stock=meanwhile)
+        waiting = Caller(lambda: reserve(7, {lamp["id"]: 2}))
+        until(somebody_waits_for_a_lock)
+    assert waiting.answer().status_code == status
+    assert stock(lamp) == left
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_product_that_is_deleted_while_somebody_waits_for_it_is_unknown(api, lamp, reserve):
+    with transaction.atomic():
+        api.delete(f"/api/products/{lamp['id']}")
+        waiting = Caller(lambda: reserve(7, {lamp["id"]: 2}))
+        until(somebody_waits_for_a_lock)
+    assert_problem(waiting.answer(), 422, "unknown_product")
+    assert not StockReservation.objects.exists()
