@@ -1,7 +1,7 @@
 """Reads without serializer instances: a serializer class says the wire's shape once, a Reader follows it.
 
 Building a ModelSerializer for each row costs more than the query; a Reader takes `values_list` rows to dictionaries
-that the encoder takes as they are.
+that the encoder takes as they are. What has another form on the wire leaves Postgres in it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -34,7 +34,7 @@ def _as_json(text: str) -> msgspec.Raw:
 
 
 class Column(NamedTuple):
-    """A member of the wire's shape, the attribute it comes from, and how a value that was selected is converted.
+    """A member of the wire's shape, the attribute it comes from, and how an object's value is converted.
 
     ``selected`` is an expression where Postgres makes the wire's form itself.
     """
@@ -54,16 +54,21 @@ class Reader:
     def __init__(self, serializer_class: type[serializers.Serializer[Any]]) -> None:
         self.columns: list[Column] = []
         self.nested: dict[str, Reader] = {}
+        self.lists: list[str] = []
         for name, field in serializer_class().fields.items():
             source = str(field.source)
             if isinstance(field, serializers.ListSerializer):
                 child: Any = type(field.child)
                 self.nested[source] = Reader(child)
-                self.columns.append(Column(name, source, _as_json))
+                self.columns.append(Column(name, source, _as_is))
+                self.lists.append(name)
             elif isinstance(field, serializers.DateTimeField):
                 self.columns.append(Column(name, source, _as_is, _Timestamp(source)))
+            elif isinstance(field, IdField):
+                self.columns.append(Column(name, source, _as_id, Cast(source, TextField())))
             elif not field.write_only:
-                self.columns.append(Column(name, source, _as_id if isinstance(field, IdField) else _as_is))
+                self.columns.append(Column(name, source, _as_is))
+        self.names = [column.name for column in self.columns]
 
     def select(self, queryset: models.QuerySet[Any], *extra: str) -> models.QuerySet[Any, Any]:
         """The values of the columns, and of the ``extra`` ones behind them, which do not go over the wire."""
@@ -75,8 +80,10 @@ class Reader:
 
     def read(self, values: tuple[Any, ...]) -> tuple[Row, tuple[Any, ...]]:
         """What was selected: the row, and the ``extra`` columns."""
-        row = {column[0]: column[2](value) for column, value in zip(self.columns, values, strict=False)}
-        return row, values[len(self.columns) :]
+        row = dict(zip(self.names, values, strict=False))
+        for name in self.lists:
+            row[name] = _as_json(row[name])
+        return row, values[len(self.names) :]
 
     def instance(self, obj: models.Model, **related: Iterable[models.Model]) -> Row:
         """The same shape from an object in hand, with its ``related`` rows by the relation's name."""
@@ -112,10 +119,7 @@ def _json_list(model: type[models.Model], relation: str, reader: Reader) -> Coal
     related = field.related_model
     foreign_key = field.field.name  # type: ignore[union-attr]
     assert isinstance(related, type)
-    members = {
-        column.name: Cast(column.source, TextField()) if column.convert is _as_id else column.selected or column.source
-        for column in reader.columns
-    }
+    members = {column.name: column.selected or column.source for column in reader.columns}
     aggregated = (
         related._default_manager.filter(**{foreign_key: OuterRef("pk")})
         .order_by()
