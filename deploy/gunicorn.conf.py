@@ -5,8 +5,10 @@ import json
 import logging.config
 import os
 import secrets
+import select
 import sys
 
+import gunicorn.glogging
 import gunicorn.util
 from django.conf import settings
 
@@ -37,7 +39,8 @@ except ConfigurationError as error:
 wsgi_app = "platform_core.wsgi:application"
 proc_name = service.name
 bind = f"{values['BIND_HOST']}:{values['PORT'] or service.port}"
-worker_class = "gthread"
+# Where there is no epoll, gunicorn's own does it, at a higher price.
+worker_class = "platform_core.serving.Worker" if hasattr(select, "epoll") else "gthread"
 workers = values["WEB_CONCURRENCY"]
 threads = values["WEB_THREADS"]
 preload_app = True
@@ -59,6 +62,15 @@ limit_request_field_size = 8190
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # heartbeats without a disk
 # gunicorn's control socket lies in $HOME, where five services would fight over it.
 control_socket_disable = True
+
+
+class Logger(gunicorn.glogging.Logger):
+    """The middleware writes a line for each request. gunicorn would put one of its own together as well, for nobody."""
+
+    access_log_enabled = False
+
+
+logger_class = Logger
 
 
 def write_problem(sock, status, reason, message):
