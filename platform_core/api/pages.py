@@ -79,10 +79,11 @@ def page(request: Request, listing: Listing, *, limit: int, cursor: str, orderin
         found.reverse()
     has_next = bool(found) and (backward or more)
     has_previous = bool(found) and (more if backward else bool(position))
+    link = _linked(request, scope) if has_next or has_previous else None
     return {
         "results": [row for row, _ in found],
-        "next": _link(request, scope, found[-1][1], backward=False) if has_next else None,
-        "previous": _link(request, scope, found[0][1], backward=True) if has_previous else None,
+        "next": link(found[-1][1], False) if link and has_next else None,
+        "previous": link(found[0][1], True) if link and has_previous else None,
     }
 
 
@@ -102,12 +103,13 @@ def _rows(
     return compiled((listing.find, listing.reader, ordering, backward), build, values).rows(values, limit)
 
 
-def _link(request: Request, scope: bytes, position: tuple[Any, ...], *, backward: bool) -> str:
-    query = {**request.query_params.dict(), "cursor": _cursor(scope, list(position), backward)}
-    return request.build_absolute_uri(f"{request.path}?{urlencode(query)}")
+def _linked(request: Request, scope: bytes) -> Callable[[tuple[Any, ...], bool], str]:
+    """The URL of the page behind a position, or before it."""
+    here, query = request.build_absolute_uri(request.path), request.query_params.dict()
+    return lambda position, backward: f"{here}?{urlencode({**query, 'cursor': _cursor(scope, position, backward)})}"
 
 
-def _cursor(scope: bytes, position: list[Any], backward: bool) -> str:
+def _cursor(scope: bytes, position: tuple[Any, ...], backward: bool) -> str:
     payload = msgspec.json.encode([backward, [str(value) for value in position]], enc_hook=str)
     return _text(_signature(scope, payload) + payload)
 
