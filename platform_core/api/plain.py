@@ -32,12 +32,14 @@ class PlainView(APIView):
         return super().perform_content_negotiation(request, force)
 
     def perform_authentication(self, request: Request) -> None:
-        """Who brings neither a token nor a cookie is nobody."""
-        meta = request.META
-        if "HTTP_AUTHORIZATION" in meta or "HTTP_COOKIE" in meta:
+        """Who brings neither a token nor a cookie is nobody, and who brings a token alone has no session."""
+        if "HTTP_COOKIE" in request.META:
             super().perform_authentication(request)
-        else:
-            request.user, request.auth = _NOBODY, None
+            return
+        request.user, request.auth = _NOBODY, None
+        if "HTTP_AUTHORIZATION" in request.META and request.authenticators:
+            bearer: Any = request.authenticators[0]
+            request.user, request.auth = bearer.authenticate(request)
 
     @cached_property
     def allowed_methods(self) -> list[str]:

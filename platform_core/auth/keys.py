@@ -44,7 +44,13 @@ def service_keys() -> KeySet:
 
 
 def _file(name: str) -> Path:
-    return Path(settings.KEYS_DIR, settings.SERVICE.name, name)
+    return _path(settings.KEYS_DIR, settings.SERVICE.name, name)
+
+
+@cache
+def _path(folder: str | Path, service: str, name: str) -> Path:
+    """To put one together takes longer than to look a key up by it."""
+    return Path(folder, service, name)
 
 
 @cache
