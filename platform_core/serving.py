@@ -21,7 +21,7 @@ _SHORT = 0.1
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """gthread with leader and followers: a request wakes one thread, which reads it, answers, and waits for the next.
+    """gthread with leaders and followers: a request wakes one thread, which reads it, answers, and waits for the next.
 
     gthread's main thread waits for all connections, hands each over to a pool, and takes it back after the request.
     That costs three switches of threads and, where requests are small, as much CPU as the application does. Here the
