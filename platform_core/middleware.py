@@ -14,7 +14,7 @@ from django.http.request import HttpHeaders
 
 from platform_core import metrics, tracing
 from platform_core.api.problems import problem_response
-from platform_core.bodies import LATE, LONGEST_LENGTH, MAX_BODY_BYTES
+from platform_core.bodies import LATE, LONGEST_LENGTH, MAX_BODY_BYTES, SHORT
 from platform_core.context import Context, accepted_request_id, accepted_traceparent, current, entered
 from platform_core.errors import DeadlineExceeded, InvalidInput, PlatformError, TooLarge
 from platform_core.settings import DEFAULT_DEADLINE, MAX_DEADLINE
@@ -97,6 +97,8 @@ class RequestMiddleware:
             )
         if meta.get(LATE):
             raise DeadlineExceeded("The request's body did not come in time.")
+        if meta.get(SHORT):
+            raise InvalidInput.field("Content-Length", "The body ended before it was that long.")
         self.check_host(request)
         length = meta.get("CONTENT_LENGTH")
         if not length:

@@ -6,6 +6,8 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
@@ -14,6 +16,8 @@ from platform_core.slow_clients import Reading
 
 PATIENCE_FOR_HEADS = 10.0
 """Seconds that a client may take to send a request's head. Its thread can do nothing else meanwhile."""
+PATIENCE_FOR_ANSWERS = 30.0
+"""Seconds that a client may go without taking anything of its answer, for the same reason."""
 _READABLE = select.EPOLLIN | select.EPOLLONESHOT
 _AT_ONCE = select.EPOLLOUT | select.EPOLLONESHOT
 _NOBODY_THERE = (errno.EAGAIN, errno.ECONNABORTED)
@@ -60,11 +64,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.alive = False
         for listener in self.sockets:
             self._epoll.unregister(listener)
-        linger = time.monotonic() + STOP_KEEPALIVE_LINGER
         until = time.monotonic() + self.cfg.graceful_timeout
         while self.nr_conns > 0 and time.monotonic() < until:
             self.notify()
-            self._close_idle(time.monotonic() if time.monotonic() < linger else float("inf"))
+            for waiting in self.keepalived_conns.copy().values():
+                waiting.timeout = min(waiting.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
+            self._close_idle(time.monotonic())
             time.sleep(_SHORT)
         for listener in self.sockets:
             listener.close()
@@ -85,8 +90,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if connection is None:
             return
         connection.data_ready = True
-        is_kept = False
         connection.head = Reading(connection.sock, time.monotonic() + PATIENCE_FOR_HEADS)
+        is_kept = False
         try:
             is_kept = self.handle(connection)
         finally:
@@ -95,12 +100,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._close(connection, graceful=True)
         if is_kept:
             connection.set_timeout()
-            self._await(connection)
+            self._await(connection, self._epoll.modify)
 
     def handle_request(self, request: Any, connection: TConn) -> Any:
-        """What ``handle`` calls when it has read the head."""
-        connection.head.end()
-        return super().handle_request(request, connection)
+        """What ``handle`` calls when it has read the head. Not kept is a connection that was just cut off."""
+        return connection.head.end() and super().handle_request(request, connection)
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -110,12 +114,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self.log.error("No connection can be accepted: %s", error)
                 time.sleep(_SHORT)
         else:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE_FOR_ANSWERS * 1000))
+            connection = TConn(self.cfg, client, address, listener.getsockname())
             with self._counting:
                 self.nr_conns += 1
-            connection = TConn(self.cfg, client, address, listener.getsockname())
             connection.set_timeout()
-            self._epoll.register(client, 0)
-            self._await(connection)
+            self._await(connection, self._epoll.register)
         finally:
             self._arm_listeners()
 
@@ -129,12 +133,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                     if self.alive:
                         raise
 
-    def _await(self, connection: TConn) -> None:
+    def _await(self, connection: TConn, arm: Callable[[int, int], None]) -> None:
         """What was read ahead, of a request that came right behind, makes no socket readable."""
         has_more = connection.initialized and connection.parser.unreader.buf.getvalue()
         descriptor = connection.sock.fileno()
         self.keepalived_conns[descriptor] = connection
-        self._epoll.modify(descriptor, _AT_ONCE if has_more else _READABLE)
+        arm(descriptor, _AT_ONCE if has_more else _READABLE)
 
     def _close_idle(self, now: float) -> None:
         """Connections that nobody used until ``now``."""
@@ -143,11 +147,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if taken is not None and taken.timeout <= now:
                 self._close(taken)
             elif taken is not None:  # another one by now, for descriptors are used again
-                self._await(taken)
+                self._await(taken, self._epoll.modify)
 
     def _close(self, connection: TConn, *, graceful: bool = False) -> None:
-        try:
+        with suppress(OSError):  # an application that failed half-way has had it closed already
             connection.close(graceful)
-        finally:
-            with self._counting:
-                self.nr_conns -= 1
+        with self._counting:
+            self.nr_conns -= 1

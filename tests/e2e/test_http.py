@@ -114,6 +114,17 @@ def test_half_a_body_holds_a_thread_no_longer_than_its_deadline(stack, shop):
         connection.close()
 
 
+def test_a_body_that_ends_too_early_is_no_body(stack):
+    with socket.create_connection(("127.0.0.1", stack.ports["user_svc"]), timeout=30) as connection:
+        connection.sendall(
+            b"POST /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b'Content-Length: 1000\r\n\r\n{"name": "Ann", "email": "early@example.com"}'
+        )
+        connection.shutdown(socket.SHUT_WR)
+        answer = whole_answer(connection)
+    assert answer.startswith(b"HTTP/1.1 400") and b"Content-Length" in answer
+
+
 def test_a_body_that_trickles_ends_with_the_deadline(stack):
     with socket.create_connection(("127.0.0.1", stack.ports["user_svc"]), timeout=30) as connection:
         connection.sendall(

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -162,6 +163,36 @@ def test_an_idle_connection_is_closed_after_a_while(served):
     assert received.startswith(b"HTTP/1.1 200 OK") and b"Connection: keep-alive" in received
 
 
+def test_who_does_not_take_an_answer_is_cut_off(served):
+    """More of them than there are threads."""
+    greedy = [served.socket(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n") for _ in range(THREADS * 2)]
+    assert served.get("/here") == b"/here"
+    for sock in greedy:
+        sock.close()
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 5000\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\nff\r\nhalf"])
+def test_what_follows_a_body_that_was_cut_off_is_no_request(served, head):
+    with closing(served.socket(b"POST /body HTTP/1.1\r\nHost: a\r\n" + head)) as sock:
+        time.sleep(0.45)  # it is late by now, and not answered yet
+        sock.sendall(b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = b""
+        with suppress(ConnectionError):
+            while part := sock.recv(1000):
+                received += part
+    assert received.endswith(b"late")
+    assert received.count(b"HTTP/1.1") == 1
+
+
+def test_a_body_that_ends_too_early_is_not_taken_for_a_whole_one(served):
+    with closing(served.socket(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nstock=1")) as sock:
+        sock.shutdown(socket.SHUT_WR)
+        received = b""
+        while part := sock.recv(1000):
+            received += part
+    assert received.endswith(b"short")
+
+
 @pytest.mark.parametrize("path", ["/error", "/exit"])
 def test_no_failure_takes_a_thread_away(served, path):
     for _ in range(THREADS * 2):
@@ -203,6 +234,21 @@ def test_at_its_end_it_answers_what_is_under_way_and_what_is_just_being_sent():
         answer = kept.getresponse()
         assert (answer.read(), answer.getheader("Connection")) == (b"/late", "close")
         assert served.process.wait(PATIENCE) == 0
+
+
+def test_at_its_end_a_client_that_was_just_answered_may_ask_once_more():
+    """However long its answer took."""
+    with serving(**{"keep-alive": 75}) as served, closing(served.connection()) as connection:
+        connection.request("GET", "/slower")
+        assert served.process.stderr is not None
+        while "begun" not in served.process.stderr.readline():
+            pass
+        served.process.send_signal(signal.SIGTERM)
+        assert connection.getresponse().read() == b"/slower"
+        time.sleep(0.3)
+        connection.request("GET", "/late")
+        answer = connection.getresponse()
+        assert (answer.read(), answer.getheader("Connection")) == (b"/late", "close")
 
 
 def test_a_quit_waits_for_nobody():
