@@ -14,8 +14,9 @@ LARGE = 64 * 1024 * 1024
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """``/slow`` says on stderr that it has begun, and takes longer than a head may; ``/slower`` longer than the end of the
-    process waits for what has not come yet. ``/body`` takes a body in, and then a moment.
+    """``/slow`` says on stderr that it has begun, and takes longer than a head may.
+
+    ``/slower`` takes longer than a process that ends waits for requests. ``/body`` takes a body in, and then a moment.
     """
     body = environ["PATH_INFO"].encode()
     match environ["PATH_INFO"]:
