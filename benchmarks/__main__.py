@@ -23,7 +23,7 @@ from benchmarks.reporting import about, as_json, tables, write
 from benchmarks.running import end_on_signals, ignore_signals
 from benchmarks.seeding import Size
 from benchmarks.work import WORK
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 
 USERS, PRODUCTS, FEW_ORDERS = 1000, 10_000, 1000
 

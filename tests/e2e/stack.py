@@ -1,10 +1,8 @@
 """A running platform of the tests' own: `manage.py up` on free ports, with a temporary data folder."""
 
 import contextlib
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,24 +17,10 @@ import requests
 from platform_core.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from platform_core.topology import SERVICES, Service
+from tests.ports import free_ports
 from tests.suites import plain_environment
 
 PATIENCE = 90.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody had a moment ago, outside the range that the kernel gives to clients."""
-    found: list[int] = []
-    candidate = 20_000 + os.getpid() % 8_000
-    while len(found) < count:
-        candidate += 1
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-        found.append(candidate)
-    return found
 
 
 def eventually(what: str, condition: Callable[[], Any], patience: float = 30.0) -> Any:

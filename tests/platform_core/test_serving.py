@@ -16,7 +16,7 @@ import pytest
 
 from platform_core.environment import ROOT
 from platform_core.stack.processes import die_with_parent
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 from tests.wire import until
 
 pytestmark = pytest.mark.skipif(
