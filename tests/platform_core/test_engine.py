@@ -6,6 +6,7 @@ import time
 import pytest
 
 from platform_core import context
+from platform_core.clients import connections
 from platform_core.clients.engine import call, decoded
 from platform_core.clients.errors import (
     PeerConnectionFailed,
@@ -205,6 +206,48 @@ def test_what_is_no_whole_answer_is_told_as_unreachable(peer, answer):
     peer.will(answer)
     with pytest.raises(PeerUnreachable):
         get_user(1)
+
+
+WHOLE = {
+    "of a length": says(b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"id": "1"}'),
+    "in chunks": says(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n{"id": \r\n4\r\n"1"}\r\n0\r\n\r\n'),
+    "until the connection ends": says(b'HTTP/1.1 200 OK\r\n\r\n{"id": "1"}'),
+    "of HTTP/1.0": says(b'HTTP/1.0 200 OK\r\n\r\n{"id": "1"}'),
+    "behind an interim one": says(
+        b'HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: none\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{"id": "1"}'
+    ),
+    "in pieces": trickles(b"HTTP/1.1 200 OK\r\nContent-", b"Length: 11\r", 1, b'\n\r\n{"id": "1"}'),
+}
+
+
+@pytest.mark.parametrize("answer", WHOLE.values(), ids=WHOLE)
+def test_an_answer_is_read_to_its_end(peer, answer):
+    peer.will(answer)
+    assert (ask().status, ask().content) == (200, b'{"id": "1"}')
+
+
+@pytest.mark.parametrize(
+    "more", [b"{}", b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"id": "2"}', b"HTTP/1.1 500 X\r\n"]
+)
+@pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
+def test_what_comes_behind_an_answer_is_nobodys(peer, more, close):
+    def answer(wire, request):
+        wire.send(b"HTTP/1.1 200 OK\r\n" + close + b'Content-Length: 11\r\n\r\n{"id": "1"}' + more)
+        return True
+
+    peer.will(answer, answers({"id": "3"}))
+    assert (ask().content, ask().content) == (b'{"id": "1"}', b'{"id": "3"}')
+    assert peer.connections == 2
+
+
+@pytest.mark.parametrize("head", [b"", b"Content-Length: 498\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_an_answer_has_a_greatest_length(peer, monkeypatch, head):
+    peer.will(says(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + b"1\r\n \r\n" * 83 + b"0\r\n\r\n"))
+    assert len(ask().content) in (83, 498, 503)
+    monkeypatch.setattr(connections, "MAX_ANSWER", 300)
+    monkeypatch.setattr(connections, "_CHUNK", 100)
+    with pytest.raises(PeerUnreachable, match="no whole answer"):
+        ask()
 
 
 def test_where_nobody_listens_the_peer_has_seen_nothing(settings):
