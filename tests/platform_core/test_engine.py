@@ -292,7 +292,15 @@ def test_a_connection_whose_answer_was_not_read_to_the_end_is_not_used_again(pee
     peer.will(late, answers({"id": "2"}))
     with pytest.raises(PeerTimeout):
         ask(timeout=0.2)
-    assert ask().content == b'{"id": "2"}'
+    assert ask("POST").content == b'{"id": "2"}'  # it would not be asked again
+    assert peer.connections == 2
+
+
+@pytest.mark.parametrize("header", [{"Connection": "close"}, {"Connection": "Keep-Alive, Close"}])
+def test_a_connection_that_the_peer_will_close_is_not_used_again(peer, header):
+    peer.will(answers({}, headers=header), answers({}))
+    ask("POST")
+    ask("POST")
     assert peer.connections == 2
 
 
