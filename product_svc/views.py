@@ -4,7 +4,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from platform_core.api.conditional import etag, expected_tags, is_unchanged
+from platform_core.api.conditional import etag, expected_tags
 from platform_core.api.idempotency import idempotent
 from platform_core.api.pages import Ordering
 from platform_core.api.reading import reader_of
@@ -103,14 +103,8 @@ class ReservationViewSet(ResourceViewSet):
 
     def retrieve(self, request: Request, order_id: int) -> Response:
         """The reservation of an order, released ones included."""
-        found = self.reader().select(StockReservation.objects.filter(order_id=order_id), "status").first()
-        if found is None:
-            raise NotFound()
-        row, (status,) = self.reader().read(found)
-        headers = {"ETag": etag(status)}
-        if is_unchanged(request, headers["ETag"]):
-            return Response(status=304, headers=headers)
-        return Response(row, headers=headers)
+        found = self.reader().select(StockReservation.objects.filter(order_id=order_id), "status")
+        return self.selected(request, found.first())
 
     @extend_schema(
         operation_id="reserveStock",

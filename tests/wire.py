@@ -1,5 +1,7 @@
 """What the contract says of every answer, and people who call at the same moment. For all suites."""
 
+import gc
+import io
 import json
 import re
 import threading
@@ -34,6 +36,40 @@ def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
     return value
+
+
+def ask_wsgi(method: str, path: str, body: Any = None) -> str:
+    """Ask the service's WSGI application itself, as a server does and no test client; the status line."""
+    from wsgiref.util import setup_testing_defaults
+
+    from platform_core.wsgi import application
+
+    content = b"" if body is None else json.dumps(body).encode()
+    path, _, query = path.partition("?")
+    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, "wsgi.input": io.BytesIO(content)}
+    environ |= {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(content))} if content else {}
+    setup_testing_defaults(environ)
+    statuses: list[str] = []
+    answer: Any = application(environ, lambda status, headers, exc_info=None: statuses.append(status))
+    b"".join(answer)
+    answer.close()
+    return statuses[0]
+
+
+def garbage_of(call: Callable[[], Any]) -> list[str]:
+    """The types of what only the garbage collector gets rid of after the call."""
+    call()  # what is made once refers to itself as it likes
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        call()
+        gc.collect()
+        return [type(each).__qualname__ for each in gc.garbage]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 class Caller(threading.Thread):

@@ -143,7 +143,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
     def body(self, data: Any, view: Any, method: str, request: Request) -> Any:
         """What a form starts with: the body that was refused, or the resource as it is; None for a new one."""
         if not getattr(view.response, "problem", False):
-            return decode(encode(data)) if method != "POST" and isinstance(data, dict) else None
+            return decode(encode(data)) if method != "POST" and isinstance(data, dict | msgspec.Struct) else None
         with suppress(APIException):
             same = request.method == method or {request.method, method} == {"PUT", "PATCH"}
             return (request.data or None) if same and isinstance(request.data, dict) else None

@@ -30,10 +30,16 @@ class Compiled:
         self._parameters = [(names.get(parameter), parameter) for parameter in parameters]
         assert names.keys() <= set(parameters), "a value was not handed on as it is"
 
-    def rows(self, values: Values, limit: int) -> Sequence[tuple[Any, ...]]:
-        """At most ``limit`` rows. Postgres plans for these very values: a range of prices may hold few rows or most."""
+    def rows(self, values: Values, limit: int, *, one_plan: bool = False) -> Sequence[tuple[Any, ...]]:
+        """At most ``limit`` rows. ``one_plan``: what is best for some values is best for all of them.
+
+        Else Postgres plans for these very values: a range of prices may hold few rows or most.
+        """
+        statement = f"{self._statement} LIMIT {limit:d}"
+        if one_plan:
+            return prepared(statement, self._with(values))
         with connection.cursor() as cursor:
-            cursor.execute(f"{self._statement} LIMIT %s", [*self._with(values), limit])
+            cursor.execute(statement, self._with(values))
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows
 

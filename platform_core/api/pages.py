@@ -1,6 +1,5 @@
 """Keyset pages: a cursor names the last row seen, so page 10,000 costs what page 1 costs, and nothing is counted."""
 
-import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
@@ -72,18 +71,19 @@ def page(request: Request, listing: Listing, *, limit: int, cursor: str, orderin
     """``{"results", "next", "previous"}`` in one query. Raises InvalidInput for a cursor that is not ours."""
     scope = f"{listing.model._meta.label}:{ordering.field}:{ordering.descending}:".encode()
     backward, position = _read_cursor(listing.model, cursor, ordering, scope) if cursor else (False, [])
-    found = [listing.reader.read(row) for row in _rows(listing, ordering, backward, position, limit + 1)]
+    found = _rows(listing, ordering, backward, position, limit + 1)
     more = len(found) > limit
     found = found[:limit]
     if backward:
-        found.reverse()
+        found = found[::-1]
     has_next = bool(found) and (backward or more)
     has_previous = bool(found) and (more if backward else bool(position))
     link = _linked(request, scope) if has_next or has_previous else None
+    rest = listing.reader.rest
     return {
-        "results": [row for row, _ in found],
-        "next": link(found[-1][1], False) if link and has_next else None,
-        "previous": link(found[0][1], True) if link and has_previous else None,
+        "results": [listing.reader.read(row) for row in found],
+        "next": link(rest(found[-1]), False) if link and has_next else None,
+        "previous": link(rest(found[0]), True) if link and has_previous else None,
     }
 
 
@@ -100,7 +100,9 @@ def _rows(
             queryset = ordering.beyond(queryset, list(place.values()), backward=backward)
         return listing.reader.select(queryset, *ordering.columns)
 
-    return compiled((listing.find, listing.reader, ordering, backward), build, values).rows(values, limit)
+    name = listing.find, listing.reader, ordering, backward
+    everything = not listing.arguments and not listing.narrowing
+    return compiled(name, build, values).rows(values, limit, one_plan=everything)
 
 
 def _linked(request: Request, scope: bytes) -> Callable[[tuple[Any, ...], bool], str]:
@@ -135,4 +137,4 @@ def _read_cursor(model: type[Model], cursor: str, ordering: Ordering, scope: byt
 
 def _signature(scope: bytes, payload: bytes) -> bytes:
     key = b"cursor:" + settings.SECRET_KEY.encode()
-    return hmac.new(key, scope + payload, hashlib.sha256).digest()[:_SIGNATURE_BYTES]
+    return hmac.digest(key, scope + payload, "sha256")[:_SIGNATURE_BYTES]

@@ -47,11 +47,20 @@ class PlainView(APIView):
         return methods
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        renderer = getattr(request, "accepted_renderer", None)
+        renderer: Any = getattr(request, "accepted_renderer", None)
         is_plain = type(response) is Response and not response.exception and isinstance(renderer, JSONRenderer)
         if not is_plain or request.method == "OPTIONS":
             return super().finalize_response(request, response, *args, **kwargs)
-        response.accepted_renderer, response.accepted_media_type = renderer, request.accepted_media_type
-        response.renderer_context = {}
         patch_vary_headers(response, ("Accept",))
+        response.headers["Content-Type"] = response.content_type or renderer.media_type
+        response.content = renderer.render(response.data, None, {"response": response})
+        if not response.content:
+            del response.headers["Content-Type"]
+        self._let_go(request)
         return response
+
+    def _let_go(self, request: Request) -> None:
+        """What refers to itself by way of these would wait for the garbage collector, the request's body with it."""
+        request.parser_context.clear()
+        for method in self.http_method_names:
+            vars(self).pop(method, None)

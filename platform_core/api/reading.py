@@ -1,7 +1,7 @@
 """Reads without serializer instances: a serializer class says the wire's shape once, a Reader follows it.
 
-Building a ModelSerializer for each row costs more than the query; a Reader takes `values_list` rows to dictionaries
-that the encoder takes as they are. What has another form on the wire leaves Postgres in it.
+Building a ModelSerializer for each row costs more than the query; a Reader takes `values_list` rows to structs, which
+are made and encoded in a fraction of the time of dictionaries. What has another form on the wire leaves Postgres in it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,8 +16,6 @@ from django.db.models.functions import Cast, Coalesce
 from rest_framework import serializers
 
 from platform_core.api.fields import IdField
-
-Row = dict[str, Any]
 
 
 def _as_is(value: Any) -> Any:
@@ -54,21 +52,22 @@ class Reader:
     def __init__(self, serializer_class: type[serializers.Serializer[Any]]) -> None:
         self.columns: list[Column] = []
         self.nested: dict[str, Reader] = {}
-        self.lists: list[str] = []
+        self.lists: list[int] = []
         for name, field in serializer_class().fields.items():
             source = str(field.source)
             if isinstance(field, serializers.ListSerializer):
                 child: Any = type(field.child)
                 self.nested[source] = Reader(child)
+                self.lists.append(len(self.columns))
                 self.columns.append(Column(name, source, _as_is))
-                self.lists.append(name)
             elif isinstance(field, serializers.DateTimeField):
                 self.columns.append(Column(name, source, _as_is, _Timestamp(source)))
             elif isinstance(field, IdField):
                 self.columns.append(Column(name, source, _as_id, Cast(source, TextField())))
             elif not field.write_only:
                 self.columns.append(Column(name, source, _as_is))
-        self.names = [column.name for column in self.columns]
+        names = [column.name for column in self.columns]
+        self._row = msgspec.defstruct(f"{serializer_class.__name__}Row", names, gc=False)
 
     def select(self, queryset: models.QuerySet[Any], *extra: str) -> models.QuerySet[Any, Any]:
         """The values of the columns, and of the ``extra`` ones behind them, which do not go over the wire."""
@@ -78,14 +77,18 @@ class Reader:
         selected: models.QuerySet[Any, Any] = queryset.annotate(**made).values_list(*names, *extra)
         return selected
 
-    def read(self, values: tuple[Any, ...]) -> tuple[Row, tuple[Any, ...]]:
-        """What was selected: the row, and the ``extra`` columns."""
-        row = dict(zip(self.names, values, strict=False))
-        for name in self.lists:
-            row[name] = _as_json(row[name])
-        return row, values[len(self.names) :]
+    def read(self, values: tuple[Any, ...]) -> msgspec.Struct:
+        """The row that was selected."""
+        cells = values[: len(self.columns)]
+        if self.lists:
+            cells = tuple(_as_json(cell) if number in self.lists else cell for number, cell in enumerate(cells))
+        return self._row(*cells)
 
-    def instance(self, obj: models.Model, **related: Iterable[models.Model]) -> Row:
+    def rest(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The columns behind the row's own."""
+        return values[len(self.columns) :]
+
+    def instance(self, obj: models.Model, **related: Iterable[models.Model]) -> dict[str, Any]:
         """The same shape from an object in hand, with its ``related`` rows by the relation's name."""
         lists = {
             source: [reader.instance(child) for child in related[source]] for source, reader in self.nested.items()

@@ -89,19 +89,23 @@ class ResourceViewSet(PlainView, GenericViewSet[Any]):
         return Response(page(self.request, listing, limit=query["limit"], cursor=query["cursor"], ordering=ordering))
 
     def one(self, request: Request, **values: Any) -> Response:
-        """The row of ``queryset`` with these values, if the caller may reach it, with its ETag, or 304.
-
-        Raises NotFound.
-        """
+        """The row of ``queryset`` with these values, if the caller may reach it. As `selected` answers."""
         values |= self.narrowing() if self.owner_field else {}
-        found = compiled(type(self), self._one, values).row(values)
+        return self.selected(request, compiled(type(self), self._one, values).row(values))
+
+    def selected(self, request: Request, found: tuple[Any, ...] | None) -> Response:
+        """The row that the reader has selected, with the ETag of the one column behind it, or 304.
+
+        Raises NotFound for None.
+        """
         if found is None:
             raise NotFound()
-        row, (version,) = self.reader().read(found)
+        reader = self.reader()
+        (version,) = reader.rest(found)
         headers = {"ETag": etag(version)}
         if is_unchanged(request, headers["ETag"]):
             return Response(status=304, headers=headers)
-        return Response(row, headers=headers)
+        return Response(reader.read(found), headers=headers)
 
     def _one(self, values: Values) -> QuerySet[Any, Any]:
         return self.reader().select(self.base().filter(**values), "version")

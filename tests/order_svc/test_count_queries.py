@@ -1,10 +1,15 @@
 """What a request costs in queries. A number that rises here is a request that got slower for everybody."""
 
+from decimal import Decimal
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from platform_core.clients import products, users
+from platform_core.clients.products import Reservation, ReservedItem
 from tests.order_svc.conftest import ANN, DESK, LAMP, problem
+from tests.wire import ask_wsgi, garbage_of
 
 pytestmark = pytest.mark.django_db
 BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
@@ -42,6 +47,24 @@ def test_not_modified_and_not_found_are_one_query(api, placed, django_assert_num
         assert api.get(f"/api/orders/{placed['id']}", headers={"If-None-Match": tag}).status_code == 304
     with django_assert_num_queries(1):
         assert api.get("/api/orders/0").status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "method, path, body",
+    [
+        ("POST", "/api/orders", {"userId": ANN, "items": [{"productId": LAMP, "quantity": 1}]}),
+        ("GET", "/api/orders/{id}", None),
+        ("GET", "/api/orders", None),
+    ],
+)
+def test_a_request_leaves_nothing_to_the_garbage_collector(placed, monkeypatch, method, path, body):
+    """The stand-in for the network would leave some of its own."""
+    item = ReservedItem(str(LAMP), "Lamp", Decimal("9.50"), 1)
+    monkeypatch.setattr(users, "get_user", lambda user_id: None)
+    monkeypatch.setattr(products, "reserve_stock", lambda order_id, _: Reservation(str(order_id), "held", [item]))
+    assert ask_wsgi(method, path.format(**placed), body).startswith("2")
+    assert garbage_of(lambda: ask_wsgi(method, path.format(**placed), body)) == []
 
 
 def test_what_is_malformed_costs_no_query(api, place, django_assert_num_queries):

@@ -24,6 +24,7 @@ from platform_core.context import Context, entered
 from platform_core.errors import DeadlineExceeded
 from tests import servers
 from tests.servers import answers, hangs_up, keeps_silent, resets, says, trickles
+from tests.wire import garbage_of
 
 HTML = b"<html><body>502 Bad Gateway</body></html>"
 
@@ -302,6 +303,10 @@ def test_a_connection_that_the_peer_will_close_is_not_used_again(peer, header):
     ask("POST")
     ask("POST")
     assert peer.connections == 2
+
+
+def test_a_call_leaves_nothing_to_the_garbage_collector(peer):
+    assert garbage_of(lambda: ask("POST", body={"a": 1}, key="k")) == []
 
 
 def test_threads_do_not_wait_for_each_others_calls(peer):

@@ -4,6 +4,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from tests.wire import ask_wsgi, garbage_of
+
 pytestmark = pytest.mark.django_db
 BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
 BOX = {"name": "Box", "price": 1}
@@ -49,6 +51,28 @@ def test_writing_is_a_few_queries(api, lamp, method, path, body, headers, querie
     assert answer.status_code < 300
     statements = [query["sql"] for query in captured if not query["sql"].startswith(BRACKETS)]
     assert len(statements) <= queries, statements
+
+
+@pytest.mark.parametrize(
+    "method, path, body",
+    [
+        ("GET", "/api/products/{id}", None),
+        ("GET", "/api/products?category=lights&ordering=-price", None),
+        ("GET", "/api/events", None),
+        ("POST", "/api/products", BOX),
+        ("PATCH", "/api/products/{id}", {"price": 1}),
+        ("PUT", "/api/stock-reservations/7", {"items": [{"productId": "{id}", "quantity": 1}]}),
+        ("DELETE", "/api/stock-reservations/7", None),
+        ("GET", "/health", None),
+    ],
+)
+@pytest.mark.django_db(transaction=True)
+def test_a_request_leaves_nothing_to_the_garbage_collector(lamp, method, path, body):
+    """A collection costs as much as a middleware, and until it comes the request's body stays in memory."""
+    if body and "items" in body:
+        body = {"items": [{"productId": lamp["id"], "quantity": 1}]}
+    assert ask_wsgi(method, path.format(**lamp), body).startswith("2")
+    assert garbage_of(lambda: ask_wsgi(method, path.format(**lamp), body)) == []
 
 
 def test_a_reservation_of_many_products_is_one_query(add, reserve, django_assert_num_queries):
