@@ -22,7 +22,7 @@ from platform_core.api.idempotency import Claim, in_progress
 from platform_core.api.json import decode, encode
 from platform_core.clients import products, users
 from platform_core.clients.errors import PeerError, PeerRefused, PeerUnreachable
-from platform_core.database import prepared
+from platform_core.database import array, prepared
 from platform_core.errors import (
     Conflict,
     DeadlineExceeded,
@@ -173,8 +173,8 @@ def _open(
         "fingerprint": claim.fingerprint if claim else None,
         "lock": claim.lock if claim else "",
         "at": at,
-        "products": list(quantities),
-        "quantities": list(quantities.values()),
+        "products": array(quantities),
+        "quantities": array(quantities.values()),
     }
     opened = prepared(OPEN, {**context.origin(), **values})
     if not opened:
@@ -199,9 +199,9 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reserva
         "at": order.confirmed_at,
         "total": order.total,
         "steps": encode(order.steps).decode(),
-        "products": [line.product_id for line in lines],
-        "names": [line.name for line in lines],
-        "prices": [line.unit_price for line in lines],
+        "products": array(line.product_id for line in lines),
+        "names": array(reserved[line.product_id].name for line in lines),
+        "prices": array(reserved[line.product_id].unit_price for line in lines),
         "snapshot": encode(snapshot(order, lines)).decode(),
         "kind": message.kind,
         "destination": message.destination,

@@ -36,7 +36,10 @@ _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": NO_PAGE,
 }
+_CHECKED = {name.lower(): (name, value) for name, value in _ALWAYS.items()}
+"""As Django keeps them, which looks at each character of a header again whenever it is set."""
 _ON_PAGES = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -53,10 +56,11 @@ def browser_security(get_response: View) -> View:
         response = get_response(request)
         if response.status_code == 304:  # its headers would replace those of the page that the browser has
             return response
-        headers = {**_ALWAYS, "Content-Security-Policy": NO_PAGE}
+        response.headers._store.update(_CHECKED)
+        headers = {}
         if response.get("Content-Type", "").startswith("text/html"):
-            headers |= _ON_PAGES
-            headers["Content-Security-Policy"] = ADMIN if request.path_info.startswith("/admin/") else PAGE
+            policy = ADMIN if request.path_info.startswith("/admin/") else PAGE
+            headers = {**_ON_PAGES, "Content-Security-Policy": policy}
         if settings.SECURE_HSTS_SECONDS and request.is_secure():
             headers["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains; preload"
         for name, value in headers.items():

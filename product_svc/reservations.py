@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from platform_core import context
-from platform_core.database import prepared
+from platform_core.database import array, prepared
 from platform_core.errors import Conflict, FieldError, PlatformError, Unprocessable
 from platform_core.events.log import NewEvent, append
 from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
@@ -74,8 +74,8 @@ def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
         quantities[product_id] = quantities.get(product_id, 0) + quantity
     values: dict[str, Any] = {
         "order": order_id,
-        "products": list(quantities),
-        "quantities": list(quantities.values()),
+        "products": array(quantities),
+        "quantities": array(quantities.values()),
         "count": len(quantities),
     }
     while True:

@@ -7,8 +7,12 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
 
 from platform_core import context
+from platform_core.database import array, prepared
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -69,3 +73,19 @@ def test_a_transaction_that_was_rolled_back_takes_its_bound_along(api):
             assert bound() == "500ms"
             transaction.set_rollback(True)
         assert bound() == "500ms"
+
+
+class TestArrays(TestCase):
+    """What is written in Postgres' own form arrives as it was."""
+
+    @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
+    def test_texts(self, texts):
+        assert prepared("SELECT %s::text[]", [array(texts)]) == [(texts,)]
+
+    @given(st.lists(st.integers(-(2**63), 2**63 - 1)))
+    def test_numbers(self, numbers):
+        assert prepared("SELECT %s::bigint[]", [array(numbers)]) == [(numbers,)]
+
+    @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=2)))
+    def test_money(self, prices):
+        assert prepared("SELECT %s::numeric[]", [array(prices)]) == [(prices,)]
