@@ -177,10 +177,11 @@ def _head(request: requests.PreparedRequest, url: SplitResult, length: int) -> b
     headers = {"Host": url.netloc.rpartition("@")[2], **request.headers}
     if length or request.method not in ("GET", "HEAD", "DELETE"):
         headers["Content-Length"] = str(length)
-    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    if any("\r" in line or "\n" in line for line in lines):
+    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    head = "\r\n".join(lines)
+    if not head.count("\r") == head.count("\n") == len(lines) - 1:
         raise requests.exceptions.InvalidHeader("a line break in a header")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return head.encode("latin-1")
 
 
 def _response(request: requests.PreparedRequest, answer: _Answer, content: bytes) -> requests.Response:

@@ -273,6 +273,13 @@ def test_a_2xx_that_breaks_the_contract_is_no_answer(peer, body):
         decoded("user-service", ask(), User)
 
 
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nX-Evil: 1", "a\rb", "a\r\n\r\nGET / HTTP/1.1"])
+def test_no_header_makes_another_one(peer, value):
+    with pytest.raises(PeerUnreachable):
+        ask(headers={"X-Note": value})
+    assert peer.requests == []
+
+
 def test_a_connection_is_used_again(peer):
     for _ in range(3):
         ask()
