@@ -97,9 +97,6 @@ def on_starting(server):
 
 def when_ready(server):
     """What is loaded by now stays: workers share its pages, and the collector does not touch them."""
-    from platform_core.rehearsal import rehearse
-
-    rehearse()
     gc.collect()
     gc.freeze()
 
