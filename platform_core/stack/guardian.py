@@ -152,7 +152,17 @@ server = PostgresServer(Path(sys.argv[1]))
 server.ensure_pgdata_inited()
 print(server.bin_path, server.system_user or "", sep="\\t")
 """
-_TUNING = ("-c", "max_connections=200", "-c", "shared_buffers=64MB", "-c", "jit=off", "-c", "log_min_messages=warning")
+_TUNING = tuple(
+    word
+    for setting in (
+        "max_connections=200",
+        "shared_buffers=64MB",
+        "jit=off",
+        "io_method=sync",  # its workers would read ahead what is in memory anyway
+        "log_min_messages=warning",
+    )
+    for word in ("-c", setting)
+)
 
 
 def main(arguments: list[str]) -> int:
