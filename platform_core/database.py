@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from django.apps import AppConfig
 from django.core.cache import close_caches
+from django.core.handlers.base import reset_urlconf
 from django.core.signals import request_finished, request_started
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -70,24 +71,25 @@ def connect_signals() -> None:
     request_started.disconnect(close_old_connections)
     request_finished.disconnect(close_old_connections)
     request_finished.disconnect(close_caches)  # none is outside of the process
+    request_finished.disconnect(reset_urlconf)  # each request sets it, and all have the same
     request_started.disconnect(reset_queries)  # only with DEBUG there are any
     pre_migrate.connect(_make_schema, dispatch_uid="platform.make_schema")
 
 
 def drop_dead_connections(**_: Any) -> None:
-    """Close connections that had errors, and those whose server went away while they were idle.
+    """Close the thread's connection when it had errors, or its server went away while it was idle.
 
     An idle one has nothing to read, a dead one has. That costs a system call; Django's own health check costs a round
     trip for each request, and it looks for old connections before each request and after.
     """
-    for each in connections.all(initialized_only=True):
-        raw = each.connection
-        if raw is None or each.in_atomic_block:
-            continue
-        if raw.closed or _is_readable(raw.fileno()):
-            each.close()
-        elif each.errors_occurred or not each.autocommit:
-            each.close_if_unusable_or_obsolete()
+    database = connections[DEFAULT_DB_ALIAS]
+    raw = database.connection
+    if raw is None or database.in_atomic_block:
+        return
+    if raw.closed or _is_readable(raw.fileno()):
+        database.close()
+    elif database.errors_occurred or not database.autocommit:
+        database.close_if_unusable_or_obsolete()
 
 
 def _is_readable(descriptor: int) -> bool:

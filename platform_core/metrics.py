@@ -21,8 +21,8 @@ _seconds = Histogram(
     ["method", "route"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-peer_calls = Counter("peer_calls_total", "Calls to other services.", ["peer", "outcome"])
-peer_seconds = Histogram(
+_calls = Counter("peer_calls_total", "Calls to other services.", ["peer", "outcome"])
+_call_seconds = Histogram(
     "peer_call_duration_seconds",
     "Time of a call to another service, with its retries and the wait for a place.",
     ["peer"],
@@ -61,6 +61,18 @@ def observe_request(method: str | None, route: str, status: int, seconds: float)
 @cache
 def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     return _requests.labels(method, route, status), _seconds.labels(method, route)
+
+
+def observe_call(peer: str, outcome: str, seconds: float) -> None:
+    """``outcome`` is `ok`, or the class of what was raised."""
+    count, duration = _call_series(peer, outcome)
+    count.inc()
+    duration.observe(seconds)
+
+
+@cache
+def _call_series(peer: str, outcome: str) -> tuple[Counter, Histogram]:
+    return _calls.labels(peer, outcome), _call_seconds.labels(peer)
 
 
 def known(method: str | None) -> str:

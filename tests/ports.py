@@ -17,8 +17,6 @@ def free_ports(count: int) -> list[int]:
     """
     found: list[int] = []
     for port in PORTS:
-        if len(found) == count:
-            return found
         claim = socket.socket()
         try:
             claim.bind(("127.0.0.1", port + CLAIMS))
@@ -29,4 +27,6 @@ def free_ports(count: int) -> list[int]:
         else:
             _claims.append(claim)
             found.append(port)
+        if len(found) == count:
+            return found
     raise RuntimeError(f"{count} free ports are not to be had in {PORTS}")

@@ -1,6 +1,5 @@
 """What DRF does before and after each view, without the detours that a plain JSON request does not need."""
 
-from functools import cached_property
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -41,17 +40,21 @@ class PlainView(APIView):
             bearer: Any = request.authenticators[0]
             request.user, request.auth = bearer.authenticate(request)
 
-    @cached_property
-    def allowed_methods(self) -> list[str]:
-        methods: list[str] = self._allowed_methods()  # type: ignore[attr-defined]
-        return methods
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """DRF makes them for each request; a plain answer has none of them."""
+        return {}
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         renderer: Any = getattr(request, "accepted_renderer", None)
         is_plain = type(response) is Response and not response.exception and isinstance(renderer, JSONRenderer)
         if not is_plain or request.method == "OPTIONS":
+            self.headers = super().default_response_headers
             return super().finalize_response(request, response, *args, **kwargs)
-        patch_vary_headers(response, ("Accept",))
+        if response.has_header("Vary"):
+            patch_vary_headers(response, ("Accept",))
+        else:
+            response.headers["Vary"] = "Accept"
         response.headers["Content-Type"] = response.content_type or renderer.media_type
         response.content = renderer.render(response.data, None, {"response": response})
         if not response.content:

@@ -85,7 +85,8 @@ class RulesPermission(BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         caller = caller_of(request)
-        is_known = request.method in view.allowed_methods
+        method = (request.method or "").lower()
+        is_known = method in view.http_method_names and hasattr(view, method)
         if not is_known or request.method == "OPTIONS" or (caller is NOBODY and is_open()):
             return True  # a method that the view does not know is a 405, whoever asks
         match = request.resolver_match

@@ -23,9 +23,11 @@ MAX_IDLE = 64
 """Connections to one peer that are kept while nobody uses them."""
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes, head and body."""
+MAX_HEAD = 256 * 1024
 _CHUNK = 64 * 1024
 _LENGTHS = ("Content-Length", "Transfer-Encoding")
 _FINAL = 200
+_BROKEN = (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade)
 
 
 class NotConnected(requests.ConnectionError):
@@ -44,13 +46,13 @@ class _Answer:
         self.headers: CaseInsensitiveDict[str] = CaseInsensitiveDict()
         self.has_head = self.is_whole = self.is_last = False
         self._body: list[bytes] = []
-        self._parser = httptools.HttpResponseParser(self)
 
     def receive(self, sock: socket.socket, deadline: float) -> bytes:
         """The body. Bounds each read by what is left, so that heads and bodies that trickle end in time, too.
 
-        Raises TimeoutError, OSError, HttpParserError.
+        Raises TimeoutError, and what else is broken.
         """
+        self._parser = httptools.HttpResponseParser(self)
         received = 0
         try:
             while not self.is_whole:
@@ -60,8 +62,8 @@ class _Answer:
                 sock.settimeout(left)
                 data = sock.recv(_CHUNK)
                 received += len(data)
-                if received > MAX_ANSWER:
-                    raise OSError(f"more than {MAX_ANSWER} bytes")
+                if received > (MAX_ANSWER if self.has_head else MAX_HEAD):
+                    raise OSError("there is no end to it")
                 self._take(data) if data else self._end()
         finally:
             del self._parser  # it refers to this object
@@ -86,7 +88,9 @@ class _Answer:
             raise ValueError("more than was asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode("latin-1")] = value.decode("latin-1")
+        """Those behind the body are no headers (RFC 9110, 6.5.1)."""
+        if not self.has_head:
+            self.headers[name.decode("latin-1")] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -98,8 +102,9 @@ class _Answer:
 
     def on_message_complete(self) -> None:
         self.is_whole = self.has_head
-        if not self.has_head:
-            self.headers.clear()  # of an interim answer, such as 103
+        if not self.has_head:  # an interim answer, such as 103
+            self.headers.clear()
+            self._body.clear()
 
 
 class Adapter(HTTPAdapter):
@@ -126,7 +131,7 @@ class Adapter(HTTPAdapter):
         except TimeoutError as error:
             sock.close()
             raise requests.ReadTimeout(error) from error
-        except (OSError, httptools.HttpParserError) as error:
+        except _BROKEN as error:
             sock.close()
             raise (requests.ConnectionError if answer.has_head else Dropped)(error) from error
         if answer.is_last:

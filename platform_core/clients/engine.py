@@ -70,18 +70,13 @@ def call(
         with bulkhead().place(deadline - began):
             answer = _insist(ask, expect, deadline, attempts)
     except BulkheadFull:
-        _count(peer, PeerBusy.__name__, began)
+        metrics.observe_call(peer, PeerBusy.__name__, time.monotonic() - began)
         raise PeerBusy(peer, "too many requests wait for peers") from None
     except PeerError as error:
-        _count(peer, type(error).__name__, began)
+        metrics.observe_call(peer, type(error).__name__, time.monotonic() - began)
         raise
-    _count(peer, "ok", began)
+    metrics.observe_call(peer, "ok", time.monotonic() - began)
     return answer
-
-
-def _count(peer: str, outcome: str, began: float) -> None:
-    metrics.peer_calls.labels(peer, outcome).inc()
-    metrics.peer_seconds.labels(peer).observe(time.monotonic() - began)
 
 
 def decoded(peer: str, answer: Answer, shape: type[T]) -> T:

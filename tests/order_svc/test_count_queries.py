@@ -63,8 +63,11 @@ def test_a_request_leaves_nothing_to_the_garbage_collector(placed, monkeypatch, 
     item = ReservedItem(str(LAMP), "Lamp", Decimal("9.50"), 1)
     monkeypatch.setattr(users, "get_user", lambda user_id: None)
     monkeypatch.setattr(products, "reserve_stock", lambda order_id, _: Reservation(str(order_id), "held", [item]))
-    assert ask_wsgi(method, path.format(**placed), body).startswith("2")
-    assert garbage_of(lambda: ask_wsgi(method, path.format(**placed), body)) == []
+
+    def call():
+        assert ask_wsgi(method, path.format(**placed), body).startswith("2")
+
+    assert garbage_of(call) == []
 
 
 def test_what_is_malformed_costs_no_query(api, place, django_assert_num_queries):

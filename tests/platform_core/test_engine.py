@@ -1,5 +1,6 @@
 """Calls to peers, over real sockets."""
 
+import socket
 import threading
 import time
 
@@ -199,6 +200,8 @@ BROKEN = {
     "a length that is no number": says(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}"),
     "nothing": hangs_up,
     "a reset": resets,
+    "another protocol": says(b"HTTP/1.1 101 X\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"),
+    "a status below all": says(b"HTTP/1.1 099 X\r\nContent-Length: 2\r\n\r\n{}"),
 }
 
 
@@ -217,6 +220,9 @@ WHOLE = {
     "behind an interim one": says(
         b'HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: none\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{"id": "1"}'
     ),
+    "behind one of no known kind": says(
+        b'HTTP/1.1 099 X\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"id": "1"}'
+    ),
     "in pieces": trickles(b"HTTP/1.1 200 OK\r\nContent-", b"Length: 11\r", 1, b'\n\r\n{"id": "1"}'),
 }
 
@@ -225,6 +231,13 @@ WHOLE = {
 def test_an_answer_is_read_to_its_end(peer, answer):
     peer.will(answer)
     assert (ask().status, ask().content) == (200, b'{"id": "1"}')
+
+
+def test_what_comes_behind_the_chunks_is_no_header(peer):
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: 1\r\n\r\n"
+    peer.will(says(chunked + b"2\r\n{}\r\n0\r\nETag: 2\r\nX-More: 1\r\n\r\n"))
+    answer = ask()
+    assert (answer.content, answer.headers["ETag"], answer.headers.get("X-More")) == (b"{}", "1", None)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +262,16 @@ def test_an_answer_has_a_greatest_length(peer, monkeypatch, head):
     monkeypatch.setattr(connections, "_CHUNK", 100)
     with pytest.raises(PeerUnreachable, match="no whole answer"):
         ask()
+
+
+def test_a_head_has_a_greatest_length(peer):
+    for count in (1000, 60_000):
+        peer.will(says(b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * count + b"Content-Length: 2\r\n\r\n{}"))
+        if count == 1000:
+            assert ask().content == b"{}"
+        else:
+            with pytest.raises(PeerDropped):
+                ask()
 
 
 def test_where_nobody_listens_the_peer_has_seen_nothing(settings):
@@ -313,7 +336,22 @@ def test_a_connection_that_the_peer_will_close_is_not_used_again(peer, header):
 
 
 def test_a_call_leaves_nothing_to_the_garbage_collector(peer):
-    assert garbage_of(lambda: ask("POST", body={"a": 1}, key="k")) == []
+    assert "_Answer" not in garbage_of(lambda: ask("POST", body={"a": 1}, key="k"))
+
+
+def test_nor_does_one_that_could_not_be_sent(peer, monkeypatch):
+    def breaks(sock):
+        sock.shutdown(socket.SHUT_RDWR)
+        return False
+
+    monkeypatch.setattr(connections, "_is_dropped", breaks)
+
+    def call():
+        ask()
+        with pytest.raises(PeerDropped):
+            ask("POST")
+
+    assert "_Answer" not in garbage_of(call)
 
 
 def test_threads_do_not_wait_for_each_others_calls(peer):
