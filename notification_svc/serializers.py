@@ -8,10 +8,12 @@ from rest_framework import serializers
 
 from notification_svc.models import Notification
 from platform_core.api.fields import IdField, OptionalStringField, StringField
-from platform_core.api.queries import PageQuery
+from platform_core.api.queries import AnyOf, Query
+from platform_core.api.row_readers import Serializer
 
 TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}\Z"
 KEY_PATTERN = r"^[\x20-\x7e]{1,255}\Z"
+_SEVERAL = "Given several times: any of them."
 
 
 @extend_schema_serializer(
@@ -23,7 +25,7 @@ KEY_PATTERN = r"^[\x20-\x7e]{1,255}\Z"
         )
     ]
 )
-class NotificationSerializer(serializers.Serializer[Any]):
+class NotificationSerializer(Serializer):
     id = IdField(read_only=True)
     userId = IdField(source="user_id")
     type = serializers.RegexField(
@@ -53,10 +55,10 @@ class NotificationSerializer(serializers.Serializer[Any]):
         return attrs
 
 
-class NotificationQuery(PageQuery):
-    status = serializers.ChoiceField(choices=Notification.Status.choices, required=False)
-    type = serializers.RegexField(TYPE_PATTERN, required=False)
-    channel = serializers.ChoiceField(choices=Notification.Channel.choices, required=False)
+class NotificationQuery(Query):
+    status = AnyOf(serializers.ChoiceField(choices=Notification.Status.choices), help_text=_SEVERAL)
+    type = AnyOf(serializers.RegexField(TYPE_PATTERN), help_text=_SEVERAL)
+    channel = AnyOf(serializers.ChoiceField(choices=Notification.Channel.choices), help_text=_SEVERAL)
     senderKey = serializers.RegexField(
         KEY_PATTERN,
         source="sender_key",

@@ -20,18 +20,6 @@ class Accepted(NamedTuple):
     is_replay: bool
 
 
-def find_notifications(
-    *,
-    user_id: int | None = None,
-    status: str | None = None,
-    type: str | None = None,
-    channel: str | None = None,
-    sender_key: str | None = None,
-) -> QuerySet[Notification]:
-    filters = {"user_id": user_id, "status": status, "type": type, "channel": channel, "sender_key": sender_key}
-    return Notification.objects.filter(**{name: value for name, value in filters.items() if value is not None})
-
-
 @transaction.atomic
 def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
     """Take a message and queue its delivery. With a key that was seen before: the first answer again.

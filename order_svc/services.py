@@ -4,7 +4,7 @@ Every change of state is one transaction: a conditional update, the event, and t
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -56,23 +56,6 @@ class Placed(NamedTuple):
     order: Order
     lines: list[OrderLine]
     is_replay: bool
-
-
-def find_orders(
-    *,
-    user_id: int | None = None,
-    status: str | None = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
-) -> QuerySet[Order]:
-    """``created_after`` and ``created_before`` are exclusive."""
-    filters = {
-        "user_id": user_id,
-        "status": status,
-        "created_at__gt": created_after,
-        "created_at__lt": created_before,
-    }
-    return Order.objects.filter(**{name: value for name, value in filters.items() if value is not None})
 
 
 def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None = None) -> Placed:

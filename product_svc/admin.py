@@ -42,7 +42,7 @@ class ProductAdmin(PlatformAdmin):
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Product], search_term: str) -> Any:
         if not search_term:
             return queryset, False
-        words = services.find_products(search=search_term).values("pk")
+        words = services.search_products(services.live_products(), search_term).values("pk")
         return queryset.filter(Q(pk__in=words) | Q(sku=search_term) | Q(category=search_term)), False
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:

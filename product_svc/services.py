@@ -1,6 +1,5 @@
 """Use cases of the catalog and of hand-made changes of stock. Each is one transaction."""
 
-from decimal import Decimal
 from typing import Any
 
 from django.contrib.postgres.search import SearchQuery
@@ -10,6 +9,7 @@ from django.utils.timezone import now
 
 from platform_core import context
 from platform_core.api.json import encode
+from platform_core.api.query_cache import declared
 from platform_core.database import prepared
 from platform_core.errors import Conflict, NotFound
 from platform_core.events.log import NewEvent, append
@@ -21,33 +21,12 @@ _WRITTEN = ("name", "description", "category", "sku", "price", "stock", "created
 
 
 def live_products() -> QuerySet[Product]:
-    return Product.objects.filter(deleted_at=None)
+    return declared(Product, deleted_at=None)
 
 
-def find_products(
-    *,
-    search: str | None = None,
-    category: str | None = None,
-    min_price: Decimal | None = None,
-    max_price: Decimal | None = None,
-    in_stock: bool | None = None,
-) -> QuerySet[Product]:
-    """``search``: all its words, English stemming, in name or description."""
-    filters: dict[str, Any] = {
-        "text": SearchQuery(search, config="english") if search is not None else None,
-        "category": category,
-        "price__gte": min_price,
-        "price__lte": max_price,
-    }
-    products = live_products().filter(**{name: value for name, value in filters.items() if value is not None})
-    if in_stock is None:
-        return products
-    return products.filter(stock__gt=0) if in_stock else products.filter(stock=0)
-
-
-def find_movements(*, product_id: int) -> QuerySet[StockMovement]:
-    """None of a product that is deleted."""
-    return StockMovement.objects.filter(product_id=product_id, product__deleted_at=None)
+def search_products(products: QuerySet[Product], words: str) -> QuerySet[Product]:
+    """All the words, English stemming, in name or description."""
+    return products.filter(text=SearchQuery(words, config="english"))
 
 
 def create_product(*, stock: int = 0, **catalog: Any) -> Product:

@@ -53,7 +53,7 @@ class UserAdmin(PlatformAdmin):
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[User], search_term: str) -> Any:
         if not search_term:
             return queryset, False
-        return queryset.filter(pk__in=services.find_users(search=search_term).values("pk")), False
+        return services.search_users(queryset, search_term), False
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         values = {name: form.cleaned_data[name] for name in form.changed_data}

@@ -4,12 +4,16 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as PasswordError
+from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from platform_core.api.fields import IdField, OptionalStringField, StringField
-from platform_core.api.queries import PageQuery
+from platform_core.api.queries import Query
+from platform_core.api.row_readers import Serializer
 from platform_core.auth.identity import Role
+from user_svc import services
+from user_svc.models import User
 
 
 class EmailAddressField(serializers.EmailField):
@@ -41,7 +45,7 @@ def strong(password: str) -> str:
         )
     ]
 )
-class UserSerializer(serializers.Serializer[Any]):
+class UserSerializer(Serializer):
     id = IdField(read_only=True)
     name = StringField(max_length=200, help_text="1 to 200 characters.")
     email = EmailAddressField(max_length=254, help_text="Unique, whatever its case.")
@@ -64,9 +68,15 @@ class UserSerializer(serializers.Serializer[Any]):
         return value if value is None else strong(value)
 
 
-class UserQuery(PageQuery):
+class UserQuery(Query):
     email = serializers.CharField(required=False, max_length=254, help_text="The whole address, whatever its case.")
     search = serializers.CharField(required=False, max_length=200, help_text="Beginnings of words of name or email.")
+
+    def filter_email(self, users: QuerySet[User], email: str) -> QuerySet[User]:
+        return services.with_email(users, email)
+
+    def filter_search(self, users: QuerySet[User], words: str) -> QuerySet[User]:
+        return services.search_users(users, words)
 
 
 def _secret(**kwargs: Any) -> StringField:
@@ -80,7 +90,7 @@ def _example(body: dict[str, str]) -> Any:
 
 
 @_example({"email": "ada@example.com", "password": "correct horse battery staple"})
-class CredentialsSerializer(serializers.Serializer[Any]):
+class CredentialsSerializer(Serializer):
     email = StringField(write_only=True, max_length=254)
     password = _secret()
 
@@ -93,11 +103,11 @@ class StaffCredentialsSerializer(CredentialsSerializer):
 
 
 @_example({"refresh": "F7dvKDor5ZIfJ8DqdAzRt2F1K4ZrMF5UXZjk7u1KUNA"})
-class RefreshSerializer(serializers.Serializer[Any]):
+class RefreshSerializer(Serializer):
     refresh = StringField(write_only=True, max_length=200, help_text="Good for one use.")
 
 
-class PairSerializer(serializers.Serializer[Any]):
+class PairSerializer(Serializer):
     access = serializers.CharField(help_text="A JWT, for `Authorization: Bearer …`.")
     refresh = serializers.CharField(help_text="Good for one use at `/api/auth/refresh`.")
     tokenType = serializers.ChoiceField(choices=["Bearer"])
@@ -105,7 +115,7 @@ class PairSerializer(serializers.Serializer[Any]):
 
 
 @_example({"current": "correct horse battery staple", "new": "an even better one, 42"})
-class PasswordChangeSerializer(serializers.Serializer[Any]):
+class PasswordChangeSerializer(Serializer):
     current = _secret()
     new = PasswordField(write_only=True, trim_whitespace=False, max_length=128, style={"input_type": "password"})
 
@@ -113,7 +123,7 @@ class PasswordChangeSerializer(serializers.Serializer[Any]):
         return strong(value)
 
 
-class StandingSerializer(serializers.Serializer[Any]):
+class StandingSerializer(Serializer):
     id = IdField()
     name = serializers.CharField()
     email = serializers.CharField()
@@ -121,7 +131,7 @@ class StandingSerializer(serializers.Serializer[Any]):
     stamp = serializers.CharField(help_text="Another one after each change of the password.")
 
 
-class KeySerializer(serializers.Serializer[Any]):
+class KeySerializer(Serializer):
     kty = serializers.CharField()
     crv = serializers.CharField()
     alg = serializers.CharField()
@@ -130,5 +140,5 @@ class KeySerializer(serializers.Serializer[Any]):
     x = serializers.CharField()
 
 
-class KeySetSerializer(serializers.Serializer[Any]):
+class KeySetSerializer(Serializer):
     keys = KeySerializer(many=True)

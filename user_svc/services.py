@@ -20,14 +20,14 @@ _WORDS = """(
 )"""
 
 
-def find_users(*, email: str | None = None, search: str | None = None) -> QuerySet[User]:
-    """``email`` whatever its case; ``search``: all its words begin words of the name or the email."""
-    users = User.objects.all()
-    if email is not None:
-        users = users.alias(lower_email=Lower("email")).filter(lower_email=Lower(Value(email)))
-    if search is not None:
-        users = users.filter(RawSQL(f"words @@ {_WORDS}", [search], output_field=BooleanField()))  # noqa: S611  # a constant
-    return users
+def with_email(users: QuerySet[User], email: str) -> QuerySet[User]:
+    """The account of an address, whatever its case."""
+    return users.alias(lower_email=Lower("email")).filter(lower_email=Lower(Value(email)))
+
+
+def search_users(users: QuerySet[User], words: str) -> QuerySet[User]:
+    """All the words begin words of the name or the email."""
+    return users.filter(RawSQL(f"words @@ {_WORDS}", [words], output_field=BooleanField()))  # noqa: S611  # a constant
 
 
 @transaction.atomic
@@ -66,7 +66,7 @@ def make_staff(email: str, name: str, roles: list[str], password: str, *, reset:
 
     Whether the account is new.
     """
-    user = find_users(email=email).first()
+    user = with_email(User.objects.all(), email).first()
     if user is None:
         create_user(name=name, email=email, password=password, roles=roles)
         return True

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -19,8 +20,9 @@ from rest_framework.utils.formatting import dedent
 
 from platform_core.api.fields import StringField
 from platform_core.api.json import IndentedJSONRenderer, decode, encode
+from platform_core.api.pages import PageQuery
 from platform_core.api.problems import CONTENT_TYPE
-from platform_core.api.queries import PageQuery, Query
+from platform_core.api.queries import AnyOf
 
 _WRITING = ("POST", "PUT", "PATCH")
 
@@ -106,13 +108,13 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
     def get_filter_form(self, data: Any, view: Any, request: Request) -> str | None:
         if not (isinstance(data, dict) and "results" in data and hasattr(view, "query_class")):
             return None
-        query_class: type[Query] = view.query_class if view.action == "list" else PageQuery
-        query = query_class()
-        del query.fields["cursor"]  # another filter is another list
-        for name, field in query.fields.items():
+        fields = {"limit": PageQuery().fields["limit"], **view.query_class().fields}
+        single = {n: deepcopy(f.child if isinstance(f, AnyOf) else f) for n, f in fields.items()}
+        form = type("Filters", (serializers.Serializer,), single)()
+        for name, field in form.fields.items():
             field.initial = request.query_params.get(name, "")
-            field.allow_blank = True  # type: ignore[attr-defined]  # what a form says for "left out"
-        return render_to_string(self.filter_template, {"form": self.render_form_for_serializer(query)})
+            field.required, field.allow_blank = False, True  # what a form says for "left out"
+        return render_to_string(self.filter_template, {"form": self.render_form_for_serializer(form)})
 
     def get_rendered_html_form(self, data: Any, view: Any, method: str, request: Request) -> Any:
         if method not in _WRITING:

@@ -14,7 +14,7 @@ from rest_framework.viewsets import ViewSetMixin
 from platform_core.api.fields import MAX_ID, IdField, MoneyField, OptionalStringField, StringField, WholeField
 from platform_core.api.health import HEALTH_PATHS, HEALTH_SCHEMAS
 from platform_core.api.problems import CONTENT_TYPE
-from platform_core.api.queries import PageQuery, Query
+from platform_core.api.queries import Query
 from platform_core.auth.access import bare
 from platform_core.auth.rules import Rule, rule_for
 from platform_core.errors import phrase
@@ -51,7 +51,8 @@ class AutoSchema(SpectacularSchema):
         return sentence.replace("\n", " ").replace("`", "")
 
     def get_override_parameters(self) -> list[Any]:
-        return [getattr(self.view, "query_class", PageQuery)] if self._action == "list" else []
+        query_class = getattr(self.view, "query_class", None)
+        return [query_class] if self._is_list_view() and query_class is not None and query_class().fields else []
 
     def _get_parameters(self) -> list[Schema]:
         """From the path, the query and the headers, in this order."""
@@ -148,7 +149,7 @@ class AutoSchema(SpectacularSchema):
         return self.method == "GET" and (self._action in ("list", "by_user") or getattr(serializer, "many", False))
 
     def _get_paginator(self) -> Any:
-        return _Pages if self._action in ("list", "by_user") else None
+        return getattr(self.view, "paginator", None) if self._is_list_view() else None
 
     def get_paginated_name(self, serializer_name: str) -> str:
         return f"{serializer_name}Page"
@@ -211,27 +212,6 @@ class AutoSchema(SpectacularSchema):
         if direction == "response" and processed.get("properties"):
             processed["required"] = list(processed["properties"])
         return {**processed, **getattr(serializer, "openapi", {})}
-
-
-class _Pages:
-    """What drf-spectacular asks a paginator for."""
-
-    @staticmethod
-    def get_paginated_response_schema(rows: Schema) -> Schema:
-        link = {"type": ["string", "null"], "format": "uri"}
-        return {
-            "type": "object",
-            "required": ["results", "next", "previous"],
-            "properties": {
-                "results": rows,
-                "next": {**link, "description": "The page behind this one."},
-                "previous": {**link, "description": "The page before this one."},
-            },
-        }
-
-    @staticmethod
-    def get_schema_operation_parameters(_view: Any) -> list[Schema]:
-        return []
 
 
 def _text(field: StringField, direction: Any) -> Schema:

@@ -74,7 +74,11 @@ def _known(user: Any, caller: Identity) -> tuple[Any, Identity]:
 
 
 def caller_of(request: Request) -> Identity:
-    return request.auth if isinstance(request.auth, Identity) else NOBODY
+    """The `Identity` that an authenticator gave as ``user`` or as ``auth``."""
+    for given in (request.auth, request.user):
+        if isinstance(given, Identity):
+            return given
+    return NOBODY
 
 
 class RulesPermission(BasePermission):

@@ -3,8 +3,8 @@
 from decimal import Decimal
 
 import pytest
-
 from platform_core.api.compiled import Compiled, compiled
+
 from product_svc.models import Product
 
 pytestmark = pytest.mark.django_db
