@@ -7,7 +7,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from notification_svc.models import Notification
-from platform_core.api.fields import IdField, OptionalStringField, StringField
+from platform_core.api.fields import IdField, OptionalStringField, StringField, TimestampField
 from platform_core.api.queries import AnyOf, Query
 from platform_core.api.row_readers import Serializer
 
@@ -38,7 +38,7 @@ class NotificationSerializer(Serializer):
     status = serializers.ChoiceField(choices=Notification.Status.choices, read_only=True)
     attempts = serializers.IntegerField(read_only=True)
     lastError = serializers.CharField(source="last_error", read_only=True, allow_null=True)
-    createdAt = serializers.DateTimeField(source="created_at", read_only=True)
+    createdAt = TimestampField(source="created_at", read_only=True)
     sentAt = serializers.DateTimeField(source="sent_at", read_only=True, allow_null=True)
 
     def validate_message(self, value: str) -> str:

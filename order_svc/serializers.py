@@ -34,8 +34,8 @@ class OrderSerializer(Serializer):
     total = MoneyField(read_only=True, allow_null=True)
     currency = serializers.CharField(read_only=True)
     reason = serializers.CharField(read_only=True, help_text="Why it was rejected; else empty.")
-    createdAt = serializers.DateTimeField(source="created_at", read_only=True)
-    updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
+    createdAt = TimestampField(source="created_at", read_only=True)
+    updatedAt = TimestampField(source="updated_at", read_only=True)
 
 
 @extend_schema_serializer(component_name="OrderItem")

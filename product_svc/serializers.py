@@ -14,7 +14,7 @@ from platform_core.api.fields import (
     TimestampField,
     WholeField,
 )
-from platform_core.api.queries import AnyOf, OrderingField, Query, TrueField
+from platform_core.api.queries import AnyOf, OrderingField, Query, TextField, TrueField
 from platform_core.api.row_readers import Serializer
 from product_svc import services
 from product_svc.models import MAX_STOCK, Product, StockMovement, StockReservation
@@ -51,8 +51,8 @@ class ProductSerializer(Serializer):
     stock = WholeField(
         min_value=0, max_value=MAX_STOCK, required=False, help_text="What can be sold now; a change is an adjustment."
     )
-    createdAt = serializers.DateTimeField(source="created_at", read_only=True)
-    updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
+    createdAt = TimestampField(source="created_at", read_only=True)
+    updatedAt = TimestampField(source="updated_at", read_only=True)
 
 
 @extend_schema_serializer(
@@ -75,8 +75,8 @@ class ProductsSerializer(Serializer):
 
 
 class ProductQuery(Query):
-    search = serializers.CharField(required=False, max_length=200, help_text="All words, in name or description.")
-    category = AnyOf(serializers.CharField(max_length=100), help_text="Given several times: any of them.")
+    search = TextField(required=False, max_length=200, help_text="All words, in name or description.")
+    category = AnyOf(TextField(max_length=100), help_text="Given several times: any of them.")
     minPrice = MoneyField(source="price__gte", required=False)
     maxPrice = MoneyField(source="price__lte", required=False)
     inStock = TrueField(required=False)

@@ -8,8 +8,8 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
-from platform_core.api.fields import IdField, OptionalStringField, StringField
-from platform_core.api.queries import Query
+from platform_core.api.fields import IdField, OptionalStringField, StringField, TimestampField
+from platform_core.api.queries import Query, TextField
 from platform_core.api.row_readers import Serializer
 from platform_core.auth.identity import Role
 from user_svc import services
@@ -61,16 +61,16 @@ class UserSerializer(Serializer):
     phone = OptionalStringField(max_length=50)
     address = OptionalStringField(max_length=500, one_line=False)
     isActive = serializers.BooleanField(source="is_active", read_only=True)
-    createdAt = serializers.DateTimeField(source="created_at", read_only=True)
-    updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
+    createdAt = TimestampField(source="created_at", read_only=True)
+    updatedAt = TimestampField(source="updated_at", read_only=True)
 
     def validate_password(self, value: str | None) -> str | None:
         return value if value is None else strong(value)
 
 
 class UserQuery(Query):
-    email = serializers.CharField(required=False, max_length=254, help_text="The whole address, whatever its case.")
-    search = serializers.CharField(required=False, max_length=200, help_text="Beginnings of words of name or email.")
+    email = TextField(required=False, max_length=254, help_text="The whole address, whatever its case.")
+    search = TextField(required=False, max_length=200, help_text="Beginnings of words of name or email.")
 
     def filter_email(self, users: QuerySet[User], email: str) -> QuerySet[User]:
         return services.with_email(users, email)

@@ -107,16 +107,12 @@ class KeysetPagination(BasePagination):
         return data["results"]
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
-        from_page = "From `next` or `previous` of another page."
+        limit = {"type": "integer", "maximum": MAX_LIMIT, "minimum": 1, "default": DEFAULT_LIMIT}
+        cursor = {"type": "string", "minLength": 1, "maxLength": 2000}
+        found = "From `next` or `previous` of another page."
         return [
-            {"name": "limit", "in": "query", "description": "Page size.", "schema": limit},
-            {
-                "name": "cursor",
-                "in": "query",
-                "description": from_page,
-                "schema": {"type": "string", "maxLength": 2000},
-            },
+            {"in": "query", "name": "limit", "schema": limit, "description": "Page size."},
+            {"in": "query", "name": "cursor", "schema": cursor, "description": found},
         ]
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Query strings, validated like bodies: a list names its parameters in a serializer, and every other one is refused."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -10,6 +11,7 @@ from rest_framework import serializers
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
+from platform_core.api.fields import CheapCopy
 from platform_core.errors import FieldError, InvalidInput
 
 MAX_VALUES = 20
@@ -18,7 +20,11 @@ MAX_BRANCHES = 20
 """Combinations of repeated filters that are read by a scan of their own."""
 
 
-class TrueField(serializers.ChoiceField):
+class TextField(CheapCopy, serializers.CharField):
+    """Any text."""
+
+
+class TrueField(CheapCopy, serializers.ChoiceField):
     """``true`` or ``false``; anything else is an error rather than a guess."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -28,21 +34,28 @@ class TrueField(serializers.ChoiceField):
         return super().to_internal_value(data) == "true"
 
 
-class AnyOf(serializers.ListField):
+class AnyOf(CheapCopy, serializers.ListField):
     """A filter that may be given several times: a row has one of the values."""
+
+    child: serializers.Field[Any, Any, Any, Any]
 
     def __init__(self, child: serializers.Field[Any, Any, Any, Any], **kwargs: Any) -> None:
         super().__init__(**{"child": child, "required": False, "max_length": MAX_VALUES, **kwargs})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        copied = super().__deepcopy__(memo)
+        copied.child = copy.copy(self.child)
+        copied.child.parent = copied
+        return copied
 
     def to_internal_value(self, data: list[Any]) -> list[Any]:
         """Each value once. An error of one value is an error of the parameter."""
         if len(data) > MAX_VALUES:
             raise serializers.ValidationError(f"Expected at most {MAX_VALUES} values.", code="max_length")
-        assert self.child is not None
         return list(dict.fromkeys(self.child.run_validation(value) for value in data))
 
 
-class OrderingField(serializers.ChoiceField):
+class OrderingField(CheapCopy, serializers.ChoiceField):
     """``ordering``: names on the wire, each also with ``-`` for descending, and the columns that they stand for."""
 
     def __init__(self, columns: Mapping[str, str], *, default: str, **kwargs: Any) -> None:
@@ -125,13 +138,12 @@ def parse_query(request: Request, query_class: type[Query], *, also_known: Itera
 
     Raises InvalidInput, ValidationError.
     """
-    given = request.query_params
-    query = query_class(data={}, context={"request": request})
+    given, data = request.query_params, dict[str, Any]()
+    query = query_class(data=data, context={"request": request})
     if given:
         repeatable = {name for name, field in query.fields.items() if isinstance(field, AnyOf)}
         _refuse(given, known=[*query.fields, *also_known], repeatable=repeatable)
-        data = {n: given.getlist(n) if n in repeatable else given[n] for n in given if n in query.fields}
-        query = query_class(data=data, context={"request": request})
+        data |= {n: given.getlist(n) if n in repeatable else given[n] for n in given if n in query.fields}
     query.is_valid(raise_exception=True)
     return query
 

@@ -20,7 +20,7 @@ from django.db.models.functions import Cast, Coalesce
 from rest_framework import serializers
 from rest_framework.settings import api_settings
 
-from platform_core.api.fields import IdField, MoneyField, StringField, TimestampField
+from platform_core.api.fields import IdField, MoneyField, StringField
 
 _decode = msgspec.json.Decoder(list[dict[str, Any]], float_hook=Decimal).decode
 
@@ -91,7 +91,6 @@ _KNOWN: dict[Any, tuple[tuple[Any, ...], Callable[[Any], Any]]] = {
     MoneyField.to_representation: ((models.DecimalField,), _as_is),
     IdField.to_representation: ((models.IntegerField,), _as_id),
     serializers.DateTimeField.to_representation: ((models.DateTimeField,), _as_time),
-    TimestampField.to_representation: ((models.DateTimeField,), _as_time),
 }
 """How a field represents a value: the columns for which that is known, and how an instance's value is converted."""
 
