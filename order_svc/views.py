@@ -27,7 +27,7 @@ from platform_core.errors import Conflict, Forbidden, PlatformError
 class OrderViewSet(ListModelMixin, ResourceViewSet):
     """Orders, and what can be done to them."""
 
-    queryset = declared(Order)
+    queryset = declared(Order, prefetch=["lines"])
     serializer_class = OrderSerializer
     query_class = OrderQuery
     owner_field = "user_id"

@@ -106,7 +106,7 @@ class StockAdjustmentViewSet(ListModelMixin, ResourceViewSet):
 class ReservationViewSet(ResourceViewSet):
     """The stock that orders hold, keyed by the order's id."""
 
-    queryset = declared(StockReservation)
+    queryset = declared(StockReservation, prefetch=["lines"])
     serializer_class = ReservationSerializer
     lookup_field = "order_id"
 

@@ -8,7 +8,7 @@ from the values that the request gives: these are `Slot`s. Every other queryset 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from django.db.models import Expression, Model, QuerySet
+from django.db.models import Expression, Model, QuerySet, prefetch_related_objects
 
 from platform_core.database import prepared
 
@@ -19,18 +19,19 @@ _statements: dict[Hashable, "Statement"] = {}
 """One for each declared queryset, way of selecting, ordering and direction."""
 
 
-def declared(model: type[M], **constants: Any) -> QuerySet[M]:
+def declared(model: type[M], *, prefetch: Sequence[str] = (), **constants: Any) -> QuerySet[M]:
     """The rows of ``model`` with these constant values, to be the ``queryset`` of a viewset.
 
-    The values are read once, when the class is defined, as Django does with every ``queryset`` of a class.
+    The values are read once, when the class is defined, as Django does with every ``queryset`` of a class. ``prefetch``
+    names the relations that a serializer reads.
     """
-    queryset = model._default_manager.filter(**constants)
-    queryset.is_declared = True  # type: ignore[attr-defined]  # a queryset that is derived from it has no such attribute
+    queryset = model._default_manager.filter(**constants).prefetch_related(*prefetch)
+    queryset.declared_prefetch = tuple(prefetch)  # type: ignore[attr-defined]  # derived querysets have no such attribute
     return queryset
 
 
 def is_declared(queryset: object) -> bool:
-    return getattr(queryset, "is_declared", False)
+    return hasattr(queryset, "declared_prefetch")
 
 
 class Slot(Expression):
@@ -79,7 +80,13 @@ def fetch_one(queryset: QuerySet[M], pk: object) -> M | None:
         return queryset.filter(pk=Slot("pk", model._meta.pk)).values_list(*columns)
 
     rows = statement((queryset, "one"), build).rows({"pk": pk}, 1)
-    return model.from_db(queryset.db, columns, rows[0]) if rows else None
+    if not rows:
+        return None
+    instance = model.from_db(queryset.db, columns, rows[0])
+    prefetch: Sequence[str] = queryset.declared_prefetch  # type: ignore[attr-defined]
+    if prefetch:
+        prefetch_related_objects([instance], *prefetch)
+    return instance
 
 
 def _plain_columns(model: type[Model]) -> list[str]:
