@@ -151,9 +151,8 @@ class Reader:
         made = {f"_{column.source}": column.selected for column in self.columns if column.selected is not None}
         made |= {f"_{source}": _json_list(queryset.model, source, reader) for source, reader in self.nested.items()}
         names = [f"_{column.source}" if f"_{column.source}" in made else column.source for column in self.columns]
-        selected: models.QuerySet[Any, Any] = (
-            queryset.prefetch_related(None).annotate(**made).values_list(*names, *extra)
-        )
+        rows = queryset.prefetch_related(None).annotate(**made)
+        selected: models.QuerySet[Any, Any] = rows.values_list(*names, *extra)
         return selected
 
     def read(self, values: tuple[Any, ...]) -> Row:

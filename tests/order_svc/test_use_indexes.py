@@ -49,7 +49,8 @@ def crowd():
 
 def most_rows_read(captured):
     """By any of the statements that look for rows."""
-    statements = [query["sql"] for query in captured if query["sql"].lstrip(" \n(").startswith(("SELECT", "UPDATE", "WITH"))]
+    verbs = ("SELECT", "UPDATE", "WITH")
+    statements = [query["sql"] for query in captured if query["sql"].lstrip(" \n(").startswith(verbs)]
     return max(rows_read(statement) for statement in statements)
 
 
