@@ -10,6 +10,7 @@ import math
 import os
 import random
 import secrets
+import signal
 import sys
 import time
 import uuid
@@ -248,6 +249,12 @@ class Shopper(FastHttpUser):
         Shopper.products = products
 
 
+def interrupt() -> None:
+    """Treat Ctrl-C like SIGTERM: a KeyboardInterrupt would break into any user's request, and be printed."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the process at once
+    signal.raise_signal(signal.SIGTERM)
+
+
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
     parser.add_argument("--mix", type=mix_of, default=MIX, help="weights of the actions", include_in_web_ui=False)
@@ -279,6 +286,6 @@ def prepare(environment: Any, **_: Any) -> None:
 
     events.test_start.add_listener(start)
     events.test_stop.add_listener(stop)
-    gevent.get_hub().NOT_ERROR += (KeyboardInterrupt,)  # or gevent prints its name
+    gevent.signal_handler(signal.SIGINT, interrupt)
     # Otherwise locust computes the exit code of an interrupted run before it ends it.
     events.quitting.add_listener(lambda **_: environment.runner.quit())

@@ -112,6 +112,8 @@ def ended(process: subprocess.Popen[bytes], read: Callable[[], str], number: int
     process.send_signal(number)
     eventually("its end", lambda: read() and process.poll() is not None, PATIENCE)
     assert process.returncode == code
+    assert "Traceback" not in read()
+    assert "KeyboardInterrupt" not in read()
     return read()
 
 
@@ -123,6 +125,7 @@ def test_a_live_table_fits_a_narrow_terminal_and_a_signal_ends_the_run_with_its_
         shown = ended(process, read, number)
     lines = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "\n", shown).splitlines()
     assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(line for line in lines if line.startswith("│")), "nothing is cut off"
     report = json.loads(file.read_text())
     (last,) = re.findall(r"Shopping: ([\d.]+) s", shown)[-1:]
     assert float(last) == pytest.approx(report["seconds"], abs=0.06)
@@ -156,6 +159,15 @@ def test_runs_can_be_started_and_watched_on_locusts_page(stack: Stack, tmp_path)
             assert report["users"] == int(users)
             assert report["entering"]["endpoints"]["user POST /api/users"]["requests"] == int(users)
         assert ended(process, read, signal.SIGTERM).count("Shopping: ") == 2
+
+
+def test_a_page_on_which_nothing_was_started_has_no_summary(stack: Stack, tmp_path):
+    (port,) = free_ports(1)
+    file = tmp_path / "load.json"
+    with started(stack, "--web", str(port), "--json", str(file)) as (process, read):
+        eventually("the page's address", lambda: f"http://127.0.0.1:{port}" in read(), PATIENCE)
+        assert "Shopping" not in ended(process, read, signal.SIGINT)
+    assert not file.read_text()
 
 
 def test_a_page_needs_a_free_port(stack: Stack):
@@ -225,7 +237,7 @@ def test_refusals_are_counted_and_faults_are_failures(own_stack: Stack, tmp_path
     turns = itertools.cycle([answers({"id": "1"}, 201), REFUSED, BUSY, *faults])
     answer_to = {
         "/api/users": answers({"id": "1"}, 201),
-        "/api/auth/token": answers({"access": "token", "expiresIn": 900}),
+        "/api/auth/token": answers({"access": "token", "expiresIn": 0.5}),
         "/api/products": answers({"results": [{"id": str(n), "stock": 1_000_000} for n in range(20)]}),
     }
     taken = []
@@ -253,6 +265,7 @@ def test_refusals_are_counted_and_faults_are_failures(own_stack: Stack, tmp_path
     assert counted["requests"] == len(taken) == len(set(keys))
     assert set(authorizations) == {"Bearer token"}
     assert {order["userId"] for order in orders} == {"1"}
+    assert report["endpoints"]["user POST /api/auth/token"]["requests"] >= 2, "each signs in again before a token ends"
 
 
 @pytest.fixture(scope="module")
