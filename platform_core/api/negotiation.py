@@ -1,6 +1,6 @@
 """Content negotiation, and the answer to OPTIONS."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework.metadata import BaseMetadata
@@ -13,8 +13,9 @@ class Negotiation(DefaultContentNegotiation):
     """DRF's, with an answer at once for the two usual headers: anything at all, or the first renderer's type."""
 
     def select_renderer(
-        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> Any:
+        renderers = list(renderers)
         accept = request.META.get("HTTP_ACCEPT", "*/*")
         if accept in ("*/*", renderers[0].media_type) and not format_suffix and not self.settings.URL_FORMAT_OVERRIDE:
             return renderers[0], renderers[0].media_type

@@ -53,7 +53,7 @@ class Ordering:
             return queryset.filter(**{"id__lt" if smaller else "id__gt": position[0]})
         row = Func(*(F(column) for column in self.columns), function="ROW", output_field=BooleanField())
         place = Func(*position, function="ROW", output_field=BooleanField())
-        return queryset.filter((LessThan if smaller else GreaterThan)(row, place))  # type: ignore[type-var]
+        return queryset.filter((LessThan if smaller else GreaterThan)(row, place))
 
 
 class PageQuery(Query):
@@ -97,8 +97,8 @@ class KeysetPagination(BasePagination):
 
     def get_ordering(self, view: Any) -> str:
         """The column to order by, with ``-`` for descending."""
-        query = getattr(view, "query", None)
-        return (query.ordering if query is not None else None) or getattr(view, "ordering", None) or self.ordering
+        query = _query_of(view)
+        return (query.order if query is not None else None) or getattr(view, "ordering", None) or self.ordering
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"results": data, "next": self._next, "previous": self._previous})
@@ -143,6 +143,10 @@ class KeysetPagination(BasePagination):
         return f"{self._request.build_absolute_uri(self._request.path)}?{query.urlencode()}"
 
 
+def _query_of(view: Any) -> Query | None:
+    return view.query if getattr(view, "query_class", None) is not None else None
+
+
 class _Page:
     """The rows of one page, as `Reader` selects them, or as model instances where no reader does."""
 
@@ -157,7 +161,7 @@ class _Page:
         """At most ``limit`` rows behind the position."""
         if self._reader is not None and self._view.is_unchanged(self._queryset):
             return list(self._declared(self._view.queryset, self._reader).rows(self._values(), limit))
-        query = getattr(self._view, "query", None)
+        query = _query_of(self._view)
         branches = query.branches() if query is not None else []
         parts = [self._built(self._queryset.filter(**branch))[:limit] for branch in branches]
         if not parts:

@@ -108,7 +108,7 @@ class Query(serializers.Serializer[Any]):
         return [dict(zip(longest, combination, strict=True)) for combination in values] if longest else []
 
     @property
-    def ordering(self) -> str | None:
+    def order(self) -> str | None:
         """The column that ``ordering`` asks for, such as ``-price``; None without such a field."""
         ordered = [field.column(value) for _, field, value in self._fields() if isinstance(field, OrderingField)]
         return ordered[0] if ordered else None
@@ -130,7 +130,8 @@ def _product(lists: Iterable[Sequence[Any]]) -> int:
 
 def read_query(request: Request, query_class: type[Query], *, also_known: Iterable[str] = ()) -> dict[str, Any]:
     """The parameters that were given, and the defaults. Raises InvalidInput naming unknown and repeated ones."""
-    return parse_query(request, query_class, also_known=also_known).validated_data
+    found: dict[str, Any] = parse_query(request, query_class, also_known=also_known).validated_data
+    return found
 
 
 def parse_query(request: Request, query_class: type[Query], *, also_known: Iterable[str] = ()) -> Query:

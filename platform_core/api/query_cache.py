@@ -41,8 +41,8 @@ class Slot(Expression):
         super().__init__(output_field=output_field)
         self.name = name
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        return "%s", [self]
+    def as_sql(self, compiler: Any, connection: Any, **kwargs: Any) -> tuple[str, Any]:
+        return "%s", (self,)
 
 
 class Statement:

@@ -13,7 +13,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from platform_core.api.conditional import etag, is_unchanged
 from platform_core.api.fields import MAX_ID
-from platform_core.api.json import FORM_PARSERS
+from platform_core.api.json import FORM_PARSERS, JSONParser
 from platform_core.api.queries import Query, parse_query
 from platform_core.api.query_cache import fetch_one, is_declared
 from platform_core.api.row_readers import reader_for
@@ -44,14 +44,15 @@ class ResourceViewSet(GenericViewSet[Any]):
                 self.kwargs[name] = int(value)
 
     def get_parsers(self) -> list[BaseParser]:
-        """JSON; and forms, when a browser sends them."""
+        """Where JSON is taken, forms as well, when a browser sends them."""
         parsers = super().get_parsers()
         request = getattr(self, "request", None)
-        if request is not None and "text/html" in request.META.get("HTTP_ACCEPT", ""):
+        is_browser = request is not None and "text/html" in request.META.get("HTTP_ACCEPT", "")
+        if is_browser and any(isinstance(parser, JSONParser) for parser in parsers):
             parsers += [parser() for parser in FORM_PARSERS]
         return parsers
 
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         response: Response = super().options(request, *args, **kwargs)
         if response.data is None:
             response.status_code = 204
@@ -61,13 +62,13 @@ class ResourceViewSet(GenericViewSet[Any]):
     def query(self) -> Query:
         """The request's query string, valid. Raises InvalidInput, ValidationError."""
         assert self.query_class is not None
-        others = [self.paginator, *(backend() for backend in self.filter_backends)]
+        others: list[Any] = [self.paginator, *(backend() for backend in self.filter_backends)]
         known = [p["name"] for each in others if each for p in each.get_schema_operation_parameters(self)]
         return parse_query(self.request, self.query_class, also_known=known)
 
     def get_queryset(self) -> QuerySet[Any]:
         """The rows that the caller may reach."""
-        queryset = super().get_queryset()
+        queryset: QuerySet[Any] = super().get_queryset()
         owner = owner_of(self.request) if self.owner_field else None
         if owner is not None:
             return queryset.filter(**{self.owner_field: owner})
@@ -80,13 +81,13 @@ class ResourceViewSet(GenericViewSet[Any]):
 
     def get_object(self) -> Any:
         queryset = self.filter_queryset(self.get_queryset())
-        pk = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
-        if self.lookup_field in ("pk", queryset.model._meta.pk.name) and self.is_unchanged(queryset):
-            found = fetch_one(self.queryset, pk)  # type: ignore[arg-type]
+        value = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
+        if self.is_unchanged(queryset) and self.lookup_field in ("pk", queryset.model._meta.pk.name):
+            found: Any = fetch_one(self.queryset, value)  # type: ignore[arg-type]
             if found is None:
                 raise NotFound()
         else:
-            found = get_object_or_404(queryset, **{self.lookup_field: pk})
+            found = get_object_or_404(queryset, **{self.lookup_field: value})
         self.check_object_permissions(self.request, found)
         return found
 
