@@ -77,7 +77,7 @@ class ResourceViewSet(GenericViewSet[Any]):
 
     def is_unchanged(self, queryset: QuerySet[Any]) -> bool:
         """Whether the hooks have returned the class's ``queryset`` as it is declared (`query_cache.declared`)."""
-        return queryset is self._unfiltered and is_declared(self.queryset)
+        return queryset is self._unfiltered and is_declared(self.queryset)  # type: ignore[arg-type]
 
     def get_object(self) -> Any:
         queryset = self.filter_queryset(self.get_queryset())
