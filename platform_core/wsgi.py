@@ -7,7 +7,7 @@ from typing import Any
 from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
 
-from platform_core.bodies import take_in
+from platform_core.bodies import LastAnswer, take_in
 from platform_core.middleware import BEGAN, deadline_of
 
 _django = get_wsgi_application()
@@ -17,5 +17,6 @@ get_resolver().url_patterns  # noqa: B018  # loads all views before the fork, so
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Django, once the body is there."""
     environ[BEGAN] = time.monotonic()
-    take_in(environ, deadline_of(environ[BEGAN], environ.get("HTTP_X_REQUEST_TIMEOUT")))
-    return _django(environ, start_response)
+    is_whole = take_in(environ, deadline_of(environ[BEGAN], environ.get("HTTP_X_REQUEST_TIMEOUT")))
+    answer = _django(environ, start_response)
+    return answer if is_whole else LastAnswer(answer)
