@@ -33,7 +33,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
     owner_field = "user_id"
 
     def get_serializer_class(self) -> Any:
-        return OrderInput if self.action == "create" else super().get_serializer_class()
+        return OrderInput if self.action == "create" else self.serializer_class
 
     def get_response_serializer(self, instance: Any) -> Any:
         return OrderSerializer(instance, context=self.get_serializer_context())

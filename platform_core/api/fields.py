@@ -15,12 +15,17 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?",
 
 
 class CheapCopy:
-    """Copies a field by copying its attributes.
+    """Copies a declared field by copying its attributes.
 
-    DRF copies the declared fields for every serializer, by constructing each again. That took half of a validation.
+    DRF copies the declared fields for every serializer, by constructing each again. That took half of a validation. A
+    field that belongs to a serializer already is copied as DRF does it: the copy belongs to none.
     """
 
+    parent: Any
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if self.parent is not None:
+            return super().__deepcopy__(memo)  # type: ignore[misc]
         copied = copy.copy(self)
         containers = {name: value for name, value in vars(copied).items() if isinstance(value, dict | list | set)}
         vars(copied).update({name: copy.copy(value) for name, value in containers.items()})

@@ -44,8 +44,9 @@ class AnyOf(CheapCopy, serializers.ListField):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         copied = super().__deepcopy__(memo)
-        copied.child = copy.copy(self.child)
-        copied.child.parent = copied
+        if self.parent is None:
+            copied.child = copy.copy(self.child)
+            copied.child.parent = copied
         return copied
 
     def to_internal_value(self, data: list[Any]) -> list[Any]:
