@@ -11,6 +11,7 @@ from order_svc.models import Order
 from platform_core.api.fields import IdField, MoneyField, TimestampField, WholeField
 from platform_core.api.queries import PageQuery
 from platform_core.outbox.models import OutboxMessage
+from platform_core.vocabulary import NotificationStatus, ReservationStatus
 
 MAX_QUANTITY = 1_000_000
 
@@ -115,7 +116,7 @@ class HeldItemSerializer(serializers.Serializer[Any]):
 
 
 class HeldStockSerializer(serializers.Serializer[Any]):
-    status = serializers.CharField(help_text="`reserved` or `released`.")
+    status = serializers.CharField(help_text=" or ".join(f"`{status}`" for status in ReservationStatus.values) + ".")
     items = HeldItemSerializer(many=True)
 
 
@@ -135,7 +136,7 @@ class ToldSerializer(serializers.Serializer[Any]):
     """A message to the customer that was handed over."""
 
     key = serializers.CharField()
-    status = serializers.ChoiceField(choices=["queued", "sent", "failed", "none", "unknown"])
+    status = serializers.ChoiceField(choices=[*NotificationStatus.values, "none", "unknown"])
     id = serializers.CharField(source="found.id", default=None, allow_null=True)
     channel = serializers.CharField(source="found.channel", default=None, allow_null=True)
     attempts = serializers.IntegerField(source="found.attempts", default=None, allow_null=True)
