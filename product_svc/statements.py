@@ -6,7 +6,7 @@ read: where a distributed Postgres splits a statement over two snapshots, the se
 
 from typing import Any
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from platform_core.events.log import appending
 from platform_core.vocabulary import EventType, ReservationStatus
@@ -19,7 +19,8 @@ WRITTEN = [f for f in Product._meta.concrete_fields if not f.generated and not f
 
 def values_of(product: Product) -> dict[str, Any]:
     """The parameters of `CREATE` by which a new product is written, as Django would write it."""
-    return {str(f.column): f.get_db_prep_save(f.pre_save(product, add=True), connection) for f in WRITTEN}
+    database = connections[DEFAULT_DB_ALIAS]  # the proxy `connection` would be resolved several times for each field
+    return {str(f.column): f.get_db_prep_save(f.pre_save(product, add=True), database) for f in WRITTEN}
 
 
 CREATE = f"""
