@@ -12,6 +12,7 @@ from platform_core.api.fields import IdField, MoneyField, TimestampField, WholeF
 from platform_core.api.queries import AnyOf, Query
 from platform_core.api.row_readers import Serializer
 from platform_core.outbox.models import OutboxMessage
+from platform_core.vocabulary import NotificationStatus, ReservationStatus
 
 MAX_QUANTITY = 1_000_000
 
@@ -116,7 +117,7 @@ class HeldItemSerializer(Serializer):
 
 
 class HeldStockSerializer(Serializer):
-    status = serializers.CharField(help_text="`reserved` or `released`.")
+    status = serializers.CharField(help_text=" or ".join(f"`{status}`" for status in ReservationStatus.values) + ".")
     items = HeldItemSerializer(many=True)
 
 
@@ -136,7 +137,7 @@ class ToldSerializer(Serializer):
     """A message to the customer that was handed over."""
 
     key = serializers.CharField()
-    status = serializers.ChoiceField(choices=["queued", "sent", "failed", "none", "unknown"])
+    status = serializers.ChoiceField(choices=[*NotificationStatus.values, "none", "unknown"])
     id = serializers.CharField(source="found.id", default=None, allow_null=True)
     channel = serializers.CharField(source="found.channel", default=None, allow_null=True)
     attempts = serializers.IntegerField(source="found.attempts", default=None, allow_null=True)

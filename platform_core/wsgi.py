@@ -8,9 +8,11 @@ from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
 
 from platform_core.bodies import LastAnswer, take_in
+from platform_core.checks import exit_on_errors
 from platform_core.middleware import BEGAN, deadline_of
 
 _django = get_wsgi_application()
+exit_on_errors()
 get_resolver().url_patterns  # noqa: B018  # loads all views before the fork, so that workers share their pages
 
 

@@ -28,7 +28,6 @@ class ProductAdmin(PlatformAdmin):
     search_fields = ("text", "sku", "category")
     search_help_text = "words of name or description, or the whole sku or category"
     sortable_by = ("id", "name", "price", "stock")
-    fields = ("name", "description", "category", "sku", "price", "stock", "created_at", "updated_at", "version")
     readonly_fields = ("created_at", "updated_at", "version")
     form = ProductForm
 
@@ -47,8 +46,6 @@ class ProductAdmin(PlatformAdmin):
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
         values = {name: form.cleaned_data[name] for name in form.changed_data}
-        if "sku" in values:
-            values["sku"] = values["sku"] or None
         if change:
             services.update_product(obj.pk, None, **values)
         else:

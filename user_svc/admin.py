@@ -26,7 +26,6 @@ class UserAdmin(PlatformAdmin):
     search_fields = ("name", "email")
     search_help_text = "beginnings of words of name or email"
     sortable_by = ("id",)
-    fields = ("name", "email", "phone", "address", "is_active", "roles", "created_at", "updated_at", "version")
     readonly_fields = ("created_at", "updated_at", "version")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:

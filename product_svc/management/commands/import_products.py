@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from product_svc.files import CSV, JSON_LINES, REJECTED, REJECTS, FileError, Record, format_of, read
+from product_svc.files import COLUMNS, CSV, JSON_LINES, REJECTED, REJECTS, FileError, Record, format_of, read
 from product_svc.importing import Import
 
 LINE_EVERY = 5.0
@@ -77,7 +77,7 @@ def summary(counts: Counter[str]) -> str:
 class Command(BaseCommand):
     help = (
         "Take a file of products into the catalog: CSV with a header, or JSON Lines, with "
-        "sku, name, price, stock, category, description. A product whose sku is there is changed as the file says, a "
+        f"{', '.join(COLUMNS)}. A product whose sku is there is changed as the file says, a "
         "stock that differs is recorded as an adjustment. The same file again changes nothing. Lines that are not good "
         "are named and left out into FILE.rejects; the exit code is then 1."
     )
