@@ -135,7 +135,7 @@ class _Handle:
         """The answer to ``request``. Raises as ``Adapter.send`` does."""
         self._prepare(request)
         self._curl.setopt(pycurl.TIMEOUT_MS, max(int(timeout * 1000), 1))
-        self._curl.setopt(pycurl.FRESH_CONNECT, self._is_dropped())
+        self._curl.setopt(pycurl.FRESH_CONNECT, self._needs_connection())
         try:
             self._curl.perform()
         except pycurl.error as error:
@@ -170,11 +170,15 @@ class _Handle:
         elif content or method not in ("GET", "DELETE"):
             self._curl.setopt(pycurl.POSTFIELDS, content)
 
-    def _is_dropped(self) -> bool:
-        """Whether the peer has closed the idle connection. An open one has nothing to read."""
+    def _needs_connection(self) -> bool:
+        """Whether there is no connection, or the peer has closed it. An open idle one has nothing to read.
+
+        Without one libcurl would still use an earlier one: of two that were used within a millisecond, it may keep the
+        one that was replaced.
+        """
         descriptor = self._curl.getinfo(pycurl.ACTIVESOCKET)
         if descriptor < 0:
-            return False
+            return True
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(0))

@@ -349,7 +349,7 @@ def test_nor_does_one_that_could_not_be_sent(peer, monkeypatch):
                 sock.shutdown(socket.SHUT_RDWR)
         return False
 
-    monkeypatch.setattr(connections._Handle, "_is_dropped", breaks)
+    monkeypatch.setattr(connections._Handle, "_needs_connection", breaks)
 
     def call():
         ask()
