@@ -421,7 +421,11 @@ def test_a_child_process_does_not_use_its_parents_connections(peer, adapter):
     for name in ("one", "two"):
         pid = os.fork()
         if not pid:
-            os._exit(0 if calls(name) else 1)
+            is_right = False
+            try:
+                is_right = calls(name)
+            finally:
+                os._exit(0 if is_right else 1)
         children.append(pid)
     assert calls("parent")
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0]
