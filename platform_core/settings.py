@@ -120,6 +120,7 @@ REST_FRAMEWORK = {
         "platform_core.api.browsable.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": ["platform_core.api.json.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "platform_core.api.page_schema.Pages",
     "DEFAULT_SCHEMA_CLASS": "platform_core.api.schema.AutoSchema",
     "EXCEPTION_HANDLER": "platform_core.api.problems.handle",
     "URL_FORMAT_OVERRIDE": None,
@@ -257,5 +258,10 @@ def _openapi(service: Service) -> dict[str, Any]:
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
         "COMPONENT_SPLIT_REQUEST": True,
         "SCHEMA_PATH_PREFIX": r"/api",
-        "POSTPROCESSING_HOOKS": ["platform_core.api.schema.finish"],
+        "CAMELIZE_NAMES": True,
+        "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+        "POSTPROCESSING_HOOKS": [
+            "drf_spectacular.hooks.postprocess_schema_enum_id_removal",
+            "platform_core.api.schema.finish",
+        ],
     }
