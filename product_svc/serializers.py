@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
+from platform_core.api.examples import request_examples
 from platform_core.api.fields import (
     IdField,
     MoneyField,
@@ -29,14 +29,16 @@ class SkuField(StringField):
         return super().run_validation(data) or None
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "A product",
-            {"name": "Desk lamp", "price": 49.9, "stock": 100, "category": "lights", "description": "Bends any way."},
-            request_only=True,
-        )
-    ]
+@request_examples(
+    {
+        "A product": {
+            "name": "Desk lamp",
+            "price": 49.9,
+            "stock": 100,
+            "category": "lights",
+            "description": "Bends any way.",
+        }
+    }
 )
 class ProductSerializer(serializers.Serializer[Any]):
     id = IdField(read_only=True)
@@ -52,19 +54,15 @@ class ProductSerializer(serializers.Serializer[Any]):
     updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "Two products",
-            {
-                "items": [
-                    {"name": "Desk lamp", "price": 49.9, "stock": 100, "sku": "LAMP-1"},
-                    {"name": "Floor lamp", "price": 89, "stock": 12, "sku": "LAMP-2", "category": "lights"},
-                ]
-            },
-            request_only=True,
-        )
-    ]
+@request_examples(
+    {
+        "Two products": {
+            "items": [
+                {"name": "Desk lamp", "price": 49.9, "stock": 100, "sku": "LAMP-1"},
+                {"name": "Floor lamp", "price": 89, "stock": 12, "sku": "LAMP-2", "category": "lights"},
+            ]
+        }
+    }
 )
 class ProductsSerializer(serializers.Serializer[Any]):
     items = ProductSerializer(many=True, write_only=True, min_length=1, max_length=MAX_AT_ONCE)  # type: ignore[call-arg]
@@ -82,9 +80,7 @@ class ProductQuery(PageQuery):
     )
 
 
-@extend_schema_serializer(
-    examples=[OpenApiExample("A delivery", {"delta": 25, "reason": "delivery"}, request_only=True)]
-)
+@request_examples({"A delivery": {"delta": 25, "reason": "delivery"}})
 class StockMovementSerializer(serializers.Serializer[Any]):
     id = IdField(read_only=True)
     productId = IdField(source="product_id", read_only=True)
@@ -108,9 +104,7 @@ class ReservationItemSerializer(serializers.Serializer[Any]):
     quantity = WholeField(min_value=1, max_value=100_000_000)
 
 
-@extend_schema_serializer(
-    examples=[OpenApiExample("Two pieces", {"items": [{"productId": "1", "quantity": 2}]}, request_only=True)]
-)
+@request_examples({"Two pieces": {"items": [{"productId": "1", "quantity": 2}]}})
 class ReservationSerializer(serializers.Serializer[Any]):
     orderId = IdField(source="order_id", read_only=True)
     status = serializers.ChoiceField(choices=StockReservation.Status.choices, read_only=True)

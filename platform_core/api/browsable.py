@@ -11,11 +11,9 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.template.loader import render_to_string
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
-from drf_spectacular.drainage import get_override
 from rest_framework import renderers, serializers
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request, override_method
-from rest_framework.utils.formatting import dedent
 
 from platform_core.api.fields import StringField
 from platform_core.api.json import IndentedJSONRenderer, decode, encode
@@ -29,16 +27,17 @@ class FormRenderer(renderers.HTMLFormRenderer):
     """Fields under their names on the wire. Lists want the raw form, and a password is not shown again."""
 
     def render_field(self, field: Any, parent_style: Mapping[str, Any]) -> str:
-        if isinstance(field._field, serializers.ListSerializer):
+        own = field.parent.fields[field.field_name]
+        if isinstance(own, serializers.ListSerializer):
             return ""
-        if isinstance(field._field, StringField) and not field.one_line:
-            field.style["base_template"] = "textarea.html"
-        if isinstance(field._field, serializers.DateTimeField):
-            field.style["input_type"] = "text"
-        if field.style.get("input_type") == "password":
+        if isinstance(own, StringField) and not own.one_line:
+            own.style["base_template"] = "textarea.html"
+        if isinstance(own, serializers.DateTimeField):
+            own.style["input_type"] = "text"
+        if own.style.get("input_type") == "password":
             field.value = ""
-        field._field.label = field.field_name
-        field._field.help_text = _marked(field.help_text or "")
+        own.label = own.field_name
+        own.help_text = _marked(own.help_text or "")
         return str(super().render_field(field, parent_style))
 
 
@@ -89,7 +88,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         return str(next(r.media_type for r in view.renderer_classes if not issubclass(r, BrowsableAPIRenderer)))
 
     def get_description(self, view: Any, status_code: int) -> SafeString:
-        return mark_safe(f"<p>{_marked(dedent(view.get_view_description()))}</p>")  # noqa: S308  # escaped
+        return mark_safe(f"<p>{_marked(view.get_view_description())}</p>")  # noqa: S308  # escaped
 
     def get_extra_actions(self, view: Any, status_code: int) -> dict[str, str] | None:
         buttons = self.buttons(view)
@@ -158,10 +157,12 @@ def _marked(text: str) -> SafeString:
 
 def _text_of(serializer: Any, body: Any, *, with_example: bool) -> str:
     """What of ``body`` may be written; without a body an example, if one is wanted."""
-    examples = get_override(serializer, "examples", []) if with_example else []
-    if body is None and not examples:
+    if body is not None:
+        content = _writable(serializer, body)
+    elif with_example and hasattr(serializer, "request_examples"):
+        content = next(iter(serializer.request_examples.values()))
+    else:
         return ""
-    content = examples[0].value if body is None else _writable(serializer, body)
     return msgspec.json.format(encode(content), indent=2).decode()
 
 
