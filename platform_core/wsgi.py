@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
-from django.urls import get_resolver
 
 from platform_core.bodies import take_in
 from platform_core.middleware import BEGAN, deadline_of
 
 _django = get_wsgi_application()
-get_resolver().url_patterns  # noqa: B018  # loads all views before the fork, so that workers share their pages
+import_module(settings.ROOT_URLCONF)  # loads all views before the fork, so that workers share their pages
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -69,15 +69,18 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         headers = {**context["response_headers"], "Content-Type": self.content_type(view, response)}
         if "Location" in headers:
             headers["Location"] = format_html('<a href="{0}">{0}</a>', headers["Location"])
+        buttons = self.buttons(view)
         return {
             **context,
             "response_headers": headers,
+            "filter_form": self.filter_form(data, view, renderer_context["request"]),
+            "extra_actions": {n: url for n, url in (context["extra_actions"] or {}).items() if n not in buttons},
             "code_style": None,  # inline, and of use to nobody here
             "signed_in_here": isinstance(context["user"], AbstractBaseUser),
             "service_name": settings.SERVICE_NAME,
             "next_page": links.get("next"),
             "previous_page": links.get("previous"),
-            "buttons": self.buttons(view) if response.status_code != 404 else {},
+            "buttons": buttons if response.status_code != 404 else {},
             "display_edit_forms": response.status_code not in (204, 403),
         }
 
@@ -90,19 +93,14 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
     def get_description(self, view: Any, status_code: int) -> SafeString:
         return mark_safe(f"<p>{_marked(view.get_view_description())}</p>")  # noqa: S308  # escaped
 
-    def get_extra_actions(self, view: Any, status_code: int) -> dict[str, str] | None:
-        buttons = self.buttons(view)
-        found = super().get_extra_actions(view, status_code) or {}
-        return {name: url for name, url in found.items() if name not in buttons}
-
     def buttons(self, view: Any) -> dict[str, str]:
         """Actions on this resource that are a POST without a body, ``{name: url}``."""
         if getattr(view, "detail", None) is not True:
             return {}
-        bare = [a.kwargs["name"] for a in view.get_extra_actions() if _is_bare(a.kwargs) and "post" in a.mapping]
-        return {name: url for name, url in view.get_extra_action_url_map().items() if name in bare}
+        bare = [a for a in view.get_extra_actions() if a.detail and _is_bare(a.kwargs) and "post" in a.mapping]
+        return {a.kwargs["name"]: view.reverse_action(a.url_name, kwargs=view.kwargs) for a in bare}
 
-    def get_filter_form(self, data: Any, view: Any, request: Request) -> str | None:
+    def filter_form(self, data: Any, view: Any, request: Request) -> str | None:
         if not (isinstance(data, dict) and "results" in data and hasattr(view, "query_class")):
             return None
         query_class: type[Query] = view.query_class if view.action == "list" else PageQuery
