@@ -49,7 +49,7 @@ class Dashboard(APIView):
         error = translated(exc)
         if error.status == 500:
             raise exc
-        return problem_response(error, self.request._request)
+        return problem_response(error, self.request)
 
 
 def _page(days: int) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from django.core.validators import validate_email
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from notification_svc.models import Notification
+from platform_core.api.examples import request_examples
 from platform_core.api.fields import IdField, OptionalStringField, StringField, TimestampField
 from platform_core.api.queries import AnyOf, Query
 from platform_core.api.row_readers import Serializer
@@ -16,14 +16,15 @@ KEY_PATTERN = r"^[\x20-\x7e]{1,255}\Z"
 _SEVERAL = "Given several times: any of them."
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "A message",
-            {"userId": "1", "subject": "Hello", "message": "Your parcel waits at the counter.", "channel": "email"},
-            request_only=True,
-        )
-    ]
+@request_examples(
+    {
+        "A message": {
+            "userId": "1",
+            "subject": "Hello",
+            "message": "Your parcel waits at the counter.",
+            "channel": "email",
+        }
+    }
 )
 class NotificationSerializer(Serializer):
     id = IdField(read_only=True)

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from order_svc.explaining.timeline import State
 from order_svc.explaining.verdict import Mood
 from order_svc.models import Order
+from platform_core.api.examples import request_examples
 from platform_core.api.fields import IdField, MoneyField, TimestampField, WholeField
 from platform_core.api.queries import AnyOf, Query
 from platform_core.api.row_readers import Serializer
@@ -45,16 +46,15 @@ class OrderItemInput(Serializer):
     quantity = WholeField(min_value=1, max_value=MAX_QUANTITY)
 
 
-@extend_schema_serializer(
-    component_name="Order",
-    examples=[
-        OpenApiExample(
-            "Several products",
-            {"userId": "1", "items": [{"productId": "1", "quantity": 2}, {"productId": "2", "quantity": 1}]},
-            request_only=True,
-        ),
-        OpenApiExample("One product", {"userId": "1", "productId": "1", "quantity": 2}, request_only=True),
-    ],
+@extend_schema_serializer(component_name="Order")
+@request_examples(
+    {
+        "Several products": {
+            "userId": "1",
+            "items": [{"productId": "1", "quantity": 2}, {"productId": "2", "quantity": 1}],
+        },
+        "One product": {"userId": "1", "productId": "1", "quantity": 2},
+    }
 )
 class OrderInput(Serializer):
     """An order as it is asked for: `productId` and `quantity`, or `items`."""

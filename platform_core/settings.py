@@ -261,5 +261,10 @@ def _openapi(service: Service) -> dict[str, Any]:
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
         "COMPONENT_SPLIT_REQUEST": True,
         "SCHEMA_PATH_PREFIX": r"/api",
-        "POSTPROCESSING_HOOKS": ["platform_core.api.schema.finish"],
+        "CAMELIZE_NAMES": True,
+        "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+        "POSTPROCESSING_HOOKS": [
+            "drf_spectacular.hooks.postprocess_schema_enum_id_removal",
+            "platform_core.api.schema.finish",
+        ],
     }

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -11,12 +10,6 @@ from unfold.admin import TabularInline
 from platform_core.admin import PlatformAdmin, ReadOnlyAdmin
 from product_svc import services
 from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovement, StockReservation
-
-
-class ProductForm(forms.ModelForm):  # type: ignore[type-arg]
-    def _get_validation_exclusions(self) -> Any:
-        """A sku is unique among products that are not deleted, which Django checks only if it may look at the date."""
-        return super()._get_validation_exclusions() - {"deleted_at"}  # type: ignore[misc]
 
 
 @admin.register(Product)
@@ -29,7 +22,6 @@ class ProductAdmin(PlatformAdmin):
     search_help_text = "words of name or description, or the whole sku or category"
     sortable_by = ("id", "name", "price", "stock")
     readonly_fields = ("created_at", "updated_at", "version")
-    form = ProductForm
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).filter(deleted_at=None)

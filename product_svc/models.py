@@ -1,5 +1,7 @@
 """The catalog, its stock, and the reservations of stock."""
 
+from collections.abc import Collection
+
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.core.validators import MaxValueValidator
@@ -56,6 +58,10 @@ class Product(Resource):
 
     def __str__(self) -> str:
         return self.name
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """Checks the sku even where `deleted_at` is not edited: it is unique among products that are not deleted."""
+        super().validate_constraints(exclude=set(exclude or ()) - {"deleted_at"})
 
 
 class StockMovement(models.Model):

@@ -3,9 +3,9 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
+from platform_core.api.examples import request_examples
 from platform_core.api.fields import (
     IdField,
     MoneyField,
@@ -32,14 +32,16 @@ class SkuField(StringField):
         return super().run_validation(data) or None
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "A product",
-            {"name": "Desk lamp", "price": 49.9, "stock": 100, "category": "lights", "description": "Bends any way."},
-            request_only=True,
-        )
-    ]
+@request_examples(
+    {
+        "A product": {
+            "name": "Desk lamp",
+            "price": 49.9,
+            "stock": 100,
+            "category": "lights",
+            "description": "Bends any way.",
+        }
+    }
 )
 class ProductSerializer(Serializer):
     id = IdField(read_only=True)
@@ -55,19 +57,15 @@ class ProductSerializer(Serializer):
     updatedAt = TimestampField(source="updated_at", read_only=True)
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "Two products",
-            {
-                "items": [
-                    {"name": "Desk lamp", "price": 49.9, "stock": 100, "sku": "LAMP-1"},
-                    {"name": "Floor lamp", "price": 89, "stock": 12, "sku": "LAMP-2", "category": "lights"},
-                ]
-            },
-            request_only=True,
-        )
-    ]
+@request_examples(
+    {
+        "Two products": {
+            "items": [
+                {"name": "Desk lamp", "price": 49.9, "stock": 100, "sku": "LAMP-1"},
+                {"name": "Floor lamp", "price": 89, "stock": 12, "sku": "LAMP-2", "category": "lights"},
+            ]
+        }
+    }
 )
 class ProductsSerializer(Serializer):
     items = ProductSerializer(many=True, write_only=True, min_length=1, max_length=MAX_AT_ONCE)  # type: ignore[call-arg]
@@ -91,9 +89,7 @@ class ProductQuery(Query):
         return products.filter(stock__gt=0) if wanted else products.filter(stock=0)
 
 
-@extend_schema_serializer(
-    examples=[OpenApiExample("A delivery", {"delta": 25, "reason": "delivery"}, request_only=True)]
-)
+@request_examples({"A delivery": {"delta": 25, "reason": "delivery"}})
 class StockMovementSerializer(Serializer):
     id = IdField(read_only=True)
     productId = IdField(source="product_id", read_only=True)
@@ -117,9 +113,7 @@ class ReservationItemSerializer(Serializer):
     quantity = WholeField(min_value=1, max_value=100_000_000)
 
 
-@extend_schema_serializer(
-    examples=[OpenApiExample("Two pieces", {"items": [{"productId": "1", "quantity": 2}]}, request_only=True)]
-)
+@request_examples({"Two pieces": {"items": [{"productId": "1", "quantity": 2}]}})
 class ReservationSerializer(Serializer):
     orderId = IdField(source="order_id", read_only=True)
     status = serializers.ChoiceField(choices=StockReservation.Status.choices, read_only=True)

@@ -5,9 +5,9 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as PasswordError
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
+from platform_core.api.examples import request_examples
 from platform_core.api.fields import IdField, OptionalStringField, StringField, TimestampField
 from platform_core.api.queries import Query, TextField
 from platform_core.api.row_readers import Serializer
@@ -36,14 +36,15 @@ def strong(password: str) -> str:
     return password
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "A user",
-            {"name": "Ada Lovelace", "email": "ada@example.com", "phone": "+44 20 7946 0000", "address": "London"},
-            request_only=True,
-        )
-    ]
+@request_examples(
+    {
+        "A user": {
+            "name": "Ada Lovelace",
+            "email": "ada@example.com",
+            "phone": "+44 20 7946 0000",
+            "address": "London",
+        }
+    }
 )
 class UserSerializer(Serializer):
     id = IdField(read_only=True)
@@ -85,24 +86,28 @@ def _secret(**kwargs: Any) -> StringField:
     return StringField(write_only=True, trim_whitespace=False, one_line=False, max_length=128, style=style, **kwargs)
 
 
-def _example(body: dict[str, str]) -> Any:
-    return extend_schema_serializer(examples=[OpenApiExample("For instance", body, request_only=True)])
-
-
-@_example({"email": "ada@example.com", "password": "correct horse battery staple"})
+@request_examples({"For instance": {"email": "ada@example.com", "password": "correct horse battery staple"}})
 class CredentialsSerializer(Serializer):
     email = StringField(write_only=True, max_length=254)
     password = _secret()
 
 
-@_example({"email": "boss@example.com", "password": "correct horse battery staple", "address": "203.0.113.7"})
+@request_examples(
+    {
+        "For instance": {
+            "email": "boss@example.com",
+            "password": "correct horse battery staple",
+            "address": "203.0.113.7",
+        }
+    }
+)
 class StaffCredentialsSerializer(CredentialsSerializer):
     """``address`` is where the person sits; it is the service that has seen it."""
 
     address = StringField(write_only=True, max_length=64, allow_blank=True, default="")
 
 
-@_example({"refresh": "F7dvKDor5ZIfJ8DqdAzRt2F1K4ZrMF5UXZjk7u1KUNA"})
+@request_examples({"For instance": {"refresh": "F7dvKDor5ZIfJ8DqdAzRt2F1K4ZrMF5UXZjk7u1KUNA"}})
 class RefreshSerializer(Serializer):
     refresh = StringField(write_only=True, max_length=200, help_text="Good for one use.")
 
@@ -114,7 +119,7 @@ class PairSerializer(Serializer):
     expiresIn = serializers.IntegerField(help_text="Seconds for which `access` is good.")
 
 
-@_example({"current": "correct horse battery staple", "new": "an even better one, 42"})
+@request_examples({"For instance": {"current": "correct horse battery staple", "new": "an even better one, 42"}})
 class PasswordChangeSerializer(Serializer):
     current = _secret()
     new = PasswordField(write_only=True, trim_whitespace=False, max_length=128, style={"input_type": "password"})

@@ -82,7 +82,7 @@ class OptionalStringField(StringField):
     """Text that may be empty; left out and null mean empty, too."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"allow_blank": True, "allow_null": True, "default": "", **kwargs})
+        super().__init__(**{"allow_blank": True, "default": "", **kwargs})
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
         return (True, "") if data is None else super().validate_empty_values(data)
