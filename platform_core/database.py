@@ -77,7 +77,7 @@ def connect_signals() -> None:
 
 
 def idle_receivers(databases: Mapping[str, Any], caches: Mapping[str, Any]) -> list[tuple[Signal, Callable[..., Any]]]:
-    """Django's receivers that have nothing to do for each request with these settings, and cost 8 % of a read."""
+    """Django's receivers that do nothing with these settings. Together they cost 7 % of a read."""
     found: list[tuple[Signal, Callable[..., Any]]] = []
     only = databases[DEFAULT_DB_ALIAS] if databases.keys() == {DEFAULT_DB_ALIAS} else {}
     if only.get("CONN_MAX_AGE", 0) is None and not only.get("CONN_HEALTH_CHECKS"):
@@ -92,7 +92,7 @@ def drop_dead_connections(**_: Any) -> None:
     """Close the thread's connection if it had errors, or if the server went away while it was idle.
 
     An idle connection has nothing to read; a dead one has. This costs one system call, 3 % of a read. Django's
-    `CONN_HEALTH_CHECKS` costs a round trip for each request, 40 % of a read.
+    `CONN_HEALTH_CHECKS` costs a round trip for each request: 28 % of a read's CPU, and the wait.
     """
     database = connections[DEFAULT_DB_ALIAS]
     raw = database.connection

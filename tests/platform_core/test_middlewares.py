@@ -63,6 +63,10 @@ def with_token(request):
     return HttpResponse(get_token(request))
 
 
+def shared(request):
+    return HttpResponse(headers={"Cross-Origin-Resource-Policy": "cross-origin", "Permissions-Policy": "camera=(self)"})
+
+
 def varying(request):
     response = HttpResponse()
     patch_vary_headers(response, ["Origin", "Accept"])
@@ -95,6 +99,7 @@ urlpatterns = [
     path("remember", remember),
     path("with-token", with_token),
     path("varying", varying),
+    path("shared", shared),
     *urls.urlpatterns,
 ]
 
@@ -211,6 +216,12 @@ def test_the_admin_may_have_inline_styles_besides_what_a_view_adds(client):
     assert set(updated["style-src"]) == {"'self'", "'unsafe-inline'", *OTHERS}
     assert updated["img-src"] == [*usual["img-src"], *OTHERS]
     assert policy(client.get("/admin/own")) == {"default-src": OTHERS}
+
+
+def test_a_view_can_set_what_has_no_setting(client):
+    answer = client.get("/shared")
+    assert answer["Cross-Origin-Resource-Policy"] == "cross-origin"
+    assert answer["Permissions-Policy"] == "camera=(self)"
 
 
 # Sessions, accounts, messages, CSRF
