@@ -38,7 +38,7 @@ class BearerAuthentication(BaseAuthentication):
     """``Authorization: Bearer …`` (RFC 6750) with the token of a person or of a service."""
 
     def authenticate(self, request: Request) -> tuple[Identity, Identity] | None:
-        header = request.headers.get("Authorization")
+        header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
         scheme, _, token = header.strip().partition(" ")
