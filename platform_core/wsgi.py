@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
-from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from platform_core.bodies import take_in
 from platform_core.middleware import BEGAN, deadline_of
 
 _django = get_wsgi_application()
-import_module(settings.ROOT_URLCONF)  # loads all views before the fork, so that workers share their pages
+import_module("platform_core.urls")  # loads all views before the fork, so that workers share their pages
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
