@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
-from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from platform_core.bodies import LastAnswer, take_in
@@ -14,7 +13,7 @@ from platform_core.middleware import BEGAN, deadline_of
 
 _django = get_wsgi_application()
 exit_on_errors()
-import_module(settings.ROOT_URLCONF)  # loads all views before the fork, so that workers share their pages
+import_module("platform_core.urls")  # loads all views before the fork, so that workers share their pages
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -103,7 +103,7 @@ class AutoSchema(SpectacularSchema):
 
     def _with_errors(self, responses: Schema) -> Schema:
         """Adds the common errors. A view that gives one of them as None gets the common one, too."""
-        said = self.get_response_serializers()
+        said: Any = self.get_response_serializers()
         bodies = said.items() if isinstance(said, dict) else ()
         common = {str(status) for status, body in bodies if body is None} & ERROR_REFERENCES.keys()
         own = {status: response for status, response in responses.items() if status not in common}
