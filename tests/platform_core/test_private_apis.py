@@ -23,6 +23,7 @@ OURS = {"_platform_roles"}
 UNDOCUMENTED_IMPORTS = (
     "django.core.cache.close_caches",
     "django.core.handlers",
+    "django.db.close_old_connections",
     "django.db.backends.base",
     "django.db.backends.postgresql",
     "django.db.backends.utils",
@@ -41,6 +42,10 @@ UNDOCUMENTED_IMPORTS = (
 )
 """Modules and names without an underscore that no reference documents."""
 UNDOCUMENTED_NAMES = {
+    "_csp_",
+    "close_if_health_check_failed",
+    "close_if_unusable_or_obsolete",
+    "errors_occurred",
     "execute_wrappers",
     "get_extra_action_url_map",
     "get_filter_form",
@@ -51,6 +56,7 @@ UNDOCUMENTED_NAMES = {
     "render_field",
     "render_form_for_serializer",
     "show_form_for_method",
+    "sql_with_params",
     "wrap_database_errors",
 }
 """Attributes, methods and keys of the WSGI environment, likewise."""
