@@ -9,7 +9,7 @@ from django.apps import AppConfig
 from django.core.cache import close_caches
 from django.core.handlers.base import reset_urlconf
 from django.core.signals import request_finished, request_started
-from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections, reset_queries
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections, reset_queries, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.signals import connection_created
@@ -49,6 +49,18 @@ def prepared(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[
         before.bound()
         before.cursor.execute(statement, params)
         return _rows(before.cursor)
+
+
+def prepared_atomic(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """`prepared`, for a use case that is this one statement.
+
+    It is a transaction by itself. Inside an open transaction it gets a savepoint, so that the caller can handle a
+    constraint's IntegrityError and go on; outside of one, BEGIN and COMMIT would be two round trips more.
+    """
+    if not connections[DEFAULT_DB_ALIAS].in_atomic_block:
+        return prepared(statement, params)
+    with transaction.atomic():
+        return prepared(statement, params)
 
 
 def array(values: Iterable[int | Decimal | str]) -> str:

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from platform_core import context
-from platform_core.database import array, prepared
+from platform_core.database import array, prepared_atomic
 from platform_core.errors import Conflict, FieldError, PlatformError, Unprocessable
 from platform_core.events.log import NewEvent, append
 from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
@@ -79,7 +79,7 @@ def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
         "count": len(quantities),
     }
     while True:
-        rows = prepared(RESERVE, {**context.origin(), **values})
+        rows = prepared_atomic(RESERVE, {**context.origin(), **values})
         if rows:
             return _reserved(order_id, rows)
         earlier = StockReservation.objects.filter(order_id=order_id).first()

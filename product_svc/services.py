@@ -10,7 +10,7 @@ from django.utils.timezone import now
 
 from platform_core import context
 from platform_core.api.json import encode
-from platform_core.database import prepared
+from platform_core.database import prepared_atomic
 from platform_core.errors import Conflict, NotFound
 from platform_core.events.log import NewEvent, append
 from platform_core.models import write
@@ -56,7 +56,7 @@ def create_product(*, stock: int = 0, **catalog: Any) -> Product:
     product.updated_at = product.created_at
     values = {name: getattr(product, name) for name in _WRITTEN}
     told = {"snapshot": encode(snapshot(product)).decode()}
-    ((product.pk,),) = prepared(CREATE, {**context.origin(), **values, **told})
+    ((product.pk,),) = prepared_atomic(CREATE, {**context.origin(), **values, **told})
     return product
 
 

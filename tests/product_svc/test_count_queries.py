@@ -81,6 +81,7 @@ def test_a_request_leaves_nothing_to_the_garbage_collector(lamp, method, path, b
     assert garbage_of(call) == []
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_reservation_of_many_products_is_one_query(add, reserve, django_assert_num_queries):
     products = [add(stock=1) for _ in range(10)]
     with django_assert_num_queries(1):
