@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_svc import catching_up
@@ -226,7 +226,6 @@ def top_sellers(made, paid):
     ][:10]
 
 
-@settings(max_examples=60)
 @given(
     steps=st.lists(st.sampled_from(STEPS), min_size=30, max_size=80),
     looks=st.sets(st.integers(0, 80), max_size=6),

@@ -429,7 +429,7 @@ def rebuild_if_free() -> bool:
     return True
 
 
-@settings(max_examples=15, phases=[Phase.generate])
+@settings(max_examples=settings().max_examples // 3, phases=[Phase.generate])
 @given(
     before=st.lists(st.sampled_from(STEPS), min_size=15, max_size=40),
     after=st.lists(st.sampled_from(STEPS), max_size=15),

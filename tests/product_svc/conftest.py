@@ -1,13 +1,6 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
-
-pytest.register_assert_rewrite("tests.wire")
-settings.register_profile(
-    "suite", max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
-settings.load_profile("suite")
 
 
 @pytest.fixture

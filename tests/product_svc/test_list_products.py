@@ -182,7 +182,7 @@ rows = st.lists(
 
 
 @pytest.mark.parametrize("ordering", ORDERINGS)
-@settings(max_examples=15)
+@settings(max_examples=settings().max_examples // 3)
 @given(rows=rows, limit=st.integers(1, 4))
 def test_pages_put_together_are_the_whole_list_forwards_and_backwards(api, ordering, rows, limit):
     Product.objects.all().delete()
