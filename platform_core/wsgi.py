@@ -10,12 +10,19 @@ from django.urls import get_resolver
 from platform_core.bodies import take_in
 from platform_core.middleware import BEGAN, deadline_of
 
-_django = get_wsgi_application()
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def taking_in(django: Application) -> Application:
+    """The application that reads the whole body, and then calls ``django``."""
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ[BEGAN] = time.monotonic()
+        take_in(environ, deadline_of(environ[BEGAN], environ.get("HTTP_X_REQUEST_TIMEOUT")))
+        return django(environ, start_response)
+
+    return application
+
+
+application = taking_in(get_wsgi_application())
 get_resolver().url_patterns  # noqa: B018  # loads all views before the fork, so that workers share their pages
-
-
-def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Django, once the body is there."""
-    environ[BEGAN] = time.monotonic()
-    take_in(environ, deadline_of(environ[BEGAN], environ.get("HTTP_X_REQUEST_TIMEOUT")))
-    return _django(environ, start_response)
