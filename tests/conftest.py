@@ -16,6 +16,16 @@ def api() -> Any:
 
 
 @pytest.fixture
+def send(api: Any) -> Any:
+    """Sends bytes as they are."""
+
+    def send(method: str, path: str, body: bytes | str, content_type: str = "application/json", **headers: str) -> Any:
+        return api.client.generic(method, path, body, content_type=content_type, headers=headers)
+
+    return send
+
+
+@pytest.fixture
 def client() -> Any:
     """A browser, in the place of pytest-django's."""
     from tests.clients import Browser

@@ -23,16 +23,6 @@ def lamp(add) -> dict[str, Any]:
 
 
 @pytest.fixture
-def send(api):
-    """Sends bytes as they are."""
-
-    def send(method: str, path: str, body: bytes | str, content_type: str = "application/json", **headers: str):
-        return api.client.generic(method, path, body, content_type=content_type, headers=headers)
-
-    return send
-
-
-@pytest.fixture
 def reserve(api):
     """Reserves ``{product id: pieces}`` for an order."""
 

@@ -11,16 +11,6 @@ def ann(api) -> dict[str, Any]:
     return user
 
 
-@pytest.fixture
-def send(api):
-    """Sends bytes as they are."""
-
-    def send(method: str, path: str, body: bytes | str, content_type: str = "application/json", **headers: str):
-        return api.client.generic(method, path, body, content_type=content_type, headers=headers)
-
-    return send
-
-
 PASSWORD = "correct horse battery"
 
 
