@@ -5,17 +5,17 @@ not matter how many events lie between, nor in which order two of them arrive: t
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 from msgspec import Meta, Struct
 
-ORDER_STATUSES = ("confirmed", "shipped", "delivered", "cancelled")
-REVENUE_STATUSES = ("confirmed", "shipped", "delivered")
+from platform_core.vocabulary import HOLDING_STOCK, PLACED, SETTLED, NotificationStatus, OrderStatus
+
 BIGINT = 2**63 - 1
 _NOUGHT = Decimal(0)
 
@@ -118,11 +118,12 @@ class Line(Struct, frozen=True, rename="camel"):
 
 
 class Order(State, frozen=True):
-    status: Literal["confirmed", "cancelled", "shipped", "delivered"]
+    status: OrderStatus
     total: Decimal
     items: list[Line]
 
     def __post_init__(self) -> None:
+        _check_status(self.status, PLACED)
         _check_amount(self.total)
 
     def contribution(self) -> Contribution:
@@ -130,7 +131,7 @@ class Order(State, frozen=True):
         found.figures["orders.total"] += 1
         found.figures[f"orders.status.{self.status}"] += 1
         found.daily["orders.placed", self.day] += 1
-        if self.status in REVENUE_STATUSES:
+        if self.status in HOLDING_STOCK:
             found.figures["orders.paid"] += 1
             found.figures["orders.revenue"] += self.total
             found.daily["orders.revenue", self.day] += self.total
@@ -140,7 +141,10 @@ class Order(State, frozen=True):
 
 
 class Notification(State, frozen=True):
-    status: Literal["sent", "failed"]
+    status: NotificationStatus
+
+    def __post_init__(self) -> None:
+        _check_status(self.status, SETTLED)
 
     def contribution(self) -> Contribution:
         found = Contribution()
@@ -158,6 +162,11 @@ def state_of(kind: str, data: Any) -> State:
     state = msgspec.convert(data, KINDS[kind])
     _ = state.day
     return state
+
+
+def _check_status(status: str, known: Container[str]) -> None:
+    if status not in known:
+        raise ValueError(f"no event tells of the status {status}")
 
 
 def _check_amount(amount: Decimal) -> None:

@@ -17,6 +17,7 @@ from platform_core.api.problems import problem_response, translated
 from platform_core.api.queries import read_query
 from platform_core.auth.access import is_open
 from platform_core.topology import ORDER, PRODUCT, USER
+from platform_core.vocabulary import HOLDING_STOCK, PLACED
 
 RANGES = (7, 30, 90, 365)
 PATIENCE = 2.0
@@ -48,7 +49,7 @@ class Dashboard(APIView):
         error = translated(exc)
         if error.status == 500:
             raise exc
-        return problem_response(error, self.request._request)
+        return problem_response(error, self.request)
 
 
 def _page(days: int) -> dict[str, Any]:
@@ -66,5 +67,12 @@ def _page(days: int) -> dict[str, Any]:
         "best": {name: max(by_day, key=lambda each: each[name]) for name in ("revenue", "orders")},
         "platform": platform_status.platform()["services"],
         "low_stock": settings.LOW_STOCK,
+        "revenue_of": _listed([status.value for status in HOLDING_STOCK]),
+        "no_revenue_of": _listed([status.value for status in PLACED if status not in HOLDING_STOCK]),
         "urls": {each.stem: settings.PEER_URLS[each.name] for each in (USER, PRODUCT, ORDER)} if is_open() else None,
     }
+
+
+def _listed(words: list[str]) -> str:
+    """``a, b and c``"""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

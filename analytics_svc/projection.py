@@ -13,12 +13,13 @@ from django.utils.timezone import now
 from msgspec import to_builtins
 from prometheus_client import Counter
 
-from analytics_svc.contributions import Contribution, Product, State, state_of
+from analytics_svc.contributions import KINDS, Contribution, Product, State, state_of
 from analytics_svc.models import Fact, FeedPosition, ParkedEvent
 from platform_core.api.json import encode
 from platform_core.clients.feeds import Event
 from platform_core.failpoints import reached
 from platform_core.topology import SERVICES
+from platform_core.vocabulary import EventType
 
 MAX_CONTENT = 16_384
 log = logging.getLogger("analytics.feeds")
@@ -28,13 +29,8 @@ for _service in SERVICES:
     if _service.has_feed:
         _parked.labels(_service.name)  # there from the start, so that the first one is seen as a rise
 
-KIND_OF = {
-    **dict.fromkeys(("user.created", "user.updated", "user.deleted"), "user"),
-    **dict.fromkeys(("product.created", "product.updated", "product.deleted", "stock.changed"), "product"),
-    **dict.fromkeys(("order.confirmed", "order.cancelled", "order.shipped", "order.delivered"), "order"),
-    **dict.fromkeys(("notification.sent", "notification.failed"), "notification"),
-}
-"""The events that change figures, and the kind of resource they are about. All others are passed over."""
+KIND_OF = {str(each): each.resource for each in EventType if each.resource in KINDS}
+"""The types of events that change figures, and the kind of resource they are about. All other events are skipped."""
 
 Key = tuple[str, int]
 

@@ -18,13 +18,14 @@ from django.db.models import Max, Model, QuerySet
 from django.utils.timezone import now
 
 from analytics_svc.catching_up import PAGE, live_positions
-from analytics_svc.contributions import BIGINT, ORDER_STATUSES, State, state_of
+from analytics_svc.contributions import BIGINT, State, state_of
 from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
 from analytics_svc.projection import Told, Undigestible, fold_in, hold, park, read_row, take_in
 from platform_core.clients.errors import PeerError, PeerUnreachable
 from platform_core.clients.feeds import Event, FeedPage, has_expired, read_feed, read_kept_feed, read_list
 from platform_core.failpoints import reached
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
+from platform_core.vocabulary import PLACED, SETTLED
 
 LEASE = timedelta(seconds=60)
 PATIENCE = 30.0
@@ -71,8 +72,8 @@ def _as_it_was(state: State) -> State:
 SOURCES: Mapping[str, Source] = {
     USER.name: Source("user", "/api/users", remembered=_deleted),
     PRODUCT.name: Source("product", "/api/products", remembered=_deleted),
-    ORDER.name: Source("order", "/api/orders", ORDER_STATUSES),
-    NOTIFICATION.name: Source("notification", "/api/notifications", ("sent", "failed"), _as_it_was),
+    ORDER.name: Source("order", "/api/orders", PLACED),
+    NOTIFICATION.name: Source("notification", "/api/notifications", SETTLED, _as_it_was),
 }
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from django.conf import settings
 
 from analytics_svc.catching_up import Freshness, catch_up
-from analytics_svc.contributions import ORDER_STATUSES
 from analytics_svc.models import DailyFigure, Figure, ProductFigure
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
+from platform_core.vocabulary import PLACED, SETTLED
 
 LISTED = 10
 CENT = Decimal("0.01")
@@ -70,10 +70,10 @@ def orders(days: int) -> Report:
 
 def notifications(days: int) -> Report:
     freshness = catch_up([NOTIFICATION.name])
-    series = _series(freshness.generation, ["notifications.sent", "notifications.failed"], days)
+    names = {status.value: f"notifications.{status}" for status in SETTLED}
     by_day = [
-        {"date": day, "sent": int(values["notifications.sent"]), "failed": int(values["notifications.failed"])}
-        for day, values in series
+        {"date": day, **{status: int(values[name]) for status, name in names.items()}}
+        for day, values in _series(freshness.generation, list(names.values()), days)
     ]
     return {**_head(freshness), **_notifications(_figures(freshness.generation, "notifications.")), "byDay": by_day}
 
@@ -136,14 +136,14 @@ def _orders(figures: Figures) -> Report:
     average = (revenue / paid).quantize(CENT, ROUND_HALF_UP) if paid else Decimal(0)
     return {
         "total": int(figures["orders.total"]),
-        "byStatus": {status: int(figures[f"orders.status.{status}"]) for status in ORDER_STATUSES},
+        "byStatus": {status.value: int(figures[f"orders.status.{status}"]) for status in PLACED},
         "revenue": revenue,
         "averageOrderValue": average,
     }
 
 
 def _notifications(figures: Figures) -> Report:
-    by_status = {status: int(figures[f"notifications.status.{status}"]) for status in ("sent", "failed")}
+    by_status = {status.value: int(figures[f"notifications.status.{status}"]) for status in SETTLED}
     return {"total": int(figures["notifications.total"]), "byStatus": by_status}
 
 

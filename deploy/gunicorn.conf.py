@@ -5,7 +5,6 @@ import json
 import logging.config
 import os
 import secrets
-import select
 import sys
 
 import gunicorn.glogging
@@ -39,8 +38,7 @@ except ConfigurationError as error:
 wsgi_app = "platform_core.wsgi:application"
 proc_name = service.name
 bind = f"{values['BIND_HOST']}:{values['PORT'] or service.port}"
-# Where there is no epoll, gunicorn's own does it, at a higher price.
-worker_class = "platform_core.serving.Worker" if hasattr(select, "epoll") else "gthread"
+worker_class = "gthread"
 workers = values["WEB_CONCURRENCY"]
 threads = values["WEB_THREADS"]
 preload_app = True
@@ -65,16 +63,17 @@ control_socket_disable = True
 
 
 class Logger(gunicorn.glogging.Logger):
-    """The middleware writes a line for each request. gunicorn would put one of its own together as well, for nobody."""
+    """Without gunicorn's access log: the middleware writes a line for each request."""
 
-    access_log_enabled = False
+    def access(self, resp, req, environ, request_time):
+        pass
 
 
 logger_class = Logger
 
 
 def write_problem(sock, status, reason, message):
-    """What gunicorn itself refuses, such as a malformed header, in the form of all other errors."""
+    """Sends the errors that gunicorn finds itself, such as a malformed header, as problem+json like all others."""
     title = phrase(status)
     problem = {"type": "about:blank", "title": title, "status": status, "detail": f"{reason}. {message}".strip()}
     problem |= {"code": "invalid" if status < 500 else "internal_error", "requestId": secrets.token_hex(16)}
@@ -86,7 +85,7 @@ def write_problem(sock, status, reason, message):
     gunicorn.util.write_nonblock(sock, head.encode("latin-1") + body)
 
 
-gunicorn.util.write_error = write_problem
+gunicorn.util.write_error = write_problem  # there is no setting for it; see docs/decisions/0012-private-apis.md
 
 
 def on_starting(server):

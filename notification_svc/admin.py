@@ -9,6 +9,13 @@ from unfold.decorators import display
 from notification_svc import services
 from notification_svc.models import Notification
 from platform_core.admin import ReadOnlyAdmin
+from platform_core.vocabulary import NotificationStatus
+
+_COLOURS = {
+    **dict.fromkeys(NotificationStatus.values, "info"),
+    NotificationStatus.SENT.value: "success",
+    NotificationStatus.FAILED.value: "danger",
+}
 
 
 @admin.register(Notification)
@@ -35,7 +42,7 @@ class NotificationAdmin(ReadOnlyAdmin):
     )
     actions = ("retry",)
 
-    @display(description="status", label={"queued": "info", "sent": "success", "failed": "danger"})  # type: ignore[untyped-decorator]
+    @display(description="status", label=_COLOURS)  # type: ignore[untyped-decorator]
     def shown_status(self, notification: Notification) -> str:
         return notification.status
 

@@ -4,3 +4,11 @@ from django.apps import AppConfig
 class NotificationConfig(AppConfig):
     name = "notification_svc"
     verbose_name = "Notifications"
+
+    def ready(self) -> None:
+        from django.core.checks import register
+
+        from notification_svc.channels import check_handlers
+        from platform_core.checks import START
+
+        register(check_handlers, START)

@@ -15,10 +15,10 @@ from platform_core.bulk import PastEvent, new_ids, sketch, writing
 from platform_core.demo import DEMO, Batch, Spec
 from platform_core.outbox.queue import Message
 from platform_core.topology import ORDER
+from platform_core.vocabulary import EventType, MessageKind
 
 CALLER: Final = f"{Kind.SERVICE}:{ORDER.name}"
 """Whom `idempotency.caller_of` takes order-service for: a message that it sends again finds the one that is there."""
-_KIND: Final = "notification.send"
 _ON_ITS_WAY = timedelta(seconds=1)
 
 
@@ -37,7 +37,12 @@ def accept(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
     """The orders' messages to customers, as sent."""
     for batch in batches:
         sales = [msgspec.json.decode(row, type=Sale) for row in batch.rows]
-        made = [_notification(sent) for sale in sales for sent in sale.messages if sent.message.kind == _KIND]
+        made = [
+            _notification(sent)
+            for sale in sales
+            for sent in sale.messages
+            if sent.message.kind == MessageKind.NOTIFICATION_SEND
+        ]
         if made:
             batch.written |= _keep(sorted(made, key=lambda notification: notification.created_at))
         yield batch
@@ -73,7 +78,9 @@ def _keep(notifications: list[Notification]) -> dict[str, int]:
         notification.pk = pk
     with writing() as writer:
         writer.copy(notifications)
-        writer.append(DEMO, (PastEvent(n.updated_at, "notification.sent", n.pk, snapshot(n)) for n in notifications))
+        writer.append(
+            DEMO, (PastEvent(n.updated_at, EventType.NOTIFICATION_SENT, n.pk, snapshot(n)) for n in notifications)
+        )
     return writer.written
 
 

@@ -4,19 +4,14 @@ from django.db import models
 from django.db.models import Q
 
 from platform_core.models import Resource
+from platform_core.vocabulary import Channel, NotificationStatus
 
 
 class Notification(Resource):
     """One message. It keeps its sender's key for ever, so that a repetition after a week doubles nothing."""
 
-    class Channel(models.TextChoices):
-        EMAIL = "email"
-        LOG = "log"
-
-    class Status(models.TextChoices):
-        QUEUED = "queued"
-        SENT = "sent"
-        FAILED = "failed"
+    Channel = Channel
+    Status = NotificationStatus
 
     user_id = models.BigIntegerField()
     type = models.CharField(max_length=64)
@@ -24,7 +19,7 @@ class Notification(Resource):
     recipient = models.CharField(max_length=254, blank=True, default="")
     subject = models.CharField(max_length=200, blank=True, default="")
     message = models.TextField()
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
+    status = models.CharField(max_length=16, choices=NotificationStatus.choices, default=NotificationStatus.QUEUED)
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
@@ -40,9 +35,7 @@ class Notification(Resource):
                 name="notification_once_per_key",
                 condition=Q(sender_key__isnull=False),
             ),
-            models.CheckConstraint(
-                condition=Q(status__in=["queued", "sent", "failed"]), name="notification_status_known"
-            ),
+            models.CheckConstraint(condition=Q(status__in=NotificationStatus.values), name="notification_status_known"),
         )
         indexes = (
             models.Index(fields=("user_id", "id"), name="notification_by_user"),

@@ -3,27 +3,30 @@
 from typing import Any
 
 from django.core.validators import validate_email
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from notification_svc.models import Notification
-from platform_core.api.fields import IdField, OptionalStringField, StringField
-from platform_core.api.queries import PageQuery
+from platform_core.api.examples import request_examples
+from platform_core.api.fields import IdField, OptionalStringField, StringField, TimestampField
+from platform_core.api.queries import AnyOf, Query
+from platform_core.api.row_readers import Serializer
 
 TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}\Z"
 KEY_PATTERN = r"^[\x20-\x7e]{1,255}\Z"
+_SEVERAL = "Given several times: any of them."
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "A message",
-            {"userId": "1", "subject": "Hello", "message": "Your parcel waits at the counter.", "channel": "email"},
-            request_only=True,
-        )
-    ]
+@request_examples(
+    {
+        "A message": {
+            "userId": "1",
+            "subject": "Hello",
+            "message": "Your parcel waits at the counter.",
+            "channel": "email",
+        }
+    }
 )
-class NotificationSerializer(serializers.Serializer[Any]):
+class NotificationSerializer(Serializer):
     id = IdField(read_only=True)
     userId = IdField(source="user_id")
     type = serializers.RegexField(
@@ -36,7 +39,7 @@ class NotificationSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=Notification.Status.choices, read_only=True)
     attempts = serializers.IntegerField(read_only=True)
     lastError = serializers.CharField(source="last_error", read_only=True, allow_null=True)
-    createdAt = serializers.DateTimeField(source="created_at", read_only=True)
+    createdAt = TimestampField(source="created_at", read_only=True)
     sentAt = serializers.DateTimeField(source="sent_at", read_only=True, allow_null=True)
 
     def validate_message(self, value: str) -> str:
@@ -53,10 +56,10 @@ class NotificationSerializer(serializers.Serializer[Any]):
         return attrs
 
 
-class NotificationQuery(PageQuery):
-    status = serializers.ChoiceField(choices=Notification.Status.choices, required=False)
-    type = serializers.RegexField(TYPE_PATTERN, required=False)
-    channel = serializers.ChoiceField(choices=Notification.Channel.choices, required=False)
+class NotificationQuery(Query):
+    status = AnyOf(serializers.ChoiceField(choices=Notification.Status.choices), help_text=_SEVERAL)
+    type = AnyOf(serializers.RegexField(TYPE_PATTERN), help_text=_SEVERAL)
+    channel = AnyOf(serializers.ChoiceField(choices=Notification.Channel.choices), help_text=_SEVERAL)
     senderKey = serializers.RegexField(
         KEY_PATTERN,
         source="sender_key",

@@ -1,9 +1,7 @@
 """Use cases of notification-service."""
 
-from smtplib import SMTPDataError, SMTPRecipientsRefused
 from typing import Any, NamedTuple
 
-from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils.timezone import now
@@ -12,24 +10,13 @@ from notification_svc.models import Notification
 from platform_core.api.idempotency import Claim
 from platform_core.events.log import NewEvent, append
 from platform_core.outbox.models import OutboxMessage
-from platform_core.outbox.queue import Message, PermanentFailure, enqueue, redrive
+from platform_core.outbox.queue import Message, enqueue, redrive
+from platform_core.vocabulary import EventType, MessageKind, NotificationStatus
 
 
 class Accepted(NamedTuple):
     notification: Notification
     is_replay: bool
-
-
-def find_notifications(
-    *,
-    user_id: int | None = None,
-    status: str | None = None,
-    type: str | None = None,
-    channel: str | None = None,
-    sender_key: str | None = None,
-) -> QuerySet[Notification]:
-    filters = {"user_id": user_id, "status": status, "type": type, "channel": channel, "sender_key": sender_key}
-    return Notification.objects.filter(**{name: value for name, value in filters.items() if value is not None})
 
 
 @transaction.atomic
@@ -60,7 +47,7 @@ def _as_first_answered(notification: Notification) -> Notification:
 
 def delivery_of(notification: Notification) -> Message:
     return Message(
-        kind="notification.deliver",
+        kind=MessageKind.NOTIFICATION_DELIVER,
         destination=notification.channel,
         aggregate=f"notification:{notification.pk}",
         key=f"notification-{notification.pk}",
@@ -68,46 +55,25 @@ def delivery_of(notification: Notification) -> Message:
     )
 
 
-def send_email(notification: Notification, recipient: str) -> None:
-    """Raises PermanentFailure when the mail server will never take it, OSError when it does not take it now."""
-    mail = EmailMessage(
-        subject=notification.subject or notification.type.replace("_", " ").capitalize(),
-        body=notification.message,
-        to=[recipient],
-        headers={"X-Notification-ID": str(notification.pk)},
-    )
-    try:
-        mail.send()
-    except SMTPRecipientsRefused as refusal:
-        ((code, words),) = refusal.recipients.values()
-        if code >= 500:
-            raise PermanentFailure(f"The mail server refuses {recipient}: {code} {words!r}") from None
-        raise
-    except SMTPDataError as refusal:
-        if refusal.smtp_code >= 500:
-            raise PermanentFailure(f"The mail server refuses the message: {refusal}") from None
-        raise
-
-
 def mark_sent(notification_id: int, attempts: int) -> None:
     """In the surrounding transaction, that of the delivery's own end; so is `mark_failed`."""
-    _settle(notification_id, "sent", attempts=attempts, sent_at=now(), last_error=None)
+    _settle(notification_id, NotificationStatus.SENT, attempts=attempts, sent_at=now(), last_error=None)
 
 
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:
     """An attempt came to nothing; when it was the last, the notification is ``failed``."""
     changes = {"attempts": attempts, "last_error": error[:2000]}
     if final:
-        _settle(notification_id, "failed", **changes)
+        _settle(notification_id, NotificationStatus.FAILED, **changes)
     else:
-        Notification.objects.filter(pk=notification_id, status="queued").update(**changes)
+        Notification.objects.filter(pk=notification_id, status=NotificationStatus.QUEUED).update(**changes)
 
 
-def _settle(notification_id: int, status: str, **changes: Any) -> None:
-    rows = Notification.objects.filter(pk=notification_id).exclude(status="sent")
+def _settle(notification_id: int, status: NotificationStatus, **changes: Any) -> None:
+    rows = Notification.objects.filter(pk=notification_id).exclude(status=NotificationStatus.SENT)
     if rows.update(status=status, version=F("version") + 1, updated_at=now(), **changes):
         notification = Notification.objects.get(pk=notification_id)
-        append(NewEvent(f"notification.{status}", notification_id, snapshot(notification)))
+        append(NewEvent(EventType.of_notification(status), notification_id, snapshot(notification)))
 
 
 def snapshot(notification: Notification) -> dict[str, Any]:
@@ -125,9 +91,10 @@ def snapshot(notification: Notification) -> dict[str, Any]:
 def retry(notifications: QuerySet[Notification]) -> int:
     """Try failed notifications again, from the beginning. How many there were."""
     count = 0
-    for notification in notifications.filter(status="failed"):
+    for notification in notifications.filter(status=NotificationStatus.FAILED):
         with transaction.atomic():
-            if Notification.objects.filter(pk=notification.pk, status="failed").update(status="queued"):
+            failed = Notification.objects.filter(pk=notification.pk, status=NotificationStatus.FAILED)
+            if failed.update(status=NotificationStatus.QUEUED):
                 redrive(OutboxMessage.objects.filter(key=f"notification-{notification.pk}"))
                 count += 1
     return count

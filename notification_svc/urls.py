@@ -1,13 +1,14 @@
 from django.urls import re_path
 
 from notification_svc.views import NotificationViewSet
+from platform_core.api.queries import Query
 from platform_core.api.routers import Router
 from platform_core.api.views import ID
 
 router = Router()
 router.register("api/notifications", NotificationViewSet, basename="notification")
 
-by_user = NotificationViewSet.as_view({"get": "by_user"})
+by_user = NotificationViewSet.as_view({"get": "by_user"}, query_class=Query)
 
 urlpatterns = [
     *router.urls,

@@ -1,9 +1,9 @@
 """The API of notification-service."""
 
-from typing import Any
-
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -11,7 +11,7 @@ from notification_svc import services
 from notification_svc.models import Notification
 from notification_svc.serializers import NotificationQuery, NotificationSerializer
 from platform_core.api.idempotency import Claim, replayed
-from platform_core.api.queries import PageQuery, read_query
+from platform_core.api.query_cache import declared
 from platform_core.api.views import ResourceViewSet
 from platform_core.auth.access import caller_of
 from platform_core.auth.identity import Kind
@@ -19,34 +19,38 @@ from platform_core.failpoints import reached
 from platform_core.topology import ANALYTICS
 
 
-class NotificationViewSet(ResourceViewSet):
+class NotificationViewSet(ListModelMixin, ResourceViewSet):
     """Messages to customers."""
 
-    queryset = Notification.objects.all()
+    queryset = declared(Notification)
     serializer_class = NotificationSerializer
     query_class = NotificationQuery
     owner_field = "user_id"
 
-    def narrowing(self) -> dict[str, Any]:
+    def get_queryset(self) -> QuerySet[Notification]:
+        """A service other than analytics-service reaches those that it sent itself."""
+        notifications = super().get_queryset()
+        if "user_id" in self.kwargs:
+            notifications = notifications.filter(user_id=self.kwargs["user_id"])
         caller = caller_of(self.request)
         is_sender = caller.kind is Kind.SERVICE and caller.subject != ANALYTICS.name
-        return super().narrowing() | ({"caller": caller.caller} if is_sender else {})
+        return notifications.filter(caller=caller.caller) if is_sender else notifications
 
     def list(self, request: Request) -> Response:
         """Notifications, newest first. A service sees those that it sent itself, analytics-service all of them."""
-        return self.page(services.find_notifications, self.query(request))
+        return super().list(request)
 
-    @extend_schema(parameters=[PageQuery], responses={200: NotificationSerializer(many=True)})
+    @extend_schema(responses={200: NotificationSerializer(many=True)})
     def by_user(self, request: Request, user_id: int) -> Response:
         """A user's notifications, newest first; none for a user who is not known."""
-        return self.page(services.find_notifications, read_query(request, PageQuery), user_id=user_id)
+        return super().list(request)
 
     @extend_schema(responses={201: NotificationSerializer})
     @action(detail=False, methods=["post"])
     def send(self, request: Request) -> Response:
         """Queue a message. A key is kept for ever: a repetition gives the first answer, however late."""
         claim = Claim.of(request)
-        accepted = services.accept(self.body(request), claim)
+        accepted = services.accept(self.validated(), claim)
         reached("notification.accepted")
-        response = Response(self.reader().instance(accepted.notification), status=201)
+        response = Response(self.get_serializer(accepted.notification).data, status=201)
         return replayed(response) if accepted.is_replay else response

@@ -15,14 +15,15 @@ from order_svc import services
 from order_svc.models import Order, OrderLine
 from platform_core.admin import ReadOnlyAdmin
 from platform_core.errors import PlatformError
+from platform_core.vocabulary import HOLDING_STOCK, WITHOUT_STOCK, OrderStatus
 
+# By what a status means; the few that have a colour of their own come last.
 _COLOURS = {
-    "pending": "info",
-    "confirmed": "primary",
-    "shipped": "warning",
-    "delivered": "success",
-    "rejected": "danger",
-    "cancelled": "danger",
+    **dict.fromkeys(OrderStatus.values, "info"),
+    **dict.fromkeys([status.value for status in HOLDING_STOCK], "primary"),
+    **dict.fromkeys([status.value for status in WITHOUT_STOCK], "danger"),
+    OrderStatus.SHIPPED.value: "warning",
+    OrderStatus.DELIVERED.value: "success",
 }
 
 

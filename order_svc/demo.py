@@ -23,8 +23,7 @@ from platform_core.bulk import PastEvent, new_ids, sketch, writing
 from platform_core.demo import DAYS, DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, encoded, raw
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Message
-
-Status = Order.Status
+from platform_core.vocabulary import EventType, OrderStatus
 
 _CANCELLED_SHARE = 0.07
 _LINES, _LINES_WEIGHTS = (1, 2, 3, 4), (62, 24, 10, 4)
@@ -49,7 +48,7 @@ class Item(Struct, rename="camel"):
 class Change(Struct):
     """A step of an order's life."""
 
-    status: Status
+    status: OrderStatus
     at: datetime
 
 
@@ -147,13 +146,13 @@ def _life(chance: Random, created_at: datetime, age: float, end: datetime) -> li
     cancelling, shipping = chance.uniform(0.02, 0.5), chance.uniform(0.3, 2.5)
     delivering = shipping + chance.uniform(0.8, 4.5)
     if chance.random() < _CANCELLED_SHARE:
-        due = [(Status.CANCELLED, cancelling)]
+        due = [(OrderStatus.CANCELLED, cancelling)]
     else:
-        due = [(Status.SHIPPED, shipping), (Status.DELIVERED, delivering)]
+        due = [(OrderStatus.SHIPPED, shipping), (OrderStatus.DELIVERED, delivering)]
     room = (end - created_at) / timedelta(days=1)
     pace = min(1.0, room / age) if age else 1.0
     later = [Change(status, created_at + timedelta(days=after * pace)) for status, after in due if after < age]
-    return [Change(Status.CONFIRMED, created_at + _CONFIRMING), *later]
+    return [Change(OrderStatus.CONFIRMED, created_at + _CONFIRMING), *later]
 
 
 def _messages(sale: Sale) -> list[Sent]:
@@ -161,8 +160,8 @@ def _messages(sale: Sale) -> list[Sent]:
     return [Sent(message, change.at) for change in sale.steps for message in _caused(order, lines, change.status)]
 
 
-def _caused(order: Order, lines: list[OrderLine], status: Status) -> list[Message]:
-    return [confirmation(order, lines)] if status == Status.CONFIRMED else consequences(order, status)
+def _caused(order: Order, lines: list[OrderLine], status: OrderStatus) -> list[Message]:
+    return [confirmation(order, lines)] if status == OrderStatus.CONFIRMED else consequences(order, status)
 
 
 def _rows(sale: Sale) -> tuple[Order, list[OrderLine]]:
@@ -226,7 +225,7 @@ def _stepped(order: Order, lines: list[OrderLine], change: Change) -> PastEvent:
     order.status = change.status.value
     order.version += 1
     order.updated_at = change.at
-    return PastEvent(change.at, f"order.{change.status.value}", order.pk, snapshot(order, lines))
+    return PastEvent(change.at, EventType.of_order(change.status), order.pk, snapshot(order, lines))
 
 
 def _delivered(sent: Sent) -> OutboxMessage:

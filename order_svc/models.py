@@ -4,25 +4,20 @@ from django.db import models
 from django.db.models import Q
 
 from platform_core.models import Resource
+from platform_core.vocabulary import UNPLACED, OrderStatus
 
 
 class Order(Resource):
-    """An order, from the moment it is asked for. ``confirmed`` and what follows are the only states with stock.
+    """An order, from the moment it is requested. `platform_core.vocabulary` says what its statuses mean.
 
     It carries the Idempotency-Key of the request that placed it; a rejection for which a repetition may succeed
     gives the key free.
     """
 
-    class Status(models.TextChoices):
-        PENDING = "pending"
-        CONFIRMED = "confirmed"
-        REJECTED = "rejected"
-        CANCELLED = "cancelled"
-        SHIPPED = "shipped"
-        DELIVERED = "delivered"
+    Status = OrderStatus
 
     user_id = models.BigIntegerField()
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    status = models.CharField(max_length=16, choices=OrderStatus.choices, default=OrderStatus.PENDING)
     total = models.DecimalField(max_digits=24, decimal_places=2, null=True, blank=True)
     currency = models.CharField(max_length=3)
     reason = models.CharField(max_length=64, blank=True, default="", help_text="Why it was rejected: an error's code.")
@@ -47,12 +42,10 @@ class Order(Resource):
                 name="order_once_per_key",
                 condition=Q(idempotency_key__isnull=False),
             ),
+            models.CheckConstraint(condition=Q(status__in=OrderStatus.values), name="order_status_known"),
             models.CheckConstraint(
-                condition=Q(status__in=["pending", "confirmed", "rejected", "cancelled", "shipped", "delivered"]),
-                name="order_status_known",
-            ),
-            models.CheckConstraint(
-                condition=Q(status__in=["pending", "rejected"]) | Q(total__isnull=False, confirmed_at__isnull=False),
+                condition=Q(status__in=[status.value for status in UNPLACED])
+                | Q(total__isnull=False, confirmed_at__isnull=False),
                 name="order_confirmed_has_total",
             ),
         )
@@ -61,7 +54,7 @@ class Order(Resource):
             models.Index(fields=("status", "id"), name="order_by_status"),
             models.Index(fields=("user_id", "status", "id"), name="order_by_user_and_status"),
             models.Index(fields=("created_at",), name="order_by_creation"),
-            models.Index(fields=("created_at",), name="order_pending", condition=Q(status="pending")),
+            models.Index(fields=("created_at",), name="order_pending", condition=Q(status=OrderStatus.PENDING.value)),
         )
 
     def __str__(self) -> str:

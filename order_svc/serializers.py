@@ -2,20 +2,23 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from order_svc.explaining.timeline import State
 from order_svc.explaining.verdict import Mood
 from order_svc.models import Order
+from platform_core.api.examples import request_examples
 from platform_core.api.fields import IdField, MoneyField, TimestampField, WholeField
-from platform_core.api.queries import PageQuery
+from platform_core.api.queries import AnyOf, Query
+from platform_core.api.row_readers import Serializer
 from platform_core.outbox.models import OutboxMessage
+from platform_core.vocabulary import NotificationStatus, ReservationStatus
 
 MAX_QUANTITY = 1_000_000
 
 
-class OrderLineSerializer(serializers.Serializer[Any]):
+class OrderLineSerializer(Serializer):
     productId = IdField(source="product_id")
     name = serializers.CharField(read_only=True, allow_null=True)
     unitPrice = MoneyField(source="unit_price", read_only=True, allow_null=True)
@@ -23,7 +26,7 @@ class OrderLineSerializer(serializers.Serializer[Any]):
     subtotal = MoneyField(read_only=True, allow_null=True)
 
 
-class OrderSerializer(serializers.Serializer[Any]):
+class OrderSerializer(Serializer):
     """An order as it is answered."""
 
     id = IdField(read_only=True)
@@ -33,28 +36,27 @@ class OrderSerializer(serializers.Serializer[Any]):
     total = MoneyField(read_only=True, allow_null=True)
     currency = serializers.CharField(read_only=True)
     reason = serializers.CharField(read_only=True, help_text="Why it was rejected; else empty.")
-    createdAt = serializers.DateTimeField(source="created_at", read_only=True)
-    updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
+    createdAt = TimestampField(source="created_at", read_only=True)
+    updatedAt = TimestampField(source="updated_at", read_only=True)
 
 
 @extend_schema_serializer(component_name="OrderItem")
-class OrderItemInput(serializers.Serializer[Any]):
+class OrderItemInput(Serializer):
     productId = IdField()
     quantity = WholeField(min_value=1, max_value=MAX_QUANTITY)
 
 
-@extend_schema_serializer(
-    component_name="Order",
-    examples=[
-        OpenApiExample(
-            "Several products",
-            {"userId": "1", "items": [{"productId": "1", "quantity": 2}, {"productId": "2", "quantity": 1}]},
-            request_only=True,
-        ),
-        OpenApiExample("One product", {"userId": "1", "productId": "1", "quantity": 2}, request_only=True),
-    ],
+@extend_schema_serializer(component_name="Order")
+@request_examples(
+    {
+        "Several products": {
+            "userId": "1",
+            "items": [{"productId": "1", "quantity": 2}, {"productId": "2", "quantity": 1}],
+        },
+        "One product": {"userId": "1", "productId": "1", "quantity": 2},
+    }
 )
-class OrderInput(serializers.Serializer[Any]):
+class OrderInput(Serializer):
     """An order as it is asked for: `productId` and `quantity`, or `items`."""
 
     openapi = {
@@ -91,12 +93,12 @@ def page_path(order_id: int) -> str:
     return f"/orders/{order_id}/explain"
 
 
-class VerdictSerializer(serializers.Serializer[Any]):
+class VerdictSerializer(Serializer):
     text = serializers.CharField(help_text="One sentence for people.")
     mood = serializers.ChoiceField(choices=[mood.value for mood in Mood], help_text="`stuck`: somebody should look.")
 
 
-class MomentSerializer(serializers.Serializer[Any]):
+class MomentSerializer(Serializer):
     name = serializers.CharField(help_text="Such as `stock` or `outbox.release`.")
     title = serializers.CharField()
     service = serializers.CharField()
@@ -107,19 +109,19 @@ class MomentSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
 
 
-class HeldItemSerializer(serializers.Serializer[Any]):
+class HeldItemSerializer(Serializer):
     productId = serializers.CharField(source="product_id")
     name = serializers.CharField()
     unitPrice = MoneyField(source="unit_price")
     quantity = serializers.IntegerField()
 
 
-class HeldStockSerializer(serializers.Serializer[Any]):
-    status = serializers.CharField(help_text="`reserved` or `released`.")
+class HeldStockSerializer(Serializer):
+    status = serializers.CharField(help_text=" or ".join(f"`{status}`" for status in ReservationStatus.values) + ".")
     items = HeldItemSerializer(many=True)
 
 
-class OutboxSerializer(serializers.Serializer[Any]):
+class OutboxSerializer(Serializer):
     key = serializers.CharField()
     kind = serializers.CharField()
     destination = serializers.CharField()
@@ -131,11 +133,11 @@ class OutboxSerializer(serializers.Serializer[Any]):
     lastError = serializers.CharField(source="last_error")
 
 
-class ToldSerializer(serializers.Serializer[Any]):
+class ToldSerializer(Serializer):
     """A message to the customer that was handed over."""
 
     key = serializers.CharField()
-    status = serializers.ChoiceField(choices=["queued", "sent", "failed", "none", "unknown"])
+    status = serializers.ChoiceField(choices=[*NotificationStatus.values, "none", "unknown"])
     id = serializers.CharField(source="found.id", default=None, allow_null=True)
     channel = serializers.CharField(source="found.channel", default=None, allow_null=True)
     attempts = serializers.IntegerField(source="found.attempts", default=None, allow_null=True)
@@ -144,25 +146,25 @@ class ToldSerializer(serializers.Serializer[Any]):
     sentAt = serializers.DateTimeField(source="found.sent_at", default=None, allow_null=True)
 
 
-class TraceSerializer(serializers.Serializer[Any]):
+class TraceSerializer(Serializer):
     requestId = serializers.CharField(source="request_id")
     traceId = serializers.CharField(source="trace_id")
     of = serializers.ListField(child=serializers.CharField(), help_text="What the request did to the order.")
 
 
-class LogSearchSerializer(serializers.Serializer[Any]):
+class LogSearchSerializer(Serializer):
     grep = serializers.CharField()
     jq = serializers.CharField()
 
 
-class OperationSerializer(serializers.Serializer[Any]):
+class OperationSerializer(Serializer):
     name = serializers.CharField()
     title = serializers.CharField()
     why = serializers.CharField()
     loses = serializers.CharField(help_text="What cannot be had back afterwards; else empty.")
 
 
-class ExplanationSerializer(serializers.Serializer[Any]):
+class ExplanationSerializer(Serializer):
     """The life of one order across the services."""
 
     order = OrderSerializer()
@@ -182,8 +184,8 @@ class ExplanationSerializer(serializers.Serializer[Any]):
         return str(self.context["request"].build_absolute_uri(page_path(explanation.order.pk)))
 
 
-class OrderQuery(PageQuery):
+class OrderQuery(Query):
     userId = IdField(source="user_id", required=False)
-    status = serializers.ChoiceField(choices=Order.Status.choices, required=False)
-    createdAfter = TimestampField(source="created_after", required=False)
-    createdBefore = TimestampField(source="created_before", required=False)
+    status = AnyOf(serializers.ChoiceField(choices=Order.Status.choices), help_text="Given several times: any of them.")
+    createdAfter = TimestampField(source="created_at__gt", required=False)
+    createdBefore = TimestampField(source="created_at__lt", required=False)

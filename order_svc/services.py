@@ -4,7 +4,7 @@ Every change of state is one transaction: a conditional update, the event, and t
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ from platform_core.failpoints import reached
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Message, enqueue, hasten, redrive
 from platform_core.topology import NOTIFICATION, PRODUCT
+from platform_core.vocabulary import EventType, MessageKind, OrderStatus
 
 TIDYING_SECONDS = 2.0
 ABANDONED = "abandoned"
@@ -56,23 +57,6 @@ class Placed(NamedTuple):
     order: Order
     lines: list[OrderLine]
     is_replay: bool
-
-
-def find_orders(
-    *,
-    user_id: int | None = None,
-    status: str | None = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
-) -> QuerySet[Order]:
-    """``created_after`` and ``created_before`` are exclusive."""
-    filters = {
-        "user_id": user_id,
-        "status": status,
-        "created_at__gt": created_after,
-        "created_at__lt": created_before,
-    }
-    return Order.objects.filter(**{name: value for name, value in filters.items() if value is not None})
 
 
 def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None = None) -> Placed:
@@ -156,7 +140,7 @@ def _check_user(user_id: int) -> None:
 
 
 def _count_rejection(reason: str) -> None:
-    _sagas.labels("rejected", reason).inc()
+    _sagas.labels(Order.Status.REJECTED.value, reason).inc()
 
 
 def _open(
@@ -211,7 +195,7 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reserva
     }
     if not prepared_atomic(CONFIRM, {**context.origin(), **values}):
         raise _given_up()
-    _sagas.labels("confirmed", "").inc()
+    _sagas.labels(Order.Status.CONFIRMED.value, "").inc()
     return Placed(order, lines, is_replay=False)
 
 
@@ -332,14 +316,14 @@ def deliver_order(order_id: int) -> Order:
 
 
 @transaction.atomic
-def _transition(order_id: int, old: Order.Status, new: Order.Status) -> Order:
+def _transition(order_id: int, old: OrderStatus, new: OrderStatus) -> Order:
     """Repeating a transition that holds already changes nothing."""
     moved = _move(order_id, old, new)
     order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
     if order is None:
         raise NotFound()
     if moved:
-        append(NewEvent(f"order.{new.value}", order.pk, snapshot(order, list(order.lines.all()))))
+        append(NewEvent(EventType.of_order(new), order.pk, snapshot(order, list(order.lines.all()))))
         enqueue(*consequences(order, new))
     elif order.status != new:
         raise Conflict(f"An order that is {order.status} cannot become {new.value}.", code="invalid_transition")
@@ -348,21 +332,21 @@ def _transition(order_id: int, old: Order.Status, new: Order.Status) -> Order:
 
 def confirmation(order: Order, lines: list[OrderLine]) -> Message:
     """The message of a confirmation."""
-    return _notification(order, "confirmed", f"Order {order.pk} is confirmed", _thanks(order, lines))
+    return _notification(order, Order.Status.CONFIRMED, f"Order {order.pk} is confirmed", _thanks(order, lines))
 
 
-def consequences(order: Order, new: Order.Status) -> list[Message]:
+def consequences(order: Order, new: OrderStatus) -> list[Message]:
     """The messages of a transition."""
     if new == Order.Status.CANCELLED:
         text = f"Your order {order.pk} was cancelled. Nothing will be charged."
-        return [_release(order.pk), _notification(order, "cancelled", f"Order {order.pk} was cancelled", text)]
+        return [_release(order.pk), _notification(order, new, f"Order {order.pk} was cancelled", text)]
     if new == Order.Status.SHIPPED:
         text = f"Your order {order.pk} is on its way."
-        return [_notification(order, "shipped", f"Order {order.pk} was shipped", text)]
+        return [_notification(order, new, f"Order {order.pk} was shipped", text)]
     return []
 
 
-def _move(order_id: int, old: Order.Status, new: Order.Status, **changes: Any) -> bool:
+def _move(order_id: int, old: OrderStatus, new: OrderStatus, **changes: Any) -> bool:
     """The conditional update that decides every race over an order's state."""
     rows = Order.objects.filter(pk=order_id, status=old)
     return bool(rows.update(status=new, version=F("version") + 1, updated_at=now(), **changes))
@@ -370,7 +354,7 @@ def _move(order_id: int, old: Order.Status, new: Order.Status, **changes: Any) -
 
 def _release(order_id: int) -> Message:
     return Message(
-        kind="stock.release",
+        kind=MessageKind.STOCK_RELEASE,
         destination=PRODUCT.name,
         aggregate=f"order:{order_id}",
         key=f"order-{order_id}-release",
@@ -378,13 +362,13 @@ def _release(order_id: int) -> Message:
     )
 
 
-def _notification(order: Order, what: str, subject: str, message: str) -> Message:
+def _notification(order: Order, status: OrderStatus, subject: str, message: str) -> Message:
     return Message(
-        kind="notification.send",
+        kind=MessageKind.NOTIFICATION_SEND,
         destination=NOTIFICATION.name,
         aggregate=f"order:{order.pk}",
-        key=f"order-{order.pk}-{what}",
-        payload={"user_id": order.user_id, "type": f"order_{what}", "subject": subject, "message": message},
+        key=f"order-{order.pk}-{status}",
+        payload={"user_id": order.user_id, "type": f"order_{status}", "subject": subject, "message": message},
     )
 
 

@@ -5,15 +5,16 @@ The product of an order's line stands for the line, since an order has one line 
 
 from platform_core.events.log import appending
 from platform_core.outbox.queue import enqueueing
+from platform_core.vocabulary import EventType, OrderStatus
 
-OPEN = """
+OPEN = f"""
     WITH opened AS (
         INSERT INTO order_svc_order (
             user_id, status, currency, reason, steps, caller, idempotency_key, fingerprint,
             request_id, traceparent, created_at, updated_at, version
         )
-        SELECT %(user_id)s, 'pending', %(currency)s, '', %(steps)s::jsonb, %(caller)s, %(key)s::text, %(fingerprint)s,
-               %(request_id)s, %(traceparent)s, %(at)s, %(at)s, 1
+        SELECT %(user_id)s, '{OrderStatus.PENDING}', %(currency)s, '', %(steps)s::jsonb, %(caller)s, %(key)s::text,
+               %(fingerprint)s, %(request_id)s, %(traceparent)s, %(at)s, %(at)s, 1
         WHERE %(key)s::text IS NULL OR pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0))
         ON CONFLICT (caller, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
         RETURNING id
@@ -31,9 +32,9 @@ OPEN = """
 CONFIRM = f"""
     WITH confirmed AS (
         UPDATE order_svc_order
-        SET status = 'confirmed', version = version + 1, updated_at = %(at)s, confirmed_at = %(at)s,
+        SET status = '{OrderStatus.CONFIRMED}', version = version + 1, updated_at = %(at)s, confirmed_at = %(at)s,
             total = %(total)s, steps = %(steps)s::jsonb
-        WHERE id = %(order)s AND status = 'pending'
+        WHERE id = %(order)s AND status = '{OrderStatus.PENDING}'
         RETURNING id
     ), priced AS (
         UPDATE order_svc_orderline AS line
@@ -41,7 +42,9 @@ CONFIRM = f"""
         FROM confirmed, unnest(%(products)s::bigint[], %(names)s::text[], %(prices)s::numeric[])
              AS priced (product_id, name, unit_price)
         WHERE line.order_id = %(order)s AND line.product_id = priced.product_id
-    ), told AS ({appending("SELECT 'order.confirmed', id::text, %(snapshot)s::jsonb FROM confirmed")}), queued AS ({
+    ), told AS ({
+    appending(f"SELECT '{EventType.ORDER_CONFIRMED}', id::text, %(snapshot)s::jsonb FROM confirmed")
+}), queued AS ({
     enqueueing("SELECT %(kind)s, %(destination)s, %(aggregate)s, %(message_key)s, %(payload)s::jsonb FROM confirmed")
 })
     SELECT id FROM confirmed

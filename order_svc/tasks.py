@@ -8,10 +8,11 @@ from platform_core.clients.notifications import send_notification
 from platform_core.clients.products import release_stock
 from platform_core.context import Context, entered
 from platform_core.housekeeping import HOUSEKEEPING
-from platform_core.outbox.delivery import deliver_due
+from platform_core.outbox.delivery import Handlers, deliver_due
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Handler
 from platform_core.topology import NOTIFICATION, PRODUCT
+from platform_core.vocabulary import MessageKind
 from platform_core.worker import Duty
 
 RECOVERY_BATCH = 100
@@ -26,9 +27,9 @@ def _notify(message: OutboxMessage) -> None:
     send_notification(message.key, **message.payload)
 
 
-HANDLERS = {
-    "stock.release": Handler(_release, max_attempts=None, max_delay=600),
-    "notification.send": Handler(_notify),
+HANDLERS: Handlers = {
+    MessageKind.STOCK_RELEASE: Handler(_release, max_attempts=None, max_delay=600),
+    MessageKind.NOTIFICATION_SEND: Handler(_notify),
 }
 
 

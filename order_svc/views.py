@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,18 +16,18 @@ from order_svc.explaining.words import lasting
 from order_svc.models import Order
 from order_svc.serializers import ExplanationSerializer, OrderInput, OrderQuery, OrderSerializer, lines_of, page_path
 from platform_core.api.idempotency import Claim, idempotent, replayed
-from platform_core.api.queries import PageQuery, read_query
+from platform_core.api.queries import Query
+from platform_core.api.query_cache import declared
 from platform_core.api.templated import PageViewSet
-from platform_core.api.validation import validated
 from platform_core.api.views import ID, ResourceViewSet
 from platform_core.auth.access import may, owner_of
-from platform_core.errors import Conflict, Forbidden, NotFound, PlatformError
+from platform_core.errors import Conflict, Forbidden, PlatformError
 
 
-class OrderViewSet(ResourceViewSet):
+class OrderViewSet(ListModelMixin, ResourceViewSet):
     """Orders, and what can be done to them."""
 
-    queryset = Order.objects.all()
+    queryset = declared(Order, prefetch=["lines"])
     serializer_class = OrderSerializer
     query_class = OrderQuery
     owner_field = "user_id"
@@ -33,13 +35,20 @@ class OrderViewSet(ResourceViewSet):
     def get_serializer_class(self) -> Any:
         return OrderInput if self.action == "create" else self.serializer_class
 
+    def get_response_serializer(self, instance: Any) -> Any:
+        return OrderSerializer(instance, context=self.get_serializer_context())
+
+    def get_queryset(self) -> QuerySet[Order]:
+        orders = super().get_queryset()
+        return orders.filter(user_id=self.kwargs["user_id"]) if "user_id" in self.kwargs else orders
+
     def list(self, request: Request) -> Response:
         """Orders of every status, newest first."""
-        return self.page(services.find_orders, self.query(request))
+        return super().list(request)
 
     def retrieve(self, request: Request, pk: int) -> Response:
         """One order."""
-        return self.one(request, pk=pk)
+        return self.shown(self.get_object())
 
     @extend_schema(request=OrderInput, responses={201: OrderSerializer})
     def create(self, request: Request) -> Response:
@@ -49,7 +58,7 @@ class OrderViewSet(ResourceViewSet):
         answer: then no order is kept.
         """
         claim = Claim.of(request)
-        wanted = validated(OrderInput, request.data)
+        wanted = self.validated()
         if owner_of(request) not in (None, wanted["userId"]):
             raise Forbidden("userId: orders are placed for oneself.")
         lines = lines_of(wanted)
@@ -69,29 +78,27 @@ class OrderViewSet(ResourceViewSet):
     @idempotent
     def cancel(self, request: Request, pk: int) -> Response:
         """Cancel a confirmed order; its stock goes back. 409 `invalid_transition` otherwise."""
-        if owner_of(request) is not None and not Order.objects.filter(pk=pk, **self.narrowing()).exists():
-            raise NotFound()  # an order never changes hands, so this look is good for the whole request
-        return self.transition(services.cancel_order, pk)
+        return self.transition(services.cancel_order)
 
     @extend_schema(request=None, responses={200: OrderSerializer})
     @action(detail=True, methods=["post"], serializer_class=None)
     @idempotent
     def ship(self, request: Request, pk: int) -> Response:
         """Mark a confirmed order as shipped. 409 `invalid_transition` otherwise."""
-        return self.transition(services.ship_order, pk)
+        return self.transition(services.ship_order)
 
     @extend_schema(request=None, responses={200: OrderSerializer})
     @action(detail=True, methods=["post"], serializer_class=None)
     @idempotent
     def deliver(self, request: Request, pk: int) -> Response:
         """Mark a shipped order as delivered. 409 `invalid_transition` otherwise."""
-        return self.transition(services.deliver_order, pk)
+        return self.transition(services.deliver_order)
 
-    @extend_schema(parameters=[PageQuery], responses={200: OrderSerializer(many=True)})
-    @action(detail=False, methods=["get"], url_path=f"user/(?P<user_id>{ID})")
+    @extend_schema(responses={200: OrderSerializer(many=True)})
+    @action(detail=False, methods=["get"], url_path=f"user/(?P<user_id>{ID})", query_class=Query)
     def by_user(self, request: Request, user_id: int) -> Response:
         """A user's orders, newest first; none for a user who is not known."""
-        return self.page(services.find_orders, read_query(request, PageQuery), user_id=user_id)
+        return super().list(request)
 
     @extend_schema(operation_id="explainOrder", responses={200: ExplanationSerializer})
     @action(detail=True, methods=["get"], serializer_class=None)
@@ -103,8 +110,8 @@ class OrderViewSet(ResourceViewSet):
         """
         return Response(ExplanationSerializer(explain(pk), context={"request": request}).data)
 
-    def transition(self, use_case: Callable[[int], Order], order_id: int) -> Response:
-        order = use_case(order_id)
+    def transition(self, use_case: Callable[[int], Order]) -> Response:
+        order = use_case(self.get_object().pk)
         return self.answer(order, lines=order.lines.all())
 
 

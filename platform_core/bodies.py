@@ -1,13 +1,19 @@
-"""Request bodies, taken in whole before the work begins, within the request's deadline.
+"""Reads request bodies whole, before the work begins, within the request's deadline.
 
-A client that sends half a body would otherwise hold a thread for as long as it likes, and a body that nobody reads
+Otherwise a client that sends half a body would hold a thread for as long as it likes, and a body that nobody reads
 would break the connection for the next request on it.
 """
 
+import errno
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import cache
 from io import BytesIO
 from typing import Any
-
-from platform_core.slow_clients import Reading
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES
@@ -16,42 +22,107 @@ LONGEST_LENGTH = 15
 """Digits of a Content-Length that are worth reading as a number."""
 LATE = "platform.body_is_late"
 SHORT = "platform.body_is_short"
+_TICK = 0.05
+"""Seconds between two checks of the deadlines, and so the most that a client is cut off too late."""
 
 
-def take_in(environ: dict[str, Any], deadline: float) -> None:
+def take_in(environ: dict[str, Any], deadline: float) -> bool:
     """Read the body of a WSGI request into memory until ``deadline`` (of ``time.monotonic()``).
 
-    Bodies that come in chunks get a length. One that is too large keeps a length that says so, and is thrown away; one
-    that does not come in time is marked with LATE, one that ends too early with SHORT. After these two nobody knows
-    where the next request begins, so gunicorn is told to close the connection.
+    Chunked bodies get a length. A body that is too large is thrown away; its length still says so. A body that does
+    not come in time is marked with LATE, one that ends too early with SHORT. Returns False for these two: nobody knows
+    where the next request would begin, so the answer must be a ``LastAnswer``.
     """
     is_chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
     length = environ.get("CONTENT_LENGTH") or "0"
     is_number = length.isascii() and length.isdigit() and len(length) <= LONGEST_LENGTH
     if not is_chunked and not (is_number and int(length)):
-        return
+        return True
     source = environ["wsgi.input"]
     wanted = MAX_BODY_BYTES + 1 if is_chunked else min(int(length), MAX_BODY_BYTES + 1)
-    sock = environ.get("gunicorn.socket")
-    reading = Reading(sock, deadline) if sock is not None else None
+    sock: Any = environ.get("gunicorn.socket")  # Django's development server hands out none, and so has no deadline
+    watch = None if sock is None else _watch(os.getpid())
+    if watch is not None:
+        watch.begin(sock, deadline)
     body = b""
     try:
         body = source.read(wanted)
         if len(body) > MAX_BODY_BYTES:
             _discard(source, len(body))
     except Exception:
-        if reading is None or reading.end():
+        if watch is None or watch.end(sock):
             raise
         environ[LATE] = True  # a chunk that was cut off
     else:
-        environ[LATE] = reading is not None and not reading.end()
+        environ[LATE] = watch is not None and not watch.end(sock)
     environ[SHORT] = not is_chunked and len(body) < wanted
-    if sock is not None and (environ[LATE] or environ[SHORT]):
-        source.failed = True
     environ["wsgi.input"] = BytesIO(body)
     environ["CONTENT_LENGTH"] = str(len(body))
+    return not (environ[LATE] or environ[SHORT])
 
 
 def _discard(source: Any, discarded: int) -> None:
     while discarded < MAX_DISCARDED_BYTES and (piece := source.read(65536)):
         discarded += len(piece)
+
+
+class LastAnswer:
+    """A WSGI answer after which the server closes the connection.
+
+    A ``Connection: close`` header would not do: WSGI forbids it to applications, and gunicorn drops it. So ``close()``,
+    which servers call once the answer is sent, reports a reset connection. gunicorn and wsgiref then close theirs and
+    log no error.
+    """
+
+    def __init__(self, answer: Iterable[bytes]) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._answer)
+
+    def close(self) -> None:
+        try:
+            if hasattr(self._answer, "close"):
+                self._answer.close()
+        finally:
+            raise ConnectionResetError(errno.ECONNRESET, "The request's body was not read to its end.")
+
+
+class _Watch:
+    """Cuts off the clients whose bodies are late: from then on, each seems to have stopped sending.
+
+    A timeout of the socket would bound each ``recv`` alone, and so not a body that trickles. There is one thread for
+    each process; to begin and to end takes no lock.
+    """
+
+    def __init__(self) -> None:
+        self._deadlines: dict[socket.socket, float] = {}
+        self._is_wanted = threading.Event()
+        threading.Thread(target=self._run, name="late-bodies", daemon=True).start()
+
+    def begin(self, sock: socket.socket, deadline: float) -> None:
+        self._deadlines[sock] = deadline
+        if not self._is_wanted.is_set():
+            self._is_wanted.set()
+
+    def end(self, sock: socket.socket) -> bool:
+        """Whether it was still there. The reader and the watch both end a reading, and the first decides."""
+        return self._deadlines.pop(sock, None) is not None
+
+    def _run(self) -> None:
+        while True:
+            self._is_wanted.wait()
+            time.sleep(_TICK)
+            self._is_wanted.clear()
+            now = time.monotonic()
+            for sock, deadline in self._deadlines.copy().items():
+                if deadline <= now and self.end(sock):
+                    with suppress(OSError):
+                        sock.shutdown(socket.SHUT_RD)
+            if self._deadlines:
+                self._is_wanted.set()
+
+
+@cache
+def _watch(process: int) -> _Watch:
+    return _Watch()

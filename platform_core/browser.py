@@ -1,118 +1,78 @@
-"""What a browser may do with an answer: no script, frame or form but our own, and no neighbour's page around it.
+"""What Django and its packages have no setting for, and middlewares that skip work which a request does not need.
 
-And the middlewares that only browsers need. They pass over the requests of an API's clients, which are most.
+Each subclass behaves as the original does. What the original costs, and why a subclass pays, is in
+`docs/decisions/0014-djangos-middlewares.md`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-from corsheaders.middleware import CorsMiddleware
+from corsheaders.middleware import CorsMiddleware as StockCorsMiddleware
+from csp.constants import HEADER, NONE, UNSAFE_INLINE
+from csp.middleware import CSPMiddleware as StockCSPMiddleware
+from csp.middleware import PolicyParts
 from django.conf import settings
-from django.contrib.auth.middleware import AuthenticationMiddleware
-from django.contrib.messages.middleware import MessageMiddleware
-from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
-from django.middleware.csrf import CsrfViewMiddleware
-from whitenoise.middleware import WhiteNoiseMiddleware
-
-_PAGE = (
-    "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self'",
-    "img-src 'self' data:",  # the pictures in Swagger's and bootstrap's stylesheets
-    "font-src 'self'",
-    "connect-src 'self'",
-    "form-action 'self'",
-    "frame-ancestors 'none'",
-    "base-uri 'none'",
-    "object-src 'none'",
-)
-PAGE = "; ".join(_PAGE)
-ADMIN = PAGE.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")  # unfold's colours and measured widths
-NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
 
 _DEVICES = ("accelerometer", "camera", "geolocation", "gyroscope", "magnetometer", "microphone", "payment", "usb")
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": NO_PAGE,
-}
-_CHECKED = {name.lower(): (name, value) for name, value in _ALWAYS.items()}
-"""As Django keeps them, which looks at each character of a header again whenever it is set."""
-_ON_PAGES = {
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": ", ".join(f"{device}=()" for device in _DEVICES),
-}
-
-View = Callable[[HttpRequest], HttpResponse]
+PERMISSIONS = ", ".join(f"{device}=()" for device in _DEVICES)
+DATA_POLICY = {"default-src": [NONE], "frame-ancestors": [NONE]}
+"""The Content-Security-Policy of answers that are not HTML: JSON, metrics, stylesheets."""
+_DATA_POLICY_HEADER = "; ".join(f"{name} {' '.join(sources)}" for name, sources in DATA_POLICY.items())
 
 
-def browser_security(get_response: View) -> View:
-    """The middleware that says all of it, in place of Django's two, with what only a page needs on pages alone."""
+class CSPMiddleware(StockCSPMiddleware):
+    """django-csp. Adds a stricter policy for answers that are not HTML, and inline styles in the admin.
 
-    def secured(request: HttpRequest) -> HttpResponse:
-        response = get_response(request)
-        if response.status_code == 304:  # its headers would replace those of the page that the browser has
+    `CONTENT_SECURITY_POLICY` is the policy of HTML pages. Decorators work on all answers.
+    """
+
+    def __init__(self, get_response: Any) -> None:
+        super().__init__(get_response)
+        policy = getattr(settings, "CONTENT_SECURITY_POLICY", None) or {}
+        self.is_on = bool(policy)
+        self.is_constant = policy.keys() == {"DIRECTIVES"} and not getattr(
+            settings, "CONTENT_SECURITY_POLICY_REPORT_ONLY", None
+        )
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        if response.status_code == 304:
+            return response  # its headers would replace those that the browser has stored with the page (RFC 9111, 3.2)
+        if _is_page(response):
+            response.headers.setdefault("Permissions-Policy", PERMISSIONS)
+        elif self.is_constant and not any(name.startswith("_csp_") for name in vars(response)):
+            response.headers.setdefault(HEADER, _DATA_POLICY_HEADER)
             return response
-        response.headers._store.update(_CHECKED)
-        headers = {}
-        if response.get("Content-Type", "").startswith("text/html"):
-            policy = ADMIN if request.path_info.startswith("/admin/") else PAGE
-            headers = {**_ON_PAGES, "Content-Security-Policy": policy}
-        if settings.SECURE_HSTS_SECONDS and request.is_secure():
-            headers["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains; preload"
-        for name, value in headers.items():
-            response.headers[name] = value
-        return response
+        return super().process_response(request, response)
 
-    return secured
+    def get_policy_parts(
+        self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
+    ) -> PolicyParts:
+        parts = super().get_policy_parts(request, response, report_only)
+        if report_only or not self.is_on or parts.config is not None:
+            return parts
+        if not _is_page(response):
+            parts.config = DATA_POLICY
+        elif request.path_info.startswith("/admin/"):
+            # unfold writes its palette into the page, and Alpine measures widths.
+            update = parts.update or {}
+            styles = update.get("style-src", [])
+            parts.update = {**update, "style-src": [*([styles] if isinstance(styles, str) else styles), UNSAFE_INLINE]}
+        return parts
 
 
-class Cors(CorsMiddleware):
-    """A request that names no origin asks for no leave; caches are told that there are others."""
+def _is_page(response: HttpResponseBase) -> bool:
+    return response.headers.get("Content-Type", "").startswith("text/html")
+
+
+class CorsMiddleware(StockCorsMiddleware):
+    """django-cors-headers. Skips requests without an `Origin` header, which get `Vary: origin` alone."""
 
     def __call__(self, request: HttpRequest) -> Any:
         if "HTTP_ORIGIN" in request.META:
             return super().__call__(request)
-        response: Any = self.get_response(request)
-        vary = response.get("Vary")
-        response.headers["Vary"] = f"{vary}, origin" if vary else "origin"
+        response: HttpResponse = self.get_response(request)  # type: ignore[assignment]
+        patch_vary_headers(response, ("origin",))
         return response
-
-
-class Static(WhiteNoiseMiddleware):  # type: ignore[misc]
-    """In development it looks through all folders for whatever is asked."""
-
-    def __call__(self, request: HttpRequest) -> Any:
-        if request.path_info.startswith(self.static_prefix):
-            return super().__call__(request)
-        return self.get_response(request)
-
-
-class _ForBrowsers:
-    """Passes over what brings no cookie and does not ask for the admin: an API's client has no session to look for."""
-
-    get_response: Any
-
-    def __call__(self, request: HttpRequest) -> Any:
-        if "HTTP_COOKIE" in request.META or request.path_info.startswith("/admin/"):
-            return super().__call__(request)  # type: ignore[misc]
-        return self.get_response(request)
-
-
-class Sessions(_ForBrowsers, SessionMiddleware):
-    pass
-
-
-class Csrf(_ForBrowsers, CsrfViewMiddleware):
-    pass
-
-
-class Authentication(_ForBrowsers, AuthenticationMiddleware):
-    pass
-
-
-class Messages(_ForBrowsers, MessageMiddleware):
-    pass

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.db import connection, models, transaction
-from django.db.backends.utils import CursorWrapper
 
 from platform_core.api.json import encode
 from platform_core.events.log import place
@@ -34,7 +33,7 @@ class PastEvent(NamedTuple):
 class Writer:
     """Writes in one transaction. ``written`` counts the rows by ``schema.table``."""
 
-    cursor: CursorWrapper
+    cursor: Any
     written: dict[str, int] = field(default_factory=dict)
 
     def copy(self, objects: Sequence[models.Model]) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from csp.constants import NONE, SELF
+
 from platform_core.bodies import MAX_BODY_BYTES
 from platform_core.environment import ROOT, database_parts, keys_dir, parsed
 from platform_core.logs import logging_config
@@ -70,6 +72,8 @@ def service_settings(
         "SPECTACULAR_SETTINGS": _openapi(service),
         **_static_files(development),
         **_cookies(service, secure=not development),
+        **_https(required=not development),
+        "CONTENT_SECURITY_POLICY": CONTENT_SECURITY_POLICY,
         **_cors(values["CORS_ALLOWED_ORIGINS"], development),
         **_mail(values),
         "UNFOLD": {
@@ -85,14 +89,32 @@ def service_settings(
 
 MIDDLEWARE = [
     "platform_core.middleware.RequestMiddleware",
-    "platform_core.browser.browser_security",
-    "platform_core.browser.Cors",
-    "platform_core.browser.Static",
-    "platform_core.browser.Sessions",
-    "platform_core.browser.Csrf",
-    "platform_core.browser.Authentication",
-    "platform_core.browser.Messages",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "platform_core.browser.CSPMiddleware",
+    "platform_core.browser.CorsMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
 ]
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],  # the pictures in the stylesheets of Swagger UI and bootstrap
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+        "object-src": [NONE],
+    }
+}
+"""Of HTML pages. `platform_core.browser` has that of all other answers, and the exception for the admin."""
 
 TEMPLATES = [
     {
@@ -120,6 +142,10 @@ REST_FRAMEWORK = {
         "platform_core.api.browsable.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": ["platform_core.api.json.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "platform_core.api.negotiation.Negotiation",
+    "DEFAULT_METADATA_CLASS": "platform_core.api.negotiation.NoMetadata",
+    "DEFAULT_PAGINATION_CLASS": "platform_core.api.pages.KeysetPagination",
+    "DEFAULT_FILTER_BACKENDS": ["platform_core.api.queries.QueryFilter"],
     "DEFAULT_SCHEMA_CLASS": "platform_core.api.schema.AutoSchema",
     "EXCEPTION_HANDLER": "platform_core.api.problems.handle",
     "URL_FORMAT_OVERRIDE": None,
@@ -168,6 +194,7 @@ def _apps(package: str, own: Sequence[str]) -> list[str]:
         "django.contrib.staticfiles",
         "django.contrib.postgres",
         "corsheaders",
+        "csp",
         "rest_framework",
         "drf_spectacular",
         "drf_spectacular_sidecar",
@@ -218,11 +245,21 @@ def _cookies(service: Service, *, secure: bool) -> dict[str, Any]:
         "SESSION_COOKIE_AGE": 12 * 3600,
         "SESSION_COOKIE_SECURE": secure,
         "CSRF_COOKIE_SECURE": secure,
-        "SECURE_HSTS_SECONDS": 31_536_000 if secure else 0,
-        # They look for Django's own middlewares by name; `platform_core.browser` says what these say. TLS ends at the
-        # proxy in front, which also redirects.
-        "SILENCED_SYSTEM_CHECKS": ["security.W001", "security.W002", "security.W003"],
-        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if secure else None,
+    }
+
+
+def _https(*, required: bool) -> dict[str, Any]:
+    """TLS ends at a proxy, which sets X-Forwarded-Proto."""
+    if not required:
+        return {}
+    return {
+        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
+        "SECURE_SSL_REDIRECT": True,
+        # Called over plain HTTP, past the proxy: by the other services, health checks and Prometheus.
+        "SECURE_REDIRECT_EXEMPT": [r"^(api|health|metrics|\.well-known)(/|$)"],
+        "SECURE_HSTS_SECONDS": 31_536_000,
+        "SECURE_HSTS_INCLUDE_SUBDOMAINS": True,
+        "SECURE_HSTS_PRELOAD": True,
     }
 
 
@@ -257,5 +294,10 @@ def _openapi(service: Service) -> dict[str, Any]:
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
         "COMPONENT_SPLIT_REQUEST": True,
         "SCHEMA_PATH_PREFIX": r"/api",
-        "POSTPROCESSING_HOOKS": ["platform_core.api.schema.finish"],
+        "CAMELIZE_NAMES": True,
+        "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+        "POSTPROCESSING_HOOKS": [
+            "drf_spectacular.hooks.postprocess_schema_enum_id_removal",
+            "platform_core.api.schema.finish",
+        ],
     }

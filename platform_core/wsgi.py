@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
-from django.urls import get_resolver
 
-from platform_core.bodies import take_in
+from platform_core.bodies import LastAnswer, take_in
+from platform_core.checks import exit_on_errors
 from platform_core.middleware import BEGAN, deadline_of
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -18,11 +20,13 @@ def taking_in(django: Application) -> Application:
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ[BEGAN] = time.monotonic()
-        take_in(environ, deadline_of(environ[BEGAN], environ.get("HTTP_X_REQUEST_TIMEOUT")))
-        return django(environ, start_response)
+        is_whole = take_in(environ, deadline_of(environ[BEGAN], environ.get("HTTP_X_REQUEST_TIMEOUT")))
+        answer = django(environ, start_response)
+        return answer if is_whole else LastAnswer(answer)
 
     return application
 
 
 application = taking_in(get_wsgi_application())
-get_resolver().url_patterns  # noqa: B018  # loads all views before the fork, so that workers share their pages
+exit_on_errors()
+import_module(settings.ROOT_URLCONF)  # loads all views before the fork, so that workers share their pages

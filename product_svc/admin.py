@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -11,12 +10,6 @@ from unfold.admin import TabularInline
 from platform_core.admin import PlatformAdmin, ReadOnlyAdmin
 from product_svc import services
 from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovement, StockReservation
-
-
-class ProductForm(forms.ModelForm):  # type: ignore[type-arg]
-    def _get_validation_exclusions(self) -> Any:
-        """A sku is unique among products that are not deleted, which Django checks only if it may look at the date."""
-        return super()._get_validation_exclusions() - {"deleted_at"}  # type: ignore[misc]
 
 
 @admin.register(Product)
@@ -28,9 +21,7 @@ class ProductAdmin(PlatformAdmin):
     search_fields = ("text", "sku", "category")
     search_help_text = "words of name or description, or the whole sku or category"
     sortable_by = ("id", "name", "price", "stock")
-    fields = ("name", "description", "category", "sku", "price", "stock", "created_at", "updated_at", "version")
     readonly_fields = ("created_at", "updated_at", "version")
-    form = ProductForm
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).filter(deleted_at=None)
@@ -42,13 +33,11 @@ class ProductAdmin(PlatformAdmin):
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Product], search_term: str) -> Any:
         if not search_term:
             return queryset, False
-        words = services.find_products(search=search_term).values("pk")
+        words = services.search_products(services.live_products(), search_term).values("pk")
         return queryset.filter(Q(pk__in=words) | Q(sku=search_term) | Q(category=search_term)), False
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
         values = {name: form.cleaned_data[name] for name in form.changed_data}
-        if "sku" in values:
-            values["sku"] = values["sku"] or None
         if change:
             services.update_product(obj.pk, None, **values)
         else:

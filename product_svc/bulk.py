@@ -9,29 +9,16 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
+from platform_core.api.json import encode
 from platform_core.bulk import new_ids, writing
+from platform_core.database import violated_constraint
 from platform_core.errors import Conflict, FieldError
 from platform_core.events.log import NewEvent, append
-from product_svc.models import Product, StockMovement
-from product_svc.services import events_of_change, live_products, movement, snapshot
-
-_COLUMNS = {
-    "pk": "bigint",
-    "name": "text",
-    "description": "text",
-    "category": "text",
-    "price": "numeric",
-    "stock": "bigint",
-    "version": "bigint",
-    "updated_at": "timestamptz",
-}
-_UPDATE = f"""
-    UPDATE product_svc_product AS p
-    SET name = new.name, description = new.description, category = new.category, price = new.price,
-        stock = new.stock, version = new.version, updated_at = new.updated_at
-    FROM unnest({", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())}) AS new ({", ".join(_COLUMNS)})
-    WHERE p.id = new.pk
-"""
+from platform_core.vocabulary import EventType
+from product_svc.events import snapshot
+from product_svc.models import SKU_TAKEN, Product, StockMovement
+from product_svc.services import events_of_change, live_products, movement
+from product_svc.statements import MERGE, merged
 
 
 class Outcome(StrEnum):
@@ -97,7 +84,7 @@ class _Moved(Exception):
 
 
 def _is_about_a_sku(error: DatabaseError) -> bool:
-    return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) == "product_sku_taken"
+    return violated_constraint(error) == SKU_TAKEN
 
 
 def _is_lost_race(error: Exception) -> bool:
@@ -114,7 +101,7 @@ def _create(wanted: Iterable[Mapping[str, Any]]) -> list[Product]:
     Product.objects.bulk_create(sorted(products, key=lambda product: product.sku or ""))
     initial = StockMovement.Reason.INITIAL
     StockMovement.objects.bulk_create(movement(p.pk, p.stock, p.stock, initial) for p in products if p.stock)
-    append(*(NewEvent("product.created", product.pk, snapshot(product)) for product in products))
+    append(*(NewEvent(EventType.PRODUCT_CREATED, product.pk, snapshot(product)) for product in products))
     return products
 
 
@@ -165,16 +152,20 @@ def _change(wanted: Mapping[str | None, Wanted]) -> set[str | None]:
 
 
 def _apply(changes: Mapping[Product, Mapping[str, Any]]) -> None:
-    moment, movements, events = now(), [], []
+    moment = now()
+    deltas = {product: values.get("stock", product.stock) - product.stock for product, values in changes.items()}
     for product, values in changes.items():
-        delta = values.get("stock", product.stock) - product.stock
-        for name, value in {**values, "version": product.version + 1, "updated_at": moment}.items():
+        for name, value in values.items():
             setattr(product, name, value)
-        if delta:
-            adjustment = StockMovement.Reason.ADJUSTMENT
-            movements.append(movement(product.pk, delta, product.stock, adjustment, reason="import"))
-        events += events_of_change(product, delta)
+        product.version, product.updated_at = product.version + 1, moment
+    products = encode([merged(product, delta) for product, delta in deltas.items()]).decode()
     with connection.cursor() as cursor:
-        cursor.execute(_UPDATE, [[getattr(product, name) for product in changes] for name in _COLUMNS])
-    StockMovement.objects.bulk_create(movements)
-    append(*events)
+        cursor.execute(MERGE, {"products": products, "at": moment})
+        stocks = dict(cursor.fetchall())
+    for product in changes:
+        product.stock = stocks[product.pk]
+    adjustment = StockMovement.Reason.ADJUSTMENT
+    StockMovement.objects.bulk_create(
+        movement(p.pk, delta, p.stock, adjustment, reason="import") for p, delta in deltas.items() if delta
+    )
+    append(*(event for product, delta in deltas.items() for event in events_of_change(product, delta)))

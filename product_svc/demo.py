@@ -14,16 +14,19 @@ from msgspec import Raw, Struct
 from platform_core.bulk import PastEvent, Writer, new_ids, sketch, writing
 from platform_core.demo import DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, raw
 from platform_core.errors import PlatformError
+from platform_core.vocabulary import WITHOUT_STOCK, EventType
+from product_svc.events import snapshot
 from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
-from product_svc.services import adjust_stock, live_products, snapshot
+from product_svc.services import adjust_stock, live_products
 
 _LOT = 20
 _OUT_OF_STOCK_EVERY = 17
 _LOW_EVERY = 9
 _UPDATE = """
     UPDATE product_svc_product AS p
-    SET stock = moved.stock, version = moved.version, updated_at = greatest(p.updated_at, moved.updated_at)
-    FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[]) AS moved (id, stock, version, updated_at)
+    SET stock = p.stock + moved.delta, version = p.version + moved.changes,
+        updated_at = greatest(p.updated_at, moved.updated_at)
+    FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[]) AS moved (id, delta, changes, updated_at)
     WHERE p.id = moved.id
 """
 
@@ -162,7 +165,7 @@ def _make(missing: Sequence[Product]) -> dict[str, int]:
     with writing() as writer:
         writer.copy(missing)
         writer.copy([_movement(p, p.stock, StockMovement.Reason.INITIAL, p.created_at) for p in missing])
-        writer.append(DEMO, (PastEvent(p.created_at, "product.created", p.pk, snapshot(p)) for p in missing))
+        writer.append(DEMO, (PastEvent(p.created_at, EventType.PRODUCT_CREATED, p.pk, snapshot(p)) for p in missing))
     return writer.written
 
 
@@ -191,7 +194,7 @@ class Sale(Struct):
 
     @property
     def released_at(self) -> datetime | None:
-        return next((step.at for step in self.steps if step.status == "cancelled"), None)
+        return next((step.at for step in self.steps if step.status in WITHOUT_STOCK), None)
 
 
 class _Step(NamedTuple):
@@ -264,13 +267,16 @@ class _Books:
     """The products of a batch, locked in id order as every reservation locks them, and what becomes of their stock."""
 
     products: dict[int, Product]
+    before: dict[int, tuple[int, int]]
+    """Stock and version of each product when it was locked."""
     movements: list[StockMovement] = field(default_factory=list)
     events: list[PastEvent] = field(default_factory=list)
 
     @classmethod
     def opened(cls, ids: set[int]) -> "_Books":
         rows = live_products().filter(pk__in=ids).order_by("pk").select_for_update(no_key=True)
-        return cls({product.pk: product for product in rows.defer("text", "description")})
+        products = {product.pk: product for product in rows.defer("text", "description")}
+        return cls(products, {product.pk: (product.stock, product.version) for product in products.values()})
 
     def enter(self, sales: Sequence[Sale]) -> None:
         """In the order of time. What runs out is delivered anew, in lots that fit the demand."""
@@ -302,12 +308,14 @@ class _Books:
         data: dict[str, Any] = {**snapshot(product), "delta": delta, "reason": kind.value}
         if order_id is not None:
             data["orderId"] = str(order_id)
-        self.events.append(PastEvent(at, "stock.changed", product.pk, data))
+        self.events.append(PastEvent(at, EventType.STOCK_CHANGED, product.pk, data))
 
     def close(self, writer: Writer) -> None:
         products = self.products.values()
-        columns = ("pk", "stock", "version", "updated_at")
-        writer.cursor.execute(_UPDATE, [[getattr(product, name) for product in products] for name in columns])
+        deltas = [product.stock - self.before[product.pk][0] for product in products]
+        changes = [product.version - self.before[product.pk][1] for product in products]
+        ids, times = [product.pk for product in products], [product.updated_at for product in products]
+        writer.cursor.execute(_UPDATE, [ids, deltas, changes, times])
         writer.copy(self.movements)
         writer.append(DEMO, self.events)
 

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-from product_svc.files import COLUMNS
+from product_svc.files import SOURCES
 from product_svc.services import live_products
 
 PAGE = 1000
 
 
 def catalog() -> Iterator[dict[str, Any]]:
-    """All products with ``COLUMNS``, oldest first. Each page is of its own moment."""
+    """All products by their `SOURCES`, oldest first. Each page is of its own moment."""
     last = 0
-    while page := list(live_products().filter(pk__gt=last).order_by("pk").values("pk", *COLUMNS)[:PAGE]):
+    while page := list(live_products().filter(pk__gt=last).order_by("pk").values("pk", *SOURCES.values())[:PAGE]):
         yield from page
         last = page[-1]["pk"]

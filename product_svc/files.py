@@ -12,11 +12,19 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import msgspec
+from rest_framework.serializers import CharField
 
 from platform_core.api.json import decode, encode
+from product_svc.serializers import ProductSerializer
 
-COLUMNS = ("sku", "name", "price", "stock", "category", "description")
-REQUIRED = ("name", "price")
+_FIRST = ("sku", "name", "price", "stock", "category", "description")
+"""The order of the columns that files have had from the beginning; columns that were added later follow."""
+_FIELDS = {name: field for name, field in ProductSerializer().fields.items() if not field.read_only}
+COLUMNS = (*_FIRST, *(name for name in _FIELDS if name not in _FIRST))
+REQUIRED = tuple(name for name in COLUMNS if _FIELDS[name].required)
+SOURCES = {name: str(_FIELDS[name].source) for name in COLUMNS}
+"""The attribute of a product that each column shows."""
+_BY_LOWER_NAME = {name.lower(): name for name in COLUMNS}
 CSV, JSON_LINES = "csv", "jsonl"
 ENDINGS = {".csv": CSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES}
 REJECTS = ".rejects"
@@ -118,7 +126,8 @@ def _parsed(line: str) -> Any:
 def _header(lines: _Lines) -> tuple[str, list[str]]:
     line = next(iter(lines), "")
     record = _checked(Record(lines.number, line), lambda raw: next(csv.reader([raw], strict=True), []))
-    names = [name.strip().lower() for name in record.values or []]
+    cells = [cell.strip().lower() for cell in record.values or []]
+    names = [_BY_LOWER_NAME.get(cell, cell) for cell in cells]
     unknown = [name for name in names if name not in COLUMNS]
     missing = [name for name in REQUIRED if name not in names]
     if record.problem or not names:
@@ -147,12 +156,18 @@ def _csv_records(lines: _Lines, names: Sequence[str]) -> Iterator[Record]:
         yield record if problem else _checked(record, lambda _, cells=cells: _values(names, cells))  # type: ignore[misc]
 
 
-def _values(names: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
-    """An empty cell for the stock says nothing of it."""
+def _values(names: Sequence[str], cells: Sequence[str]) -> dict[str, str | None]:
     if len(cells) != len(names):
         raise ValueError(f"expected {len(names)} cells, found {len(cells)}")
-    values = dict(zip(names, (_unguarded(cell.strip()) for cell in cells), strict=True))
-    return {name: value for name, value in values.items() if value or name != "stock"}
+    values = {name: _unguarded(cell.strip()) for name, cell in zip(names, cells, strict=True)}
+    return {name: value or _EMPTY.get(name, "") for name, value in values.items() if value or name not in _SAY_NOTHING}
+
+
+_NOT_TEXT = {name for name, field in _FIELDS.items() if not isinstance(field, CharField) and not field.required}
+_EMPTY = {name: None for name in _NOT_TEXT if _FIELDS[name].allow_null}
+"""What an empty cell means for an optional number, date and the like: null where there can be one."""
+_SAY_NOTHING = _NOT_TEXT - _EMPTY.keys()
+"""An empty cell leaves these as they are, as if the column were missing. The stock is one."""
 
 
 def _guarded(value: Any) -> Any:
@@ -164,14 +179,14 @@ def _unguarded(cell: str) -> str:
 
 
 def write(stream: TextIO, kind: str, products: Iterable[Mapping[str, Any]]) -> int:
-    """Products with ``COLUMNS``; how many they were."""
+    """Products by their `SOURCES`; how many they were."""
     return _write_json(stream, products) if kind == JSON_LINES else _write_csv(stream, products)
 
 
 def _write_json(stream: TextIO, products: Iterable[Mapping[str, Any]]) -> int:
     count = 0
     for count, product in enumerate(products, start=1):  # noqa: B007  # the last one is how many there are
-        stream.write(encode({name: product[name] for name in COLUMNS}).decode() + "\n")
+        stream.write(encode(_shown(product)).decode() + "\n")
     return count
 
 
@@ -181,5 +196,11 @@ def _write_csv(stream: TextIO, products: Iterable[Mapping[str, Any]]) -> int:
     stream.write(",".join(COLUMNS) + "\r\n")
     writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC)
     for count, product in enumerate(products, start=1):  # noqa: B007  # the last one is how many there are
-        writer.writerow([_guarded("" if product[name] is None else product[name]) for name in COLUMNS])
+        writer.writerow(["" if value is None else _guarded(value) for value in _shown(product).values()])
     return count
+
+
+def _shown(product: Mapping[str, Any]) -> dict[str, Any]:
+    """By the names of the columns, as the API shows it."""
+    values = ((name, product[source]) for name, source in SOURCES.items())
+    return {name: None if value is None else _FIELDS[name].to_representation(value) for name, value in values}

@@ -10,7 +10,7 @@ from rest_framework.exceptions import ValidationError
 from platform_core.api.problems import field_errors
 from platform_core.failpoints import reached
 from product_svc.bulk import Wanted, merge_products
-from product_svc.files import Record
+from product_svc.files import SOURCES, Record
 from product_svc.serializers import ProductSerializer
 
 BATCH = 500
@@ -63,7 +63,8 @@ class Import:
         except ValidationError as error:
             return [f"{each['field']}: {each['detail']}" for each in field_errors(error.get_full_details())]
         problem = self._problem_of_sku(values["sku"], record.number)
-        return [f"sku: {problem}"] if problem else Wanted(values, frozenset(values.keys() & record.values.keys()))
+        given = {SOURCES[name] for name in record.values}
+        return [f"sku: {problem}"] if problem else Wanted(values, frozenset(values.keys() & given))
 
     def _problem_of_sku(self, sku: Any, number: int) -> str:
         """Each sku once: of two lines that differ, every run would change the product twice."""

@@ -1,5 +1,7 @@
 """The catalog, its stock, and the reservations of stock."""
 
+from collections.abc import Collection
+
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.core.validators import MaxValueValidator
@@ -8,8 +10,11 @@ from django.db.models import Q
 from django.utils.timezone import now
 
 from platform_core.models import Resource
+from platform_core.vocabulary import ReservationStatus
 
 MAX_STOCK = 2**31 - 1
+SKU_TAKEN = "product_sku_taken"
+STOCK_CHECK = "product_stock_not_negative"
 
 
 class Product(Resource):
@@ -31,12 +36,12 @@ class Product(Resource):
     class Meta:
         ordering = ("-id",)
         constraints = (
-            models.CheckConstraint(condition=Q(stock__gte=0), name="product_stock_not_negative"),
+            models.CheckConstraint(condition=Q(stock__gte=0), name=STOCK_CHECK),
             models.CheckConstraint(condition=Q(price__gte=0), name="product_price_not_negative"),
             models.UniqueConstraint(
                 "sku",
                 condition=Q(deleted_at=None),
-                name="product_sku_taken",
+                name=SKU_TAKEN,
                 violation_error_code="sku_taken",
                 violation_error_message="Another product has this sku.",
             ),
@@ -53,6 +58,10 @@ class Product(Resource):
 
     def __str__(self) -> str:
         return self.name
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """Checks the sku even where `deleted_at` is not edited: it is unique among products that are not deleted."""
+        super().validate_constraints(exclude=set(exclude or ()) - {"deleted_at"})
 
 
 class StockMovement(models.Model):
@@ -84,19 +93,17 @@ class StockMovement(models.Model):
 class StockReservation(models.Model):
     """The stock that an order holds. A released one stays as a tombstone: a late reserve finds it and is refused."""
 
-    class Status(models.TextChoices):
-        RESERVED = "reserved"
-        RELEASED = "released"
+    Status = ReservationStatus
 
     order_id = models.BigIntegerField(primary_key=True)
-    status = models.CharField(max_length=16, choices=Status.choices)
+    status = models.CharField(max_length=16, choices=ReservationStatus.choices)
     created_at = models.DateTimeField(default=now)
     released_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ("-order_id",)
         constraints = (
-            models.CheckConstraint(condition=Q(status__in=["reserved", "released"]), name="reservation_status_known"),
+            models.CheckConstraint(condition=Q(status__in=ReservationStatus.values), name="reservation_status_known"),
         )
 
     def __str__(self) -> str:

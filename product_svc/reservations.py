@@ -4,57 +4,26 @@ The reservation is the validation: nothing reads the stock first and takes it la
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils.timezone import now
 
 from platform_core import context
-from platform_core.database import array, prepared_atomic
+from platform_core.database import array, prepared_atomic, violated_constraint
 from platform_core.errors import Conflict, FieldError, PlatformError, Unprocessable
 from platform_core.events.log import NewEvent, append
-from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
-from product_svc.statements import RESERVE
+from platform_core.vocabulary import EventType, ReservationStatus
+from product_svc.events import snapshot
+from product_svc.models import STOCK_CHECK, Product, ReservationLine, StockMovement, StockReservation
+from product_svc.statements import RELEASE, RESERVE
 
-_CLAIM = """
-    INSERT INTO product_svc_stockreservation (order_id, status, created_at) VALUES (%s, 'released', now())
+_CLAIM = f"""
+    INSERT INTO product_svc_stockreservation (order_id, status, created_at)
+    VALUES (%s, '{ReservationStatus.RELEASED}', now())
     ON CONFLICT DO NOTHING
 """
 _LOCK = "SELECT FROM product_svc_product WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
-_GIVE = """
-    UPDATE product_svc_product SET stock = stock + %(n)s, version = version + 1, updated_at = now()
-    WHERE id = %(id)s
-    RETURNING name, category, price, stock, version, created_at
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Moved:
-    """A product's row after its stock was changed by ``delta``."""
-
-    product_id: int
-    delta: int
-    name: str
-    category: str
-    price: Any
-    stock: int
-    version: int
-    created_at: Any
-
-    def event(self, order_id: int, reason: str) -> NewEvent:
-        data = {
-            "version": self.version,
-            "name": self.name,
-            "category": self.category,
-            "price": self.price,
-            "stock": self.stock,
-            "createdAt": self.created_at,
-            "delta": self.delta,
-            "reason": reason,
-            "orderId": str(order_id),
-        }
-        return NewEvent("stock.changed", self.product_id, data)
 
 
 class Reserved(NamedTuple):
@@ -67,7 +36,8 @@ def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
     """Take the stock of an order, ``(product id, pieces)`` for each item, all or nothing; a product's items are summed.
 
     Raises Conflict `insufficient_stock`, `reservation_released` or `reservation_conflict`, and Unprocessable
-    `unknown_product`; the errors name a product's first item.
+    `unknown_product`; the errors name a product's first item. Repeats the statement if the stock changes meanwhile, and
+    raises DeadlineExceeded when there is no time left for another attempt.
     """
     quantities: dict[int, int] = {}
     for product_id, quantity in items:
@@ -79,7 +49,12 @@ def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
         "count": len(quantities),
     }
     while True:
-        rows = prepared_atomic(RESERVE, {**context.origin(), **values})
+        try:
+            rows = prepared_atomic(RESERVE, {**context.origin(), **values})
+        except IntegrityError as error:
+            if violated_constraint(error) != STOCK_CHECK:
+                raise
+            continue  # the stock rose while the statement waited for the row
         if rows:
             return _reserved(order_id, rows)
         earlier = StockReservation.objects.filter(order_id=order_id).first()
@@ -109,7 +84,9 @@ def release(order_id: int) -> None:
     _lock(list(quantities))
     held = StockReservation.objects.filter(order_id=order_id, status=StockReservation.Status.RESERVED)
     if held.update(status=StockReservation.Status.RELEASED, released_at=now()):
-        _record(order_id, [_give(*line) for line in quantities.items()])
+        given = [_give(order_id, *line) for line in quantities.items()]
+        StockMovement.objects.bulk_create(movement for movement, _ in given)
+        append(*(event for _, event in given))
 
 
 def _claim(order_id: int) -> bool:
@@ -125,19 +102,13 @@ def _lock(product_ids: list[int]) -> None:
         cursor.execute(_LOCK, [product_ids])
 
 
-def _give(product_id: int, quantity: int) -> _Moved:
-    with connection.cursor() as cursor:
-        cursor.execute(_GIVE, {"id": product_id, "n": quantity})
-        return _Moved(product_id, quantity, *cursor.fetchone())
-
-
-def _record(order_id: int, moved: list[_Moved]) -> None:
+def _give(order_id: int, product_id: int, quantity: int) -> tuple[StockMovement, NewEvent]:
+    """Put the stock back; the movement and the event are to be written by the caller."""
+    (product,) = Product.objects.raw(RELEASE, {"id": product_id, "n": quantity})
     kind = StockMovement.Reason.RELEASE
-    StockMovement.objects.bulk_create(
-        StockMovement(product_id=m.product_id, delta=m.delta, stock=m.stock, kind=kind, order_id=order_id)
-        for m in moved
-    )
-    append(*(m.event(order_id, kind.value) for m in moved))
+    movement = StockMovement(product=product, delta=quantity, stock=product.stock, kind=kind, order_id=order_id)
+    data = {**snapshot(product), "delta": quantity, "reason": kind.value, "orderId": str(order_id)}
+    return movement, NewEvent(EventType.STOCK_CHANGED, product.pk, data)
 
 
 def _reserved_before(reservation: StockReservation, quantities: Mapping[int, int]) -> Reserved:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+from django.db.models import QuerySet
 from rest_framework import serializers
 
+from platform_core.api.examples import request_examples
 from platform_core.api.fields import (
     IdField,
     MoneyField,
@@ -13,8 +14,10 @@ from platform_core.api.fields import (
     TimestampField,
     WholeField,
 )
-from platform_core.api.queries import PageQuery, TrueField
-from product_svc.models import MAX_STOCK, StockMovement, StockReservation
+from platform_core.api.queries import AnyOf, OrderingField, Query, TextField, TrueField
+from platform_core.api.row_readers import Serializer
+from product_svc import services
+from product_svc.models import MAX_STOCK, Product, StockMovement, StockReservation
 
 MAX_AT_ONCE = 1000
 
@@ -29,16 +32,18 @@ class SkuField(StringField):
         return super().run_validation(data) or None
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "A product",
-            {"name": "Desk lamp", "price": 49.9, "stock": 100, "category": "lights", "description": "Bends any way."},
-            request_only=True,
-        )
-    ]
+@request_examples(
+    {
+        "A product": {
+            "name": "Desk lamp",
+            "price": 49.9,
+            "stock": 100,
+            "category": "lights",
+            "description": "Bends any way.",
+        }
+    }
 )
-class ProductSerializer(serializers.Serializer[Any]):
+class ProductSerializer(Serializer):
     id = IdField(read_only=True)
     name = StringField(max_length=200, help_text="1 to 200 characters.")
     description = OptionalStringField(max_length=5000, one_line=False)
@@ -48,44 +53,44 @@ class ProductSerializer(serializers.Serializer[Any]):
     stock = WholeField(
         min_value=0, max_value=MAX_STOCK, required=False, help_text="What can be sold now; a change is an adjustment."
     )
-    createdAt = serializers.DateTimeField(source="created_at", read_only=True)
-    updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
+    createdAt = TimestampField(source="created_at", read_only=True)
+    updatedAt = TimestampField(source="updated_at", read_only=True)
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "Two products",
-            {
-                "items": [
-                    {"name": "Desk lamp", "price": 49.9, "stock": 100, "sku": "LAMP-1"},
-                    {"name": "Floor lamp", "price": 89, "stock": 12, "sku": "LAMP-2", "category": "lights"},
-                ]
-            },
-            request_only=True,
-        )
-    ]
+@request_examples(
+    {
+        "Two products": {
+            "items": [
+                {"name": "Desk lamp", "price": 49.9, "stock": 100, "sku": "LAMP-1"},
+                {"name": "Floor lamp", "price": 89, "stock": 12, "sku": "LAMP-2", "category": "lights"},
+            ]
+        }
+    }
 )
-class ProductsSerializer(serializers.Serializer[Any]):
+class ProductsSerializer(Serializer):
     items = ProductSerializer(many=True, write_only=True, min_length=1, max_length=MAX_AT_ONCE)  # type: ignore[call-arg]
     results = ProductSerializer(many=True, read_only=True, help_text="In the order of the items.")
 
 
-class ProductQuery(PageQuery):
-    search = serializers.CharField(required=False, max_length=200, help_text="All words, in name or description.")
-    category = serializers.CharField(required=False, max_length=100)
-    minPrice = MoneyField(source="min_price", required=False)
-    maxPrice = MoneyField(source="max_price", required=False)
-    inStock = TrueField(source="in_stock", required=False)
-    ordering = serializers.ChoiceField(
-        choices=["-createdAt", "createdAt", "price", "-price", "name", "-name", "stock", "-stock"], default="-createdAt"
+class ProductQuery(Query):
+    search = TextField(required=False, max_length=200, help_text="All words, in name or description.")
+    category = AnyOf(TextField(max_length=100), help_text="Given several times: any of them.")
+    minPrice = MoneyField(source="price__gte", required=False)
+    maxPrice = MoneyField(source="price__lte", required=False)
+    inStock = TrueField(required=False)
+    ordering = OrderingField(
+        {"createdAt": "id", "price": "price", "name": "name", "stock": "stock"}, default="-createdAt"
     )
 
+    def filter_search(self, products: QuerySet[Product], words: str) -> QuerySet[Product]:
+        return services.search_products(products, words)
 
-@extend_schema_serializer(
-    examples=[OpenApiExample("A delivery", {"delta": 25, "reason": "delivery"}, request_only=True)]
-)
-class StockMovementSerializer(serializers.Serializer[Any]):
+    def filter_inStock(self, products: QuerySet[Product], wanted: bool) -> QuerySet[Product]:
+        return products.filter(stock__gt=0) if wanted else products.filter(stock=0)
+
+
+@request_examples({"A delivery": {"delta": 25, "reason": "delivery"}})
+class StockMovementSerializer(Serializer):
     id = IdField(read_only=True)
     productId = IdField(source="product_id", read_only=True)
     delta = WholeField(min_value=-MAX_STOCK, max_value=MAX_STOCK, help_text="Pieces added or taken; not 0.")
@@ -101,17 +106,15 @@ class StockMovementSerializer(serializers.Serializer[Any]):
         return value
 
 
-class ReservationItemSerializer(serializers.Serializer[Any]):
+class ReservationItemSerializer(Serializer):
     productId = IdField(source="product_id")
     name = serializers.CharField(read_only=True)
     unitPrice = MoneyField(source="unit_price", read_only=True)
     quantity = WholeField(min_value=1, max_value=100_000_000)
 
 
-@extend_schema_serializer(
-    examples=[OpenApiExample("Two pieces", {"items": [{"productId": "1", "quantity": 2}]}, request_only=True)]
-)
-class ReservationSerializer(serializers.Serializer[Any]):
+@request_examples({"Two pieces": {"items": [{"productId": "1", "quantity": 2}]}})
+class ReservationSerializer(Serializer):
     orderId = IdField(source="order_id", read_only=True)
     status = serializers.ChoiceField(choices=StockReservation.Status.choices, read_only=True)
     items = ReservationItemSerializer(source="lines", many=True, min_length=1, max_length=100)  # type: ignore[call-arg]

@@ -1,6 +1,5 @@
 """Use cases of the catalog and of hand-made changes of stock. Each is one transaction."""
 
-from decimal import Decimal
 from typing import Any
 
 from django.contrib.postgres.search import SearchQuery
@@ -10,53 +9,32 @@ from django.utils.timezone import now
 
 from platform_core import context
 from platform_core.api.json import encode
+from platform_core.api.query_cache import declared
 from platform_core.database import prepared_atomic
 from platform_core.errors import Conflict, NotFound
 from platform_core.events.log import NewEvent, append
 from platform_core.models import write
+from platform_core.vocabulary import EventType
+from product_svc.events import snapshot
 from product_svc.models import MAX_STOCK, Product, StockMovement
-from product_svc.statements import CREATE
-
-_WRITTEN = ("name", "description", "category", "sku", "price", "stock", "created_at")
+from product_svc.statements import CREATE, MOVE, values_of
 
 
 def live_products() -> QuerySet[Product]:
-    return Product.objects.filter(deleted_at=None)
+    return declared(Product, deleted_at=None)
 
 
-def find_products(
-    *,
-    search: str | None = None,
-    category: str | None = None,
-    min_price: Decimal | None = None,
-    max_price: Decimal | None = None,
-    in_stock: bool | None = None,
-) -> QuerySet[Product]:
-    """``search``: all its words, English stemming, in name or description."""
-    filters: dict[str, Any] = {
-        "text": SearchQuery(search, config="english") if search is not None else None,
-        "category": category,
-        "price__gte": min_price,
-        "price__lte": max_price,
-    }
-    products = live_products().filter(**{name: value for name, value in filters.items() if value is not None})
-    if in_stock is None:
-        return products
-    return products.filter(stock__gt=0) if in_stock else products.filter(stock=0)
-
-
-def find_movements(*, product_id: int) -> QuerySet[StockMovement]:
-    """None of a product that is deleted."""
-    return StockMovement.objects.filter(product_id=product_id, product__deleted_at=None)
+def search_products(products: QuerySet[Product], words: str) -> QuerySet[Product]:
+    """All the words, English stemming, in name or description."""
+    return products.filter(text=SearchQuery(words, config="english"))
 
 
 def create_product(*, stock: int = 0, **catalog: Any) -> Product:
     """One statement, a transaction by itself. Raises IntegrityError by the constraint `product_sku_taken`."""
     product = Product(stock=stock, **catalog)
     product.updated_at = product.created_at
-    values = {name: getattr(product, name) for name in _WRITTEN}
     told = {"snapshot": encode(snapshot(product)).decode()}
-    ((product.pk,),) = prepared_atomic(CREATE, {**context.origin(), **values, **told})
+    ((product.pk,),) = prepared_atomic(CREATE, {**context.origin(), **values_of(product), **told})
     return product
 
 
@@ -70,8 +48,8 @@ def update_product(product_id: int, expected: list[int] | None, *, stock: int | 
     product = Product.objects.get(pk=product_id)  # the row is ours until the end of the transaction
     delta = 0 if stock is None else stock - product.stock
     if delta:
-        product.stock += delta
-        Product.objects.filter(pk=product_id).update(stock=product.stock)
+        (moved,) = Product.objects.raw(MOVE, {"product": product_id, "delta": delta})
+        product.stock = moved.stock
         record_movement(product_id, delta, product.stock, StockMovement.Reason.ADJUSTMENT, reason="set")
     append(*events_of_change(product, delta))
     return product
@@ -79,12 +57,13 @@ def update_product(product_id: int, expected: list[int] | None, *, stock: int | 
 
 def events_of_change(product: Product, delta: int) -> list[NewEvent]:
     """What the feed is told of a product that was changed, its stock by ``delta``."""
-    updated = NewEvent("product.updated", product.pk, snapshot(product))
+    updated = NewEvent(EventType.PRODUCT_UPDATED, product.pk, snapshot(product))
     return [updated, _stock_changed(product, delta)] if delta else [updated]
 
 
 def _stock_changed(product: Product, delta: int) -> NewEvent:
-    return NewEvent("stock.changed", product.pk, {**snapshot(product), "delta": delta, "reason": "adjustment"})
+    data = {**snapshot(product), "delta": delta, "reason": StockMovement.Reason.ADJUSTMENT.value}
+    return NewEvent(EventType.STOCK_CHANGED, product.pk, data)
 
 
 @transaction.atomic
@@ -92,7 +71,7 @@ def delete_product(product_id: int, expected: list[int] | None) -> None:
     """Raises NotFound, PreconditionFailed."""
     write(live_products().filter(pk=product_id), expected, deleted_at=now())
     product = Product.objects.get(pk=product_id)
-    append(NewEvent("product.deleted", product.pk, snapshot(product)))
+    append(NewEvent(EventType.PRODUCT_DELETED, product.pk, snapshot(product)))
 
 
 @transaction.atomic
@@ -132,15 +111,3 @@ def record_movement(
 def movement(product_id: int, delta: int, stock: int, kind: StockMovement.Reason, *, reason: str = "") -> StockMovement:
     """To be saved, by itself or with others. ``stock``: what there is after it."""
     return StockMovement(product_id=product_id, delta=delta, stock=stock, kind=kind, reason=reason)
-
-
-def snapshot(product: Product) -> dict[str, Any]:
-    """A product as its events tell it. The version says which of two events is the later one."""
-    return {
-        "version": product.version,
-        "name": product.name,
-        "category": product.category,
-        "price": product.price,
-        "stock": product.stock,
-        "createdAt": product.created_at,
-    }

@@ -1,13 +1,16 @@
 """The API of product-service."""
 
+from typing import Any
+
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
+from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from platform_core.api.conditional import etag, expected_tags
+from platform_core.api.conditional import etag, expected_tags, expected_versions
 from platform_core.api.idempotency import idempotent
-from platform_core.api.pages import Ordering
-from platform_core.api.reading import reader_of
+from platform_core.api.query_cache import declared
 from platform_core.api.views import ResourceViewSet
 from platform_core.errors import NotFound, PreconditionFailed
 from platform_core.failpoints import reached
@@ -21,10 +24,8 @@ from product_svc.serializers import (
     StockMovementSerializer,
 )
 
-_COLUMNS = {"createdAt": "id", "-createdAt": "-id"}
 
-
-class ProductViewSet(ResourceViewSet):
+class ProductViewSet(ListModelMixin, ResourceViewSet):
     """The catalog."""
 
     queryset = services.live_products()
@@ -33,30 +34,33 @@ class ProductViewSet(ResourceViewSet):
 
     def list(self, request: Request) -> Response:
         """Products, newest first or as `ordering` says."""
-        query = self.query(request)
-        wanted = query["ordering"]
-        return self.page(services.find_products, query, Ordering.parse(_COLUMNS.get(wanted, wanted)))
+        return super().list(request)
 
     def retrieve(self, request: Request, pk: int) -> Response:
         """One product."""
-        return self.one(request, pk=pk)
+        return self.shown(self.get_object())
 
     @idempotent
     def create(self, request: Request) -> Response:
         """Add a product. 409 `sku_taken` when another one has the sku."""
-        return self.answer(services.create_product(**self.body(request)), status=201)
+        return self.answer(services.create_product(**self.validated()), status=201)
 
     def update(self, request: Request, pk: int) -> Response:
         """Replace a product; a stock that is left out stays."""
-        return self.answer(services.update_product(pk, self.expected(request), **self.body(request)))
+        return self.change(request)
 
     def partial_update(self, request: Request, pk: int) -> Response:
         """Change parts of a product."""
-        return self.answer(services.update_product(pk, self.expected(request), **self.body(request, partial=True)))
+        return self.change(request, partial=True)
+
+    def change(self, request: Request, *, partial: bool = False) -> Response:
+        product = self.get_object()
+        changes = self.validated(product, partial=partial)
+        return self.answer(services.update_product(product.pk, expected_versions(request), **changes))
 
     def destroy(self, request: Request, pk: int) -> Response:
         """Delete a product; the sku is free again."""
-        services.delete_product(pk, self.expected(request))
+        services.delete_product(self.get_object().pk, expected_versions(request))
         return Response(status=204)
 
 
@@ -70,41 +74,46 @@ class ProductBulkViewSet(ResourceViewSet):
     @idempotent
     def create(self, request: Request) -> Response:
         """Add up to 1000 products, all or none. 409 `sku_taken` names the items whose sku is taken or given twice."""
-        products = bulk.create_products(self.body(request)["items"])
-        as_told = reader_of(ProductSerializer).instance
-        return Response({"results": [as_told(product) for product in products]}, status=201)
+        products = bulk.create_products(self.validated()["items"])
+        return Response(self.get_serializer({"results": products}).data, status=201)
 
 
-class StockAdjustmentViewSet(ResourceViewSet):
+class StockAdjustmentViewSet(ListModelMixin, ResourceViewSet):
     """The movements of a product's stock."""
 
     queryset = StockMovement.objects.all()
     serializer_class = StockMovementSerializer
 
+    def get_queryset(self) -> QuerySet[StockMovement]:
+        """None of a product that is deleted."""
+        movements = super().get_queryset()
+        return movements.filter(product_id=self.kwargs["product_id"], product__deleted_at=None)
+
     def list(self, request: Request, product_id: int) -> Response:
         """All movements of a product's stock, newest first."""
-        answer = self.page(services.find_movements, self.query(request), product_id=product_id)
-        if not answer.data["results"] and not services.live_products().filter(pk=product_id).exists():
+        response = super().list(request)
+        if not response.data["results"] and not services.live_products().filter(pk=product_id).exists():
             raise NotFound()
-        return answer
+        return response
 
     @idempotent
     def create(self, request: Request, product_id: int) -> Response:
         """Add or take pieces. 409 `insufficient_stock` when the stock would fall below zero."""
-        movement = services.adjust_stock(product_id, **self.body(request))
-        return Response(self.reader().instance(movement), status=201)
+        movement = services.adjust_stock(product_id, **self.validated())
+        return Response(self.get_serializer(movement).data, status=201)
 
 
 class ReservationViewSet(ResourceViewSet):
     """The stock that orders hold, keyed by the order's id."""
 
-    queryset = StockReservation.objects.all()
+    queryset = declared(StockReservation, prefetch=["lines"])
     serializer_class = ReservationSerializer
+    lookup_field = "order_id"
 
     def retrieve(self, request: Request, order_id: int) -> Response:
         """The reservation of an order, released ones included."""
-        found = self.reader().select(StockReservation.objects.filter(order_id=order_id), "status")
-        return self.selected(request, found.first())
+        reservation = self.get_object()
+        return self.shown(reservation, tag=reservation.status)
 
     @extend_schema(
         operation_id="reserveStock",
@@ -112,13 +121,13 @@ class ReservationViewSet(ResourceViewSet):
     )
     def update(self, request: Request, order_id: int) -> Response:
         """Take the stock of an order, all or nothing. The same again: 200."""
-        items = [(item["product_id"], item["quantity"]) for item in self.body(request)["lines"]]
+        items = [(item["product_id"], item["quantity"]) for item in self.validated()["lines"]]
         self.check_if_match(request, order_id)
         reserved = reservations.reserve(order_id, items)
         reached("reservation.taken")
-        row = self.reader().instance(reserved.reservation, lines=reserved.lines)
+        data: Any = self.represented(reserved.reservation, lines=reserved.lines)
         headers = {"ETag": etag(reserved.reservation.status)}
-        return Response(row, status=201 if reserved.is_new else 200, headers=headers)
+        return Response(data, status=201 if reserved.is_new else 200, headers=headers)
 
     @extend_schema(operation_id="releaseStock")
     def destroy(self, request: Request, order_id: int) -> Response:
@@ -129,7 +138,7 @@ class ReservationViewSet(ResourceViewSet):
         return Response(status=204)
 
     def check_if_match(self, request: Request, order_id: int) -> None:
-        """A state only ever goes on from reserved to released, so nothing is lost when it does after this look."""
+        """A reservation only goes from reserved to released, so a release after this check loses nothing."""
         tags = expected_tags(request)
         if tags is not None:
             status = StockReservation.objects.filter(order_id=order_id).values_list("status", flat=True).first()

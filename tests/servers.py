@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -103,16 +104,18 @@ def resets(wire: Wire, request: Received) -> None:
 class Server:
     """``script`` answers one request after the other; its last entry answers all that follow.
 
-    ``dawdle``: seconds between reading a request's headers and its body.
+    ``dawdle``: seconds between reading a request's headers and its body. ``tls``: speak TLS.
     """
 
     script: list[Answering] = field(default_factory=lambda: [answers({})])
     dawdle: float = 0.0
+    tls: ssl.SSLContext | None = None
+    listener: socket.socket | None = None
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = self.listener or socket.create_server(("127.0.0.1", 0))
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -120,7 +123,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
 
     def will(self, *script: Answering) -> "Server":
         self.script = list(script)
@@ -132,10 +139,18 @@ class Server:
             for sock in self._open:
                 _shut(sock)
 
-    def close(self) -> None:
-        self._closing.set()
+    @property
+    def open_connections(self) -> int:
+        return len(self._open)
+
+    def stop_listening(self) -> None:
+        """Refuse new connections. Those that are open stay."""
         _shut(self._listener)
         self._listener.close()
+
+    def close(self) -> None:
+        self._closing.set()
+        self.stop_listening()
         self.drop_connections()
 
     def _accept(self) -> None:
@@ -152,6 +167,8 @@ class Server:
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         try:
+            if self.tls:
+                sock = self._secured(self.tls, sock)
             with sock, sock.makefile("rb") as stream:
                 while request := self._read(stream, number):
                     with self._lock:
@@ -164,6 +181,14 @@ class Server:
         finally:
             with self._lock:
                 self._open.discard(sock)
+
+    def _secured(self, tls: ssl.SSLContext, sock: socket.socket) -> socket.socket:
+        with self._lock:
+            self._open.discard(sock)
+        secured = tls.wrap_socket(sock, server_side=True)
+        with self._lock:
+            self._open.add(secured)
+        return secured
 
     def _read(self, stream: Any, number: int) -> Received | None:
         line = stream.readline().decode()
@@ -184,8 +209,8 @@ def _shut(sock: socket.socket) -> None:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    server = Server()
+def serving(**options: Any) -> Iterator[Server]:
+    server = Server(**options)
     try:
         yield server
     finally:

@@ -26,7 +26,6 @@ class UserAdmin(PlatformAdmin):
     search_fields = ("name", "email")
     search_help_text = "beginnings of words of name or email"
     sortable_by = ("id",)
-    fields = ("name", "email", "phone", "address", "is_active", "roles", "created_at", "updated_at", "version")
     readonly_fields = ("created_at", "updated_at", "version")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -53,7 +52,7 @@ class UserAdmin(PlatformAdmin):
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[User], search_term: str) -> Any:
         if not search_term:
             return queryset, False
-        return queryset.filter(pk__in=services.find_users(search=search_term).values("pk")), False
+        return services.search_users(queryset, search_term), False
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         values = {name: form.cleaned_data[name] for name in form.changed_data}

@@ -6,6 +6,7 @@ from django.db.models.functions import Lower
 
 from platform_core.bulk import PastEvent, new_ids, writing
 from platform_core.demo import DEMO, Batch, Calendar, Spec, batches_of, draw, raw
+from platform_core.vocabulary import EventType
 from user_svc.models import User
 from user_svc.services import snapshot
 
@@ -70,7 +71,7 @@ def _make(missing: Sequence[User]) -> dict[str, int]:
         user.pk = pk
     with writing() as writer:
         writer.copy(missing)
-        writer.append(DEMO, (PastEvent(u.created_at, "user.created", u.pk, snapshot(u)) for u in missing))
+        writer.append(DEMO, (PastEvent(u.created_at, EventType.USER_CREATED, u.pk, snapshot(u)) for u in missing))
     return writer.written
 
 

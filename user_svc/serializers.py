@@ -4,12 +4,16 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as PasswordError
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+from django.db.models import QuerySet
 from rest_framework import serializers
 
-from platform_core.api.fields import IdField, OptionalStringField, StringField
-from platform_core.api.queries import PageQuery
+from platform_core.api.examples import request_examples
+from platform_core.api.fields import IdField, OptionalStringField, StringField, TimestampField
+from platform_core.api.queries import Query, TextField
+from platform_core.api.row_readers import Serializer
 from platform_core.auth.identity import Role
+from user_svc import services
+from user_svc.models import User
 
 
 class EmailAddressField(serializers.EmailField):
@@ -32,16 +36,17 @@ def strong(password: str) -> str:
     return password
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "A user",
-            {"name": "Ada Lovelace", "email": "ada@example.com", "phone": "+44 20 7946 0000", "address": "London"},
-            request_only=True,
-        )
-    ]
+@request_examples(
+    {
+        "A user": {
+            "name": "Ada Lovelace",
+            "email": "ada@example.com",
+            "phone": "+44 20 7946 0000",
+            "address": "London",
+        }
+    }
 )
-class UserSerializer(serializers.Serializer[Any]):
+class UserSerializer(Serializer):
     id = IdField(read_only=True)
     name = StringField(max_length=200, help_text="1 to 200 characters.")
     email = EmailAddressField(max_length=254, help_text="Unique, whatever its case.")
@@ -57,16 +62,22 @@ class UserSerializer(serializers.Serializer[Any]):
     phone = OptionalStringField(max_length=50)
     address = OptionalStringField(max_length=500, one_line=False)
     isActive = serializers.BooleanField(source="is_active", read_only=True)
-    createdAt = serializers.DateTimeField(source="created_at", read_only=True)
-    updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
+    createdAt = TimestampField(source="created_at", read_only=True)
+    updatedAt = TimestampField(source="updated_at", read_only=True)
 
     def validate_password(self, value: str | None) -> str | None:
         return value if value is None else strong(value)
 
 
-class UserQuery(PageQuery):
-    email = serializers.CharField(required=False, max_length=254, help_text="The whole address, whatever its case.")
-    search = serializers.CharField(required=False, max_length=200, help_text="Beginnings of words of name or email.")
+class UserQuery(Query):
+    email = TextField(required=False, max_length=254, help_text="The whole address, whatever its case.")
+    search = TextField(required=False, max_length=200, help_text="Beginnings of words of name or email.")
+
+    def filter_email(self, users: QuerySet[User], email: str) -> QuerySet[User]:
+        return services.with_email(users, email)
+
+    def filter_search(self, users: QuerySet[User], words: str) -> QuerySet[User]:
+        return services.search_users(users, words)
 
 
 def _secret(**kwargs: Any) -> StringField:
@@ -75,37 +86,41 @@ def _secret(**kwargs: Any) -> StringField:
     return StringField(write_only=True, trim_whitespace=False, one_line=False, max_length=128, style=style, **kwargs)
 
 
-def _example(body: dict[str, str]) -> Any:
-    return extend_schema_serializer(examples=[OpenApiExample("For instance", body, request_only=True)])
-
-
-@_example({"email": "ada@example.com", "password": "correct horse battery staple"})
-class CredentialsSerializer(serializers.Serializer[Any]):
+@request_examples({"For instance": {"email": "ada@example.com", "password": "correct horse battery staple"}})
+class CredentialsSerializer(Serializer):
     email = StringField(write_only=True, max_length=254)
     password = _secret()
 
 
-@_example({"email": "boss@example.com", "password": "correct horse battery staple", "address": "203.0.113.7"})
+@request_examples(
+    {
+        "For instance": {
+            "email": "boss@example.com",
+            "password": "correct horse battery staple",
+            "address": "203.0.113.7",
+        }
+    }
+)
 class StaffCredentialsSerializer(CredentialsSerializer):
     """``address`` is where the person sits; it is the service that has seen it."""
 
     address = StringField(write_only=True, max_length=64, allow_blank=True, default="")
 
 
-@_example({"refresh": "F7dvKDor5ZIfJ8DqdAzRt2F1K4ZrMF5UXZjk7u1KUNA"})
-class RefreshSerializer(serializers.Serializer[Any]):
+@request_examples({"For instance": {"refresh": "F7dvKDor5ZIfJ8DqdAzRt2F1K4ZrMF5UXZjk7u1KUNA"}})
+class RefreshSerializer(Serializer):
     refresh = StringField(write_only=True, max_length=200, help_text="Good for one use.")
 
 
-class PairSerializer(serializers.Serializer[Any]):
+class PairSerializer(Serializer):
     access = serializers.CharField(help_text="A JWT, for `Authorization: Bearer …`.")
     refresh = serializers.CharField(help_text="Good for one use at `/api/auth/refresh`.")
     tokenType = serializers.ChoiceField(choices=["Bearer"])
     expiresIn = serializers.IntegerField(help_text="Seconds for which `access` is good.")
 
 
-@_example({"current": "correct horse battery staple", "new": "an even better one, 42"})
-class PasswordChangeSerializer(serializers.Serializer[Any]):
+@request_examples({"For instance": {"current": "correct horse battery staple", "new": "an even better one, 42"}})
+class PasswordChangeSerializer(Serializer):
     current = _secret()
     new = PasswordField(write_only=True, trim_whitespace=False, max_length=128, style={"input_type": "password"})
 
@@ -113,7 +128,7 @@ class PasswordChangeSerializer(serializers.Serializer[Any]):
         return strong(value)
 
 
-class StandingSerializer(serializers.Serializer[Any]):
+class StandingSerializer(Serializer):
     id = IdField()
     name = serializers.CharField()
     email = serializers.CharField()
@@ -121,7 +136,7 @@ class StandingSerializer(serializers.Serializer[Any]):
     stamp = serializers.CharField(help_text="Another one after each change of the password.")
 
 
-class KeySerializer(serializers.Serializer[Any]):
+class KeySerializer(Serializer):
     kty = serializers.CharField()
     crv = serializers.CharField()
     alg = serializers.CharField()
@@ -130,5 +145,5 @@ class KeySerializer(serializers.Serializer[Any]):
     x = serializers.CharField()
 
 
-class KeySetSerializer(serializers.Serializer[Any]):
+class KeySetSerializer(Serializer):
     keys = KeySerializer(many=True)

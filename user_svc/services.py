@@ -11,6 +11,7 @@ from django.utils.timezone import now
 
 from platform_core.events.log import NewEvent, append
 from platform_core.models import write
+from platform_core.vocabulary import EventType
 from user_svc.models import Session, User
 
 # Every word of the text, as the beginning of a word of the row; cut by Postgres in the way that it cuts the rows.
@@ -20,21 +21,21 @@ _WORDS = """(
 )"""
 
 
-def find_users(*, email: str | None = None, search: str | None = None) -> QuerySet[User]:
-    """``email`` whatever its case; ``search``: all its words begin words of the name or the email."""
-    users = User.objects.all()
-    if email is not None:
-        users = users.alias(lower_email=Lower("email")).filter(lower_email=Lower(Value(email)))
-    if search is not None:
-        users = users.filter(RawSQL(f"words @@ {_WORDS}", [search], output_field=BooleanField()))  # noqa: S611  # a constant
-    return users
+def with_email(users: QuerySet[User], email: str) -> QuerySet[User]:
+    """The account of an address, whatever its case."""
+    return users.alias(lower_email=Lower("email")).filter(lower_email=Lower(Value(email)))
+
+
+def search_users(users: QuerySet[User], words: str) -> QuerySet[User]:
+    """All the words begin words of the name or the email."""
+    return users.filter(RawSQL(f"words @@ {_WORDS}", [words], output_field=BooleanField()))  # noqa: S611  # a constant
 
 
 @transaction.atomic
 def create_user(*, password: str | None = None, **profile: Any) -> User:
     """Raises IntegrityError by the constraint `user_email_taken`."""
     user = User.objects.create(**profile, password=make_password(password) if password else "")
-    append(NewEvent("user.created", user.pk, snapshot(user)))
+    append(NewEvent(EventType.USER_CREATED, user.pk, snapshot(user)))
     return user
 
 
@@ -51,7 +52,7 @@ def update_user(user_id: int, expected: list[int] | None, *, kept_session: str =
     if "password" in changes or not user.is_active:
         others = Session.objects.filter(user_id=user_id)
         revoke(others.exclude(pk=kept_session) if kept_session else others, "password or state changed")
-    append(NewEvent("user.updated", user.pk, snapshot(user)))
+    append(NewEvent(EventType.USER_UPDATED, user.pk, snapshot(user)))
     return user
 
 
@@ -66,7 +67,7 @@ def make_staff(email: str, name: str, roles: list[str], password: str, *, reset:
 
     Whether the account is new.
     """
-    user = find_users(email=email).first()
+    user = with_email(User.objects.all(), email).first()
     if user is None:
         create_user(name=name, email=email, password=password, roles=roles)
         return True
@@ -80,10 +81,12 @@ def delete_user(user_id: int, expected: list[int] | None) -> None:
     """Nothing of the person stays; orders keep the bare id. Raises NotFound, PreconditionFailed."""
     write(User.objects.filter(pk=user_id), expected)
     user = User.objects.get(pk=user_id)
-    append(NewEvent("user.deleted", user.pk, {"version": user.version, "createdAt": user.created_at}))
+    append(NewEvent(EventType.USER_DELETED, user.pk, {"version": user.version, "createdAt": user.created_at}))
     user.delete()
 
 
 def snapshot(user: User) -> dict[str, Any]:
-    """What other services may know of a user: no address, no name, nothing to erase later."""
+    """What other services may know of a user. Named one by one, on purpose: an event outlives the account, so nothing
+    personal may be in it, and a new field of a user is not added here unless it says nothing about the person.
+    """
     return {"version": user.version, "createdAt": user.created_at, "isActive": user.is_active}

@@ -14,7 +14,7 @@ from platform_core.auth.tokens import AUDIENCE, USER_SECONDS
 from platform_core.errors import InvalidInput, NotAuthenticated, NotFound
 from platform_core.topology import USER
 from user_svc.models import RefreshToken, Session, User
-from user_svc.services import find_users, revoke, update_user
+from user_svc.services import revoke, update_user, with_email
 from user_svc.signing import access_token
 
 SESSION_DAYS = 30
@@ -48,7 +48,7 @@ def verified(email: str, password: str, address: str) -> User:
     """
     limits = attempts("sign-in", email, address)
     count(limits)
-    user = find_users(email=email).first() if "\0" not in email else None
+    user = with_email(User.objects.all(), email).first() if "\0" not in email else None
     if not _is_right(user, password) or user is None or not user.is_active:
         raise _wrong()
     give_back(limits)

@@ -6,13 +6,14 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet
 
+from platform_core.api.conditional import expected_versions
 from platform_core.api.idempotency import idempotent
-from platform_core.api.validation import validated
+from platform_core.api.query_cache import declared
 from platform_core.api.views import ResourceViewSet
 from platform_core.auth import throttle
 from platform_core.auth.access import caller_of, is_open
@@ -35,20 +36,20 @@ from user_svc.serializers import (
 _SIGN_UP_WINDOW = 3600
 
 
-class UserViewSet(ResourceViewSet):
+class UserViewSet(ListModelMixin, ResourceViewSet):
     """People with an account."""
 
-    queryset = User.objects.all()
+    queryset = declared(User)
     serializer_class = UserSerializer
     query_class = UserQuery
 
     def list(self, request: Request) -> Response:
         """Users, newest first."""
-        return self.page(services.find_users, self.query(request))
+        return super().list(request)
 
     def retrieve(self, request: Request, pk: int) -> Response:
         """One user."""
-        return self.one(request, pk=pk)
+        return self.shown(self.get_object())
 
     def create(self, request: Request) -> Response:
         """Add a user. 409 `email_taken` when another one has the address."""
@@ -59,38 +60,48 @@ class UserViewSet(ResourceViewSet):
 
     @idempotent
     def sign_up(self, request: Request) -> Response:
-        return self.answer(services.create_user(**self.body(request)), status=201)
+        return self.answer(services.create_user(**self.validated()), status=201)
 
     def update(self, request: Request, pk: int) -> Response:
         """Replace a user's profile; what is left out becomes empty, but for the password, which stays."""
-        changes = self.changes(request, pk)
-        return self.answer(services.update_user(pk, self.expected(request), **changes))
+        return self.change(request)
 
     def partial_update(self, request: Request, pk: int) -> Response:
         """Change parts of a user's profile."""
-        changes = self.changes(request, pk, partial=True)
-        return self.answer(services.update_user(pk, self.expected(request), **changes))
+        return self.change(request, partial=True)
+
+    def change(self, request: Request, *, partial: bool = False) -> Response:
+        """A caller who is known gives the present password with a new one, at another route."""
+        user = self.get_object()
+        self.check_role(request, user)
+        changes = self.validated(user, partial=partial)
+        caller = caller_of(request)
+        if "password" in changes and caller is not NOBODY and Role.ADMIN not in caller.roles:
+            raise InvalidInput.field("password", "Change it at /api/users/me/password, with the present one.")
+        return self.answer(services.update_user(user.pk, expected_versions(request), **changes))
 
     def destroy(self, request: Request, pk: int) -> Response:
         """Delete a user; the email is free again."""
-        self.check_standing(request, pk)
-        services.delete_user(pk, self.expected(request))
+        user = self.get_object()
+        self.check_role(request, user)
+        services.delete_user(user.pk, expected_versions(request))
         return Response(status=204)
 
     @extend_schema(operation_id="getMe", responses={200: UserSerializer})
     @action(detail=False)
     def me(self, request: Request) -> Response:
         """The user who is signed in."""
-        try:
-            return self.one(request, pk=self.own_id(request), is_active=True)
-        except NotFound:
-            raise NotAuthenticated("This account is gone or disabled.", error="invalid_token") from None
+        user = self.get_queryset().filter(pk=self.own_id(request), is_active=True).first()
+        if user is None:
+            raise NotAuthenticated("This account is gone or disabled.", error="invalid_token")
+        self.check_object_permissions(request, user)
+        return self.shown(user)
 
     @extend_schema(operation_id="changePassword", request=PasswordChangeSerializer, responses={204: None})
     @action(detail=False, methods=["post"], url_path="me/password", serializer_class=PasswordChangeSerializer)
     def password(self, request: Request) -> Response:
         """Change one's own password; all other sessions end."""
-        wanted = self.body(request, PasswordChangeSerializer)
+        wanted = self.validated()
         session = caller_of(request).session
         address = throttle.address_of(request)
         sign_in.change_password(self.own_id(request), session, wanted["current"], wanted["new"], address)
@@ -102,20 +113,11 @@ class UserViewSet(ResourceViewSet):
             raise NotAuthenticated()
         return user_id
 
-    def changes(self, request: Request, pk: int, **kwargs: Any) -> dict[str, Any]:
-        """The validated body. Who knows who is calling asks for the present password before a new one."""
-        self.check_standing(request, pk)
-        changes: dict[str, Any] = self.body(request, **kwargs)
-        caller = caller_of(request)
-        if "password" in changes and caller is not NOBODY and Role.ADMIN not in caller.roles:
-            raise InvalidInput.field("password", "Change it at /api/users/me/password, with the present one.")
-        return changes
-
-    def check_standing(self, request: Request, pk: int) -> None:
+    def check_role(self, request: Request, user: User) -> None:
         """An account with roles is changed by its owner or an admin: else a lesser role could make itself a greater."""
         caller = caller_of(request)
-        is_free = caller is NOBODY or Role.ADMIN in caller.roles or caller.user_id == pk
-        if not is_free and User.objects.filter(pk=pk).exclude(roles=[]).exists():
+        is_free = caller is NOBODY or Role.ADMIN in caller.roles or caller.user_id == user.pk
+        if user.roles and not is_free:
             raise Forbidden("An account of the staff is changed by its owner or by an admin.")
 
 
@@ -128,30 +130,30 @@ class AuthViewSet(GenericViewSet[Any]):
     @action(detail=False, methods=["post"], serializer_class=CredentialsSerializer)
     def token(self, request: Request) -> Response:
         """Sign in. 401 `invalid_credentials` when email or password are wrong; 429 after too many attempts."""
-        wanted = self.wanted(CredentialsSerializer)
+        wanted = _validated(self)
         return _answer(sign_in.sign_in(wanted["email"], wanted["password"], throttle.address_of(request)))
 
     @extend_schema(operation_id="refreshTokens", responses={200: PairSerializer, 401: None})
     @action(detail=False, methods=["post"], serializer_class=RefreshSerializer)
     def refresh(self, request: Request) -> Response:
         """Spend a refresh token for a new pair. One that was spent before ends its session."""
-        return _answer(sign_in.refresh(self.wanted(RefreshSerializer)["refresh"]))
+        return _answer(sign_in.refresh(_validated(self)["refresh"]))
 
     @extend_schema(operation_id="signOut", responses={204: None})
     @action(detail=False, methods=["post"], serializer_class=RefreshSerializer)
     def logout(self, request: Request) -> Response:
         """End the session of a refresh token."""
-        sign_in.sign_out(self.wanted(RefreshSerializer)["refresh"])
+        sign_in.sign_out(_validated(self)["refresh"])
         return Response(status=204)
-
-    def wanted(self, serializer_class: type[Serializer[Any]]) -> dict[str, Any]:
-        return validated(serializer_class, self.request.data)
 
 
 class StaffViewSet(GenericViewSet[Any]):
     """Who is on the staff: for the admins of the other services."""
 
     serializer_class = StandingSerializer
+
+    def get_serializer_class(self) -> Any:
+        return StaffCredentialsSerializer if self.action == "check" else super().get_serializer_class()
 
     @extend_schema(
         operation_id="checkStaff",
@@ -160,7 +162,7 @@ class StaffViewSet(GenericViewSet[Any]):
     )
     def check(self, request: Request) -> Response:
         """Check credentials for an admin's sign-in. 401 `invalid_credentials` when wrong, or a customer's."""
-        found = accounts.sign_staff_in(**validated(StaffCredentialsSerializer, request.data))
+        found = accounts.sign_staff_in(**_validated(self))
         if found is None:
             raise NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
         return _unkept(found)
@@ -184,6 +186,14 @@ class KeySetView(GenericViewSet[Any]):
     def show(self, request: Request) -> Response:
         """The JWK set (RFC 7517) with which access tokens are verified."""
         return Response(accounts.key_set(), headers={"Cache-Control": "public, max-age=60"})
+
+
+def _validated(view: GenericViewSet[Any]) -> dict[str, Any]:
+    """The body, as the view's serializer takes it. Raises rest_framework's ValidationError."""
+    serializer = view.get_serializer(data=view.request.data)
+    serializer.is_valid(raise_exception=True)
+    found: dict[str, Any] = serializer.validated_data
+    return found
 
 
 def _answer(pair: sign_in.Pair) -> Response:

@@ -101,12 +101,12 @@ def _messages(order_id: int) -> list[OutboxMessage]:
 
 def _said(order: Order) -> list[str]:
     """What the customer is told by now."""
-    said = ["confirmed"] if order.confirmed_at else []
+    said = [Status.CONFIRMED] if order.confirmed_at else []
     if order.status == Status.CANCELLED:
-        said.append("cancelled")
+        said.append(Status.CANCELLED)
     if order.status in (Status.SHIPPED, Status.DELIVERED):
-        said.append("shipped")
-    return said
+        said.append(Status.SHIPPED)
+    return [status.value for status in said]
 
 
 def _is_handed_over(life: Life, what: str) -> bool:

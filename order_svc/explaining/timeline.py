@@ -12,8 +12,9 @@ from order_svc.steps import STOCK, USER
 from platform_core.outbox.models import OutboxMessage
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT
 from platform_core.topology import USER as USER_SERVICE
+from platform_core.vocabulary import PLACED, NotificationStatus
 
-_MOVES = (Status.CANCELLED, Status.SHIPPED, Status.DELIVERED)
+_MOVES = tuple(status for status in PLACED if status != Status.CONFIRMED)
 _FAR = datetime.max.replace(tzinfo=UTC)
 
 
@@ -22,6 +23,9 @@ class State(StrEnum):
     WAITING = "waiting"
     FAILED = "failed"
     UNKNOWN = "unknown"
+
+
+_OF_NOTIFICATIONS = {NotificationStatus.SENT.value: State.DONE, NotificationStatus.FAILED.value: State.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +104,11 @@ def _asked(name: str, title: str, service: str, step: dict[str, object]) -> Mome
 def _settled(life: Life) -> list[Moment]:
     order = life.order
     if order.confirmed_at:
-        moment = _own("confirmed", "Confirmed", order.confirmed_at, f"{order.total} {order.currency}")
+        moment = _own(Status.CONFIRMED.value, "Confirmed", order.confirmed_at, f"{order.total} {order.currency}")
         return [replace(moment, duration_ms=_ms(order.confirmed_at - _began(life)))]
     if order.status == Status.REJECTED:
         reason = REASONS.get(order.reason, order.reason)
-        return [_own("rejected", "Rejected", order.updated_at, reason, state=State.FAILED)]
+        return [_own(Status.REJECTED.value, "Rejected", order.updated_at, reason, state=State.FAILED)]
     return [Moment("settled", "Confirmed or rejected", ORDER.name, State.WAITING)]
 
 
@@ -160,7 +164,7 @@ def _note(life: Life, note: MessageToCustomer) -> Moment:
         return replace(moment, state=State.UNKNOWN, detail="not known at the moment")
     return replace(
         moment,
-        state={"sent": State.DONE, "failed": State.FAILED}.get(found.status, State.WAITING),
+        state=_OF_NOTIFICATIONS.get(found.status, State.WAITING),
         at=found.sent_at,
         duration_ms=_ms(found.sent_at - found.created_at) if found.sent_at else None,
         attempts=found.attempts,

@@ -7,9 +7,10 @@ from enum import StrEnum
 from django.conf import settings
 
 from order_svc.explaining.life import Life, MessageToCustomer, Status
-from order_svc.explaining.words import LATE, REASONS, WHAT, counted, lasting, standing, what_of
+from order_svc.explaining.words import DELIVERED_BY, LATE, REASONS, WHAT, counted, lasting, standing, what_of
 from platform_core.outbox.models import OutboxMessage
 from platform_core.topology import PRODUCT
+from platform_core.vocabulary import WITHOUT_STOCK, NotificationStatus, ReservationStatus
 
 
 class Mood(StrEnum):
@@ -59,8 +60,8 @@ def _books(life: Life) -> Verdict | None:
     """What the two services have of one order must agree; `manage.py verify` compares all of them."""
     if PRODUCT.name in life.unknown:
         return None
-    has_ended = life.order.status in (Status.REJECTED, Status.CANCELLED)
-    is_held = life.reservation is not None and life.reservation.status == "reserved"
+    has_ended = life.order.status in WITHOUT_STOCK
+    is_held = life.reservation is not None and life.reservation.status == ReservationStatus.RESERVED
     if has_ended and is_held:
         return Verdict("yet product-service holds stock for it, and nothing is on its way to release it.", Mood.STUCK)
     if not has_ended and not is_held:
@@ -88,7 +89,7 @@ def _told(life: Life, opening: str) -> Verdict:
         opening += "; "
     else:
         return Verdict(f"{opening}.", Mood.WELL)
-    note = next((note for note in life.told if note.status == "failed"), life.told[-1])
+    note = next((note for note in life.told if note.status == NotificationStatus.FAILED), life.told[-1])
     text, mood = _delivery(life, note)
     return Verdict(f"{opening}{text}.", mood)
 
@@ -100,10 +101,10 @@ def _delivery(life: Life, note: MessageToCustomer) -> tuple[str, Mood]:
     if found is None:
         return f"whether {name} was mailed is not known at the moment", Mood.WAITING
     tries = counted(found.attempts, "attempt")
-    if found.status == "failed":
+    if found.status == NotificationStatus.FAILED:
         return f"{name} could not be mailed ({tries}: {found.last_error})", Mood.STUCK
     if found.sent_at is None:
         failed = f" ({tries}: {found.last_error})" if found.attempts else ""
         return f"{name} waits to be mailed{failed}", Mood.WAITING
-    verb = "mailed" if found.channel == "email" else "written to the log"
+    verb = DELIVERED_BY.get(found.channel, f"sent by {found.channel}")
     return f"{name} was {verb} {lasting(found.sent_at - life.became(note.what))} later", Mood.WELL

@@ -4,6 +4,7 @@ import re
 from datetime import datetime, timedelta
 
 from platform_core.outbox.models import OutboxMessage
+from platform_core.vocabulary import Channel, OrderStatus
 
 REASONS = {
     "insufficient_stock": "there was not enough stock",
@@ -13,10 +14,11 @@ REASONS = {
 }
 WHAT = {
     "release": "the release of its stock",
-    "confirmed": "the confirmation",
-    "cancelled": "the notice of its cancellation",
-    "shipped": "the notice of its shipping",
+    OrderStatus.CONFIRMED.value: "the confirmation",
+    OrderStatus.CANCELLED.value: "the notice of its cancellation",
+    OrderStatus.SHIPPED.value: "the notice of its shipping",
 }
+DELIVERED_BY = {Channel.EMAIL.value: "mailed", Channel.LOG.value: "written to the log"}
 LATE = timedelta(seconds=30)
 """How long recovery, or a message that nothing hinders, may take while all is well."""
 _SPANS = ((0.1, 0.001, "ms", 0), (10, 1, "s", 1), (120, 1, "s", 0), (7200, 60, "min", 0), (172_800, 3600, "h", 0))

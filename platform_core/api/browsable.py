@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -11,16 +12,15 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.template.loader import render_to_string
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
-from drf_spectacular.drainage import get_override
 from rest_framework import renderers, serializers
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request, override_method
-from rest_framework.utils.formatting import dedent
 
 from platform_core.api.fields import StringField
 from platform_core.api.json import IndentedJSONRenderer, decode, encode
+from platform_core.api.pages import PageQuery
 from platform_core.api.problems import CONTENT_TYPE
-from platform_core.api.queries import PageQuery, Query
+from platform_core.api.queries import AnyOf
 
 _WRITING = ("POST", "PUT", "PATCH")
 
@@ -29,16 +29,17 @@ class FormRenderer(renderers.HTMLFormRenderer):
     """Fields under their names on the wire. Lists want the raw form, and a password is not shown again."""
 
     def render_field(self, field: Any, parent_style: Mapping[str, Any]) -> str:
-        if isinstance(field._field, serializers.ListSerializer):
+        own = field.parent.fields[field.field_name]
+        if isinstance(own, serializers.ListSerializer):
             return ""
-        if isinstance(field._field, StringField) and not field.one_line:
-            field.style["base_template"] = "textarea.html"
-        if isinstance(field._field, serializers.DateTimeField):
-            field.style["input_type"] = "text"
-        if field.style.get("input_type") == "password":
+        if isinstance(own, StringField) and not own.one_line:
+            own.style["base_template"] = "textarea.html"
+        if isinstance(own, serializers.DateTimeField):
+            own.style["input_type"] = "text"
+        if own.style.get("input_type") == "password":
             field.value = ""
-        field._field.label = field.field_name
-        field._field.help_text = _marked(field.help_text or "")
+        own.label = own.field_name
+        own.help_text = _marked(own.help_text or "")
         return str(super().render_field(field, parent_style))
 
 
@@ -70,15 +71,18 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         headers = {**context["response_headers"], "Content-Type": self.content_type(view, response)}
         if "Location" in headers:
             headers["Location"] = format_html('<a href="{0}">{0}</a>', headers["Location"])
+        buttons = self.buttons(view)
         return {
             **context,
             "response_headers": headers,
+            "filter_form": self.filter_form(data, view, renderer_context["request"]),
+            "extra_actions": {n: url for n, url in (context["extra_actions"] or {}).items() if n not in buttons},
             "code_style": None,  # inline, and of use to nobody here
             "signed_in_here": isinstance(context["user"], AbstractBaseUser),
             "service_name": settings.SERVICE_NAME,
             "next_page": links.get("next"),
             "previous_page": links.get("previous"),
-            "buttons": self.buttons(view) if response.status_code != 404 else {},
+            "buttons": buttons if response.status_code != 404 else {},
             "display_edit_forms": response.status_code not in (204, 403),
         }
 
@@ -89,30 +93,25 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         return str(next(r.media_type for r in view.renderer_classes if not issubclass(r, BrowsableAPIRenderer)))
 
     def get_description(self, view: Any, status_code: int) -> SafeString:
-        return mark_safe(f"<p>{_marked(dedent(view.get_view_description()))}</p>")  # noqa: S308  # escaped
-
-    def get_extra_actions(self, view: Any, status_code: int) -> dict[str, str] | None:
-        buttons = self.buttons(view)
-        found = super().get_extra_actions(view, status_code) or {}
-        return {name: url for name, url in found.items() if name not in buttons}
+        return mark_safe(f"<p>{_marked(view.get_view_description())}</p>")  # noqa: S308  # escaped
 
     def buttons(self, view: Any) -> dict[str, str]:
         """Actions on this resource that are a POST without a body, ``{name: url}``."""
         if getattr(view, "detail", None) is not True:
             return {}
-        bare = [a.kwargs["name"] for a in view.get_extra_actions() if _is_bare(a.kwargs) and "post" in a.mapping]
-        return {name: url for name, url in view.get_extra_action_url_map().items() if name in bare}
+        bare = [a for a in view.get_extra_actions() if a.detail and _is_bare(a.kwargs) and "post" in a.mapping]
+        return {a.kwargs["name"]: view.reverse_action(a.url_name, kwargs=view.kwargs) for a in bare}
 
-    def get_filter_form(self, data: Any, view: Any, request: Request) -> str | None:
+    def filter_form(self, data: Any, view: Any, request: Request) -> str | None:
         if not (isinstance(data, dict) and "results" in data and hasattr(view, "query_class")):
             return None
-        query_class: type[Query] = view.query_class if view.action == "list" else PageQuery
-        query = query_class()
-        del query.fields["cursor"]  # another filter is another list
-        for name, field in query.fields.items():
+        fields = {"limit": PageQuery().fields["limit"], **view.query_class().fields}
+        single = {n: deepcopy(f.child if isinstance(f, AnyOf) else f) for n, f in fields.items()}
+        form = type("Filters", (serializers.Serializer,), single)()
+        for name, field in form.fields.items():
             field.initial = request.query_params.get(name, "")
-            field.allow_blank = True  # type: ignore[attr-defined]  # what a form says for "left out"
-        return render_to_string(self.filter_template, {"form": self.render_form_for_serializer(query)})
+            field.required, field.allow_blank = False, True  # what a form says for "left out"
+        return render_to_string(self.filter_template, {"form": self.render_form_for_serializer(form)})
 
     def get_rendered_html_form(self, data: Any, view: Any, method: str, request: Request) -> Any:
         if method not in _WRITING:
@@ -158,10 +157,12 @@ def _marked(text: str) -> SafeString:
 
 def _text_of(serializer: Any, body: Any, *, with_example: bool) -> str:
     """What of ``body`` may be written; without a body an example, if one is wanted."""
-    examples = get_override(serializer, "examples", []) if with_example else []
-    if body is None and not examples:
+    if body is not None:
+        content = _writable(serializer, body)
+    elif with_example and hasattr(serializer, "request_examples"):
+        content = next(iter(serializer.request_examples.values()))
+    else:
         return ""
-    content = examples[0].value if body is None else _writable(serializer, body)
     return msgspec.json.format(encode(content), indent=2).decode()
 
 

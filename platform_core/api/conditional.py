@@ -16,7 +16,7 @@ def etag(version: object) -> str:
 
 def is_unchanged(request: Request, tag: str) -> bool:
     """Whether If-None-Match names the present state, compared weakly, so that a 304 will do."""
-    header = request.headers.get("If-None-Match", "").strip()
+    header = request.META.get("HTTP_IF_NONE_MATCH", "").strip()
     return header == "*" or tag in [found.removeprefix("W/") for found in _tags(header)]
 
 
@@ -28,7 +28,7 @@ def expected_versions(request: Request) -> list[int] | None:
 
 def expected_tags(request: Request) -> list[str] | None:
     """The tags that If-Match allows, as `expected_versions` does, for resources without a version."""
-    header = request.headers.get("If-Match")
+    header = request.META.get("HTTP_IF_MATCH")
     if header is None or header.strip() == "*":
         return None
     return [tag for tag in _tags(header) if not tag.startswith("W/")]

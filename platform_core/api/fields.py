@@ -1,5 +1,6 @@
 """The wire's basic types, each with a bound."""
 
+import copy
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,7 +14,25 @@ _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
 
 
-class IdField(serializers.Field[int, Any, str, Any]):
+class CheapCopy:
+    """Copies a declared field by copying its attributes.
+
+    DRF copies the declared fields for every serializer, by constructing each again. That took half of a validation. A
+    field that belongs to a serializer already is copied as DRF does it: the copy belongs to none.
+    """
+
+    parent: Any
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if self.parent is not None:
+            return super().__deepcopy__(memo)  # type: ignore[misc]
+        copied = copy.copy(self)
+        containers = {name: value for name, value in vars(copied).items() if isinstance(value, dict | list | set)}
+        vars(copied).update({name: copy.copy(value) for name, value in containers.items()})
+        return copied
+
+
+class IdField(CheapCopy, serializers.Field[int, Any, str, Any]):
     """An id: a string of digits in answers; in requests `"1"` and `1` both do."""
 
     default_error_messages = {"invalid": "Expected an id: a whole number or a string of digits."}
@@ -28,7 +47,7 @@ class IdField(serializers.Field[int, Any, str, Any]):
         return str(value)
 
 
-class WholeField(serializers.IntegerField):
+class WholeField(CheapCopy, serializers.IntegerField):
     """A whole number, also as a string; of digits alone: ``int`` would take "1_0" and "١" as well."""
 
     def to_internal_value(self, data: Any) -> int:
@@ -41,7 +60,7 @@ class WholeField(serializers.IntegerField):
         return int(data)
 
 
-class StringField(serializers.CharField):
+class StringField(CheapCopy, serializers.CharField):
     """Text, and nothing that merely looks like it; trimmed; without NUL, which Postgres cannot hold."""
 
     default_error_messages = {"one_line": "Expected one line, without control characters."}
@@ -63,13 +82,13 @@ class OptionalStringField(StringField):
     """Text that may be empty; left out and null mean empty, too."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"allow_blank": True, "allow_null": True, "default": "", **kwargs})
+        super().__init__(**{"allow_blank": True, "default": "", **kwargs})
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
         return (True, "") if data is None else super().validate_empty_values(data)
 
 
-class MoneyField(serializers.DecimalField):
+class MoneyField(CheapCopy, serializers.DecimalField):
     """An amount: a JSON number with at most two decimals, never negative, exact inside."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -87,7 +106,7 @@ class MoneyField(serializers.DecimalField):
         return value
 
 
-class TimestampField(serializers.DateTimeField):
+class TimestampField(CheapCopy, serializers.DateTimeField):
     """RFC 3339; without an offset it is UTC. A query string's ``+`` arrives as a space and is put right."""
 
     def to_internal_value(self, value: Any) -> datetime:
@@ -100,6 +119,3 @@ class TimestampField(serializers.DateTimeField):
 
     def enforce_timezone(self, value: datetime) -> datetime:
         return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-    def to_representation(self, value: Any) -> Any:
-        return value

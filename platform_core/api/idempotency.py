@@ -44,7 +44,7 @@ class Claim:
     @classmethod
     def of(cls, request: Request) -> "Claim | None":
         """None without the header. Raises InvalidInput when it is not 1 to 255 printable ASCII characters."""
-        key = request.headers.get("Idempotency-Key")
+        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
         if key is None:
             return None
         if not _KEY.fullmatch(key):

@@ -2,19 +2,23 @@
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 import msgspec
 from django.conf import settings
-from django.db.models import F, Model, QuerySet
-from django.db.models.fields.tuple_lookups import TupleGreaterThan, TupleLessThan
+from django.db.models import BooleanField, F, Func, Model, QuerySet, Value
+from django.db.models.lookups import GreaterThan, LessThan
+from rest_framework import serializers
+from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
+from rest_framework.response import Response
 
-from platform_core.api.compiled import Values, compiled
-from platform_core.api.reading import Reader
+from platform_core.api.fields import WholeField
+from platform_core.api.queries import Query
+from platform_core.api.query_cache import Slot, Statement, statement
+from platform_core.api.row_readers import Reader, reader_for
 from platform_core.errors import InvalidInput
 
 DEFAULT_LIMIT = 50
@@ -37,81 +41,165 @@ class Ordering:
     def columns(self) -> tuple[str, ...]:
         return ("id",) if self.field == "id" else (self.field, "id")
 
-    def apply(self, queryset: QuerySet[Any], *, backward: bool) -> QuerySet[Any]:
+    def by(self, *, backward: bool) -> list[str]:
+        """The arguments of ``order_by``."""
         sign = "-" if self.descending != backward else ""
-        return queryset.order_by(*(sign + column for column in self.columns))
+        return [sign + column for column in self.columns]
 
-    def beyond(self, queryset: QuerySet[Any], position: list[Any], *, backward: bool) -> QuerySet[Any]:
-        """Rows behind ``position``, by a comparison of row values, which an index on the columns serves."""
+    def beyond(self, queryset: QuerySet[Any], position: Sequence[Any], *, backward: bool) -> QuerySet[Any]:
+        """The rows behind ``position``, by a comparison of row values, which an index on the columns serves."""
         smaller = self.descending != backward
         if len(self.columns) == 1:
             return queryset.filter(**{"id__lt" if smaller else "id__gt": position[0]})
-        lookup = TupleLessThan if smaller else TupleGreaterThan
-        return queryset.filter(lookup(tuple(F(column) for column in self.columns), tuple(position)))
+        row = Func(*(F(column) for column in self.columns), function="ROW", output_field=BooleanField())
+        place = Func(*position, function="ROW", output_field=BooleanField())
+        return queryset.filter((LessThan if smaller else GreaterThan)(row, place))
 
 
-NEWEST_FIRST = Ordering()
+class PageQuery(Query):
+    """The parameters of a page."""
+
+    limit = WholeField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT, help_text="Page size.")
+    cursor = serializers.CharField(
+        default="", max_length=2000, trim_whitespace=False, help_text="From `next` or `previous` of another page."
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The rows of ``model`` that ``find(**arguments)`` finds, of those that have the values of ``narrowing``.
+_PARAMETERS = ("limit", "cursor")
 
-    ``find`` may only hand its arguments on to the queryset.
+
+class KeysetPagination(BasePagination):
+    """``{"results", "next", "previous"}`` in one query, newest first or as the view's query says.
+
+    ``ordering`` of the view is the default. With a serializer that a `Reader` knows the page consists of rows, with any
+    other one of model instances.
     """
 
-    model: type[Model]
-    reader: Reader
-    find: Callable[..., QuerySet[Any]]
-    arguments: Values
-    narrowing: Values
+    ordering = "-id"
+
+    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any]:  # type: ignore[override]
+        """Raises InvalidInput for a cursor that is not ours."""
+        self._request, model = request, queryset.model
+        limit, cursor = self._parameters(request)
+        ordering = Ordering.parse(self.get_ordering(view))
+        self._scope = f"{model._meta.label}:{ordering.field}:{ordering.descending}:".encode()
+        backward, position = _read_cursor(model, cursor, ordering, self._scope) if cursor else (False, [])
+        page = _Page(queryset, view, ordering, backward=backward, position=position)
+        found = page.read(limit + 1)
+        more, found = len(found) > limit, found[:limit]
+        if backward:
+            found = found[::-1]
+        has_next = bool(found) and (backward or more)
+        has_previous = bool(found) and (more if backward else bool(position))
+        self._next = self._link(page.position_of(found[-1]), backward=False) if has_next else None
+        self._previous = self._link(page.position_of(found[0]), backward=True) if has_previous else None
+        return page.shown(found)
+
+    def get_ordering(self, view: Any) -> str:
+        """The column to order by, with ``-`` for descending."""
+        query = _query_of(view)
+        return (query.order if query is not None else None) or getattr(view, "ordering", None) or self.ordering
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response({"results": data, "next": self._next, "previous": self._previous})
+
+    def get_results(self, data: dict[str, Any]) -> Any:
+        return data["results"]
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        limit = {"type": "integer", "maximum": MAX_LIMIT, "minimum": 1, "default": DEFAULT_LIMIT}
+        cursor = {"type": "string", "minLength": 1, "maxLength": 2000}
+        found = "From `next` or `previous` of another page."
+        return [
+            {"in": "query", "name": "limit", "schema": limit, "description": "Page size."},
+            {"in": "query", "name": "cursor", "schema": cursor, "description": found},
+        ]
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["results", "next", "previous"],
+            "properties": {
+                "results": schema,
+                "next": {**link, "description": "The page behind this one."},
+                "previous": {**link, "description": "The page before this one."},
+            },
+        }
+
+    def _parameters(self, request: Request) -> tuple[int, str]:
+        """Limit and cursor. Raises ValidationError."""
+        given = {name: request.query_params[name] for name in _PARAMETERS if name in request.query_params}
+        if not given:
+            return DEFAULT_LIMIT, ""
+        query = PageQuery(data=given)
+        query.is_valid(raise_exception=True)
+        return query.validated_data["limit"], query.validated_data["cursor"]
+
+    def _link(self, position: Sequence[Any], *, backward: bool) -> str:
+        """The URL of the page behind a position, or before it."""
+        query = self._request.query_params.copy()
+        query["cursor"] = _cursor(self._scope, position, backward)
+        return f"{self._request.build_absolute_uri(self._request.path)}?{query.urlencode()}"
 
 
-def page(request: Request, listing: Listing, *, limit: int, cursor: str, ordering: Ordering) -> dict[str, Any]:
-    """``{"results", "next", "previous"}`` in one query. Raises InvalidInput for a cursor that is not ours."""
-    scope = f"{listing.model._meta.label}:{ordering.field}:{ordering.descending}:".encode()
-    backward, position = _read_cursor(listing.model, cursor, ordering, scope) if cursor else (False, [])
-    found = _rows(listing, ordering, backward, position, limit + 1)
-    more = len(found) > limit
-    found = found[:limit]
-    if backward:
-        found = found[::-1]
-    has_next = bool(found) and (backward or more)
-    has_previous = bool(found) and (more if backward else bool(position))
-    link = _linked(request, scope) if has_next or has_previous else None
-    rest = listing.reader.rest
-    return {
-        "results": [listing.reader.read(row) for row in found],
-        "next": link(rest(found[-1]), False) if link and has_next else None,
-        "previous": link(rest(found[0]), True) if link and has_previous else None,
-    }
+def _query_of(view: Any) -> Query | None:
+    return view.query if getattr(view, "query_class", None) is not None else None
 
 
-def _rows(
-    listing: Listing, ordering: Ordering, backward: bool, position: list[Any], limit: int
-) -> Sequence[tuple[Any, ...]]:
-    parts = [listing.arguments, listing.narrowing, {str(number): value for number, value in enumerate(position)}]
-    values = {f"{part}.{name}": value for part, named in enumerate(parts) for name, value in named.items()}
+class _Page:
+    """The rows of one page, as `Reader` selects them, or as model instances where no reader does."""
 
-    def build(values: Values) -> QuerySet[Any, Any]:
-        arguments, narrowing, place = ({name: values[f"{n}.{name}"] for name in part} for n, part in enumerate(parts))
-        queryset = ordering.apply(listing.find(**arguments).filter(**narrowing), backward=backward)
-        if place:
-            queryset = ordering.beyond(queryset, list(place.values()), backward=backward)
-        return listing.reader.select(queryset, *ordering.columns)
+    def __init__(
+        self, queryset: QuerySet[Any], view: Any, ordering: Ordering, *, backward: bool, position: Sequence[Any]
+    ) -> None:
+        self._queryset, self._view = queryset, view
+        self._ordering, self._backward, self._position = ordering, backward, position
+        self._reader = reader_for(view.get_serializer(), queryset.model)
 
-    name = listing.find, listing.reader, ordering, backward
-    everything = not listing.arguments and not listing.narrowing
-    return compiled(name, build, values).rows(values, limit, one_plan=everything)
+    def read(self, limit: int) -> list[Any]:
+        """At most ``limit`` rows behind the position."""
+        if self._reader is not None and self._view.is_unchanged(self._queryset):
+            return list(self._declared(self._view.queryset, self._reader).rows(self._values(), limit))
+        query = _query_of(self._view)
+        branches = query.branches() if query is not None else []
+        parts = [self._built(self._queryset.filter(**branch))[:limit] for branch in branches]
+        if not parts:
+            return list(self._built(self._queryset)[:limit])
+        merged = parts[0].union(*parts[1:], all=True)
+        return list(merged.order_by(*self._ordering.by(backward=self._backward))[:limit])
+
+    def position_of(self, found: Any) -> tuple[Any, ...]:
+        if self._reader is not None:
+            return self._reader.rest(found)
+        return tuple(getattr(found, column) for column in self._ordering.columns)
+
+    def shown(self, found: Sequence[Any]) -> list[Any]:
+        """What the serializer gets."""
+        return list(found) if self._reader is None else [self._reader.read(row) for row in found]
+
+    def _declared(self, queryset: QuerySet[Any], reader: Reader) -> Statement:
+        key = queryset, reader, self._ordering, self._backward, bool(self._position)
+        return statement(key, lambda: self._built(queryset, [Slot(name, field) for name, field in self._fields()]))
+
+    def _values(self) -> dict[str, Any]:
+        return dict(zip(self._ordering.columns, self._position, strict=False))
+
+    def _fields(self) -> list[tuple[str, Any]]:
+        meta = self._queryset.model._meta
+        return [(column, meta.get_field(column)) for column in self._ordering.columns]
+
+    def _built(self, queryset: QuerySet[Any], place: Sequence[Any] | None = None) -> QuerySet[Any, Any]:
+        """In order, behind ``place``. Without one the position's own values are that."""
+        ordered = queryset.order_by(*self._ordering.by(backward=self._backward))
+        if self._position:
+            fields = zip(self._position, self._fields(), strict=True)
+            place = place or [Value(value, output_field=field) for value, (_, field) in fields]
+            ordered = self._ordering.beyond(ordered, place, backward=self._backward)
+        return ordered if self._reader is None else self._reader.select(ordered, *self._ordering.columns)
 
 
-def _linked(request: Request, scope: bytes) -> Callable[[tuple[Any, ...], bool], str]:
-    """The URL of the page behind a position, or before it."""
-    here, query = request.build_absolute_uri(request.path), request.query_params.dict()
-    return lambda position, backward: f"{here}?{urlencode({**query, 'cursor': _cursor(scope, position, backward)})}"
-
-
-def _cursor(scope: bytes, position: tuple[Any, ...], backward: bool) -> str:
+def _cursor(scope: bytes, position: Sequence[Any], backward: bool) -> str:
     payload = msgspec.json.encode([backward, [str(value) for value in position]], enc_hook=str)
     return _text(_signature(scope, payload) + payload)
 
@@ -121,6 +209,7 @@ def _text(raw: bytes) -> str:
 
 
 def _read_cursor(model: type[Model], cursor: str, ordering: Ordering, scope: bytes) -> tuple[bool, list[Any]]:
+    """Whether it leads backward, and the position. Raises InvalidInput."""
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         if _text(raw) != cursor:  # the decoder passes over strange characters and surplus bits

@@ -1,30 +1,30 @@
-"""Query strings, validated like bodies: each list names its parameters in a serializer, and no other is taken."""
+"""Query strings, validated like bodies: a list names its parameters in a serializer, and every other one is refused."""
 
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
+from django.db.models import QuerySet
+from django.http import QueryDict
 from rest_framework import serializers
+from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
-from platform_core.api.fields import WholeField
-from platform_core.api.pages import DEFAULT_LIMIT, MAX_LIMIT
-from platform_core.api.validation import validated, validator
-from platform_core.errors import InvalidInput
+from platform_core.api.fields import CheapCopy
+from platform_core.errors import FieldError, InvalidInput
+
+MAX_VALUES = 20
+"""Of a filter that may be repeated."""
+MAX_BRANCHES = 20
+"""Combinations of repeated filters that are read by a scan of their own."""
 
 
-class Query(serializers.Serializer[Any]):
-    """What a client may ask for. The names are the wire's; ``source`` gives the use case's."""
+class TextField(CheapCopy, serializers.CharField):
+    """Any text."""
 
 
-class PageQuery(Query):
-    """Every list has these."""
-
-    limit = WholeField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT, help_text="Page size.")
-    cursor = serializers.CharField(
-        default="", max_length=2000, trim_whitespace=False, help_text="From `next` or `previous` of another page."
-    )
-
-
-class TrueField(serializers.ChoiceField):
+class TrueField(CheapCopy, serializers.ChoiceField):
     """``true`` or ``false``; anything else is an error rather than a guess."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -34,12 +34,142 @@ class TrueField(serializers.ChoiceField):
         return super().to_internal_value(data) == "true"
 
 
-def read_query(request: Request, query_class: type[Query]) -> dict[str, Any]:
-    """The parameters that were given, and the defaults. Raises InvalidInput naming unknown ones."""
-    fields = validator(query_class).fields
-    unknown = [name for name in request.query_params if name not in fields]
+class AnyOf(CheapCopy, serializers.ListField):
+    """A filter that may be given several times: a row has one of the values."""
+
+    child: serializers.Field[Any, Any, Any, Any]
+
+    def __init__(self, child: serializers.Field[Any, Any, Any, Any], **kwargs: Any) -> None:
+        super().__init__(**{"child": child, "required": False, "max_length": MAX_VALUES, **kwargs})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        copied = super().__deepcopy__(memo)
+        if self.parent is None:
+            copied.child = copy.copy(self.child)
+            copied.child.parent = copied
+        return copied
+
+    def to_internal_value(self, data: list[Any]) -> list[Any]:
+        """Each value once. An error of one value is an error of the parameter."""
+        if len(data) > MAX_VALUES:
+            raise serializers.ValidationError(f"Expected at most {MAX_VALUES} values.", code="max_length")
+        return list(dict.fromkeys(self.child.run_validation(value) for value in data))
+
+
+class OrderingField(CheapCopy, serializers.ChoiceField):
+    """``ordering``: names on the wire, each also with ``-`` for descending, and the columns that they stand for."""
+
+    def __init__(self, columns: Mapping[str, str], *, default: str, **kwargs: Any) -> None:
+        self.columns = columns
+        names = [default.removeprefix("-"), *(name for name in columns if name != default.removeprefix("-"))]
+        both = [(name, f"-{name}") for name in names]
+        choices = [*(both[0][::-1] if default.startswith("-") else both[0]), *(c for pair in both[1:] for c in pair)]
+        super().__init__(choices=choices, default=default, **kwargs)
+
+    def column(self, value: str) -> str:
+        """The column by which to order, with its sign."""
+        return value.replace(value.removeprefix("-"), self.columns[value.removeprefix("-")])
+
+
+class Query(serializers.Serializer[Any]):
+    """What a client may ask of a list.
+
+    The ``source`` of a field is the lookup that it filters by, such as ``price__gte``. Where a lookup does not do, a
+    method ``filter_<name>(queryset, value)`` filters.
+    """
+
+    def filter(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows that match what was given; ``queryset`` itself when that is nothing."""
+        conditions: dict[str, Any] = {}
+        for name, field, value in self._given():
+            method = getattr(self, f"filter_{name}", None)
+            if method is not None:
+                queryset = method(queryset, value)
+            elif isinstance(field, AnyOf):
+                conditions |= {f"{field.source}__in": value} if len(value) > 1 else {str(field.source): value[0]}
+            else:
+                conditions[str(field.source)] = value
+        return queryset.filter(**conditions) if conditions else queryset
+
+    def branches(self) -> list[dict[str, Any]]:
+        """The combinations of values of repeated filters: a row of the result has exactly one of them.
+
+        A list reads each branch by an index scan of its own and merges them, so that it costs what its pages cost.
+        Where there are more than MAX_BRANCHES combinations, the longest filter alone is taken apart.
+        """
+        repeated = {
+            str(field.source): value
+            for name, field, value in self._given()
+            if isinstance(field, AnyOf) and len(value) > 1 and not hasattr(self, f"filter_{name}")
+        }
+        longest = sorted(repeated, key=lambda source: len(repeated[source]), reverse=True)
+        while _product(repeated[source] for source in longest) > MAX_BRANCHES:
+            longest.pop()
+        values = product(*(repeated[source] for source in longest))
+        return [dict(zip(longest, combination, strict=True)) for combination in values] if longest else []
+
+    @property
+    def order(self) -> str | None:
+        """The column that ``ordering`` asks for, such as ``-price``; None without such a field."""
+        ordered = [field.column(value) for _, field, value in self._fields() if isinstance(field, OrderingField)]
+        return ordered[0] if ordered else None
+
+    def _fields(self) -> Iterable[tuple[str, Any, Any]]:
+        found: dict[str, Any] = self.validated_data
+        return ((n, f, found[str(f.source)]) for n, f in self.fields.items() if str(f.source) in found)
+
+    def _given(self) -> Iterable[tuple[str, Any, Any]]:
+        return (each for each in self._fields() if not isinstance(each[1], OrderingField))
+
+
+def _product(lists: Iterable[Sequence[Any]]) -> int:
+    count = 1
+    for values in lists:
+        count *= len(values)
+    return count
+
+
+def read_query(request: Request, query_class: type[Query], *, also_known: Iterable[str] = ()) -> dict[str, Any]:
+    """The parameters that were given, and the defaults. Raises InvalidInput naming unknown and repeated ones."""
+    found: dict[str, Any] = parse_query(request, query_class, also_known=also_known).validated_data
+    return found
+
+
+def parse_query(request: Request, query_class: type[Query], *, also_known: Iterable[str] = ()) -> Query:
+    """A valid query. ``also_known`` are parameters that others read, such as a paginator.
+
+    Raises InvalidInput, ValidationError.
+    """
+    given, data = request.query_params, dict[str, Any]()
+    query = query_class(data=data, context={"request": request})
+    if given:
+        repeatable = {name for name, field in query.fields.items() if isinstance(field, AnyOf)}
+        _refuse(given, known=[*query.fields, *also_known], repeatable=repeatable)
+        data |= {n: given.getlist(n) if n in repeatable else given[n] for n in given if n in query.fields}
+    query.is_valid(raise_exception=True)
+    return query
+
+
+def _refuse(given: QueryDict, *, known: Sequence[str], repeatable: Iterable[str]) -> None:
+    """Nothing that a client asks for is silently ignored. Raises InvalidInput."""
+    unknown = [name for name in given if name not in known]
     if unknown:
-        known = ", ".join(fields)
-        errors = [{"field": name[:100], "code": "unknown", "detail": f"Known are: {known}."} for name in unknown[:20]]
-        raise InvalidInput(f"Unknown query parameter {unknown[0][:100]!r}.", errors=errors)
-    return validated(query_class, request.query_params.dict())
+        detail = f"Known are: {', '.join(dict.fromkeys(known))}."
+        raise InvalidInput(f"Unknown query parameter {unknown[0][:100]!r}.", errors=_errors(unknown, "unknown", detail))
+    repeated = [name for name in given if name not in repeatable and len(given.getlist(name)) > 1]
+    if repeated:
+        detail = "Given more than once; expected one value."
+        raise InvalidInput(f"{repeated[0]}: {detail}", errors=_errors(repeated, "repeated", detail))
+
+
+def _errors(names: Sequence[str], code: str, detail: str) -> list[FieldError]:
+    return [{"field": name[:100], "code": code, "detail": detail} for name in names[:20]]
+
+
+class QueryFilter(BaseFilterBackend):
+    """Filters a list by the view's ``query_class``. Requests for one resource have no filters."""
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
+        if getattr(view, "query_class", None) is None or (view.lookup_url_kwarg or view.lookup_field) in view.kwargs:
+            return queryset
+        return view.query.filter(queryset)  # type: ignore[no-any-return]

@@ -38,7 +38,7 @@ class BearerAuthentication(BaseAuthentication):
     """``Authorization: Bearer …`` (RFC 6750) with the token of a person or of a service."""
 
     def authenticate(self, request: Request) -> tuple[Identity, Identity] | None:
-        header = request.headers.get("Authorization")
+        header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
         scheme, _, token = header.strip().partition(" ")
@@ -74,7 +74,11 @@ def _known(user: Any, caller: Identity) -> tuple[Any, Identity]:
 
 
 def caller_of(request: Request) -> Identity:
-    return request.auth if isinstance(request.auth, Identity) else NOBODY
+    """The `Identity` that an authenticator gave as ``user`` or as ``auth``."""
+    for given in (request.auth, request.user):
+        if isinstance(given, Identity):
+            return given
+    return NOBODY
 
 
 class RulesPermission(BasePermission):

@@ -1,196 +1,241 @@
-"""Connections that are kept between exchanges, as an adapter of `requests`.
+"""HTTP over libcurl, as a transport adapter of `requests`.
 
-The parser of the answers is llhttp, Node's. Under `requests`' own adapter a call costs several times as much, and its
-timeouts bound single reads where a deadline has to bound the whole.
+One timeout bounds a whole exchange: name resolution, every address of the peer, TLS, request and answer. The decision
+record ``0013-libcurl-carries-the-calls.md`` lists the traps of libcurl that the code below avoids.
 """
 
+import io
+import os
 import select
-import socket
-import ssl
-import time
-from collections import defaultdict, deque
-from functools import cache
+import threading
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
-import httptools
+import pycurl
 import requests
 from certifi import where
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
+from requests.exceptions import InvalidHeader, InvalidURL
 
-MAX_IDLE = 64
-"""Connections to one peer that are kept while nobody uses them."""
-MAX_ANSWER = 64 * 1024 * 1024
-"""Bytes, head and body."""
-MAX_HEAD = 256 * 1024
-_CHUNK = 64 * 1024
-_LENGTHS = ("Content-Length", "Transfer-Encoding")
-_FINAL = 200
-_BROKEN = (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade)
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of an answer's body. libcurl limits a head to 300 KiB and 5,000 headers."""
+MAX_IDLE = 60
+"""Seconds. A connection that was idle for longer is not used again. gunicorn closes them after 75."""
+MAX_AGE = 300
+"""Seconds. An older connection is not used again, so that new replicas of a peer get their share of the calls."""
+_QUICK_EXIT = 322
+"""CURLOPT_QUICK_EXIT, which pycurl does not name. Without it, freeing a handle waits for a slow name server."""
+_OPTIONS: dict[int, Any] = {
+    pycurl.NOSIGNAL: 1,
+    _QUICK_EXIT: 1,
+    pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+    pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+    pycurl.PROXY: "",  # none from the environment either
+    pycurl.PATH_AS_IS: 1,
+    pycurl.MAXCONNECTS: 1,
+    pycurl.DNS_CACHE_TIMEOUT: 0,  # a new connection goes where the peer is now
+}
+_NOT_ADDED_BY_LIBCURL = (b"Accept:", b"Content-Type:", b"Expect:", b"User-Agent:")
 
 
 class NotConnected(requests.ConnectionError):
-    """Nobody took the connection."""
+    """There was no connection: the peer has seen nothing of the request."""
 
 
 class Dropped(requests.ConnectionError):
-    """The connection broke, or spoke no HTTP, before the head of an answer was there."""
-
-
-class _Answer:
-    """What comes over a connection for one request; llhttp calls back with what it reads."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: CaseInsensitiveDict[str] = CaseInsensitiveDict()
-        self.has_head = self.is_whole = self.is_last = False
-        self._body: list[bytes] = []
-
-    def receive(self, sock: socket.socket, deadline: float) -> bytes:
-        """The body. Bounds each read by what is left, so that heads and bodies that trickle end in time, too.
-
-        Raises TimeoutError, and what else is broken.
-        """
-        self._parser = httptools.HttpResponseParser(self)
-        received = 0
-        try:
-            while not self.is_whole:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError("the deadline has passed")
-                sock.settimeout(left)
-                data = sock.recv(_CHUNK)
-                received += len(data)
-                if received > (MAX_ANSWER if self.has_head else MAX_HEAD):
-                    raise OSError("there is no end to it")
-                self._take(data) if data else self._end()
-        finally:
-            del self._parser  # it refers to this object
-        return b"".join(self._body)
-
-    def _take(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            if not self.is_whole:
-                raise
-            self.is_last = True
-
-    def _end(self) -> None:
-        """An answer that tells no length ends with its connection."""
-        if not self.has_head or any(name in self.headers for name in _LENGTHS):
-            raise OSError("the connection was closed half-way")
-        self.is_whole = True
-
-    def on_message_begin(self) -> None:
-        if self.is_whole:
-            raise ValueError("more than was asked for")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Those behind the body are no headers (RFC 9110, 6.5.1)."""
-        if not self.has_head:
-            self.headers[name.decode("latin-1")] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        self.status = self._parser.get_status_code()
-        self.is_last = not self._parser.should_keep_alive()
-        self.has_head = self.status >= _FINAL
-
-    def on_body(self, data: bytes) -> None:
-        self._body.append(data)
-
-    def on_message_complete(self) -> None:
-        self.is_whole = self.has_head
-        if not self.has_head:  # an interim answer, such as 103
-            self.headers.clear()
-            self._body.clear()
+    """The connection broke, or the peer did not speak HTTP, before the head of an answer was complete."""
 
 
 class Adapter(HTTPAdapter):
-    """``send`` takes ``timeout`` seconds at most for all of an exchange. It repeats nothing and follows nothing."""
+    """Sends a request at most once. Does not follow redirects, and ignores proxies, cookies and netrc.
+
+    Each thread has a connection of its own to each peer. It is closed when the thread ends.
+    """
 
     def __init__(self) -> None:
         super().__init__(max_retries=0)
-        self._idle: defaultdict[tuple[str, str], deque[socket.socket]] = defaultdict(lambda: deque(maxlen=MAX_IDLE))
+        self._of_thread = _Handles()
 
-    def send(self, request: requests.PreparedRequest, *args: Any, timeout: Any = None, **kwargs: Any) -> Any:
-        """Raises NotConnected, Dropped, requests.Timeout, and requests.ConnectionError for half an answer."""
-        deadline = time.monotonic() + timeout
-        url = urlsplit(str(request.url))
-        idle = self._idle[url.scheme, url.netloc]
-        body = request.body or b""
-        assert isinstance(body, bytes)
-        head = _head(request, url, len(body))
-        sock = _taken_from(idle) or _connected(url, deadline)
-        answer = _Answer()
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """``timeout``: seconds for the whole exchange. ``verify``: the path of a CA bundle, or True for certifi's.
+
+        The answer is read completely, also with ``stream``.
+
+        Raises NotConnected, Dropped, requests.Timeout, and requests.ConnectionError for an incomplete answer.
+        """
+        if not isinstance(timeout, int | float):
+            raise ValueError("The timeout must be a number of seconds.")
+        if not verify or cert is not None:
+            raise ValueError("Certificates are always verified, and client certificates are not supported.")
+        handle = self._of_thread.handle(str(request.url), where() if verify is True else str(verify))
         try:
-            sock.settimeout(max(deadline - time.monotonic(), 0.001))
-            sock.sendall(head + body)
-            content = answer.receive(sock, deadline)
-        except TimeoutError as error:
-            sock.close()
-            raise requests.ReadTimeout(error) from error
-        except _BROKEN as error:
-            sock.close()
-            raise (requests.ConnectionError if answer.has_head else Dropped)(error) from error
-        if answer.is_last:
-            sock.close()
-        else:
-            idle.append(sock)
-        return _response(request, answer, content)
+            return self.build_response(request, handle.exchanged(request, timeout))
+        finally:
+            handle.forget()
+
+    def close(self) -> None:
+        """Close the connections of this thread."""
+        self._of_thread.by_peer.clear()
+        super().close()
 
 
-def _taken_from(idle: deque[socket.socket]) -> socket.socket | None:
-    """The connection that was used last, for it is the least likely to have been closed."""
-    while True:
+class _Handles(threading.local):
+    """The handles of a thread. A child process does not use those of its parent, which share the parent's sockets."""
+
+    def __init__(self) -> None:
+        self.by_peer: dict[tuple[int, str, str, str], _Handle] = {}
+
+    def handle(self, url: str, ca: str) -> "_Handle":
+        """The handle for the peer at ``url``, whose certificate is verified by those in the file ``ca``."""
+        parts = urlsplit(url)
+        key = os.getpid(), parts.scheme, parts.netloc, ca
+        handle = self.by_peer.get(key)
+        if handle is None:
+            handle = self.by_peer[key] = _Handle(ca)
+        return handle
+
+
+class _Answer(io.BytesIO):
+    """What ``HTTPAdapter.build_response`` reads: the body, as a file, and the attributes of the head."""
+
+    def __init__(self, status: int, reason: str, headers: dict[str, str], body: bytes) -> None:
+        super().__init__(body)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+
+
+class _Handle:
+    """A handle of libcurl with at most one connection, for one thread and one peer."""
+
+    def __init__(self, ca: str) -> None:
+        self._attempts: list[None] = []
+        self._head: list[bytes] = []
+        self._body: list[bytes] = []
+        self._curl = pycurl.Curl()
+        for option, value in _OPTIONS.items():
+            self._curl.setopt(option, value)
+        self._curl.setopt(pycurl.CAINFO, os.fsencode(ca))
+        self._curl.setopt(pycurl.MAXAGE_CONN, MAX_IDLE)
+        self._curl.setopt(pycurl.MAXLIFETIME_CONN, MAX_AGE)
+        self._curl.setopt(pycurl.PREREQFUNCTION, _allows_one(self._attempts))
+        self._curl.setopt(pycurl.HEADERFUNCTION, self._head.append)
+        self._curl.setopt(pycurl.WRITEFUNCTION, self._body.append)
+
+    def exchanged(self, request: requests.PreparedRequest, timeout: float) -> Any:
+        """The answer to ``request``. Raises as ``Adapter.send`` does."""
+        self._prepare(request)
+        self._curl.setopt(pycurl.TIMEOUT_MS, max(int(timeout * 1000), 1))
+        self._curl.setopt(pycurl.FRESH_CONNECT, self._needs_connection())
         try:
-            sock = idle.pop()
-        except IndexError:
-            return None
-        if not _is_dropped(sock):
-            return sock
-        sock.close()
+            self._curl.perform()
+        except pycurl.error as error:
+            raise self._kind(error)(error, request=request) from error
+        head = _final_head(self._head)
+        if head is None:
+            raise Dropped("The connection was closed within the head.", request=request)
+        _, _, reason = head[0].partition(" ")[2].partition(" ")
+        status = self._curl.getinfo(pycurl.RESPONSE_CODE)
+        return _Answer(status, reason, _headers(head[1:]), b"".join(self._body))
+
+    def forget(self) -> None:
+        """Free the last request and answer. The connection stays open."""
+        self._attempts.clear()
+        self._head.clear()
+        self._body.clear()
+        self._curl.setopt(pycurl.POSTFIELDS, b"")
+
+    def _prepare(self, request: requests.PreparedRequest) -> None:
+        method, body = str(request.method), request.body or b""
+        content = body.encode() if isinstance(body, str) else body
+        try:
+            self._curl.setopt(pycurl.URL, str(request.url).encode())
+        except ValueError as error:
+            raise InvalidURL(error, request=request) from error
+        self._curl.setopt(pycurl.HTTPHEADER, _lines(method, request.headers))
+        self._curl.setopt(pycurl.HTTPGET, 1)
+        self._curl.setopt(pycurl.CUSTOMREQUEST, method)
+        self._curl.setopt(pycurl.MAXFILESIZE_LARGE, 0 if method == "HEAD" else MAX_BODY)  # the length is of a GET
+        if method == "HEAD":
+            self._curl.setopt(pycurl.NOBODY, 1)
+        elif content or method not in ("GET", "DELETE"):
+            self._curl.setopt(pycurl.POSTFIELDS, content)
+
+    def _needs_connection(self) -> bool:
+        """Whether there is no connection, or the peer has closed it. An open idle one has nothing to read.
+
+        Without one libcurl would still use an earlier one: of two that were used within a millisecond, it may keep the
+        one that was replaced.
+        """
+        descriptor = self._curl.getinfo(pycurl.ACTIVESOCKET)
+        if descriptor < 0:
+            return True
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _kind(self, error: pycurl.error) -> type[requests.RequestException]:
+        if not self._attempts:
+            return NotConnected
+        if error.args[0] == pycurl.E_OPERATION_TIMEDOUT:
+            return requests.ReadTimeout
+        return requests.ConnectionError if _final_head(self._head) else Dropped
 
 
-def _is_dropped(sock: socket.socket) -> bool:
-    """An idle connection has nothing to read; one that the peer has closed does."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
+def _allows_one(attempts: list[None]) -> Callable[..., Any]:
+    """Stops libcurl from repeating a request.
+
+    libcurl calls this before it sends a request. When a reused connection breaks before an answer, it sends the request
+    again, even a POST that the peer has taken. Whether to repeat is for the engine to decide.
+    """
+
+    def may_send(*addresses: object) -> Any:
+        attempts.append(None)
+        return pycurl.PREREQFUNC_OK if len(attempts) == 1 else pycurl.PREREQFUNC_ABORT
+
+    return may_send
 
 
-def _connected(url: SplitResult, deadline: float) -> socket.socket:
-    left = max(deadline - time.monotonic(), 0.001)
+def _lines(method: str, headers: Any) -> list[bytes]:
+    """In libcurl's own form, in which ``Name;`` is a header with an empty value and ``Name:`` removes it."""
+    lines = [f"{name}: {value}" if value.strip() else f"{name};" for name, value in headers.items()]
+    text = "\n".join([*lines, method])
+    if text.count("\n") != len(lines) or "\r" in text or "\0" in text:
+        raise InvalidHeader("There is a line break or a NUL in the method or in a header.")
     try:
-        sock = socket.create_connection((url.hostname, url.port or (443 if url.scheme == "https" else 80)), left)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if url.scheme == "https":
-            sock = _tls().wrap_socket(sock, server_hostname=url.hostname)
-    except (OSError, UnicodeError) as error:
-        raise NotConnected(error) from error
-    return sock
+        return [*text.encode("latin-1").split(b"\n")[:-1], *_NOT_ADDED_BY_LIBCURL]
+    except UnicodeEncodeError as error:
+        raise InvalidHeader(error) from error
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=where())
+def _final_head(lines: list[bytes]) -> list[str] | None:
+    """The status line and headers of the final answer, without interim answers (1xx) and trailers.
+
+    None when there is no complete one. libcurl reports none of this.
+    """
+    start = 0
+    try:
+        while True:
+            end = lines.index(b"\r\n", start)
+            if not lines[start].partition(b" ")[2].startswith(b"1"):
+                return b"".join(lines[start:end]).decode("latin-1").split("\r\n")[:-1]
+            start = end + 1
+    except ValueError:
+        return None
 
 
-def _head(request: requests.PreparedRequest, url: SplitResult, length: int) -> bytes:
-    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    headers = {"Host": url.netloc.rpartition("@")[2], **request.headers}
-    if length or request.method not in ("GET", "HEAD", "DELETE"):
-        headers["Content-Length"] = str(length)
-    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-    head = "\r\n".join(lines)
-    if not head.count("\r") == head.count("\n") == len(lines) - 1:
-        raise requests.exceptions.InvalidHeader("a line break in a header")
-    return head.encode("latin-1")
-
-
-def _response(request: requests.PreparedRequest, answer: _Answer, content: bytes) -> requests.Response:
-    response = requests.Response()
-    response.request, response.url = request, str(request.url)
-    response.status_code, response.headers, response._content = answer.status, answer.headers, content
-    return response
+def _headers(lines: list[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
+    return headers

@@ -1,10 +1,8 @@
 """One HTTP exchange with a peer, bounded as a whole by a deadline."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +12,8 @@ from django.conf import settings
 from platform_core import __version__, context, tracing
 from platform_core.clients.connections import Adapter, Dropped, NotConnected
 from platform_core.clients.errors import PeerConnectionFailed, PeerDropped, PeerTimeout, PeerUnreachable
+
+_ADAPTER = Adapter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def _exchange(ask: Ask, deadline: float) -> Answer:
     if left <= 0:
         raise PeerTimeout(ask.peer, "no time left to ask")
     try:
-        response = _adapter(os.getpid()).send(_prepared(ask, left), timeout=left)
+        response = _ADAPTER.send(_prepared(ask, left), timeout=left)
         return Answer(response.status_code, response.headers, response.content)
     except requests.RequestException as error:
         raise _named(ask.peer, error) from error
@@ -89,8 +89,3 @@ def _named(peer: str, error: requests.RequestException) -> PeerUnreachable:
             return PeerDropped(peer, "closed the connection")
         case _:
             return PeerUnreachable(peer, f"gave no whole answer ({type(error).__name__})")
-
-
-@cache
-def _adapter(process: int) -> Adapter:
-    return Adapter()

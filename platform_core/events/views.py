@@ -6,12 +6,12 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from platform_core import metrics
 from platform_core.api.browsable import BrowsableAPIRenderer
 from platform_core.api.fields import WholeField
 from platform_core.api.json import JSONRenderer
-from platform_core.api.plain import PlainView
 from platform_core.api.queries import Query, read_query
 from platform_core.errors import Gone
 from platform_core.events import consumers
@@ -52,7 +52,7 @@ class EventSerializer(serializers.Serializer[Any]):
     data = serializers.DictField()  # type: ignore[assignment]
 
 
-class EventFeed(PlainView):
+class EventFeed(APIView):
     """What happened in this service, oldest first, behind `lastEventId`. Empty when there is nothing newer.
 
     `Feed-Pending: true` says that something is committed that cannot be shown yet: ask again. `Feed-Position` is the

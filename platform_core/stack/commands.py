@@ -155,14 +155,16 @@ def _verify_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(values: dict[str, Any], *, users: int, seconds: int, mix: dict[str, int], json: Path | None) -> int:
-    """Have virtual users shop on the running platform; tells throughput and waiting times, exit code 1 after failures.
+def load(
+    values: dict[str, Any], *, users: int, seconds: int, mix: dict[str, int], json: Path | None, web: int | None
+) -> int:
+    """Have virtual users shop on the running platform; prints throughput and response times, exit 1 after failures.
 
-    Failures are requests without an answer and 5xx, but for the deliberate 503 with Retry-After. Leaves its users, its
-    products ("Loadtest …") and its orders behind. In production it signs its users up and in, and orders what the shop
-    has, unless STAFF_TOKEN lets it make products of its own.
+    Failures are requests without an answer and 5xx, except 503 with Retry-After. It needs locust, which
+    requirements-dev.txt installs, and leaves its users, its products ("Loadtest …") and its orders behind. In
+    production it orders what the shop has, unless STAFF_TOKEN lets it make products of its own.
     """
-    return crowd.run(values, crowd.Plan(users, seconds, mix, json))
+    crowd.run(users, seconds, mix, json, web)
 
 
 def _load_options(parser: argparse.ArgumentParser) -> None:
@@ -175,6 +177,8 @@ def _load_options(parser: argparse.ArgumentParser) -> None:
     usual = ",".join(f"{name}={weight}" for name, weight in crowd.MIX.items())
     parser.add_argument("--mix", type=_mix, default=dict(crowd.MIX), help=f"how often they do what ({usual})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there, too")
+    page = f"serve locust's page, where runs are started and watched, on this port ({crowd.PORT}) of {crowd.HOST}"
+    parser.add_argument("--web", type=_whole(65_535, 1), nargs="?", const=crowd.PORT, metavar="PORT", help=page)
 
 
 def _mix(text: str) -> dict[str, int]:

@@ -21,8 +21,17 @@ from rich.table import Table
 
 from platform_core.environment import database_parts
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
+from platform_core.vocabulary import (
+    HOLDING_STOCK,
+    PLACED,
+    WITHOUT_STOCK,
+    MessageKind,
+    NotificationStatus,
+    OrderStatus,
+    ReservationStatus,
+    sql_list,
+)
 
-LIVE = "('confirmed', 'shipped', 'delivered')"
 RECOVERY_SECONDS = 15
 """What recovery may take beyond the time that an order may be pending."""
 OVERDUE = "interval '10 minutes'"
@@ -100,11 +109,11 @@ def stock_is_the_sum_of_its_movements(books: Books) -> Iterator[Finding]:
 
 
 def reservations_hold_what_they_say(books: Books) -> Iterator[Finding]:
-    query = """
+    query = f"""
         SELECT r.order_id, r.status, r.held, m.moved
         FROM (
             SELECT r.order_id, r.status,
-                CASE r.status WHEN 'reserved' THEN -coalesce(sum(l.quantity), 0) ELSE 0 END AS held
+                CASE r.status WHEN '{ReservationStatus.RESERVED}' THEN -coalesce(sum(l.quantity), 0) ELSE 0 END AS held
             FROM product_svc_stockreservation r LEFT JOIN product_svc_reservationline l ON l.reservation_id = r.order_id
             GROUP BY r.order_id
         ) r
@@ -145,20 +154,21 @@ def stock_is_held_for_live_orders_alone(books: Books) -> Iterator[Finding]:
             yield Finding(f"order {order_id}", problem)
 
 
-_UNDELIVERED_RELEASES = """
-    SELECT payload->>'orderId' FROM outbox_outboxmessage WHERE kind = 'stock.release' AND state <> 'delivered'
+_UNDELIVERED_RELEASES = f"""
+    SELECT payload->>'orderId' FROM outbox_outboxmessage
+    WHERE kind = '{MessageKind.STOCK_RELEASE}' AND state <> 'delivered'
 """
 
 
 def _mismatch(order: tuple[Any, ...] | None, reservation: tuple[Any, ...] | None, *, being_released: bool) -> str:
     status = order[0] if order else "unknown"
-    is_held = reservation is not None and reservation[0] == "reserved"
-    if status in ("confirmed", "shipped", "delivered"):
+    is_held = reservation is not None and reservation[0] == ReservationStatus.RESERVED
+    if status in HOLDING_STOCK:
         if not is_held:
             return f"is {status} but holds no stock"
         if reservation and order and reservation[1] != order[1]:
             return f"holds {reservation[1]} where it has {order[1]}"
-    elif status != "pending" and is_held and not being_released:
+    elif status != OrderStatus.PENDING and is_held and not being_released:
         return f"is {status} but holds stock, and nothing is on its way to release it"
     return ""
 
@@ -191,25 +201,31 @@ def release_reservation(books: Books, finding: Finding) -> str:
 
 
 # As order-service itself would have it released: nobody but it may ask product-service for that.
-_RELEASE = """
+_RELEASE = f"""
     INSERT INTO outbox_outboxmessage AS m
         (kind, destination, aggregate, key, payload, state, attempts, available_at, last_error, request_id, traceparent,
          created_at)
-    VALUES ('stock.release', 'product-service', 'order:' || %(order)s::text, 'order-' || %(order)s::text || '-release',
-        %(payload)s, 'pending', 0, now(), '', 'verify', '', now())
+    VALUES ('{MessageKind.STOCK_RELEASE}', '{PRODUCT.name}', 'order:' || %(order)s::text,
+        'order-' || %(order)s::text || '-release', %(payload)s, 'pending', 0, now(), '', 'verify', '', now())
     ON CONFLICT (key) DO UPDATE SET state = 'pending', attempts = 0, available_at = now(), delivered_at = NULL
 """
 
 
+# The steps of an order that leave both a message to the customer and an event, and whether an order has taken them.
+_STEPS = f"""
+            ('{OrderStatus.CONFIRMED}', o.confirmed_at IS NOT NULL),
+            ('{OrderStatus.CANCELLED}', o.status = '{OrderStatus.CANCELLED}'),
+            ('{OrderStatus.SHIPPED}', o.status IN {sql_list((OrderStatus.SHIPPED, OrderStatus.DELIVERED))})
+""".strip()
+
+
 def every_step_left_its_message(books: Books) -> Iterator[Finding]:
     """One confirmation for each order that was ever confirmed; one message for each cancel and shipment."""
-    query = """
+    query = f"""
         SELECT o.id, expected.what FROM order_svc_order o
         CROSS JOIN LATERAL (VALUES
-            ('confirmed', o.confirmed_at IS NOT NULL),
-            ('cancelled', o.status = 'cancelled'),
-            ('shipped', o.status IN ('shipped', 'delivered')),
-            ('release', o.status IN ('rejected', 'cancelled'))
+            {_STEPS},
+            ('release', o.status IN {sql_list(WITHOUT_STOCK)})
         ) AS expected (what, wanted)
         LEFT JOIN outbox_outboxmessage m ON m.key = 'order-' || o.id || '-' || expected.what
         WHERE expected.wanted <> (m.id IS NOT NULL)
@@ -221,8 +237,9 @@ def every_step_left_its_message(books: Books) -> Iterator[Finding]:
 def delivered_messages_arrived_once(books: Books) -> Iterator[Finding]:
     sent = books.rows(
         ORDER,
-        """
-        SELECT key COLLATE "C" FROM outbox_outboxmessage WHERE kind = 'notification.send' AND state = 'delivered'
+        f"""
+        SELECT key COLLATE "C" FROM outbox_outboxmessage
+        WHERE kind = '{MessageKind.NOTIFICATION_SEND}' AND state = 'delivered'
         ORDER BY 1
         """,
     )
@@ -242,13 +259,11 @@ def delivered_messages_arrived_once(books: Books) -> Iterator[Finding]:
 
 def every_step_left_its_event(books: Books) -> Iterator[Finding]:
     """Where retention has deleted events, none is missed of an order that is older than the first that is kept."""
-    query = """
+    query = f"""
         SELECT o.id, expected.what, count(e.id) FROM order_svc_order o
         CROSS JOIN LATERAL (VALUES
-            ('confirmed', o.confirmed_at IS NOT NULL),
-            ('cancelled', o.status = 'cancelled'),
-            ('shipped', o.status IN ('shipped', 'delivered')),
-            ('delivered', o.status = 'delivered')
+            {_STEPS},
+            ('{OrderStatus.DELIVERED}', o.status = '{OrderStatus.DELIVERED}')
         ) AS expected (what, wanted)
         LEFT JOIN events_event e ON e.subject = o.id::text AND e.type = 'order.' || expected.what
         GROUP BY o.id, expected.what, expected.wanted
@@ -280,7 +295,8 @@ def feeds_belong_to_this_server(books: Books) -> Iterator[Finding]:
 def nothing_is_pending_for_too_long(books: Books) -> Iterator[Finding]:
     query = f"""
         SELECT id, now() - created_at FROM order_svc_order
-        WHERE status = 'pending' AND created_at < now() - interval '{books.pending_seconds + RECOVERY_SECONDS} seconds'
+        WHERE status = '{OrderStatus.PENDING}'
+          AND created_at < now() - interval '{books.pending_seconds + RECOVERY_SECONDS} seconds'
     """
     for order, age in books.rows(ORDER, query):
         yield Finding(f"order {order}", f"is pending for {age}")
@@ -309,8 +325,8 @@ def redrive_message(books: Books, finding: Finding) -> str:
     connection = books.connections[package]
     if package == NOTIFICATION.package:
         connection.execute(
-            "UPDATE notification_svc_notification SET status = 'queued', version = version + 1 "
-            "WHERE status = 'failed' AND 'notification-' || id = %s",
+            f"UPDATE notification_svc_notification SET status = '{NotificationStatus.QUEUED}', version = version + 1 "
+            f"WHERE status = '{NotificationStatus.FAILED}' AND 'notification-' || id = %s",
             [key],
         )
     connection.execute(
@@ -356,8 +372,10 @@ def _expected_figures(books: Books) -> dict[str, Any]:
         "FROM product_svc_product WHERE deleted_at IS NULL",
     )
     counted = dict(books.rows(ORDER, "SELECT status, count(*) FROM order_svc_order GROUP BY status"))
-    (revenue,) = books.one(ORDER, f"SELECT coalesce(sum(total), 0) FROM order_svc_order WHERE status IN {LIVE}")
-    placed = {status: counted.get(status, 0) for status in ("confirmed", "cancelled", "shipped", "delivered")}
+    (revenue,) = books.one(
+        ORDER, f"SELECT coalesce(sum(total), 0) FROM order_svc_order WHERE status IN {sql_list(HOLDING_STOCK)}"
+    )
+    placed = {status.value: counted.get(status.value, 0) for status in PLACED}
     return {
         "users.total": users,
         "products.total": products,

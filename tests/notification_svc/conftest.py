@@ -65,11 +65,11 @@ def state(api):
 
 
 def deliver() -> None:
-    """Rounds of both lanes until there is nothing more to do at once."""
+    """Rounds of all lanes until there is nothing more to do at once."""
     from notification_svc import tasks
 
-    for lane in (tasks.deliver_email, tasks.deliver_log):
-        while lane(threading.Event()):
+    for lane in tasks.LANES:
+        while lane.run(threading.Event()):
             pass
 
 

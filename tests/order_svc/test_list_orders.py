@@ -171,3 +171,56 @@ def test_a_user_id_that_is_none_is_404(api, user_id):
 @pytest.mark.parametrize("query", ["status=confirmed", "userId=1", "limit=0", "cursor=x"])
 def test_a_users_list_takes_the_page_parameters_alone(api, query):
     assert_problem(api.get(f"/api/orders/user/1?{query}"), 400, "invalid", [query.split("=")[0]])
+
+
+STATUSES = ("pending", "confirmed", "rejected", "cancelled", "shipped", "delivered")
+
+
+@pytest.fixture
+def mixed(place):
+    """Twelve orders, two of each status in turn. ``{id: status}``, the newest first."""
+    made = {place().json()["id"]: STATUSES[n % 6] for n in range(12)}
+    for pk, status in made.items():
+        Order.objects.filter(pk=pk).update(status=status)
+    return dict(reversed(made.items()))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 50])
+@pytest.mark.parametrize("wanted", [("pending", "shipped"), ("delivered", "delivered"), STATUSES, ("confirmed",)])
+def test_a_filter_given_several_times_means_any_of_the_values_on_every_page(api, mixed, wanted, limit):
+    expected = [pk for pk, status in mixed.items() if status in wanted]
+    there, back, page = [], [], f"/api/orders?limit={limit}&" + "&".join(f"status={status}" for status in wanted)
+    while page:
+        answer = api.get(page)
+        there.append(ids(answer))
+        page, last = answer.json()["next"], answer.json()
+    page = last["previous"]
+    while page:
+        answer = api.get(page)
+        back.append(ids(answer))
+        page = answer.json()["previous"]
+    assert list(chain(*there)) == expected
+    assert back[::-1] == there[:-1]
+
+
+def test_a_repeated_filter_is_combined_with_the_others(api, mixed):
+    newest = next(iter(mixed))
+    Order.objects.filter(pk=newest).update(user_id=99)
+    assert ids(api.get(f"/api/orders?userId=99&status={mixed[newest]}&status=pending")) == [newest]
+
+
+def test_a_value_that_is_unknown_is_named_among_others(api):
+    errors = assert_problem(api.get("/api/orders?status=confirmed&status=lost"), 400, "invalid", ["status"])
+    assert "lost" in errors[0]["detail"]
+
+
+def test_at_most_twenty_values_are_taken(api):
+    twenty = "&".join(["status=confirmed"] * 20)
+    assert api.get(f"/api/orders?{twenty}").status_code == 200
+    assert_problem(api.get(f"/api/orders?{twenty}&status=confirmed"), 400, "invalid", ["status"])
+
+
+@pytest.mark.parametrize("query", ["limit=1&limit=2", "userId=1&userId=1", "createdAfter=2026-01-01T00:00:00Z&" * 2])
+def test_any_other_parameter_given_twice_is_refused(api, query):
+    errors = assert_problem(api.get(f"/api/orders?{query}"), 400, "invalid", [query.partition("=")[0]])
+    assert errors[0]["code"] == "repeated"

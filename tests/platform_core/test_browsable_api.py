@@ -7,9 +7,12 @@ import re
 import pytest
 from django.test import RequestFactory
 from django.utils.timezone import now
+from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 
 from order_svc.models import Order, OrderLine
+from platform_core.api.browsable import FormRenderer
+from platform_core.api.fields import StringField
 from platform_core.api.problems import coded, problem_response
 from platform_core.api.views import ResourceViewSet
 from platform_core.outbox.models import OutboxMessage
@@ -155,6 +158,8 @@ def test_a_body_that_cannot_be_read_is_told_on_a_page(browser, body):
 def test_an_order_is_moved_by_buttons(browser, order):
     page = browser("get", f"/api/orders/{order.pk}").page
     assert f'<form class="button-form" action="http://testserver/api/orders/{order.pk}/cancel" method="POST">' in page
+    links = re.findall(rf'<a href="http://testserver/api/orders/{order.pk}/(\w+)">', page)
+    assert links == ["explain"]  # what has a button is no link as well
     shipped = browser("post", f"/api/orders/{order.pk}/ship")
     assert shipped.status_code == 200
     assert '"status": "shipped"' in shipped.page
@@ -278,3 +283,26 @@ def test_a_page_that_wants_a_name_says_where_to_sign_in(status, is_asked):
     request = RequestFactory().get("/metrics?x=1&y=2", headers={"Accept": BROWSER})
     page = problem_response(coded(status, "refused", "Not like this."), request).content.decode()
     assert ('<a href="/admin/login/?next=%2Fmetrics%3Fx%3D1%26y%3D2">Sign in</a>' in page) is is_asked
+
+
+def test_a_form_has_a_fitting_input_for_each_field():
+    class Tag(serializers.Serializer):
+        word = StringField()
+
+    class Note(serializers.Serializer):
+        title = StringField(help_text="One `line`.")
+        text = StringField(one_line=False)
+        at = serializers.DateTimeField()
+        secret = StringField(style={"input_type": "password"})
+        tags = Tag(many=True)
+
+    note = Note(data={"title": "A", "text": "B", "at": "2030-01-01T00:00:00Z", "secret": "C", "tags": []})
+    note.is_valid()
+    form = FormRenderer().render(note.data, "text/html", {"style": {"template_pack": "rest_framework/vertical/"}})
+    assert re.findall(r'<(?:input|textarea)\s+name="(\w+)"', form) == ["title", "text", "at", "secret"]
+    assert re.findall(r"<label[^>]*>\s*(\w+)\s*</label>", form) == ["title", "text", "at", "secret"]
+    assert re.search(r'<textarea\s+name="text"', form)
+    assert re.search(r'name="at"[^>]*type="text"', form)
+    assert not re.search(r'name="secret"[^>]*value="[^"]', form)
+    assert "One <code>line</code>." in form
+    assert "Lists are not" not in form

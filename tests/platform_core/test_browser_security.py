@@ -117,14 +117,6 @@ def test_a_page_opens_no_door_to_others_and_asks_for_no_device(visit, path):
     assert {"camera=()", "geolocation=()", "microphone=()"} <= set(answer["Permissions-Policy"].split(", "))
 
 
-@pytest.mark.parametrize("path", ["/api/orders", "/admin/login/", "/nowhere"])
-def test_behind_tls_browsers_are_told_to_stay_there(client, settings, path):
-    settings.SECURE_HSTS_SECONDS = 31_536_000
-    told = "max-age=31536000; includeSubDomains; preload"
-    assert client.get(path, secure=True)["Strict-Transport-Security"] == told
-    assert not client.get(path).has_header("Strict-Transport-Security")
-
-
 @pytest.mark.parametrize("path", ["/api/orders", "/api/orders/404", "/api/schema", "/health", "/metrics", "/nowhere"])
 def test_what_is_no_page_may_do_nothing(client, path):
     answer = client.get(path, headers={"Accept": "application/json"})

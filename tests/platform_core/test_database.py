@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import DataError, connection, transaction
+from django.db import DataError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +33,20 @@ def test_the_first_request_after_the_server_dropped_an_idle_connection_is_answer
     backend = connection.connection.info.backend_pid
     onlooker.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
     assert api.get("/api/orders").status_code == 200
+
+
+def test_a_prepared_statement_comes_after_djangos_health_check(monkeypatch):
+    database = connections["default"]
+    database.close()
+    with monkeypatch.context() as during:
+        during.setitem(database.settings_dict, "CONN_HEALTH_CHECKS", True)
+        during.setattr(database, "is_usable", lambda: False)
+        database.ensure_connection()
+        before = database.connection
+        database.close_if_unusable_or_obsolete()  # what Django does when a request begins
+        assert prepared("SELECT 1", []) == [(1,)]
+        assert database.connection is not before
+    database.close()
 
 
 @pytest.mark.parametrize("path", ["/api/orders", "/api/orders/1", "/api/events"])

@@ -1,17 +1,18 @@
-"""The worker process of gunicorn: requests, connections that wait, clients that are slow, and its end."""
+"""gunicorn as it serves here: connections that stay open, bodies that are late, stops and reloads without loss."""
 
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 
+import psutil
 import pytest
 
 from platform_core.environment import ROOT
@@ -19,9 +20,6 @@ from platform_core.stack.processes import die_with_parent
 from tests.ports import free_ports
 from tests.wire import until
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(select, "epoll"), reason="gunicorn's own worker serves where there is no epoll"
-)
 THREADS = 2
 KEEPALIVE = 1
 PATIENCE = 20
@@ -39,10 +37,30 @@ class Served:
         sock.sendall(sent)
         return sock
 
+    def exchange(self, *sent: bytes, pause: float = 0) -> bytes:
+        """All that comes back for the parts, which are sent with a pause between them, until the server closes."""
+        received = b""
+        with closing(self.socket()) as sock, suppress(ConnectionError):
+            for part in sent:
+                sock.sendall(part)
+                time.sleep(pause)
+            while part := sock.recv(1000):
+                received += part
+        return received
+
+    def wait_for_slow(self) -> None:
+        """Until the application says that it has begun with a slow request."""
+        assert self.process.stderr is not None
+        while "begun" not in self.process.stderr.readline():
+            pass
+
     def get(self, path: str = "/") -> bytes:
         with closing(self.connection()) as connection:
             connection.request("GET", path)
             return connection.getresponse().read()
+
+    def workers(self) -> set[int]:
+        return {child.pid for child in psutil.Process(self.process.pid).children()}
 
     def is_up(self) -> bool:
         try:
@@ -55,14 +73,7 @@ class Served:
 def serving(**options: object) -> Iterator[Served]:
     (port,) = free_ports(1)
     given = {"bind": f"127.0.0.1:{port}", "workers": 1, "threads": THREADS, "keep-alive": KEEPALIVE, **options}
-    command = [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "--worker-class",
-        "platform_core.serving.Worker",
-        "--no-control-socket",
-    ]
+    command = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--no-control-socket"]
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     process = subprocess.Popen(
         [*command, *words, "tests.platform_core.served:application"],
@@ -112,80 +123,48 @@ def test_requests_that_come_right_behind_each_other_are_answered_in_their_order(
     )
 
 
-def test_connections_on_which_nothing_comes_hold_no_thread(served):
-    silent = [served.socket() for _ in range(20)]
+def test_connections_between_two_requests_hold_no_thread(served):
+    kept = [served.connection() for _ in range(THREADS * 5)]
+    for turn in range(3):
+        for number, connection in enumerate(kept):
+            connection.request("GET", f"/{turn}-{number}")
+            assert connection.getresponse().read() == f"/{turn}-{number}".encode()
     assert served.get("/here") == b"/here"
-    for sock in silent:
-        sock.close()
-
-
-def test_who_begins_a_request_and_does_not_end_it_is_cut_off(served):
-    """More of them than there are threads."""
-    slow = [served.socket(b"GET / HTTP/1.1\r\nHos") for _ in range(THREADS * 2)]
-    assert served.get("/here") == b"/here"
-    for sock in slow:
-        assert sock.recv(100) == b""
-        sock.close()
-
-
-def test_a_head_that_trickles_is_cut_off_too(served):
-    with closing(served.socket(b"GET / HTTP/1.1\r\n")) as sock:
-        sock.settimeout(0.05)
-        for _ in range(400):
-            try:
-                sock.sendall(b"A: b\r\n")
-                if sock.recv(100) == b"":
-                    break
-            except TimeoutError:
-                continue
-            except ConnectionError:
-                break
-        else:
-            pytest.fail("never cut off")
-
-
-def test_a_request_that_is_under_way_is_not_cut_off(served):
-    with closing(served.socket()) as sock:
-        for _ in range(2):
-            sock.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-            received = sock.recv(1000)
-            while not received.endswith(b"/slow"):
-                part = sock.recv(1000)
-                assert part, received
-                received += part
+    for connection in kept:
+        connection.close()
 
 
 def test_an_idle_connection_is_closed_after_a_while(served):
-    with closing(served.socket(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")) as sock:
-        received = b""
-        while part := sock.recv(1000):
-            received += part
+    received = served.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 200 OK") and b"Connection: keep-alive" in received
 
 
-def test_who_does_not_take_an_answer_is_cut_off(served):
-    """More of them than there are threads."""
-    greedy = [served.socket(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n") for _ in range(THREADS * 2)]
-    assert served.get("/here") == b"/here"
-    for sock in greedy:
-        sock.close()
+POST = b"POST /body HTTP/1.1\r\nHost: a\r\n"
+HALVES = {
+    "of a known length": POST + b"Content-Length: 5000\r\n\r\nhalf",
+    "in chunks": POST + b"Transfer-Encoding: chunked\r\n\r\nff\r\nhalf",
+}
 
 
-@pytest.mark.parametrize("head", [b"Content-Length: 5000\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\nff\r\nhalf"])
-def test_what_follows_a_body_that_was_cut_off_is_no_request(served, head):
-    with closing(served.socket(b"POST /body HTTP/1.1\r\nHost: a\r\n" + head)) as sock:
-        time.sleep(0.45)  # it is late by now, and not answered yet
-        sock.sendall(b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
-        received = b""
-        with suppress(ConnectionError):
-            while part := sock.recv(1000):
-                received += part
+@pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
+def test_what_follows_half_a_body_is_no_request(served, half):
+    """The body is late after 0.3 s, and is answered after 0.6 s. What follows comes in between."""
+    received = served.exchange(half, b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", pause=0.45)
     assert received.endswith(b"late")
     assert received.count(b"HTTP/1.1") == 1
 
 
+def test_half_a_body_is_no_error_in_the_log():
+    with serving() as served:
+        assert served.exchange(HALVES["of a known length"]).endswith(b"late")
+        served.process.send_signal(signal.SIGTERM)
+        _, log = served.process.communicate(timeout=PATIENCE)
+    assert "Booting worker" in log
+    assert "ERROR" not in log and "Traceback" not in log
+
+
 def test_a_body_that_ends_too_early_is_not_taken_for_a_whole_one(served):
-    with closing(served.socket(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nstock=1")) as sock:
+    with closing(served.socket(POST + b"Content-Length: 9\r\n\r\nstock=1")) as sock:
         sock.shutdown(socket.SHUT_WR)
         received = b""
         while part := sock.recv(1000):
@@ -193,29 +172,12 @@ def test_a_body_that_ends_too_early_is_not_taken_for_a_whole_one(served):
     assert received.endswith(b"short")
 
 
-@pytest.mark.parametrize("path", ["/error", "/exit"])
-def test_no_failure_takes_a_thread_away(served, path):
-    for _ in range(THREADS * 2):
-        with closing(served.socket(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode())) as sock:
-            sock.recv(1000)
-    assert served.get("/here") == b"/here"
-
-
-def test_what_is_no_http_is_refused_and_harms_nobody(served):
-    with closing(served.socket(b"\x16\x03\x01 hello\r\n\r\n")) as sock:
-        assert sock.recv(1000).startswith(b"HTTP/1.1 400 ")
-    assert served.get("/here") == b"/here"
-
-
-def test_more_connections_than_it_takes_wait_for_their_turn():
-    with serving(**{"worker-connections": 4, "keep-alive": 75}) as served:
-        silent = [served.socket() for _ in range(4)]
-        with closing(served.socket(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")) as sock:
-            assert select.select([sock], [], [], 1.5)[0] == []
-            silent.pop().close()
-            assert sock.recv(1000).startswith(b"HTTP/1.1 200 OK")
-        for each in silent:
-            each.close()
+def test_a_body_that_came_in_time_leaves_the_connection_usable(served):
+    with closing(served.connection()) as connection:
+        for body in (b"first", b"second"):
+            connection.request("POST", "/body", body)
+            assert connection.getresponse().read() == body
+            time.sleep(0.5)  # its deadline has passed
 
 
 def test_at_its_end_it_answers_what_is_under_way_and_what_is_just_being_sent():
@@ -224,9 +186,7 @@ def test_at_its_end_it_answers_what_is_under_way_and_what_is_just_being_sent():
         kept.request("GET", "/")
         kept.getresponse().read()
         slow.request("GET", "/slow")
-        assert served.process.stderr is not None
-        while "begun" not in served.process.stderr.readline():
-            pass
+        served.wait_for_slow()
         served.process.send_signal(signal.SIGTERM)
         answer = slow.getresponse()
         assert answer.read() == b"/slow"
@@ -240,9 +200,7 @@ def test_at_its_end_a_client_that_was_just_answered_may_ask_once_more():
     """However long its answer took."""
     with serving(**{"keep-alive": 75}) as served, closing(served.connection()) as connection:
         connection.request("GET", "/slower")
-        assert served.process.stderr is not None
-        while "begun" not in served.process.stderr.readline():
-            pass
+        served.wait_for_slow()
         served.process.send_signal(signal.SIGTERM)
         assert connection.getresponse().read() == b"/slower"
         time.sleep(0.3)
@@ -251,9 +209,26 @@ def test_at_its_end_a_client_that_was_just_answered_may_ask_once_more():
         assert (answer.read(), answer.getheader("Connection")) == (b"/late", "close")
 
 
-def test_a_quit_waits_for_nobody():
-    with serving() as served:
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(lambda: served.socket(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")).result()
-        served.process.send_signal(signal.SIGQUIT)
-        assert served.process.wait(PATIENCE) == 0
+def test_a_reload_loses_no_request():
+    """Workers are replaced while clients send one request after the other."""
+    with serving(workers=2, **{"keep-alive": 75}) as served, ThreadPoolExecutor(4) as pool:
+        is_over = threading.Event()
+
+        def client(number: int) -> int:
+            turn = 0
+            connection = served.connection()
+            while not is_over.is_set():
+                connection.request("GET", f"/{number}-{turn}")
+                assert connection.getresponse().read() == f"/{number}-{turn}".encode()
+                turn += 1
+            connection.close()
+            return turn
+
+        clients = [pool.submit(client, number) for number in range(4)]
+        first = served.workers()
+        served.process.send_signal(signal.SIGHUP)
+        try:
+            until(lambda: len(served.workers()) == 2 and not served.workers() & first)
+        finally:
+            is_over.set()
+        assert all(each.result() > 0 for each in clients)

@@ -1,8 +1,11 @@
 """Whatever is done, a product's stock is the sum of its movements, and what is reserved is what is missing."""
 
 import random
+import re
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,6 +118,33 @@ def test_any_sequence_of_steps_comes_to_what_arithmetic_says(api, add, books_bal
     stocks = dict(Product.objects.values_list("pk", "stock"))
     assert {number: stocks[int(pk)] for number, pk in ids.items()} == shop.stock
     assert books_balance()
+
+
+SET = re.compile(r"UPDATE \"?product_svc_product\b.*?[\s,]\"?stock\"? = (.*?),", re.DOTALL)
+BY_A_DIFFERENCE = re.compile(r"\(?((p|\"product_svc_product\")\.)?\"?stock\"? [+-] ")
+
+
+@pytest.mark.django_db
+def test_stock_is_changed_by_a_difference_whoever_changes_it(api, lamp, reserve, load):
+    """A value that was computed from an earlier read would undo what others did since."""
+    changes = {
+        "set": lambda: api.patch(f"/api/products/{lamp['id']}", {"stock": 9}),
+        "replace": lambda: api.put(
+            f"/api/products/{lamp['id']}", {"name": "Lamp", "price": 1, "stock": 7, "sku": "L-1"}
+        ),
+        "adjust": lambda: api.post(f"/api/products/{lamp['id']}/stock-adjustments", {"delta": 2}),
+        "reserve": lambda: reserve(7, {lamp["id"]: 1}),
+        "release": lambda: api.delete("/api/stock-reservations/7"),
+        "import": lambda: load("sku,name,price,stock\nL-1,Lamp,12.5,3\n"),
+    }
+    for name, change in changes.items():
+        before = Product.objects.get().stock
+        with CaptureQueriesContext(connection) as captured:
+            change()
+        assert Product.objects.get().stock != before, name
+        written = [value for query in captured for value in SET.findall(query["sql"])]
+        assert written, name
+        assert all(BY_A_DIFFERENCE.match(value) for value in written), (name, written)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,11 +1,13 @@
 """PUT and GET /api/stock-reservations/{orderId}."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 from django.db import IntegrityError, transaction
 
 from platform_core.events.models import Event
+from product_svc import reservations, services
 from product_svc.models import Product, StockReservation
 from product_svc.reservations import reserve as reserve_stock
 from tests.wire import Caller, assert_problem, at_once, somebody_waits_for_a_lock, until
@@ -349,6 +351,27 @@ def test_who_waited_for_a_product_gets_what_there_is_then(lamp, reserve, stock, 
         until(somebody_waits_for_a_lock)
     assert waiting.answer().status_code == status
     assert stock(lamp) == left
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("outer", [nullcontext, transaction.atomic], ids=["alone", "inside of a transaction"])
+def test_stock_that_arrives_during_the_wait_can_be_had(add, stock, books_balance, outer):
+    """The statement finds the row of before the wait first, and the CHECK refuses it: it has to be repeated."""
+    product = add(stock=0)
+
+    def reserve_five():
+        with outer():
+            reserved = reservations.reserve(7, [(int(product["id"]), 5)])
+            return reserved.is_new, StockReservation.objects.count()
+
+    with transaction.atomic():
+        services.adjust_stock(int(product["id"]), 10)
+        waiting = Caller(reserve_five)
+        until(somebody_waits_for_a_lock)
+    assert waiting.answer() == (True, 1)
+    assert stock(product) == 5
+    assert books_balance()
+    assert Event.objects.filter(type="stock.changed").latest("id").data["stock"] == 5
 
 
 @pytest.mark.django_db(transaction=True)

@@ -48,7 +48,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        console = Console(file=getattr(self.stdout, "_out"))  # noqa: B009
+        console = Console(file=options.get("stdout"))
         try:
             if console.is_terminal:
                 bars = Bars(console)

@@ -18,7 +18,7 @@ def processes(layout: Layout) -> list[Process]:
 def _command(service: str, layout: Layout) -> list[str]:
     options = {
         "bind": f"127.0.0.1:{layout.port(service)}",
-        "worker-class": "platform_core.serving.Worker",
+        "worker-class": "gthread",
         "workers": layout.workers,
         "threads": layout.threads,
         "keep-alive": 75,

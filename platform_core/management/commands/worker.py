@@ -9,12 +9,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from platform_core import metrics, production, scraping, tracing
+from platform_core.checks import START
 from platform_core.worker import work
 
 
 class Command(BaseCommand):
     help = "Run the service's background duties until SIGTERM or Ctrl-C. Any number may run side by side."
-    requires_system_checks = ()  # they would load all views, which a worker never needs: a third of its memory
+    requires_system_checks = (START,)  # all would load the views, which a worker never needs: a third of its memory
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.SERVICE.has_worker:

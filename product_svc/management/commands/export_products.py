@@ -2,7 +2,6 @@
 
 import io
 import os
-import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ class Command(BaseCommand):
         if kind is None:
             raise CommandError(f"{file}: {CSV} or {JSON_LINES}? Say it with --format.")
         try:
-            with self._stdout() if file == "-" else _replaced(Path(file)) as stream:
+            with _stdout(options.get("stdout")) if file == "-" else _replaced(Path(file)) as stream:
                 count = write(stream, kind, catalog())
         except BrokenPipeError:  # who reads us has had enough
             os._exit(1)
@@ -39,14 +38,15 @@ class Command(BaseCommand):
             raise CommandError(" ".join(str(error).split())) from None
         self.stderr.write(f"{count:,} products.", self.style.SUCCESS)
 
-    @contextmanager
-    def _stdout(self) -> Iterator[TextIO]:
-        out: TextIO = getattr(self.stdout, "_out")  # noqa: B009
-        if out is not sys.stdout:
-            yield out
-            return
-        with io.TextIOWrapper(own_stdout(), encoding="utf-8", newline="") as stream:
-            yield stream
+
+@contextmanager
+def _stdout(given: TextIO | None) -> Iterator[TextIO]:
+    """The stream that `call_command` was given, or the process's standard output."""
+    if given is not None:
+        yield given
+        return
+    with io.TextIOWrapper(own_stdout(), encoding="utf-8", newline="") as stream:
+        yield stream
 
 
 @contextmanager

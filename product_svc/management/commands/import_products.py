@@ -6,7 +6,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from product_svc.files import CSV, JSON_LINES, REJECTED, REJECTS, FileError, Record, format_of, read
+from product_svc.files import COLUMNS, CSV, JSON_LINES, REJECTED, REJECTS, FileError, Record, format_of, read
 from product_svc.importing import Import
 
 LINE_EVERY = 5.0
@@ -77,7 +77,7 @@ def summary(counts: Counter[str]) -> str:
 class Command(BaseCommand):
     help = (
         "Take a file of products into the catalog: CSV with a header, or JSON Lines, with "
-        "sku, name, price, stock, category, description. A product whose sku is there is changed as the file says, a "
+        f"{', '.join(COLUMNS)}. A product whose sku is there is changed as the file says, a "
         "stock that differs is recorded as an adjustment. The same file again changes nothing. Lines that are not good "
         "are named and left out into FILE.rejects; the exit code is then 1."
     )
@@ -96,16 +96,18 @@ class Command(BaseCommand):
             raise CommandError(f"{file}: is it {CSV} or {JSON_LINES}? Say it with --format.")
         self.rejects = rejects or Path(("stdin" if file == "-" else file) + REJECTS)
         with _told_in_a_line(), _opened(file, self.rejects) as source:
-            counts = self._take_in(source, kind, allow_without_sku)
+            counts = self._take_in(source, kind, allow_without_sku, options)
         self.stdout.write(summary(counts) + ".")
         if counts["rejected"]:
             raise CommandError(f"What was left out is in {self.rejects}.")
         self.rejects.unlink()
 
-    def _take_in(self, source: IO[bytes], kind: str, allow_without_sku: bool) -> Counter[str]:
+    def _take_in(
+        self, source: IO[bytes], kind: str, allow_without_sku: bool, options: Mapping[str, Any]
+    ) -> Counter[str]:
         text = io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline="")
         header, records = read(text, kind)
-        out, err = (Console(file=getattr(each, "_out")) for each in (self.stdout, self.stderr))  # noqa: B009
+        out, err = Console(file=options.get("stdout")), Console(file=options.get("stderr"), stderr=True)
         with (
             self.rejects.open("w", encoding="utf-8", errors="surrogateescape", newline="") as left_out,
             _progress(out, source) as progress,

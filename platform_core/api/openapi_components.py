@@ -1,0 +1,139 @@
+"""The parts of the OpenAPI documents that operations refer to: problems, common headers, common errors."""
+
+from typing import Any
+
+from platform_core.api.health import HEALTH_SCHEMAS
+from platform_core.api.problems import CONTENT_TYPE
+from platform_core.errors import phrase
+
+Schema = dict[str, Any]
+
+_FIELD_ERROR: Schema = {
+    "type": "object",
+    "description": "What is wrong with one field. For a shortage of stock it also tells the figures.",
+    "required": ["field", "code", "detail"],
+    "properties": {
+        "field": {"type": "string", "examples": ["items[0].quantity"]},
+        "code": {"type": "string", "examples": ["min_value"]},
+        "detail": {"type": "string"},
+        "productId": {"type": "string"},
+        "requested": {"type": "integer"},
+        "available": {"type": "integer"},
+    },
+}
+_PROBLEM: Schema = {
+    "type": "object",
+    "description": "RFC 9457.",
+    "required": ["type", "title", "status", "detail", "code", "requestId"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference", "examples": ["about:blank"]},
+        "title": {"type": "string", "examples": ["Not Found"]},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599, "examples": [404]},
+        "detail": {"type": "string", "description": "For people."},
+        "code": {"type": "string", "description": "For programs.", "examples": ["not_found"]},
+        "requestId": {"type": "string", "description": "Names the request in the logs."},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
+    },
+}
+SCHEMAS: Schema = {"FieldError": _FIELD_ERROR, "Problem": _PROBLEM, **HEALTH_SCHEMAS}
+
+
+def security_schemes(session_cookie: str) -> Schema:
+    return {
+        "accessToken": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "From `POST /api/auth/token` of user-service; a service signs its own. "
+            "In development what comes without a token is let through.",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "description": "Of who is signed in to this service's admin. "
+            "Unsafe methods want the CSRF token as `X-CSRFToken`.",
+            "name": session_cookie,
+        },
+    }
+
+
+HEADERS: Schema = {
+    "WWW-Authenticate": {"schema": {"type": "string"}, "description": "RFC 6750."},
+    "ETag": {"schema": {"type": "string"}, "description": "The version of the resource."},
+    "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "Where the new resource is."},
+    "Idempotent-Replayed": {
+        "schema": {"type": "string", "const": "true"},
+        "description": "The answer to an earlier request with the same Idempotency-Key.",
+    },
+    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which a repetition may succeed."},
+}
+
+
+def _header(name: str, description: str, **schema: Any) -> Schema:
+    return {"in": "header", "name": name, "description": description, "schema": {"type": "string", **schema}}
+
+
+PARAMETERS: Schema = {
+    "IdempotencyKey": _header(
+        "Idempotency-Key",
+        "The same key with the same body gives the first answer again.",
+        pattern="^[\\x20-\\x7e]{1,255}$",
+    ),
+    "IfMatch": _header("If-Match", "Write only while the resource has this ETag."),
+    "IfNoneMatch": _header("If-None-Match", "Answer 304 while the resource has this ETag."),
+    "RequestId": _header("X-Request-ID", "Comes back in the answer, and names the request in the logs."),
+    "RequestTimeout": _header(
+        "X-Request-Timeout",
+        "Seconds within which an answer is wanted; 5 if not given, at most 30.",
+        pattern=r"^(0\.[0-9]{0,2}[1-9]|([1-9]|[12][0-9])(\.[0-9]{1,3})?|30)$",
+        examples=["2.5"],
+    ),
+}
+
+_ERRORS = {
+    304: ("NotModified", "", "If-None-Match names the present version."),
+    400: ("BadRequest", "invalid", "Malformed or out of bounds; `errors` names the fields."),
+    401: ("NotAuthenticated", "not_authenticated", "No access token, or one that is not good."),
+    403: ("PermissionDenied", "permission_denied", "The caller may not do this."),
+    404: ("NotFound", "not_found", "There is no such resource."),
+    406: ("NotAcceptable", "not_acceptable", "There is no answer in a form that Accept allows."),
+    409: ("Conflict", "conflict", "The present state forbids it; `code` names the rule."),
+    410: ("Gone", "events_expired", "What follows the place has been deleted; `detail` says what to do."),
+    412: ("PreconditionFailed", "precondition_failed", "If-Match does not name the present version."),
+    413: ("TooLarge", "too_large", "The body is larger than 1 MiB."),
+    414: ("UriTooLong", "invalid", "The address is longer than 8190 bytes."),
+    415: ("UnsupportedMediaType", "unsupported_media_type", "The body is not JSON."),
+    422: ("Unprocessable", "unprocessable", "It names what does not exist, or reuses the Idempotency-Key."),
+    429: ("Throttled", "throttled", "Too many attempts."),
+    431: ("HeadersTooLarge", "invalid", "A header is longer than 8190 bytes, or there are more than 100."),
+    503: ("Unavailable", "unavailable", "Something that the answer needs does not answer in time."),
+}
+ERROR_REFERENCES: dict[str, Schema] = {
+    str(status): {"$ref": f"#/components/responses/{name}"} for status, (name, *_) in _ERRORS.items()
+}
+"""By status."""
+
+
+def _response(status: int, code: str, description: str) -> Schema:
+    if status == 304:
+        return {"description": description, "headers": {"ETag": {"$ref": "#/components/headers/ETag"}}}
+    example = {
+        "type": "about:blank",
+        "title": phrase(status),
+        "status": status,
+        "detail": description.replace("`", ""),
+        "code": code,
+        "requestId": "5e92b1c4f0a94c51a77f3c8e2d61b0aa",
+    }
+    if status == 400:
+        error = {"field": "name", "code": "required", "detail": "This field is required."}
+        example |= {"detail": "name: This field is required.", "errors": [error]}
+    content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+    header = {401: "WWW-Authenticate", 409: "Retry-After", 429: "Retry-After", 503: "Retry-After"}.get(status)
+    headers = {"headers": {header: {"$ref": f"#/components/headers/{header}"}}} if header else {}
+    return {"description": description, **headers, "content": content}
+
+
+RESPONSES: Schema = {
+    name: _response(status, code, description) for status, (name, code, description) in _ERRORS.items()
+}

@@ -1,0 +1,100 @@
+"""How drf-spectacular describes our fields and serializers in OpenAPI: extensions, which register themselves."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
+from rest_framework.serializers import ListSerializer, Serializer
+
+from platform_core.api.fields import MAX_ID, IdField, MoneyField, OptionalStringField, StringField
+from platform_core.api.queries import Query
+
+Schema = dict[str, Any]
+
+ID: Schema = {"type": "string", "pattern": "^[0-9]{1,19}$", "examples": ["1"]}
+
+
+class IdType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    target_class = IdField
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
+        if _in_a_body(self.target, direction):
+            return {**ID, "type": ["string", "integer"], "minimum": 0, "maximum": MAX_ID}
+        return ID
+
+
+class MoneyType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    target_class = MoneyField
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
+        schema: Schema = {"type": "number"}
+        if _in_a_body(self.target, direction):
+            schema["type"] = ["number", "string"]
+        if direction == "request":
+            schema |= {"minimum": 0, "maximum": 9999999999.99}
+        if _in_a_body(self.target, direction):
+            schema["pattern"] = r"^[0-9]{1,10}(\.[0-9]{1,2})?$"
+        return {**schema, "description": "At most two decimals.", "examples": [999.99]}
+
+
+class StringType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    target_class = StringField
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
+        is_request = direction == "request"
+        kind = ["string", "null"] if is_request and isinstance(self.target, OptionalStringField) else "string"
+        length = {} if self.target.max_length is None else {"maxLength": self.target.max_length}
+        return {"type": kind, **length, **({"pattern": _pattern(self.target)} if is_request else {})}
+
+
+class SerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Adds to what drf-spectacular says of any serializer.
+
+    An answer has all its members, and no defaults. The attribute ``openapi`` of a serializer or a field holds what
+    nothing else says. A serializer's own extension takes precedence over this one.
+    """
+
+    target_class = Serializer
+    match_subclasses = True
+    priority = -2
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Schema:
+        self.target_class = self.target  # what the method below describes
+        schema = super().map_serializer(auto_schema, direction)
+        properties = schema.get("properties", {})
+        for name in properties:
+            properties[name] = _completed(properties[name], self.target.fields[name], direction)
+        if direction == "response" and properties:
+            schema["required"] = list(properties)
+        return {**schema, **getattr(self.target, "openapi", {})}
+
+
+def _completed(schema: Schema, field: Any, direction: Any) -> Schema:
+    if direction == "response" or (schema.get("default") == "" and schema.get("minLength")):
+        schema.pop("default", None)
+    if isinstance(field, ListSerializer):
+        bounds = {"minItems": getattr(field, "min_length", None), "maxItems": getattr(field, "max_length", None)}
+        schema |= {name: bound for name, bound in bounds.items() if bound is not None}
+    if isinstance(field, StringField) and "oneOf" in schema:
+        # drf-spectacular allows the empty text separately; our pattern allows it already.
+        schema = _without_empty_text(schema, _pattern(field))
+    return {**schema, **getattr(field, "openapi", {})}
+
+
+def _without_empty_text(schema: Schema, pattern: str) -> Schema:
+    text, *_ = schema["oneOf"]
+    if text.get("pattern") != pattern:
+        return schema
+    return {**text, **{name: value for name, value in schema.items() if name != "oneOf"}}
+
+
+def _in_a_body(field: Any, direction: Any) -> bool:
+    """Bodies take ids and amounts as strings or numbers. In a query string there is no difference."""
+    return bool(direction == "request" and not isinstance(field.root, Query))
+
+
+def _pattern(field: StringField) -> str:
+    refused = r"\x00-\x1f\x7f" if field.one_line else r"\x00"
+    return f"^[^{refused}]*$" if field.allow_blank else rf"^[^{refused}]*[^\s{refused}][^{refused}]*$"

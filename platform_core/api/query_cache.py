@@ -1,0 +1,94 @@
+"""SQL statements that are compiled once, for querysets that are declared as data.
+
+Compiling a queryset costs Django several times as much as running the statement. `declared` marks a queryset whose
+filters are constants. As long as a view's hooks return it unchanged, its statement is the same for every request, apart
+from the values that the request gives: these are `Slot`s. Every other queryset is compiled for each request.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from django.db.models import Expression, Model, QuerySet, prefetch_related_objects
+
+from platform_core.database import prepared
+
+M = TypeVar("M", bound=Model)
+Rows = Sequence[tuple[Any, ...]]
+
+_statements: dict[Hashable, "Statement"] = {}
+"""One for each declared queryset, way of selecting, ordering and direction."""
+
+
+def declared(model: type[M], *, prefetch: Sequence[str] = (), **constants: Any) -> QuerySet[M]:
+    """The rows of ``model`` with these constant values, to be the ``queryset`` of a viewset.
+
+    The values are read once, when the class is defined, as Django does with every ``queryset`` of a class. ``prefetch``
+    names the relations that a serializer reads.
+    """
+    queryset = model._default_manager.filter(**constants).prefetch_related(*prefetch)
+    queryset.declared_prefetch = tuple(prefetch)  # type: ignore[attr-defined]  # derived querysets have no such attribute
+    return queryset
+
+
+def is_declared(queryset: object) -> bool:
+    return hasattr(queryset, "declared_prefetch")
+
+
+class Slot(Expression):
+    """Stands in a queryset for a value that is known when the statement runs."""
+
+    def __init__(self, name: str, output_field: Any) -> None:
+        super().__init__(output_field=output_field)
+        self.name = name
+
+    def as_sql(self, compiler: Any, connection: Any, **kwargs: Any) -> tuple[str, Any]:
+        return "%s", (self,)
+
+
+class Statement:
+    """The SELECT of a queryset, with `Slot`s among its parameters."""
+
+    def __init__(self, queryset: QuerySet[Any, Any]) -> None:
+        self._sql, self._parameters = queryset.query.sql_with_params()
+
+    def rows(self, values: Mapping[str, Any], limit: int) -> Rows:
+        """At most ``limit`` rows; ``values`` fill the slots by name.
+
+        The limit is part of the SQL text: Postgres would plan an unknown limit for a tenth of the table.
+        """
+        parameters = [values[p.name] if isinstance(p, Slot) else p for p in self._parameters]
+        return prepared(f"{self._sql} LIMIT {limit:d}", parameters)
+
+
+def statement(key: Hashable, build: Callable[[], QuerySet[Any, Any]]) -> Statement:
+    """The statement of ``key``; ``build`` is called when it is asked for first.
+
+    Everything that ``build`` depends on must be part of the key.
+    """
+    found = _statements.get(key)
+    return found or _statements.setdefault(key, Statement(build()))
+
+
+def fetch_one(queryset: QuerySet[M], pk: object) -> M | None:
+    """The instance of a declared queryset that has this primary key, or None.
+
+    Columns that Postgres generates and columns with a conversion of their own (JSON) are deferred, as by ``defer()``.
+    """
+    model, columns = queryset.model, _plain_columns(queryset.model)
+
+    def build() -> QuerySet[Any, Any]:
+        return queryset.filter(pk=Slot("pk", model._meta.pk)).values_list(*columns)
+
+    rows = statement((queryset, "one"), build).rows({"pk": pk}, 1)
+    if not rows:
+        return None
+    instance = model.from_db(queryset.db, columns, rows[0])
+    prefetch: Sequence[str] = queryset.declared_prefetch  # type: ignore[attr-defined]
+    if prefetch:
+        prefetch_related_objects([instance], *prefetch)
+    return instance
+
+
+def _plain_columns(model: type[Model]) -> list[str]:
+    fields: list[Any] = list(model._meta.concrete_fields)
+    return [f.attname for f in fields if not f.generated and not hasattr(f, "from_db_value")]

@@ -1,0 +1,48 @@
+"""The words that several services use."""
+
+import pytest
+
+from order_svc.models import Order
+from platform_core.vocabulary import (
+    HOLDING_STOCK,
+    PLACED,
+    SETTLED,
+    UNPLACED,
+    WITHOUT_STOCK,
+    EventType,
+    OrderStatus,
+)
+
+
+def test_every_status_of_an_order_says_whether_it_holds_stock():
+    assert sorted([OrderStatus.PENDING, *HOLDING_STOCK, *WITHOUT_STOCK]) == sorted(OrderStatus)
+
+
+def test_every_status_of_an_order_says_whether_it_was_placed():
+    assert sorted([*PLACED, *UNPLACED]) == sorted(OrderStatus)
+
+
+@pytest.mark.parametrize("status", PLACED)
+def test_an_event_tells_of_every_placed_order(status):
+    assert EventType.of_order(status).resource == "order"
+
+
+@pytest.mark.parametrize("status", UNPLACED)
+def test_no_event_tells_of_an_order_that_was_never_placed(status):
+    with pytest.raises(ValueError):
+        EventType.of_order(status)
+
+
+@pytest.mark.parametrize("status", SETTLED)
+def test_an_event_tells_of_every_settled_notification(status):
+    assert EventType.of_notification(status).resource == "notification"
+
+
+def test_the_figures_know_every_resource_that_events_tell_of():
+    assert {each.resource for each in EventType} == {"user", "product", "order", "notification"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", OrderStatus)
+def test_the_schema_takes_every_status(status):
+    Order.objects.create(user_id=1, currency="EUR", status=status, total=1, confirmed_at="2026-01-01T00:00:00Z")
