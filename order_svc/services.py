@@ -22,7 +22,7 @@ from platform_core.api.idempotency import Claim, in_progress
 from platform_core.api.json import decode, encode
 from platform_core.clients import products, users
 from platform_core.clients.errors import PeerError, PeerRefused, PeerUnreachable
-from platform_core.database import array, prepared
+from platform_core.database import array, prepared, prepared_atomic
 from platform_core.errors import (
     Conflict,
     DeadlineExceeded,
@@ -160,7 +160,7 @@ def _open(
         "products": array(quantities),
         "quantities": array(quantities.values()),
     }
-    opened = prepared(OPEN, {**context.origin(), **values})
+    opened = prepared_atomic(OPEN, {**context.origin(), **values})
     if not opened:
         raise in_progress()
     ((order_id,),) = opened
@@ -193,7 +193,7 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reserva
         "message_key": message.key,
         "payload": encode(message.payload).decode(),
     }
-    if not prepared(CONFIRM, {**context.origin(), **values}):
+    if not prepared_atomic(CONFIRM, {**context.origin(), **values}):
         raise _given_up()
     _sagas.labels(Order.Status.CONFIRMED.value, "").inc()
     return Placed(order, lines, is_replay=False)

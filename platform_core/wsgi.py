@@ -11,14 +11,21 @@ from platform_core.bodies import LastAnswer, take_in
 from platform_core.checks import exit_on_errors
 from platform_core.middleware import BEGAN, deadline_of
 
-_django = get_wsgi_application()
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def taking_in(django: Application) -> Application:
+    """The application that reads the whole body, and then calls ``django``."""
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ[BEGAN] = time.monotonic()
+        is_whole = take_in(environ, deadline_of(environ[BEGAN], environ.get("HTTP_X_REQUEST_TIMEOUT")))
+        answer = django(environ, start_response)
+        return answer if is_whole else LastAnswer(answer)
+
+    return application
+
+
+application = taking_in(get_wsgi_application())
 exit_on_errors()
 import_module("platform_core.urls")  # loads all views before the fork, so that workers share their pages
-
-
-def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Django, once the body is there."""
-    environ[BEGAN] = time.monotonic()
-    is_whole = take_in(environ, deadline_of(environ[BEGAN], environ.get("HTTP_X_REQUEST_TIMEOUT")))
-    answer = _django(environ, start_response)
-    return answer if is_whole else LastAnswer(answer)

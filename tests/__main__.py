@@ -2,6 +2,8 @@
 
 Several suites run in two lanes side by side, each with a Postgres of its own: those that test code with Django, and
 those that drive running processes. The chaos suite, which kills what it can, runs alone.
+
+`python -m tests --search [suite ...]` runs only the property tests, on random examples (see `tests/plugin.py`).
 """
 
 import os
@@ -18,13 +20,17 @@ from platform_core.stack.processes import die_with_parent
 from tests.suites import EXTRA, SERVER_VARIABLE, SETTINGS, plain_environment, temporary_server
 
 NO_TESTS_COLLECTED = 5
+SEARCH = "--search"
 Results = dict[str, tuple[int, float]]
 """A suite's exit code and its seconds."""
 
 
 def main(arguments: list[str]) -> int:
+    searching = SEARCH in arguments
+    arguments = [argument for argument in arguments if argument != SEARCH]
     split = next((n for n, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
     suites, options = arguments[:split] or [suite for suite in SETTINGS if suite not in EXTRA], arguments[split:]
+    options += [SEARCH] if searching else []
     unknown = [suite for suite in suites if suite not in SETTINGS]
     if unknown:
         print(f"There is no suite {unknown[0]!r}: {', '.join(SETTINGS)}.", file=sys.stderr)
@@ -39,7 +45,7 @@ def main(arguments: list[str]) -> int:
         run(lanes[0], options, results, aloud=not threads)
         for thread in threads:
             thread.join()
-    return tell({suite: results[suite] for suite in suites}, partial="-k" in options or "-m" in options)
+    return tell({suite: results[suite] for suite in suites}, partial=bool({"-k", "-m", SEARCH} & set(options)))
 
 
 def in_turn(suites: Sequence[str]) -> list[list[list[str]]]:

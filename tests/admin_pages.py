@@ -31,6 +31,18 @@ def assert_pages_open(client: Any, model: Any, *searches: str) -> None:
         assert client.get(url(model, "change", row.pk)).status_code == 200
 
 
+def assert_untouchable(client: Any, model: Any, forged: dict[str, Any]) -> None:
+    """Rows of the model are neither added, changed nor deleted, whatever form is sent."""
+    before = list(model._default_manager.order_by("pk").values())
+    row = model._default_manager.first()
+    assert client.get(url(model, "add")).status_code == 403
+    assert client.post(url(model, "add"), forged).status_code == 403
+    assert client.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+    client.post(url(model, "change", row.pk), forged)
+    client.post(url(model, "changelist"), {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"})
+    assert list(model._default_manager.order_by("pk").values()) == before
+
+
 def assert_filters_work(client: Any, model: Any) -> None:
     page = url(model, "changelist")
     listed = client.get(page).context["cl"]

@@ -7,29 +7,40 @@ from typing import Any
 import pytest
 
 
-class Api:
+@pytest.fixture
+def api() -> Any:
     """Calls the service's own URLs in-process, as a JSON client would."""
+    from tests.clients import Api
 
-    def __init__(self) -> None:
-        from rest_framework.test import APIClient
-
-        self.client = APIClient(HTTP_ACCEPT="application/json")
-
-    def __getattr__(self, method: str) -> Any:
-        call = getattr(self.client, method)
-
-        def ask(path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
-            return call(path, body, format="json", headers=headers)
-
-        return ask
-
-    def get(self, path: str, headers: dict[str, str] | None = None) -> Any:
-        return self.client.get(path, headers=headers)
+    return Api()
 
 
 @pytest.fixture
-def api() -> Api:
-    return Api()
+def send(api: Any) -> Any:
+    """Sends bytes as they are."""
+
+    def send(method: str, path: str, body: bytes | str, content_type: str = "application/json", **headers: str) -> Any:
+        return api.client.generic(method, path, body, content_type=content_type, headers=headers)
+
+    return send
+
+
+@pytest.fixture
+def client() -> Any:
+    """A browser, in the place of pytest-django's."""
+    from tests.clients import Browser
+
+    return Browser()
+
+
+@pytest.fixture
+def admin_client(admin_user: Any) -> Any:
+    """A browser in which a local administrator is signed in, in the place of pytest-django's."""
+    from tests.clients import Browser
+
+    browser = Browser()
+    browser.force_login(admin_user)
+    return browser
 
 
 @pytest.fixture(autouse=True)

@@ -1,14 +1,22 @@
-"""Lets plain `pytest tests/order_svc` work: picks the suite's settings, and starts a Postgres if none was given."""
+"""What each suite's pytest begins with.
+
+It picks the suite's settings, and starts a Postgres if none was given, so that plain `pytest tests/order_svc` works.
+Property tests use the same examples in every run. With `--search` only they run, on random examples, and on more.
+"""
 
 import os
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.suites import SERVER_VARIABLE, SETTINGS, TESTS, plain_environment, temporary_server
 
+EXAMPLES = 50
+SEARCHED_EXAMPLES = 500
 _resources = ExitStack()
+pytest.register_assert_rewrite("tests.wire")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -29,6 +37,27 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
             os.environ[SERVER_VARIABLE] = _resources.enter_context(temporary_server())
         os.environ["DATABASE_URL"] = os.environ[SERVER_VARIABLE]
         os.environ["KEYS_DIR"] = str(TESTS / "no-keys")  # services sign nothing, unless a test gives them keys
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--search", action="store_true", help="run only the property tests, on random examples")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "searching: takes random examples with --search, as hypothesis' tests do")
+    common = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+    settings.register_profile("fixed", derandomize=True, max_examples=EXAMPLES, **common)
+    settings.register_profile("search", max_examples=SEARCHED_EXAMPLES, print_blob=True, **common)
+    settings.load_profile("search" if config.getoption("--search") else "fixed")
+
+
+@pytest.hookimpl(trylast=True)  # hypothesis has marked its tests by then
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--search"):
+        others = [each for each in items if not any(map(each.get_closest_marker, ("hypothesis", "searching")))]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [each for each in items if each not in others]
 
 
 def pytest_unconfigure() -> None:

@@ -14,8 +14,7 @@ from platform_core.topology import SERVICES
 TESTS = Path(__file__).resolve().parent
 SERVER_VARIABLE = "TESTS_DATABASE_URL"
 SETTINGS = {
-    # The library has no settings of its own; order-service uses all of it.
-    "platform_core": "order_svc.settings",
+    "platform_core": "tests.platform_core.settings",
     **{service.package: service.settings_module for service in SERVICES},
     # These drive running processes over HTTP.
     "e2e": None,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
 PROBLEM = {"type", "title", "status", "detail", "code", "requestId"}
 
 
@@ -119,6 +120,33 @@ def somebody_waits_for_a_lock() -> bool:
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         return bool(cursor.fetchone()[0])
+
+
+def statements_of(call: Callable[[], Any]) -> list[str]:
+    """The SQL of a call, without what only begins and ends transactions."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as captured:
+        call()
+    return [query["sql"] for query in captured if not query["sql"].startswith(BRACKETS)]
+
+
+def ids(answer: Any) -> list[str]:
+    """The ids on a page of a list."""
+    assert answer.status_code == 200, answer.content
+    return [each["id"] for each in answer.json()["results"]]
+
+
+def walk(api: Any, url: str, way: str = "next") -> list[list[str]]:
+    """The ids on each of the pages from ``url`` on."""
+    pages = []
+    while url:
+        assert len(pages) < 100, "the pages do not end"
+        answer = api.get(url)
+        pages.append(ids(answer))
+        url = answer.json()[way]
+    return pages
 
 
 def rows_read(statement: str) -> int:

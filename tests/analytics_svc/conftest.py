@@ -14,19 +14,12 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
 
 from platform_core.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from platform_core.topology import BY_NAME
 from tests.servers import answers, serving
 from tests.suites import plain_environment
-
-pytest.register_assert_rewrite("tests.wire")
-settings.register_profile(
-    "suite", max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
-settings.load_profile("suite")
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
 SERVICES = ("user-service", "product-service", "order-service", "notification-service")

@@ -17,9 +17,9 @@ from tests.e2e.stack import Shop, Stack, temporary_stack
 CALLERS_FIRST = [ORDER, NOTIFICATION, ANALYTICS, PRODUCT, USER]
 """So that what an order needs is there while orders are asked for; then it is deleted, too."""
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-EXAMPLES = 5
+EXAMPLES, SEARCHED_EXAMPLES = 5, 100
 """Made-up requests for each operation, besides those that go through the bounds of every parameter."""
-SECONDS = 180
+SECONDS, SEARCHING_SECONDS = 180, 3600
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +41,19 @@ def things(stack: Stack) -> None:
 
 @pytest.mark.parametrize("service", CALLERS_FIRST, ids=lambda service: service.package)
 @pytest.mark.usefixtures("things")
+@pytest.mark.searching
 def test_whatever_is_asked_the_answer_is_one_that_the_document_tells(
-    stack: Stack, service: Service, tmp_path: Path
+    stack: Stack, service: Service, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     """No 500, no other status, header, media type or body; no request is taken that the document forbids."""
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION), "run"]
     command += [str(committed(service)), "--url", stack.url(service), "--continue-on-failure"]
-    command += ["--generation-deterministic", "--max-examples", str(EXAMPLES), "--workers", "1", "--no-color"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
+    command += ["--workers", "1", "--no-color"]
+    if pytestconfig.getoption("--search"):  # the seed is in what it prints
+        command, seconds = [*command, "--max-examples", str(SEARCHED_EXAMPLES)], SEARCHING_SECONDS
+    else:
+        command, seconds = [*command, "--max-examples", str(EXAMPLES), "--generation-deterministic"], SECONDS
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=seconds, check=False)
     said = "\n".join(line[:500] for line in (done.stdout + done.stderr).splitlines() if line.strip())
     assert done.returncode == 0, said
     assert " passed" in said

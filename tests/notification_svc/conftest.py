@@ -8,13 +8,6 @@ from typing import Any
 
 import pytest
 from django.utils.timezone import now
-from hypothesis import HealthCheck, settings
-
-pytest.register_assert_rewrite("tests.wire")
-settings.register_profile(
-    "suite", max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
-settings.load_profile("suite")
 
 ANN, NOBODY = 1, 404
 HELLO = {"userId": ANN, "message": "Your parcel waits.", "subject": "Hello"}

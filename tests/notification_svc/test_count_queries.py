@@ -2,23 +2,14 @@
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from notification_svc.models import Notification
 from platform_core.outbox.models import OutboxMessage
 from tests.notification_svc.conftest import deliver
-from tests.wire import rows_read
+from tests.wire import rows_read, statements_of
 
 pytestmark = pytest.mark.django_db
 A_FEW = 1000  # of 20,000
-BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
-
-
-def statements_of(call):
-    """The statements without those that only begin and end transactions."""
-    with CaptureQueriesContext(connection) as captured:
-        call()
-    return [query["sql"] for query in captured if not query["sql"].startswith(BRACKETS)]
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,9 @@ import pytest
 from notification_svc.models import Notification
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT
 from tests import people
-from tests.wire import assert_problem
+from tests.wire import assert_problem, ids
 
 pytestmark = pytest.mark.django_db
-
-
-def ids(answer):
-    assert answer.status_code == 200, answer.content
-    return [each["id"] for each in answer.json()["results"]]
 
 
 @pytest.fixture

@@ -9,13 +9,6 @@ from typing import Any
 import pytest
 import requests
 from django.utils.timezone import now
-from hypothesis import HealthCheck, settings
-
-pytest.register_assert_rewrite("tests.wire")
-settings.register_profile(
-    "suite", max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
-settings.load_profile("suite")
 
 ANN, BOB, NOBODY = 1, 2, 404
 LAMP, DESK, NOTHING = 11, 22, 404

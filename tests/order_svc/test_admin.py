@@ -8,7 +8,7 @@ from order_svc.models import Order, OrderLine
 from platform_core.events.models import Event, FeedConsumer
 from platform_core.models import IdempotencyKey
 from platform_core.outbox.models import OutboxMessage
-from tests.admin_pages import act, assert_filters_work, assert_pages_open, said, url
+from tests.admin_pages import act, assert_filters_work, assert_pages_open, assert_untouchable, said, url
 from tests.order_svc.conftest import forget, left_behind
 
 pytestmark = pytest.mark.django_db
@@ -36,15 +36,10 @@ def test_every_filter_can_be_chosen(admin_client, rows, model):
 
 @pytest.mark.parametrize("model", READ_ONLY, ids=lambda model: model._meta.label)
 def test_nothing_can_be_added_changed_or_deleted_by_hand(admin_client, rows, model):
-    before, lines = list(model.objects.values()), list(OrderLine.objects.values())
-    row = model.objects.first()
+    lines = list(OrderLine.objects.values())
     forged = {"status": "delivered", "total": "0", "state": "pending", "type": "x", "key": "x", "user_id": "9"}
     inline = {"lines-TOTAL_FORMS": "1", "lines-INITIAL_FORMS": "0", "lines-0-product_id": "5", "lines-0-quantity": "5"}
-    assert admin_client.post(url(model, "add"), forged).status_code == 403
-    assert admin_client.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
-    admin_client.post(url(model, "change", row.pk), forged | inline)
-    act(admin_client, model, "delete_selected", row)
-    assert list(model.objects.values()) == before
+    assert_untouchable(admin_client, model, forged | inline)
     assert list(OrderLine.objects.values()) == lines
 
 

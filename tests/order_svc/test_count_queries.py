@@ -5,16 +5,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from tests.order_svc.conftest import ANN, DESK, LAMP, problem
+from tests.wire import BRACKETS, statements_of
 
 pytestmark = pytest.mark.django_db
-BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
-
-
-def statements_of(call):
-    """The statements without those that only begin and end transactions."""
-    with CaptureQueriesContext(connection) as captured:
-        call()
-    return [query["sql"] for query in captured if not query["sql"].startswith(BRACKETS)]
 
 
 @pytest.mark.parametrize(

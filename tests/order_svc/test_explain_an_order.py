@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
@@ -21,6 +20,7 @@ from platform_core.outbox.models import OutboxMessage
 from platform_core.topology import NOTIFICATION, ORDER
 from tests import people
 from tests.admin_pages import url
+from tests.clients import Browser
 from tests.order_svc.conftest import ANN, FAILURES, LAMP, forget, left_behind, problem, raising, recover_what_is_pending
 from tests.platform_core.test_browser_security import BROWSER, Page
 from tests.wire import assert_problem
@@ -591,7 +591,7 @@ def test_no_service_and_no_customer_looks_even_at_their_own(client, placed, prod
 
 
 def test_who_is_signed_in_needs_the_pages_token_for_its_buttons(admin_user, placed, production, afterwards):
-    browser = Client(enforce_csrf_checks=True)
+    browser = Browser(forges=True)
     browser.force_login(admin_user)
     path, headers = f"/orders/{placed['id']}/explain", {"Accept": BROWSER}
     assert browser.post(f"{path}/cancel", headers=headers).status_code == 403

@@ -34,7 +34,7 @@ def test_a_trailing_slash_and_leading_noughts_make_no_difference(api, placed):
     assert api.get(f"/api/orders/00{placed['id']}").json() == placed
 
 
-@pytest.mark.parametrize("order_id", ["0", "4711", str(2**63 - 1), str(2**63), "9" * 40, "x", "-1", "1.5", "1e3", "١"])
+@pytest.mark.parametrize("order_id", ["0", "4711", str(2**63), "x"])
 def test_an_order_that_is_not_there_is_404(api, order_id):
     assert_problem(api.get(f"/api/orders/{order_id}"), 404, "not_found")
 
@@ -46,7 +46,7 @@ def test_an_order_is_not_changed_by_hand(api, placed, method):
     assert api.get(f"/api/orders/{placed['id']}").json() == placed
 
 
-@pytest.mark.parametrize("form", ["{tag}", "W/{tag}", "*", '"x", {tag}', '{tag} , "y"'])
+@pytest.mark.parametrize("form", ["{tag}", "W/{tag}"])
 def test_an_order_that_has_not_changed_is_not_sent_again(api, placed, form):
     tag = api.get(f"/api/orders/{placed['id']}")["ETag"]
     answer = api.get(f"/api/orders/{placed['id']}", headers={"If-None-Match": form.format(tag=tag)})

@@ -52,7 +52,7 @@ def test_anything_else_is_an_invalid_transition_and_changes_nothing(api, order_i
 
 
 @pytest.mark.parametrize("move", MOVES)
-@pytest.mark.parametrize("order_id", ["0", "4711", str(2**63 - 1), str(2**63), "9" * 40, "x", "-1", "1.5", "١"])
+@pytest.mark.parametrize("order_id", ["0", "4711", str(2**63), "x"])
 def test_an_order_that_is_not_there_is_404(api, db, order_id, move):
     assert_problem(api.post(f"/api/orders/{order_id}/{move}"), 404, "not_found")
 

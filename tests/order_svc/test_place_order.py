@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from django.db import DataError, IntegrityError, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
+from order_svc import services
 from order_svc.models import Order, OrderLine
 from platform_core import context
 from platform_core.errors import DeadlineExceeded
@@ -430,3 +432,18 @@ def test_a_reservation_that_cannot_be_written_down_is_given_back(place, neighbou
 def test_orders_are_numbered_upwards(place):
     first, second = place().json()["id"], place().json()["id"]
     assert int(first) < int(second)
+
+
+def test_a_broken_constraint_leaves_the_transaction_of_the_caller_usable(neighbours):
+    with transaction.atomic(), pytest.raises(IntegrityError, match="order_line_quantity_positive"):
+        services.place_order(ANN, {LAMP: 0})
+    assert not Order.objects.exists()
+
+
+def test_a_confirmation_that_fails_inside_a_transaction_gives_the_order_up(neighbours):
+    neighbours.catalog[LAMP] = ("Lamp", "1e30")  # more than the column takes
+    with transaction.atomic(), pytest.raises(DataError):
+        services.place_order(ANN, {LAMP: 1})
+    order = Order.objects.get()
+    assert order.status == "rejected"
+    assert left_behind() == ([], [f"order-{order.pk}-release"])

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 import requests
 from django.contrib.auth.models import Permission, User
-from django.test import Client
 from django.utils.timezone import now
 
 from order_svc.models import Order
@@ -17,6 +16,7 @@ from platform_core.auth import staff
 from platform_core.auth.throttle import attempts
 from platform_core.models import Throttle
 from tests.admin_pages import act, url
+from tests.clients import Browser
 from tests.wire import assert_problem, at_once
 
 pytestmark = pytest.mark.django_db
@@ -196,7 +196,7 @@ def test_the_support_only_looks_at_orders_in_the_admin(client, enter, order):
 @pytest.mark.parametrize("email, status", [(OLA, 200), (BOSS, 200), (SUE, 403), (CAT, 403)])
 def test_roles_open_the_api_by_the_session(client, enter, order, email, status):
     enter(email)
-    assert client.post(f"/api/orders/{order.pk}/ship").status_code == status
+    assert client.post(f"/api/orders/{order.pk}/ship", content_type=JSON).status_code == status
 
 
 def test_a_session_has_no_rights_of_a_customer_with_the_same_id(client, enter, accounts):
@@ -239,7 +239,7 @@ def test_a_promotion_and_a_demotion_take_effect(client, enter, accounts, order, 
         accounts.roles[OLA] = roles
         later()
         assert pages(client, Order, User) == seen
-        assert client.post(f"/api/orders/{order.pk}/ship").status_code == shipped
+        assert client.post(f"/api/orders/{order.pk}/ship", content_type=JSON).status_code == shipped
     assert not User.objects.get().is_superuser
 
 
@@ -249,7 +249,7 @@ def test_who_is_disabled_is_out(client, enter, accounts, order, later):
     del accounts.roles[BOSS]
     later()
     assert not is_in(client)
-    assert client.post(f"/api/orders/{order.pk}/ship").status_code == 401
+    assert client.post(f"/api/orders/{order.pk}/ship", content_type=JSON).status_code == 401
     shadow = User.objects.get()
     assert (shadow.is_active, shadow.is_staff, shadow.is_superuser) == (False, False, False)
 
@@ -346,7 +346,7 @@ def test_a_local_account_without_more_looks_at_nothing_by_the_api(client, enter,
 
 def test_a_local_superuser_does_all_by_the_api(client, enter, order, admin_user):
     enter("admin", "password")
-    assert client.post(f"/api/orders/{order.pk}/ship").status_code == 200
+    assert client.post(f"/api/orders/{order.pk}/ship", content_type=JSON).status_code == 200
 
 
 def test_djangos_own_permissions_go_for_local_accounts(client, enter):
@@ -401,7 +401,7 @@ JSON = "application/json"
 @pytest.fixture
 def browser(enter):
     """A browser that minds CSRF tokens, signed in."""
-    browser = Client(enforce_csrf_checks=True)
+    browser = Browser(forges=True)
     browser.get(DOOR)
     token = browser.cookies["order_csrf"].value
     assert enter(browser=browser, headers={"X-CSRFToken": token}).status_code == 302
@@ -409,7 +409,7 @@ def browser(enter):
 
 
 def test_the_door_wants_a_csrf_token(enter):
-    assert enter(browser=Client(enforce_csrf_checks=True)).status_code == 403
+    assert enter(browser=Browser(forges=True)).status_code == 403
 
 
 def test_another_site_does_nothing_by_the_session(browser, order):
@@ -444,7 +444,7 @@ def test_a_bearer_token_needs_no_csrf_token(browser, order, settings):
     settings.ACCOUNTS = "tests.people"
     tokens.forget()
     headers = as_user(9, "orders")
-    for client, move in ((browser, "ship"), (Client(enforce_csrf_checks=True), "deliver")):
+    for client, move in ((browser, "ship"), (Browser(forges=True), "deliver")):
         assert client.post(f"/api/orders/{order.pk}/{move}", headers=headers).status_code == 200
     tokens.forget()
 
@@ -474,7 +474,7 @@ def test_guesses_at_the_door_are_counted_in_postgres(client, enter, accounts, ad
 @pytest.mark.django_db(transaction=True)
 def test_guesses_at_once_are_counted_one_by_one(enter, accounts):
     tried(OLA, 6)
-    answers = at_once([lambda: enter(OLA, "guess", browser=Client())] * 8)
+    answers = at_once([lambda: enter(OLA, "guess", browser=Browser())] * 8)
     assert len(accounts.asked) == 4
     assert sum("Too many attempts" in answer.content.decode() for answer in answers) == 4
 

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from django.test import Client, RequestFactory
+from django.test import RequestFactory
 from django.utils.timezone import now
 from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
@@ -16,6 +16,7 @@ from platform_core.api.fields import StringField
 from platform_core.api.problems import coded, problem_response
 from platform_core.api.views import ResourceViewSet
 from platform_core.outbox.models import OutboxMessage
+from tests.clients import Browser
 
 pytestmark = pytest.mark.django_db
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -60,7 +61,7 @@ def neighbours(peers):
 def signed_in(admin_user, monkeypatch):
     """What a browser asks in which somebody has signed in to the admin, where the API lets them in by that."""
     monkeypatch.setattr(ResourceViewSet, "authentication_classes", [SessionAuthentication])
-    client = Client(enforce_csrf_checks=True)
+    client = Browser(forges=True)
     client.force_login(admin_user)
 
     def ask(method, path, body=None, **headers):

@@ -6,13 +6,14 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import connection, connections, transaction
+from django.db import DataError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
 from platform_core import context
-from platform_core.database import array, prepared
+from platform_core.database import array, prepared, prepared_atomic
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -87,6 +88,19 @@ def test_a_transaction_that_was_rolled_back_takes_its_bound_along(api):
             assert bound() == "500ms"
             transaction.set_rollback(True)
         assert bound() == "500ms"
+
+
+def test_a_statement_that_fails_inside_a_transaction_leaves_it_usable():
+    with transaction.atomic():
+        with pytest.raises(DataError):
+            prepared_atomic("SELECT 1 / %s::int", [0])
+        assert prepared_atomic("SELECT %s::int", [7]) == [(7,)]
+
+
+def test_outside_of_a_transaction_a_statement_costs_one_round_trip():
+    with CaptureQueriesContext(connection) as captured:
+        assert prepared_atomic("SELECT %s::int", [7]) == [(7,)]
+    assert len(captured) == 1
 
 
 class TestArrays(TestCase):

@@ -1,13 +1,6 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
-
-pytest.register_assert_rewrite("tests.wire")
-settings.register_profile(
-    "suite", max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
-settings.load_profile("suite")
 
 
 @pytest.fixture
@@ -27,16 +20,6 @@ def add(api):
 def lamp(add) -> dict[str, Any]:
     """A product that is there already."""
     return add(name="Desk lamp", price="49.90", stock=5, category="lights", sku="L-1", description="Bends any way.")
-
-
-@pytest.fixture
-def send(api):
-    """Sends bytes as they are."""
-
-    def send(method: str, path: str, body: bytes | str, content_type: str = "application/json", **headers: str):
-        return api.client.generic(method, path, body, content_type=content_type, headers=headers)
-
-    return send
 
 
 @pytest.fixture

@@ -10,11 +10,10 @@ from platform_core.auth.identity import Role
 from platform_core.events.models import Event
 from product_svc.models import Product, StockMovement
 from tests import people
-from tests.wire import assert_problem, at_once
+from tests.wire import BRACKETS, assert_problem, at_once
 
 pytestmark = pytest.mark.django_db
 BULK = "/api/products/bulk"
-BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
 
 def lamps(count: int, **values):

@@ -5,11 +5,13 @@ import re
 from decimal import Decimal, InvalidOperation
 
 import pytest
+from django.db import IntegrityError, transaction
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from platform_core.events.models import Event
 from product_svc.models import Product, StockMovement
+from product_svc.services import create_product, update_product
 from tests.wire import assert_problem, at_once
 
 pytestmark = pytest.mark.django_db
@@ -301,3 +303,16 @@ def test_of_two_who_take_a_sku_at_the_same_moment_one_gets_it(api):
     answers = at_once([lambda: api.post("/api/products", {**LAMP, "sku": "S", "stock": 1})] * 6)
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
     assert Product.objects.count() == Event.objects.count() == StockMovement.objects.count() == 1
+
+
+def test_a_taken_sku_leaves_the_transaction_of_the_caller_usable(lamp):
+    other = create_product(name="Other", price=1)
+    with transaction.atomic():
+        for refused in (
+            lambda: create_product(name="Twin", price=1, sku=lamp["sku"]),
+            lambda: update_product(other.pk, None, sku=lamp["sku"]),
+        ):
+            with pytest.raises(IntegrityError, match="product_sku_taken"):
+                refused()
+        create_product(name="Third", price=1)
+    assert set(Product.objects.values_list("name", flat=True)) == {lamp["name"], "Other", "Third"}

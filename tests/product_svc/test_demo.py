@@ -59,7 +59,7 @@ def assert_books_are_right() -> None:
         assert sum(moved) == -held
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 2)
 @given(st.lists(order, min_size=1, max_size=12))
 def test_whatever_is_ordered_no_stock_is_negative_and_every_piece_is_booked(orders):
     Event.objects.all().delete()

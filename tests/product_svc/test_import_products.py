@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_core.environment import ROOT
@@ -340,7 +340,6 @@ def test_orders_that_take_stock_meanwhile_leave_the_books_in_order(tmp_path, mon
     assert books_balance()
 
 
-@settings(max_examples=60)
 @given(
     content=st.binary(max_size=200) | st.text("ab\"',\n\r#=1 ", max_size=60).map(str.encode),
     kind=st.sampled_from(("csv", "jsonl")),

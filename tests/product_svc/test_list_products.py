@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from product_svc.models import Product
-from tests.wire import assert_problem
+from tests.wire import assert_problem, walk
 
 pytestmark = pytest.mark.django_db
 ORDERINGS = ["-createdAt", "createdAt", "price", "-price", "name", "-name", "stock", "-stock"]
@@ -19,17 +19,6 @@ def names(api, **query) -> list[str]:
     answer = api.get(f"/api/products?{urlencode(query)}")
     assert answer.status_code == 200, answer.content
     return [product["name"] for product in answer.json()["results"]]
-
-
-def walk(api, url: str, way: str = "next") -> list[list[str]]:
-    pages = []
-    while url:
-        assert len(pages) < 100, "the pages do not end"
-        answer = api.get(url)
-        assert answer.status_code == 200, answer.content
-        pages.append([product["id"] for product in answer.json()["results"]])
-        url = answer.json()[way]
-    return pages
 
 
 @pytest.fixture
@@ -182,7 +171,7 @@ rows = st.lists(
 
 
 @pytest.mark.parametrize("ordering", ORDERINGS)
-@settings(max_examples=15)
+@settings(max_examples=settings().max_examples // 3)
 @given(rows=rows, limit=st.integers(1, 4))
 def test_pages_put_together_are_the_whole_list_forwards_and_backwards(api, ordering, rows, limit):
     Product.objects.all().delete()

@@ -4,11 +4,12 @@ import json
 from contextlib import nullcontext
 
 import pytest
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from platform_core.events.models import Event
 from product_svc import reservations, services
 from product_svc.models import Product, StockReservation
+from product_svc.reservations import reserve as reserve_stock
 from tests.wire import Caller, assert_problem, at_once, somebody_waits_for_a_lock, until
 
 pytestmark = pytest.mark.django_db
@@ -381,3 +382,12 @@ def test_a_product_that_is_deleted_while_somebody_waits_for_it_is_unknown(api, l
         until(somebody_waits_for_a_lock)
     assert_problem(waiting.answer(), 422, "unknown_product")
     assert not StockReservation.objects.exists()
+
+
+def test_a_broken_constraint_leaves_the_transaction_of_the_caller_usable(lamp, stock):
+    product_id = int(lamp["id"])
+    with transaction.atomic():
+        with pytest.raises(IntegrityError):
+            reserve_stock(1, [(product_id, 0)])
+        assert reserve_stock(1, [(product_id, 2)]).is_new
+    assert stock(lamp) == 3

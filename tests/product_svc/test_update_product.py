@@ -90,18 +90,12 @@ def test_what_the_service_decides_cannot_be_changed(api, lamp, url, method):
     assert api.get(url).status_code == 200
 
 
-@pytest.mark.parametrize("tag", ['"1"', "*", '"9", "1"'])
 @pytest.mark.parametrize("method", ["put", "patch"])
-def test_the_present_version_may_be_changed(api, url, method, tag):
-    assert getattr(api, method)(url, BOX, headers={"If-Match": tag}).status_code == 200
-
-
-@pytest.mark.parametrize("tag", ['"2"', 'W/"1"', "1", "garbage", "", '"01"', 'x"1"'])
-@pytest.mark.parametrize("method", ["put", "patch"])
-def test_a_stale_if_match_is_refused(api, lamp, url, method, tag):
-    answer = getattr(api, method)(url, {**BOX, "stock": 1}, headers={"If-Match": tag})
+def test_a_stale_if_match_is_refused(api, lamp, url, method):
+    answer = getattr(api, method)(url, {**BOX, "stock": 1}, headers={"If-Match": '"2"'})
     assert_problem(answer, 412, "precondition_failed")
     assert api.get(url).json() == lamp
+    assert getattr(api, method)(url, BOX, headers={"If-Match": '"1"'}).status_code == 200
 
 
 def test_a_sale_makes_an_if_match_stale(api, lamp, url, reserve):

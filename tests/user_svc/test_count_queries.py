@@ -1,11 +1,10 @@
 """What a request costs in queries. A number that rises here is a request that got slower for everybody."""
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
+
+from tests.wire import statements_of
 
 pytestmark = pytest.mark.django_db
-BRACKETS = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
 BOB = {"name": "Bob", "email": "bob@example.com"}
 
 
@@ -50,10 +49,8 @@ def test_what_is_malformed_costs_no_query(api, ann, django_assert_num_queries):
     ],
 )
 def test_writing_is_a_few_queries(api, ann, method, path, headers, queries):
-    with CaptureQueriesContext(
-        connection,
-    ) as captured:
+    def write():
         body = [] if method == "delete" else [BOB]
         assert getattr(api, method)(path.format(**ann), *body, headers=headers).status_code < 300
-    statements = [query["sql"] for query in captured if not query["sql"].startswith(BRACKETS)]
-    assert len(statements) <= queries, statements
+
+    assert len(statements_of(write)) <= queries

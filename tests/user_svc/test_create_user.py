@@ -15,6 +15,7 @@ pytestmark = pytest.mark.django_db
 
 USER = {"id", "name", "email", "phone", "address", "isActive", "createdAt", "updatedAt"}
 ANN = {"name": "Ann", "email": "ann@example.com"}
+FORM = "application/x-www-form-urlencoded"
 
 
 def test_it_answers_201_with_the_user_and_where_it_is(api):
@@ -217,3 +218,37 @@ def test_of_two_who_take_an_email_at_the_same_moment_one_gets_it(api):
     answers = at_once(lambda body=body: api.post("/api/users", body) for body in bodies)
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
     assert User.objects.count() == Event.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "body, content_type, status", [("[]", "application/json", 400), ("{", "application/json", 400), ("a=b", FORM, 415)]
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_a_body_that_is_no_json_object_is_refused(send, ann, method, body, content_type, status):
+    path = "/api/users" if method == "POST" else f"/api/users/{ann['id']}"
+    assert send(method, path, body, content_type).status_code == status
+    assert User.objects.count() == Event.objects.count() == 1
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=8), children, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(
+    body=anything
+    | st.fixed_dictionaries({}, optional=dict.fromkeys(("name", "email", "password", "phone", "address"), anything)),
+    key=st.none() | st.just("key"),
+)
+def test_whatever_is_sent_the_answer_is_a_user_or_says_what_is_wrong(send, body, key):
+    answer = send("POST", "/api/users", json.dumps(body), **({"Idempotency-Key": key} if key else {}))
+    if answer.status_code != 201:
+        assert_problem(answer, answer.status_code, {400: "invalid", 422: "idempotency_key_reused"}[answer.status_code])
+
+
+def test_what_cannot_be_done_in_time_is_not_done(api):
+    answer = api.post("/api/users", ANN, headers={"X-Request-Timeout": "0.0000001"})
+    assert_problem(answer, 503, "deadline_exceeded")
+    assert not User.objects.exists()

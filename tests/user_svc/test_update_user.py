@@ -100,41 +100,12 @@ def test_the_version_rises_with_every_change(api, url):
     assert versions == sorted(set(versions))
 
 
-@pytest.mark.parametrize("tag", ['"1"', "*", '"9", "1"', '"1","9"', 'W/"1", "1"'])
 @pytest.mark.parametrize("method", ["put", "patch"])
-def test_the_present_version_may_be_changed(api, url, method, tag):
-    assert getattr(api, method)(url, BOB, headers={"If-Match": tag}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "tag",
-    [
-        '"2"',
-        '"0"',
-        'W/"1"',
-        "1",
-        "garbage",
-        "",
-        '"1',
-        'x"1"',
-        '"01"',
-        '""',
-        '"a"',
-        '"-1"',
-        '"99999999999999999999"',
-        "\xff",
-    ],
-)
-@pytest.mark.parametrize("method", ["put", "patch"])
-def test_a_stale_if_match_is_refused(api, ann, url, method, tag):
-    assert_problem(getattr(api, method)(url, BOB, headers={"If-Match": tag}), 412, "precondition_failed")
+def test_a_stale_if_match_is_refused(api, ann, url, method):
+    assert_problem(getattr(api, method)(url, BOB, headers={"If-Match": '"2"'}), 412, "precondition_failed")
     assert api.get(url).json() == ann
     assert Event.objects.count() == 1
-
-
-@pytest.mark.parametrize("tag", ['"1"', "*", "garbage"])
-def test_nobody_is_not_found_whatever_the_version(api, tag):
-    assert_problem(api.put("/api/users/1", BOB, headers={"If-Match": tag}), 404, "not_found")
+    assert getattr(api, method)(url, BOB, headers={"If-Match": '"1"'}).status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,14 +8,14 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
+from order_svc.tasks import DUTIES
 from platform_core import housekeeping
 from platform_core.events import consumers, retention
 from platform_core.events.log import NewEvent, append
 from platform_core.events.models import Event, FeedConsumer, FeedStart
 from tests.admin_pages import act, said
-from tests.user_svc.test_read_events import PENDING, another_session, batch  # noqa: F401  # a fixture
+from tests.platform_core.test_read_events import PENDING, another_session, batch, hidden_seconds  # noqa: F401  # a fixture
 from tests.wire import Caller, assert_problem, at_once, rows_read
-from user_svc.tasks import DUTIES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 READER = {"Feed-Consumer": "analytics-service"}
@@ -25,7 +25,7 @@ def happened(*days_ago: float) -> list[str]:
     """An event so many days ago for each; their ids."""
     for number, _ in enumerate(days_ago):
         with transaction.atomic():
-            append(NewEvent("user.created", number + 1, {"version": 1}))
+            append(NewEvent("note.created", number + 1, {"version": 1}))
     for event, days in zip(Event.objects.order_by("id"), days_ago, strict=True):
         Event.objects.filter(pk=event.pk).update(time=now() - timedelta(days=days))
     return [f"{e.epoch}-{e.txid}-{e.pk}" for e in Event.objects.order_by("id")]
@@ -166,8 +166,8 @@ def test_who_comes_too_late_reads_on_from_the_position_that_was_named(api, read)
     batch(api)
     keep_house()
     position = read("0-0-0")["Feed-Position"]
-    api.post("/api/users", {"name": "Bob", "email": "bob@example.com"})
-    assert [event["type"] for event in batch(api, position)] == ["user.created"]
+    api.post("/api/notes", {"name": "Bob", "label": "bob@example.com"})
+    assert [event["type"] for event in batch(api, position)] == ["note.created"]
 
 
 def test_without_a_position_there_is_what_is_kept(api):
@@ -236,22 +236,17 @@ def test_consumers_are_shown_with_their_lag_and_can_be_forgotten(admin_client, a
 def test_the_age_of_what_is_hidden_is_measured(api, another_session):  # noqa: F811
     happened(1)
     api.get("/api/events")
-    assert hidden(api) > 80_000
+    assert hidden_seconds(api) > 80_000
     another_session.rollback()
     batch(api)
-    assert hidden(api) == 0
-
-
-def hidden(api) -> float:
-    (line,) = [s for s in api.get("/metrics").content.decode().splitlines() if s.startswith("feed_hidden_seconds ")]
-    return float(line.split()[-1])
+    assert hidden_seconds(api) == 0
 
 
 def test_neither_the_feed_nor_its_trimming_reads_all_events(api, read):
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO events_event (epoch, txid, type, subject, data, time, request_id, traceparent) "
-            "SELECT 1, n, 'user.created', n, '{}', now(), '', '' FROM generate_series(1, 20000) n"
+            "SELECT 1, n, 'note.created', n, '{}', now(), '', '' FROM generate_series(1, 20000) n"
         )
         cursor.execute("ANALYZE")
     read("1-10000-0")

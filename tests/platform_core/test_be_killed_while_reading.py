@@ -18,6 +18,7 @@ from platform_core.environment import ROOT
 from platform_core.events.log import NewEvent, append
 from platform_core.events.models import Event
 from platform_core.stack.processes import die_with_parent
+from tests.platform_core.test_read_events import hidden_seconds
 from tests.suites import plain_environment
 from tests.wire import Caller, until
 
@@ -53,7 +54,11 @@ def consumer():
     processes: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
-        environment = {**plain_environment(), "DJANGO_SETTINGS_MODULE": "user_svc.settings", "USER_DATABASE_URL": url()}
+        environment = {
+            **plain_environment(),
+            "DJANGO_SETTINGS_MODULE": "tests.platform_core.settings",
+            "ORDER_DATABASE_URL": url(),
+        }
         command = [sys.executable, "-c", CONSUMER]
         processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=die_with_parent))
         return processes[-1]
@@ -89,9 +94,9 @@ def write(number: int, over: Callable[[int], bool]) -> None:
         if over(turn):
             return
         with transaction.atomic():
-            append(NewEvent("user.created", number * 10_000 + turn, {}))
+            append(NewEvent("note.created", number * 10_000 + turn, {}))
             time.sleep(dice.random() * 0.05)
-            append(NewEvent("user.updated", number * 10_000 + turn, {}))
+            append(NewEvent("note.updated", number * 10_000 + turn, {}))
             if dice.random() < 0.1:
                 transaction.set_rollback(True)
 
@@ -122,19 +127,14 @@ def test_a_transaction_that_stays_open_delays_the_feed_and_nothing_is_lost(consu
     """It is shown as lag meanwhile."""
     consumer()
     with transaction.atomic():
-        append(NewEvent("user.created", 1, {}))
+        append(NewEvent("note.created", 1, {}))
         writers = [Caller(lambda n=n: write(n, lambda turn: turn == 10)) for n in (1, 2)]
         for writer in writers:
             writer.answer()
         assert Caller(consumed).answer() == []
         answer = Caller(lambda: api.get("/api/events")).answer()
         assert answer["Feed-Pending"] == "true" and answer.json() == []
-        assert hidden(api) > 0
+        assert hidden_seconds(api) > 0
     total = Event.objects.count()
     until(lambda: len(consumed()) >= total, 60)
     assert len({event_id for event_id, _ in consumed()}) == len(consumed()) == total
-
-
-def hidden(api) -> float:
-    (line,) = [s for s in api.get("/metrics").content.decode().splitlines() if s.startswith("feed_hidden_seconds ")]
-    return float(line.split()[-1])

@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_core.events.models import Event
+from tests.platform_core.notes.models import Note
 from tests.wire import Caller, assert_problem, somebody_waits_for_a_lock, until
-from user_svc.models import User
 
 pytestmark = pytest.mark.django_db
 
-BOB = {"name": "Bob", "email": "bob@example.com"}
+BOB = {"name": "Bob", "label": "bob@example.com"}
 WELL_FORMED = re.compile("[A-Za-z0-9._-]{1,128}")
 
 
 @pytest.mark.parametrize("sent", ["a", "a" * 128, "AZaz09._-", "0", "..", "-"])
-@pytest.mark.parametrize("path, status", [("/api/users", 200), ("/api/users/0", 404), ("/nope", 404), ("/health", 200)])
+@pytest.mark.parametrize("path, status", [("/api/notes", 200), ("/api/notes/0", 404), ("/nope", 404), ("/health", 200)])
 def test_a_request_id_comes_back(api, sent, path, status):
     answer = api.get(path, headers={"X-Request-ID": sent})
     assert answer.status_code == status
@@ -28,26 +28,26 @@ def test_a_request_id_comes_back(api, sent, path, status):
     "sent", ["", " ", "a b", "a" * 129, "é", "a/b", "a\tb", "a,b", '"a"', "a\x00", "a\n", "\u0661"]
 )
 def test_a_malformed_request_id_is_replaced(api, sent):
-    answer = api.get("/api/users", headers={"X-Request-ID": sent})
+    answer = api.get("/api/notes", headers={"X-Request-ID": sent})
     assert answer["X-Request-ID"] != sent
     assert WELL_FORMED.fullmatch(answer["X-Request-ID"])
 
 
 def test_every_request_without_an_id_gets_one_of_its_own(api):
-    given_out = {api.get("/api/users")["X-Request-ID"] for _ in range(20)}
+    given_out = {api.get("/api/notes")["X-Request-ID"] for _ in range(20)}
     assert len(given_out) == 20
 
 
 def test_a_problem_and_an_event_tell_the_request_id(api):
-    refused = api.post("/api/users", {}, headers={"X-Request-ID": "mine"})
+    refused = api.post("/api/notes", {}, headers={"X-Request-ID": "mine"})
     assert refused.json()["requestId"] == "mine"
-    api.post("/api/users", BOB, headers={"X-Request-ID": "mine"})
+    api.post("/api/notes", BOB, headers={"X-Request-ID": "mine"})
     assert Event.objects.get().request_id == "mine"
 
 
 def test_a_trace_goes_on(api):
     trace = "0af7651916cd43dd8448eb211c80319c"
-    api.post("/api/users", BOB, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+    api.post("/api/notes", BOB, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
     assert trace in Event.objects.get().traceparent
 
 
@@ -75,47 +75,47 @@ def test_a_trace_goes_on(api):
         ".5",
     ],
 )
-@pytest.mark.parametrize("path", ["/api/users", "/api/users/1", "/api/events"])
+@pytest.mark.parametrize("path", ["/api/notes", "/api/notes/1", "/api/events"])
 def test_a_malformed_timeout_is_refused(api, value, path):
     assert_problem(api.get(path, headers={"X-Request-Timeout": value}), 400, "invalid", ["X-Request-Timeout"])
 
 
 @pytest.mark.parametrize("value", ["30", "2.5", "5", "1", "29.999", "30.0"])
 def test_a_timeout_up_to_30_seconds_is_taken(api, value):
-    assert api.get("/api/users", headers={"X-Request-Timeout": value}).status_code == 200
+    assert api.get("/api/notes", headers={"X-Request-Timeout": value}).status_code == 200
 
 
 @pytest.mark.parametrize("method, body", [("get", None), ("post", BOB), ("put", BOB), ("patch", BOB), ("delete", None)])
-def test_what_cannot_be_done_in_time_is_not_done(api, ann, method, body):
-    path = "/api/users" if method == "post" else f"/api/users/{ann['id']}"
+def test_what_cannot_be_done_in_time_is_not_done(api, note, method, body):
+    path = "/api/notes" if method == "post" else f"/api/notes/{note['id']}"
     answer = getattr(api, method)(path, *([body] if body else []), headers={"X-Request-Timeout": "0.0000001"})
     assert_problem(answer, 503, "deadline_exceeded")
     assert int(answer["Retry-After"]) >= 1
-    assert api.get("/api/users").json()["results"] == [ann]
+    assert api.get("/api/notes").json()["results"] == [note]
     assert Event.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_wait_for_somebody_else_ends_with_the_timeout(api, ann):
+def test_a_wait_for_somebody_else_ends_with_the_timeout(api, note):
     from django.db import transaction
 
     with transaction.atomic():
-        User.objects.select_for_update().get()
+        Note.objects.select_for_update().get()
         waiting = Caller(
-            lambda: api.patch(f"/api/users/{ann['id']}", {"phone": "2"}, headers={"X-Request-Timeout": "0.5"})
+            lambda: api.patch(f"/api/notes/{note['id']}", {"text": "2"}, headers={"X-Request-Timeout": "0.5"})
         )
         assert_problem(waiting.answer(), 503, "deadline_exceeded")
-    assert api.get(f"/api/users/{ann['id']}").json() == ann
-    assert api.patch(f"/api/users/{ann['id']}", {"phone": "2"}).status_code == 200
+    assert api.get(f"/api/notes/{note['id']}").json() == note
+    assert api.patch(f"/api/notes/{note['id']}", {"text": "2"}).status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_has_time_gets_an_answer_once_the_other_is_done(api, ann):
+def test_who_has_time_gets_an_answer_once_the_other_is_done(api, note):
     from django.db import transaction
 
     with transaction.atomic():
-        User.objects.select_for_update().get()
-        waiting = Caller(lambda: api.patch(f"/api/users/{ann['id']}", {"phone": "2"}))
+        Note.objects.select_for_update().get()
+        waiting = Caller(lambda: api.patch(f"/api/notes/{note['id']}", {"text": "2"}))
         until(somebody_waits_for_a_lock)
     assert waiting.answer().status_code == 200
 
@@ -123,35 +123,35 @@ def test_who_has_time_gets_an_answer_once_the_other_is_done(api, ann):
 @pytest.mark.parametrize(
     "method, path, allowed",
     [
-        *((method, "/api/users", {"GET", "POST"}) for method in ("PUT", "PATCH", "DELETE", "TRACE", "BREW")),
-        *((method, "/api/users/{id}", {"GET", "PUT", "PATCH", "DELETE"}) for method in ("POST", "TRACE", "BREW")),
+        *((method, "/api/notes", {"GET", "POST"}) for method in ("PUT", "PATCH", "DELETE", "TRACE", "BREW")),
+        *((method, "/api/notes/{id}", {"GET", "PUT", "PATCH", "DELETE"}) for method in ("POST", "TRACE", "BREW")),
         *((method, "/api/events", {"GET"}) for method in ("POST", "PUT", "PATCH", "DELETE")),
     ],
 )
-def test_a_method_that_is_not_allowed_is_told_which_are(api, ann, method, path, allowed):
-    answer = api.client.generic(method, path.format(**ann))
+def test_a_method_that_is_not_allowed_is_told_which_are(api, note, method, path, allowed):
+    answer = api.client.generic(method, path.format(**note))
     assert_problem(answer, 405, "method_not_allowed")
     assert allowed <= {name.strip() for name in answer["Allow"].split(",")}
     assert method not in answer["Allow"]
 
 
-@pytest.mark.parametrize("path", ["/api/users", "/api/users/{id}", "/api/events"])
-def test_options_tells_what_is_allowed(api, ann, path):
-    answer = api.options(path.format(**ann))
+@pytest.mark.parametrize("path", ["/api/notes", "/api/notes/{id}", "/api/events"])
+def test_options_tells_what_is_allowed(api, note, path):
+    answer = api.options(path.format(**note))
     assert answer.status_code in (200, 204)
     assert "GET" in answer["Allow"]
 
 
 @pytest.mark.parametrize("accept", ["application/xml", "image/png", "text/csv", "text/plain"])
-@pytest.mark.parametrize("path", ["/api/users", "/api/users/{id}", "/api/events"])
-def test_an_answer_in_a_form_we_do_not_have_is_refused(api, ann, accept, path):
-    answer = api.client.get(path.format(**ann), HTTP_ACCEPT=accept)
+@pytest.mark.parametrize("path", ["/api/notes", "/api/notes/{id}", "/api/events"])
+def test_an_answer_in_a_form_we_do_not_have_is_refused(api, note, accept, path):
+    answer = api.client.get(path.format(**note), HTTP_ACCEPT=accept)
     assert_problem(answer, 406, "not_acceptable")
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*", "application/*", "application/json, text/plain, */*"])
-def test_json_is_what_a_program_gets(api, ann, accept):
-    answer = api.client.get(f"/api/users/{ann['id']}", HTTP_ACCEPT=accept)
+def test_json_is_what_a_program_gets(api, note, accept):
+    answer = api.client.get(f"/api/notes/{note['id']}", HTTP_ACCEPT=accept)
     assert answer["Content-Type"] == "application/json"
     assert api.client.get("/nope", HTTP_ACCEPT=accept)["Content-Type"] == "application/problem+json"
 
@@ -159,16 +159,16 @@ def test_json_is_what_a_program_gets(api, ann, accept):
 @pytest.mark.parametrize("host", ["evil.example", "localhost:abc", "a b", "", "localhost,evil.example"])
 def test_a_host_that_is_not_ours_is_refused(api, host):
     if host:
-        assert_problem(api.client.get("/api/users", HTTP_HOST=host), 400, "invalid")
+        assert_problem(api.client.get("/api/notes", HTTP_HOST=host), 400, "invalid")
 
 
 HEADERS = ("X-Request-ID", "X-Request-Timeout", "If-None-Match", "If-Match", "Idempotency-Key", "traceparent", "Accept")
 
 
 @given(values=st.dictionaries(st.sampled_from(HEADERS), st.text(st.characters(max_codepoint=255), max_size=30)))
-@pytest.mark.parametrize("method, body", [("get", None), ("put", BOB), ("post", {**BOB, "email": "new@example.com"})])
-def test_whatever_the_headers_nothing_of_ours_breaks(api, ann, values, method, body):
-    path = "/api/users" if method == "post" else f"/api/users/{ann['id']}"
+@pytest.mark.parametrize("method, body", [("get", None), ("put", BOB), ("post", {**BOB, "label": "new@example.com"})])
+def test_whatever_the_headers_nothing_of_ours_breaks(api, note, values, method, body):
+    path = "/api/notes" if method == "post" else f"/api/notes/{note['id']}"
     environment = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in values.items()}
     answer = getattr(api.client, method)(path, body, format="json", **environment)
     assert answer.status_code < 500
