@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
         print("Django is not installed here: run `make dev`, or use .venv/bin/python.", file=sys.stderr)
         return 1
 
-    from platform_core.stack import commands
+    from platform_core.tools import commands
     from platform_core.topology import BY_PACKAGE
 
     if arguments and arguments[0] in BY_PACKAGE:

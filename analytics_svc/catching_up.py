@@ -19,12 +19,12 @@ from prometheus_client import Gauge
 from analytics_svc.models import FeedPosition
 from analytics_svc.projection import Superseded, take_in
 from analytics_svc.sharing import Shared
-from platform_core import context
 from platform_core.clients.bulkhead import BulkheadFull
 from platform_core.clients.errors import PeerError
 from platform_core.clients.feeds import FeedPage, has_expired, read_feed
 from platform_core.clients.peers import bulkhead
-from platform_core.errors import DeadlineExceeded
+from platform_core.http import context
+from platform_core.http.errors import DeadlineExceeded
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 
 PAGE = 1000

@@ -12,10 +12,10 @@ from rest_framework.views import APIView
 
 from analytics_svc import platform_status, reports
 from analytics_svc.serializers import DaysQuery
-from platform_core import context
 from platform_core.api.problems import problem_response, translated
 from platform_core.api.queries import read_query
 from platform_core.auth.access import is_open
+from platform_core.http import context
 from platform_core.topology import ORDER, PRODUCT, USER
 from platform_core.vocabulary import HOLDING_STOCK, PLACED
 

@@ -13,13 +13,14 @@ from django.utils.timezone import now
 
 from analytics_svc.catching_up import SOURCES
 from analytics_svc.models import FeedPosition
-from platform_core import context, health
 from platform_core.clients.bulkhead import BulkheadFull
 from platform_core.clients.errors import PeerBusy, PeerError
 from platform_core.clients.feeds import FeedPage, read_feed
 from platform_core.clients.health import Health, get_health
 from platform_core.clients.peers import bulkhead
-from platform_core.errors import DeadlineExceeded
+from platform_core.http import context
+from platform_core.http.errors import DeadlineExceeded
+from platform_core.observability import health
 from platform_core.topology import ANALYTICS, SERVICES, Service
 
 PATIENCE = 1.0

@@ -17,7 +17,7 @@ from analytics_svc.contributions import KINDS, Contribution, Product, State, sta
 from analytics_svc.models import Fact, FeedPosition, ParkedEvent
 from platform_core.api.json import encode
 from platform_core.clients.feeds import Event
-from platform_core.failpoints import reached
+from platform_core.conf.failpoints import reached
 from platform_core.topology import SERVICES
 from platform_core.vocabulary import EventType
 

@@ -23,7 +23,7 @@ from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, Parked
 from analytics_svc.projection import Told, Undigestible, fold_in, hold, park, read_row, take_in
 from platform_core.clients.errors import PeerError, PeerUnreachable
 from platform_core.clients.feeds import Event, FeedPage, has_expired, read_feed, read_kept_feed, read_list
-from platform_core.failpoints import reached
+from platform_core.conf.failpoints import reached
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 from platform_core.vocabulary import PLACED, SETTLED
 

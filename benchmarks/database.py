@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.seeding import Size, seed
-from platform_core.environment import database_parts, parsed
+from platform_core.conf.environment import database_parts, parsed
 from platform_core.stack import postgres
 from platform_core.stack.roles import ensure_roles
 from platform_core.stack.supervisor import as_url, migrate_all

@@ -11,10 +11,11 @@ import gunicorn.glogging
 import gunicorn.util
 from django.conf import settings
 
-from platform_core import production, tracing
-from platform_core.environment import EXIT_CODE, ConfigurationError, parsed
-from platform_core.errors import phrase
-from platform_core.logs import logging_config
+from platform_core.conf import production
+from platform_core.conf.environment import EXIT_CODE, ConfigurationError, parsed
+from platform_core.http.errors import phrase
+from platform_core.observability import tracing
+from platform_core.observability.logs import logging_config
 from platform_core.stack.processes import die_with_parent
 from platform_core.topology import BY_PACKAGE
 
@@ -89,7 +90,7 @@ gunicorn.util.write_error = write_problem  # there is no setting for it; see doc
 
 
 def on_starting(server):
-    from platform_core.metrics import forget_the_dead
+    from platform_core.observability.metrics import forget_the_dead
 
     forget_the_dead()
 

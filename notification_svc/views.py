@@ -15,7 +15,7 @@ from platform_core.api.query_cache import declared
 from platform_core.api.views import ResourceViewSet
 from platform_core.auth.access import caller_of
 from platform_core.auth.identity import Kind
-from platform_core.failpoints import reached
+from platform_core.conf.failpoints import reached
 from platform_core.topology import ANALYTICS
 
 

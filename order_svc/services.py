@@ -17,13 +17,15 @@ from prometheus_client import Counter
 from order_svc.models import Order, OrderLine
 from order_svc.statements import CONFIRM, EARLIER, EARLIER_COLUMNS, OPEN
 from order_svc.steps import STOCK, USER, Steps, taken
-from platform_core import context, tracing
 from platform_core.api.idempotency import Claim, in_progress
 from platform_core.api.json import decode, encode
 from platform_core.clients import products, users
 from platform_core.clients.errors import PeerError, PeerRefused, PeerUnreachable
-from platform_core.database import array, prepared, prepared_atomic
-from platform_core.errors import (
+from platform_core.conf.failpoints import reached
+from platform_core.db.connections import array, prepared, prepared_atomic
+from platform_core.events.log import NewEvent, append
+from platform_core.http import context
+from platform_core.http.errors import (
     Conflict,
     DeadlineExceeded,
     FieldError,
@@ -32,8 +34,7 @@ from platform_core.errors import (
     Unavailable,
     Unprocessable,
 )
-from platform_core.events.log import NewEvent, append
-from platform_core.failpoints import reached
+from platform_core.observability import tracing
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Message, enqueue, hasten, redrive
 from platform_core.topology import NOTIFICATION, PRODUCT

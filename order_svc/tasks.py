@@ -6,14 +6,14 @@ import threading
 from order_svc.services import overdue_orders, reject_overdue
 from platform_core.clients.notifications import send_notification
 from platform_core.clients.products import release_stock
-from platform_core.context import Context, entered
-from platform_core.housekeeping import HOUSEKEEPING
+from platform_core.http.context import Context, entered
 from platform_core.outbox.delivery import Handlers, deliver_due
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Handler
 from platform_core.topology import NOTIFICATION, PRODUCT
 from platform_core.vocabulary import MessageKind
-from platform_core.worker import Duty
+from platform_core.worker.duties import Duty
+from platform_core.worker.housekeeping import HOUSEKEEPING
 
 RECOVERY_BATCH = 100
 log = logging.getLogger("order.recovery")

@@ -7,6 +7,6 @@ class PlatformConfig(AppConfig):
     verbose_name = "Platform"
 
     def ready(self) -> None:
-        from platform_core import database
+        from platform_core.db import connections as database
 
         database.connect_signals()

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import F
 from django.utils.timezone import now
 
-from platform_core.errors import NotFound, PreconditionFailed
+from platform_core.http.errors import NotFound, PreconditionFailed
 
 
 class Resource(models.Model):

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.core.wsgi import get_wsgi_application
 
-from platform_core.bodies import LastAnswer, take_in
-from platform_core.checks import exit_on_errors
-from platform_core.middleware import BEGAN, deadline_of
+from platform_core.conf.checks import exit_on_errors
+from platform_core.http.middleware import BEGAN, deadline_of
+from platform_core.http.request_body import LastAnswer, take_in
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

@@ -1,5 +1,5 @@
 """Background work of product-service."""
 
-from platform_core.housekeeping import HOUSEKEEPING
+from platform_core.worker.housekeeping import HOUSEKEEPING
 
 DUTIES = (HOUSEKEEPING,)

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from tests.suites import EXTRA, SERVER_VARIABLE, SETTINGS, plain_environment, temporary_server
 

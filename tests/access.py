@@ -15,7 +15,7 @@ from django.views.generic import RedirectView
 from platform_core.auth.access import bare
 from platform_core.auth.identity import Role
 from platform_core.auth.rules import RULES, Customers, Rule, rule_for
-from platform_core.middleware import readable
+from platform_core.http.middleware import readable
 from platform_core.topology import SERVICES
 from tests import people
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from platform_core.settings import service_settings
+from platform_core.conf.settings import service_settings
 from platform_core.topology import Service
 
 SERVICE: Service

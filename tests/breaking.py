@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.topology import SERVICES
 from tests.documents import FOLDER, committed, operations_of, target
 

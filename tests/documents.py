@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.topology import SERVICES, Service
 from tests.suites import plain_environment
 

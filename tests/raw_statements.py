@@ -24,7 +24,7 @@ def _modules() -> list[str]:
     for package in (settings.SERVICE.package, "platform_core.events", "platform_core.outbox", "platform_core.auth"):
         paths = importlib.import_module(package).__path__
         found += [each.name for each in pkgutil.walk_packages(paths, f"{package}.") if ".migrations" not in each.name]
-    return [*found, "platform_core.api.idempotency", "platform_core.stack.verify"]
+    return [*found, "platform_core.api.idempotency", "platform_core.tools.verify"]
 
 
 def inserts() -> list[tuple[str, str, frozenset[str]]]:

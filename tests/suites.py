@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from platform_core.environment import VARIABLES, parsed
+from platform_core.conf.environment import VARIABLES, parsed
 from platform_core.stack import postgres
 from platform_core.stack.roles import ensure_roles
 from platform_core.topology import SERVICES

@@ -11,7 +11,7 @@ from django.utils.timezone import now
 
 from platform_core.auth.throttle import attempts, count, give_back
 from platform_core.auth.tokens import AUDIENCE, USER_SECONDS
-from platform_core.errors import InvalidInput, NotAuthenticated, NotFound
+from platform_core.http.errors import InvalidInput, NotAuthenticated, NotFound
 from platform_core.topology import USER
 from user_svc.models import RefreshToken, Session, User
 from user_svc.services import revoke, update_user, with_email

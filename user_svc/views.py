@@ -18,7 +18,7 @@ from platform_core.api.views import ResourceViewSet
 from platform_core.auth import throttle
 from platform_core.auth.access import caller_of, is_open
 from platform_core.auth.identity import NOBODY, Role
-from platform_core.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from platform_core.http.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from user_svc import accounts, services, sign_in
 from user_svc.models import User
 from user_svc.serializers import (

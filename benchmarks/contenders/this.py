@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import requests
 
 from benchmarks.contender import SERVICES, Contender, Layout, Process
-from platform_core.environment import ROOT, parsed
+from platform_core.conf.environment import ROOT, parsed
 from platform_core.stack.keys import make_keys
 from platform_core.topology import BY_PACKAGE, USER, Service
 

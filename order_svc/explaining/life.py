@@ -12,8 +12,8 @@ from order_svc.models import Order
 from platform_core.clients.errors import PeerError
 from platform_core.clients.notifications import Notification, find_notification
 from platform_core.clients.products import Reservation, get_reservation
-from platform_core.errors import DeadlineExceeded, NotFound
 from platform_core.events.models import Event
+from platform_core.http.errors import DeadlineExceeded, NotFound
 from platform_core.outbox.models import OutboxMessage
 from platform_core.topology import NOTIFICATION, PRODUCT
 

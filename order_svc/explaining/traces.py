@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from order_svc.explaining.life import Life
-from platform_core.context import Context
+from platform_core.http.context import Context
 
 _SEARCHABLE = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 

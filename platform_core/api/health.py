@@ -1,4 +1,4 @@
-"""The three questions of `platform_core.health`, for the OpenAPI document: they are no views of DRF."""
+"""The three questions of `platform_core.observability.health`, for the OpenAPI document: they are no views of DRF."""
 
 from typing import Any
 

@@ -9,8 +9,8 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser, FormParser, MultiPartParser
 
 from platform_core.api.problems import CONTENT_TYPE
-from platform_core.bodies import MAX_BODY_BYTES
-from platform_core.errors import TooLarge
+from platform_core.http.errors import TooLarge
+from platform_core.http.request_body import MAX_BODY_BYTES
 
 decode = msgspec.json.Decoder(float_hook=Decimal).decode
 encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode

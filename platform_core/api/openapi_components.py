@@ -4,7 +4,7 @@ from typing import Any
 
 from platform_core.api.health import HEALTH_SCHEMAS
 from platform_core.api.problems import CONTENT_TYPE
-from platform_core.errors import phrase
+from platform_core.http.errors import phrase
 
 Schema = dict[str, Any]
 

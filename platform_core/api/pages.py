@@ -19,7 +19,7 @@ from platform_core.api.fields import WholeField
 from platform_core.api.queries import Query
 from platform_core.api.query_cache import Slot, Statement, statement
 from platform_core.api.row_readers import Reader, reader_for
-from platform_core.errors import InvalidInput
+from platform_core.http.errors import InvalidInput
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200

@@ -17,8 +17,8 @@ from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from platform_core import context
-from platform_core.errors import (
+from platform_core.http import context
+from platform_core.http.errors import (
     Conflict,
     DeadlineExceeded,
     FieldError,

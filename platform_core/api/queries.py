@@ -12,7 +12,7 @@ from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
 from platform_core.api.fields import CheapCopy
-from platform_core.errors import FieldError, InvalidInput
+from platform_core.http.errors import FieldError, InvalidInput
 
 MAX_VALUES = 20
 """Of a filter that may be repeated."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from django.db.models import Expression, Model, QuerySet, prefetch_related_objects
 
-from platform_core.database import prepared
+from platform_core.db.connections import prepared
 
 M = TypeVar("M", bound=Model)
 Rows = Sequence[tuple[Any, ...]]

@@ -22,7 +22,7 @@ from platform_core.api.openapi_components import (
 from platform_core.api.openapi_types import ID
 from platform_core.auth.access import bare
 from platform_core.auth.rules import Rule, rule_for
-from platform_core.errors import phrase
+from platform_core.http.errors import phrase
 
 Schema = dict[str, Any]
 

@@ -18,7 +18,7 @@ from platform_core.api.queries import Query, parse_query
 from platform_core.api.query_cache import fetch_one, is_declared
 from platform_core.api.row_readers import reader_for
 from platform_core.auth.access import owner_of
-from platform_core.errors import NotFound
+from platform_core.http.errors import NotFound
 
 ID = "[0-9]{1,19}"
 

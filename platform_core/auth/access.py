@@ -11,15 +11,15 @@ from rest_framework.authentication import SessionAuthentication as DrfSessionAut
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from platform_core import context
 from platform_core.auth import staff
 from platform_core.auth.identity import NOBODY, Identity
 from platform_core.auth.keys import KeysError
 from platform_core.auth.rules import rule_for, scope
 from platform_core.auth.tokens import BadToken, identify
 from platform_core.clients.errors import PeerError
-from platform_core.errors import Forbidden, NotAuthenticated, NotFound, challenge
-from platform_core.middleware import readable
+from platform_core.http import context
+from platform_core.http.errors import Forbidden, NotAuthenticated, NotFound, challenge
+from platform_core.http.middleware import readable
 
 
 class KeysUnknown(exceptions.APIException):

@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 from joserfc.jwk import OKPKey
 
-from platform_core.auth.keysets import Keys, KeySet, public_keys
+from platform_core.auth.jwks_cache import Keys, KeySet, public_keys
 from platform_core.topology import SERVICES, Service
 
 PRIVATE = "private.json"

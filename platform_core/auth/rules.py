@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import cache
 
 from platform_core.auth.identity import Identity, Kind, Role
-from platform_core.errors import Forbidden, NotAuthenticated, NotFound
+from platform_core.http.errors import Forbidden, NotAuthenticated, NotFound
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 
 
@@ -26,7 +26,7 @@ class Customers(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``route`` as `platform_core.middleware.readable` gives it, with every id as ``{id}``.
+    """``route`` as `platform_core.http.middleware.readable` gives it, with every id as ``{id}``.
 
     ``staff``: the roles that reach everything behind the route; `admin` does so wherever any role does.
     """

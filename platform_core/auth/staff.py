@@ -18,13 +18,13 @@ from django.http import HttpRequest
 from django.utils.module_loading import import_string
 from unfold.forms import AuthenticationForm
 
-from platform_core import context
 from platform_core.auth.identity import Identity, Kind, Role, known_roles
 from platform_core.auth.rules import ADMIN_PAGES
 from platform_core.auth.throttle import address_of, attempts, count, give_back
 from platform_core.clients.errors import PeerError, PeerRefused
 from platform_core.clients.users import Standing
-from platform_core.errors import PlatformError, Throttled
+from platform_core.http import context
+from platform_core.http.errors import PlatformError, Throttled
 
 PREFIX = "staff:"
 """Before the account's id in a shadow's name. No local account can be called so: Django's names have no colon."""

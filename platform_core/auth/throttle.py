@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest
 
-from platform_core.errors import Throttled
+from platform_core.http.errors import Throttled
 
 # Each attempt adds at most three rows, and takes away more whose time is over.
 _COUNT = """

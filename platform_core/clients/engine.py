@@ -7,10 +7,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from platform_core import context, metrics
 from platform_core.auth.tokens import service_token
 from platform_core.clients.bulkhead import BulkheadFull
-from platform_core.clients.effort import tried
+from platform_core.clients.call_stats import tried
 from platform_core.clients.errors import (
     PeerBusy,
     PeerConnectionFailed,
@@ -23,6 +22,8 @@ from platform_core.clients.errors import (
 )
 from platform_core.clients.exchange import Answer, Ask, exchange
 from platform_core.clients.peers import bulkhead, peer_state
+from platform_core.http import context
+from platform_core.observability import metrics
 
 DEFAULT_TIMEOUT = 5.0
 SHARE_OF_DEADLINE = 0.9

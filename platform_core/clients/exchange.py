@@ -9,9 +9,11 @@ from urllib.parse import urlencode
 import requests
 from django.conf import settings
 
-from platform_core import __version__, context, tracing
+from platform_core import __version__
 from platform_core.clients.connections import Adapter, Dropped, NotConnected
 from platform_core.clients.errors import PeerConnectionFailed, PeerDropped, PeerTimeout, PeerUnreachable
+from platform_core.http import context
+from platform_core.observability import tracing
 
 _ADAPTER = Adapter()
 

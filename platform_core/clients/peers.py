@@ -6,10 +6,10 @@ from functools import cache
 
 from django.conf import settings
 
-from platform_core import metrics
 from platform_core.clients.breaker import Breaker, State
 from platform_core.clients.budget import RetryBudget
 from platform_core.clients.bulkhead import Bulkhead
+from platform_core.observability import metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from rest_framework.request import Request
 
 from platform_core.auth.access import caller_of
 from platform_core.auth.identity import Kind
-from platform_core.errors import Conflict, Forbidden, InvalidInput
 from platform_core.events.log import Position
+from platform_core.http.errors import Conflict, Forbidden, InvalidInput
 
 HEADER = "Feed-Consumer"
 NOTED_EVERY = 10.0

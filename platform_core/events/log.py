@@ -10,10 +10,10 @@ import msgspec
 from django.conf import settings
 from django.db import connection
 
-from platform_core import context
 from platform_core.api.json import encode
-from platform_core.database import prepared
-from platform_core.errors import InvalidInput
+from platform_core.db.connections import prepared
+from platform_core.http import context
+from platform_core.http.errors import InvalidInput
 
 EPOCH = "COALESCE((SELECT max(value) FROM events_feedepoch), 1)"
 

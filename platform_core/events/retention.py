@@ -8,9 +8,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from platform_core import metrics
 from platform_core.events.log import EPOCH, Position
 from platform_core.events.models import Event, FeedConsumer, FeedStart
+from platform_core.observability import metrics
 
 BATCH = 1000
 FORGOTTEN_AFTER = 3

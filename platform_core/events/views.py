@@ -8,14 +8,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from platform_core import metrics
 from platform_core.api.browsable import BrowsableAPIRenderer
 from platform_core.api.fields import WholeField
 from platform_core.api.json import JSONRenderer
 from platform_core.api.queries import Query, read_query
-from platform_core.errors import Gone
 from platform_core.events import consumers
 from platform_core.events.log import Batch, Position, read
+from platform_core.http.errors import Gone
+from platform_core.observability import metrics
 
 PENDING_HEADER = "Feed-Pending"
 POSITION_HEADER = "Feed-Position"

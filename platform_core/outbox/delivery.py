@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from platform_core import metrics, tracing
 from platform_core.clients.errors import PeerRefused, PeerUnreachable
-from platform_core.context import Context, accepted_traceparent, current, entered
-from platform_core.failpoints import reached
+from platform_core.conf.failpoints import reached
+from platform_core.http.context import Context, accepted_traceparent, current, entered
+from platform_core.observability import metrics, tracing
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import (
     LEASE,

@@ -10,9 +10,9 @@ from typing import Any, Final
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from platform_core import context
 from platform_core.api.json import encode
-from platform_core.database import prepared
+from platform_core.db.connections import prepared
+from platform_core.http import context
 from platform_core.outbox.models import OutboxMessage
 
 LEASE: Final = timedelta(seconds=30)

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from platform_core.environment import database_parts
+from platform_core.conf.environment import database_parts
 from platform_core.stack.supervisor import StackError
 from platform_core.topology import SERVICES, Service
 

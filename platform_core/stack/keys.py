@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from platform_core.auth.keys import KeysError, ensure_keys
-from platform_core.environment import keys_dir
+from platform_core.conf.environment import keys_dir
 from platform_core.stack.processes import locked
 from platform_core.topology import SERVICES
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.stack.guardian import STOP_SECONDS, socket_folder
 from platform_core.stack.processes import locked
 

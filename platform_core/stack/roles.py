@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from platform_core.environment import database_parts
+from platform_core.conf.environment import database_parts
 from platform_core.topology import SERVICES, Service
 
 _LOCK = 7_202_611_23

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from platform_core.auth.keys import KeysError
-from platform_core.environment import ROOT, ConfigurationError, database_parts
+from platform_core.conf.environment import ROOT, ConfigurationError, database_parts
 from platform_core.stack import postgres
 from platform_core.stack.forks import Forked, fork, manage, preload, serve
 from platform_core.stack.keys import make_keys
@@ -347,7 +347,7 @@ def refuse_unsafe(
 def _check() -> None:
     from django.conf import settings
 
-    from platform_core import production
+    from platform_core.conf import production
 
     try:
         production.check(settings)

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import msgspec
 import pytest
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from platform_core.topology import BY_NAME
 from tests.servers import answers, serving

@@ -18,7 +18,7 @@ from analytics_svc.catching_up import SOURCES
 from analytics_svc.models import FeedPosition
 from platform_core import __version__
 from platform_core.auth.identity import Role
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.topology import ANALYTICS, ORDER, SERVICES
 from tests import people
 from tests.wire import assert_problem

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES, USER, Service
 from tests.e2e.stack import Shop, Stack, eventually
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import requests
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from platform_core.topology import SERVICES, Service
 from tests.ports import free_ports

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from platform_core.environment import EXIT_CODE, ROOT
+from platform_core.conf.environment import EXIT_CODE, ROOT
 from platform_core.stack.processes import die_with_parent
 from tests.ports import free_ports
 from tests.suites import plain_environment

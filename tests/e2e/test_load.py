@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from platform_core.environment import ROOT
-from platform_core.stack.load import MIX, mix_of
+from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
+from platform_core.tools.load import MIX, mix_of
 from platform_core.topology import PRODUCT, SERVICES
 from tests.e2e.stack import PATIENCE, Stack, eventually
 from tests.e2e.test_production import Person, Production

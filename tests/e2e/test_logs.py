@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, SERVICES, USER
 from tests.e2e.stack import PATIENCE, Shop, Stack, eventually

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from tests.ports import free_ports
 
 

@@ -9,7 +9,7 @@ import time
 import psycopg
 import pytest
 
-from platform_core.environment import EXIT_CODE, parsed
+from platform_core.conf.environment import EXIT_CODE, parsed
 from platform_core.stack import postgres
 from platform_core.stack.roles import ensure_roles
 from platform_core.stack.supervisor import health_of

@@ -7,8 +7,8 @@ from django.core.management import CommandError, call_command
 
 from notification_svc import channels, tasks
 from notification_svc.models import Notification
-from platform_core.checks import START, exit_on_errors
-from platform_core.environment import EXIT_CODE
+from platform_core.conf.checks import START, exit_on_errors
+from platform_core.conf.environment import EXIT_CODE
 from platform_core.outbox.models import OutboxMessage
 from platform_core.vocabulary import Channel
 from tests.notification_svc.conftest import deliver

@@ -8,8 +8,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
+from platform_core.conf.settings import service_settings
 from platform_core.events.models import Event
-from platform_core.settings import service_settings
 from tests.notification_svc.conftest import deliver, time_passes
 from tests.servers import refused_url
 

@@ -7,9 +7,9 @@ from django.core import mail
 
 from notification_svc import demo
 from notification_svc.models import Notification
-from platform_core.demo import Batch, Spec, raw
 from platform_core.events.models import Event
 from platform_core.outbox.models import OutboxMessage
+from platform_core.tools.demo_data import Batch, Spec, raw
 from platform_core.topology import NOTIFICATION, ORDER
 from tests import people
 

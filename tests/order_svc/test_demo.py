@@ -13,9 +13,9 @@ from order_svc import demo
 from order_svc.models import Order
 from order_svc.services import cancel_order, deliver_order, ship_order, snapshot
 from platform_core.api.json import encode
-from platform_core.demo import Batch, Spec, raw
 from platform_core.events.models import Event
 from platform_core.outbox.models import OutboxMessage
+from platform_core.tools.demo_data import Batch, Spec, raw
 from tests.order_svc.conftest import ANN, DESK, LAMP, forget
 
 pytestmark = pytest.mark.django_db

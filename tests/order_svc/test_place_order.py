@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from order_svc import services
 from order_svc.models import Order, OrderLine
-from platform_core import context
-from platform_core.errors import DeadlineExceeded
 from platform_core.events.models import Event
+from platform_core.http import context
+from platform_core.http.errors import DeadlineExceeded
 from platform_core.outbox.models import OutboxMessage
 from tests.order_svc.conftest import (
     ANN,

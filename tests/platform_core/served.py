@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from platform_core.bodies import LATE, SHORT, LastAnswer, take_in
+from platform_core.http.request_body import LATE, SHORT, LastAnswer, take_in
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -11,9 +11,9 @@ from django.contrib.auth.models import Permission, User
 from django.utils.timezone import now
 
 from order_svc.models import Order
-from platform_core import context
 from platform_core.auth import staff
 from platform_core.auth.throttle import attempts
+from platform_core.http import context
 from platform_core.models import Throttle
 from tests.admin_pages import act, url
 from tests.clients import Browser

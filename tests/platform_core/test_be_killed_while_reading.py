@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 from django.db import connection, transaction
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.events.log import NewEvent, append
 from platform_core.events.models import Event
 from platform_core.stack.processes import die_with_parent

@@ -2,7 +2,7 @@
 
 import re
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.topology import SERVICES
 from tests.contracts import *  # noqa: F403
 from tests.contracts import uncovered

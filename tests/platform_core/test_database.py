@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from platform_core import context
-from platform_core.database import array, prepared, prepared_atomic
+from platform_core.db.connections import array, prepared, prepared_atomic
+from platform_core.http import context
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

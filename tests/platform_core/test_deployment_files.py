@@ -17,9 +17,9 @@ import pytest
 import yaml
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from platform_core import production
-from platform_core.environment import ROOT, VARIABLES, database_parts, parsed
-from platform_core.settings import service_settings
+from platform_core.conf import production
+from platform_core.conf.environment import ROOT, VARIABLES, database_parts, parsed
+from platform_core.conf.settings import service_settings
 from platform_core.stack.keys import make_keys
 from platform_core.stack.roles import ensure_roles
 from platform_core.topology import SERVICES

@@ -8,7 +8,6 @@ import time
 import pycurl
 import pytest
 
-from platform_core import context
 from platform_core.clients import connections
 from platform_core.clients.engine import call, decoded
 from platform_core.clients.errors import (
@@ -23,8 +22,9 @@ from platform_core.clients.feeds import read_feed
 from platform_core.clients.notifications import send_notification
 from platform_core.clients.products import release_stock, reserve_stock
 from platform_core.clients.users import User, get_user
-from platform_core.context import Context, entered
-from platform_core.errors import DeadlineExceeded
+from platform_core.http import context
+from platform_core.http.context import Context, entered
+from platform_core.http.errors import DeadlineExceeded
 from tests import servers
 from tests.servers import answers, hangs_up, keeps_silent, resets, says, trickles
 from tests.wire import garbage_of

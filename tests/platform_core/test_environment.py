@@ -2,7 +2,7 @@
 
 import pytest
 
-from platform_core.environment import (
+from platform_core.conf.environment import (
     ROOT,
     VARIABLES,
     ConfigurationError,
@@ -10,7 +10,7 @@ from platform_core.environment import (
     database_parts,
     parsed,
 )
-from platform_core.settings import service_settings
+from platform_core.conf.settings import service_settings
 from platform_core.topology import ORDER, USER
 
 

@@ -9,10 +9,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from order_svc.tasks import DUTIES
-from platform_core import housekeeping
 from platform_core.events import consumers, retention
 from platform_core.events.log import NewEvent, append
 from platform_core.events.models import Event, FeedConsumer, FeedStart
+from platform_core.worker import housekeeping
 from tests.admin_pages import act, said
 from tests.platform_core.test_read_events import PENDING, another_session, batch, hidden_seconds  # noqa: F401  # a fixture
 from tests.wire import Caller, assert_problem, at_once, rows_read

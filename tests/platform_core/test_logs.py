@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from platform_core.context import Context, entered
-from platform_core.logs import JsonFormatter, TextFormatter
+from platform_core.http.context import Context, entered
+from platform_core.observability.logs import JsonFormatter, TextFormatter
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

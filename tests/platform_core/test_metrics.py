@@ -12,10 +12,11 @@ import requests
 from django.db import OperationalError, connection
 from django.utils.timezone import now
 
-from platform_core import metrics, scraping
 from platform_core.clients.engine import call
 from platform_core.clients.errors import PeerBusy, PeerError
 from platform_core.clients.peers import bulkhead
+from platform_core.observability import metrics
+from platform_core.observability import metrics_endpoint as scraping
 from platform_core.outbox.delivery import deliver_due
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Handler, Message, PermanentFailure, enqueue
@@ -190,7 +191,7 @@ def test_a_scrape_asks_the_database_two_short_questions(client, django_assert_nu
 
 COUNTING = """
 import os, sys
-from platform_core import metrics
+from platform_core.observability import metrics
 metrics.peer_breakers_open.labels("p").set(1)
 metrics.peer_retries.labels("p").inc()
 print(os.getpid())

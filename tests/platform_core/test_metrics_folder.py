@@ -4,14 +4,14 @@ import os
 import subprocess
 import sys
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 
 
 def test_the_folder_of_the_metrics_is_made_before_the_first_series(tmp_path):
     folder = tmp_path / "not" / "there"
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
     done = subprocess.run(
-        [sys.executable, "-c", "import platform_core.metrics"],
+        [sys.executable, "-c", "import platform_core.observability.metrics"],
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -23,9 +23,9 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.clickjacking import xframe_options_exempt, xframe_options_sameorigin
 
 from platform_core import urls
-from platform_core.database import idle_receivers
-from platform_core.environment import ROOT
-from platform_core.settings import service_settings
+from platform_core.conf.environment import ROOT
+from platform_core.conf.settings import service_settings
+from platform_core.db.connections import idle_receivers
 from platform_core.topology import SERVICES
 from tests.suites import plain_environment
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.topology import SERVICES
 
 FOLDER = ROOT / "deploy" / "monitoring"

@@ -9,9 +9,9 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 from psycopg.pq import TransactionStatus
 
-from platform_core import context
 from platform_core.clients.errors import PeerConnectionFailed, PeerDropped, PeerFailed, PeerRefused, PeerTimeout
-from platform_core.context import Context, entered
+from platform_core.http import context
+from platform_core.http.context import Context, entered
 from platform_core.outbox import queue
 from platform_core.outbox.delivery import deliver_due
 from platform_core.outbox.models import OutboxMessage
@@ -24,7 +24,7 @@ from platform_core.outbox.queue import (
     enqueue,
     redrive,
 )
-from platform_core.worker import Duty, work
+from platform_core.worker.duties import Duty, work
 from tests.wire import Caller, at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,7 +10,7 @@ from pkgutil import resolve_name
 
 import pytest
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.topology import SERVICES
 
 PAGE = ROOT / "docs" / "decisions" / "0012-private-apis.md"

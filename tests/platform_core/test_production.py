@@ -7,9 +7,9 @@ import sys
 import pytest
 from django.conf import settings as django_settings
 
-from platform_core import production
 from platform_core.auth.keys import new_key
-from platform_core.environment import DEVELOPMENT_KEY, EXIT_CODE, ROOT, ConfigurationError
+from platform_core.conf import production
+from platform_core.conf.environment import DEVELOPMENT_KEY, EXIT_CODE, ROOT, ConfigurationError
 from platform_core.topology import SERVICES
 from tests import people
 from tests.suites import plain_environment

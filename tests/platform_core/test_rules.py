@@ -4,8 +4,8 @@ import pytest
 
 from platform_core.auth.identity import Identity, Kind, Role
 from platform_core.auth.rules import RULES, Customers, access_table, admin_table, scope
-from platform_core.environment import ROOT
-from platform_core.errors import Forbidden, NotAuthenticated, NotFound
+from platform_core.conf.environment import ROOT
+from platform_core.http.errors import Forbidden, NotAuthenticated, NotFound
 from platform_core.topology import ANALYTICS, ORDER, SERVICES
 
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}

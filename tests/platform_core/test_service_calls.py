@@ -6,14 +6,14 @@ import time
 import pytest
 from joserfc.jws import extract_compact
 
-from platform_core import context
 from platform_core.auth import tokens
 from platform_core.auth.identity import Kind
 from platform_core.auth.tokens import BadToken, identify
 from platform_core.clients.engine import call
 from platform_core.clients.errors import PeerRefused
 from platform_core.clients.users import get_user
-from platform_core.context import Context, entered
+from platform_core.http import context
+from platform_core.http.context import Context, entered
 from platform_core.topology import BY_NAME
 from tests import people
 from tests.people import as_user, bearer, service_claims, service_token, signed

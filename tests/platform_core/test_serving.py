@@ -15,7 +15,7 @@ from http.client import HTTPConnection
 import psutil
 import pytest
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from tests.ports import free_ports
 from tests.wire import until

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import OKPKey
 
-from platform_core import context
-from platform_core.auth import keysets, tokens
+from platform_core.auth import jwks_cache as keysets
+from platform_core.auth import tokens
 from platform_core.auth.identity import Kind, Role
-from platform_core.auth.keysets import KeySet
+from platform_core.auth.jwks_cache import KeySet
 from platform_core.auth.tokens import BadToken, identify
+from platform_core.http import context
 from tests import people
 from tests.people import (
     as_user,

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from platform_core import tracing
-from platform_core.context import Context, current, entered
+from platform_core.http.context import Context, current, entered
+from platform_core.observability import tracing
 
 GIVEN = f"00-{'ab' * 16}-{'cd' * 8}-01"
 

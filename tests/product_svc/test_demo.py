@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_core.demo import Batch, Spec, raw
 from platform_core.events.models import Event
+from platform_core.tools.demo_data import Batch, Spec, raw
 from product_svc import demo, reservations
 from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
 

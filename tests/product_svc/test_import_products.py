@@ -11,7 +11,7 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.events.models import Event
 from product_svc import importing
 from product_svc.management.commands import import_products as commands

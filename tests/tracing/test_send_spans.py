@@ -3,8 +3,8 @@
 import pytest
 from opentelemetry import trace
 
-from platform_core import tracing
-from platform_core.context import Context, current, entered
+from platform_core.http.context import Context, current, entered
+from platform_core.observability import tracing
 from platform_core.topology import ORDER, PRODUCT, USER
 from tests.e2e.stack import Shop
 

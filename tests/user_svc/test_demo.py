@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from platform_core.api.json import encode
-from platform_core.demo import Calendar, Spec
 from platform_core.events.models import Event
+from platform_core.tools.demo_data import Calendar, Spec
 from user_svc import demo
 from user_svc.models import User
 from user_svc.services import delete_user, snapshot

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.staticfiles.management.commands.runserver import Command as StaticRunserver
 
-from platform_core import production
+from platform_core.conf import production
 
 
 class Command(StaticRunserver):

@@ -8,9 +8,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from platform_core import metrics, production, scraping, tracing
-from platform_core.checks import START
-from platform_core.worker import work
+from platform_core.conf import production
+from platform_core.conf.checks import START
+from platform_core.observability import metrics, tracing
+from platform_core.observability import metrics_endpoint as scraping
+from platform_core.worker.duties import work
 
 
 class Command(BaseCommand):

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from platform_core.auth.keys import KeysError, own_key, owner_of, service_keys
-from platform_core.environment import DEVELOPMENT_KEY, ConfigurationError
+from platform_core.conf.environment import DEVELOPMENT_KEY, ConfigurationError
 from platform_core.topology import SERVICES
 
 MIN_SECRET = 50

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import msgspec
 
-from platform_core import context
+from platform_core.http import context
 from platform_core.topology import SERVICES
 
 # What no line tells need not be found out for each (Python's logging HOWTO, "Optimization").
@@ -116,7 +116,7 @@ FORMATTERS = {"json": "JsonFormatter", "text": "TextFormatter"}
 
 def logging_config(service: str, level: str, form: str = "json") -> dict[str, Any]:
     """A ``logging.config`` dictionary; Django's, gunicorn's and our own loggers all end in one handler."""
-    formatter = {"()": f"platform_core.logs.{FORMATTERS[form]}", "service": service}
+    formatter = {"()": f"platform_core.observability.logs.{FORMATTERS[form]}", "service": service}
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -8,7 +8,7 @@ from typing import Final
 
 from django.core.management import BaseCommand, CommandError
 
-from platform_core.environment import EXIT_CODE
+from platform_core.conf.environment import EXIT_CODE
 
 START: Final = "start"
 """The tag of these checks: ``register(check, START)``. The worker command requires it by its name."""

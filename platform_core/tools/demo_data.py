@@ -1,7 +1,7 @@
 """What the services' demo data have in common: who wants how much of it, from when it is, and how it is handed on.
 
 Each service brings steps in its ``demo`` module (``STEPS``). A step is given a `Spec` and the batches of the step
-before it, commits its own part of each in one transaction, and hands the batch on; `platform_core.stack.demo` joins
+before it, commits its own part of each in one transaction, and hands the batch on; `platform_core.tools.demo` joins
 them by pipes.
 """
 

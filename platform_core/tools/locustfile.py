@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from platform_core.environment import parsed, read_dotenv
-from platform_core.stack.load import MIX, mix_of
+from platform_core.conf.environment import parsed, read_dotenv
+from platform_core.tools.load import MIX, mix_of
 from platform_core.topology import ORDER, PRODUCT, SERVICES, USER, Service
 
 read_dotenv()

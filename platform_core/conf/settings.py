@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 
-from platform_core.bodies import MAX_BODY_BYTES
-from platform_core.environment import ROOT, database_parts, keys_dir, parsed
-from platform_core.logs import logging_config
+from platform_core.conf.environment import ROOT, database_parts, keys_dir, parsed
+from platform_core.http.request_body import MAX_BODY_BYTES
+from platform_core.observability.logs import logging_config
 from platform_core.topology import BY_PACKAGE, SERVICES, Service
 
 DEFAULT_DEADLINE = 5.0
@@ -57,12 +57,12 @@ def service_settings(
         "USE_I18N": False,
         "USE_TZ": True,
         "TIME_ZONE": "UTC",
-        "FORMAT_MODULE_PATH": "platform_core.formats",
+        "FORMAT_MODULE_PATH": "platform_core.conf.formats",
         "LOGIN_REDIRECT_URL": "/admin/",
         "APPEND_SLASH": False,
         "LOGGING": logging_config(name, values["LOG_LEVEL"], values["LOG_FORMAT"] or "json"),
         "DATA_UPLOAD_MAX_MEMORY_SIZE": MAX_BODY_BYTES,
-        "PASSWORD_HASHERS": ["platform_core.hashers.Argon2Hasher"],
+        "PASSWORD_HASHERS": ["platform_core.auth.hashers.Argon2Hasher"],
         "AUTH_PASSWORD_VALIDATORS": [
             {"NAME": f"django.contrib.auth.password_validation.{validator}"}
             for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
@@ -88,11 +88,11 @@ def service_settings(
 
 
 MIDDLEWARE = [
-    "platform_core.middleware.RequestMiddleware",
+    "platform_core.http.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "platform_core.browser.CSPMiddleware",
-    "platform_core.browser.CorsMiddleware",
+    "platform_core.http.security_headers.CSPMiddleware",
+    "platform_core.http.security_headers.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -114,7 +114,7 @@ CONTENT_SECURITY_POLICY = {
         "object-src": [NONE],
     }
 }
-"""Of HTML pages. `platform_core.browser` has that of all other answers, and the exception for the admin."""
+"""Of HTML pages. `platform_core.http.security_headers` has the policy of other answers and the admin's exception."""
 
 TEMPLATES = [
     {
@@ -220,7 +220,7 @@ def _database(service: Service, values: Mapping[str, Any]) -> dict[str, Any]:
         "HOST": known["host"],
         "PORT": known["port"],
         "CONN_MAX_AGE": None,
-        # Never by count: what is to be prepared says so (`platform_core.database.prepared`).
+        # Never by count: what is to be prepared says so (`platform_core.db.connections.prepared`).
         "OPTIONS": {"connect_timeout": 2, "prepare_threshold": 2**31, **parts, "options": session.strip()},
         "TEST": {"NAME": f"test_{service.package}"},
     }

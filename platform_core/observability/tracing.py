@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from platform_core import __version__
-from platform_core.context import current, entered, span_of
+from platform_core.http.context import current, entered, span_of
 
 PATIENCE = 1.0
 """Seconds that the end of a process waits for its last spans to be sent: the collector may be away."""

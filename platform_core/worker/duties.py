@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.db import Error, connection
 
-from platform_core.database import drop_dead_connections
+from platform_core.db.connections import drop_dead_connections
 
 log = logging.getLogger("platform.worker")
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from platform_core.environment import database_parts
+from platform_core.conf.environment import database_parts
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from platform_core.vocabulary import (
     HOLDING_STOCK,

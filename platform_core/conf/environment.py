@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import environ
 from psycopg.conninfo import conninfo_to_dict
 
-from platform_core.logs import FORMATTERS, LEVELS
+from platform_core.observability.logs import FORMATTERS, LEVELS
 from platform_core.topology import SERVICES, Service
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 DEVELOPMENT_KEY = "development-only-key-that-production-refuses-to-start-with"
 EXIT_CODE = 78
 """``EX_CONFIG`` of sysexits.h: what a process exits with when its configuration is at fault."""

@@ -14,17 +14,17 @@ from rich.console import Console
 from rich.table import Table
 
 from platform_core.auth.keys import KeysError
-from platform_core.demo import Spec
-from platform_core.environment import EXIT_CODE, ConfigurationError, keys_dir, parsed, read_dotenv
-from platform_core.stack import demo as shop
-from platform_core.stack import load as crowd
+from platform_core.conf.environment import EXIT_CODE, ConfigurationError, keys_dir, parsed, read_dotenv
 from platform_core.stack import postgres
-from platform_core.stack import verify as books
 from platform_core.stack.epochs import raise_epochs
 from platform_core.stack.keys import make_keys
 from platform_core.stack.postgres import PostgresError
 from platform_core.stack.roles import RolesError, ensure_roles
 from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
+from platform_core.tools import demo as shop
+from platform_core.tools import load as crowd
+from platform_core.tools import verify as books
+from platform_core.tools.demo_data import Spec
 from platform_core.topology import SERVICES, Service
 
 NEED_NO_DATABASE = frozenset(

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from platform_core.demo import Batch, Spec, encoded, read_batches
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent, locked
 from platform_core.stack.supervisor import StackError, health_of, service_environment
+from platform_core.tools.demo_data import Batch, Spec, encoded, read_batches
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER, Service
 
 LIMITS = {"users": 1_000_000, "products": 100_000, "orders": 5_000_000}

@@ -23,7 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from platform_core.api.problems import problem_response
-from platform_core.errors import NotAuthenticated, PlatformError
+from platform_core.http.errors import NotAuthenticated, PlatformError
 
 _STATES = ("active", "idle", "idle in transaction")
 _CONNECTIONS = """

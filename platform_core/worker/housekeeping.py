@@ -8,7 +8,7 @@ from django.utils.timezone import now
 
 from platform_core.events.retention import trim_feed
 from platform_core.models import IdempotencyKey
-from platform_core.worker import Duty
+from platform_core.worker.duties import Duty
 
 BATCH = 1000
 

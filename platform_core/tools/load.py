@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from platform_core.environment import ROOT
+from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import is_free
 from platform_core.stack.supervisor import StackError
 

@@ -1,0 +1,1 @@
+"""Requests: context, deadline, body, security headers, errors."""

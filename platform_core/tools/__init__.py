@@ -1,0 +1,1 @@
+"""Commands that look across the five services."""
