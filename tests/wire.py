@@ -63,7 +63,7 @@ HELD_BY_A_REQUEST = frozenset(
         *("dict", "list", "tuple", "cell", "function", "builtin_function_or_method"),
     }
 )
-"""Types of what refers to a request and is referred to by it, after Django's middlewares for users, messages and CSP."""
+"""Types of what refers to a request and is referred to by it, after the middlewares for users, messages and CSP."""
 
 
 def garbage_of(call: Callable[[], Any]) -> list[str]:
