@@ -57,16 +57,6 @@ def ask_wsgi(method: str, path: str, body: Any = None) -> str:
     return statuses[0]
 
 
-HELD_BY_A_REQUEST = frozenset(
-    {
-        *("WSGIRequest", "ResolverMatch", "HttpHeaders", "QueryDict", "LimitedStream", "BytesIO", "StringIO"),
-        *("SessionStore", "SessionStorage", "SimpleLazyObject", "CheckableLazyObject", "partial", "method"),
-        *("dict", "list", "tuple", "cell", "function", "builtin_function_or_method"),
-    }
-)
-"""Types of what refers to a request and is referred to by it, after the middlewares for users, messages and CSP."""
-
-
 def garbage_of(call: Callable[[], Any]) -> list[str]:
     """The types of what only the garbage collector gets rid of after the call."""
     call()  # what is made once refers to itself as it likes
