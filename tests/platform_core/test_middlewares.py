@@ -17,7 +17,6 @@ from django.core.cache import close_caches
 from django.db import close_old_connections
 from django.http import HttpResponse, JsonResponse
 from django.middleware.csrf import get_token
-from django.test import Client
 from django.urls import path
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.clickjacking import xframe_options_exempt, xframe_options_sameorigin
@@ -27,6 +26,7 @@ from platform_core.conf.environment import ROOT
 from platform_core.conf.settings import service_settings
 from platform_core.db.connections import idle_receivers
 from platform_core.topology import SERVICES
+from tests.clients import Browser
 from tests.suites import plain_environment
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
@@ -104,21 +104,9 @@ urlpatterns = [
 ]
 
 
-class BareClient(Client):
-    """Sends no `Cookie` header while it has no cookies; Django's client sends an empty one."""
-
-    def request(self, **request):
-        handler = self.handler
-        self.handler = lambda environ: handler({k: v for k, v in environ.items() if v or k != "HTTP_COOKIE"})
-        try:
-            return super().request(**request)
-        finally:
-            self.handler = handler
-
-
 @pytest.fixture
 def browser():
-    return BareClient()
+    return Browser(forges=True)
 
 
 def policy(answer, header=CSP):
@@ -248,11 +236,11 @@ def test_an_answer_for_which_nobody_read_the_session_does_not_vary_by_cookie(bro
 
 def test_a_page_gives_its_csrf_token_to_a_browser_without_cookies(browser, settings):
     assert browser.get("/with-token").cookies[settings.CSRF_COOKIE_NAME].value
-    assert BareClient().get("/api/docs?script=").cookies[settings.CSRF_COOKIE_NAME].value
+    assert Browser(forges=True).get("/api/docs?script=").cookies[settings.CSRF_COOKIE_NAME].value
 
 
 def test_a_plain_view_refuses_a_post_without_a_csrf_cookie():
-    strict = BareClient(enforce_csrf_checks=True)
+    strict = Browser(forges=True)
     assert strict.post("/page").status_code == 403
     token = strict.get("/with-token").content.decode()
     assert strict.post("/page", {"csrfmiddlewaretoken": token}).status_code == 200

@@ -1,14 +1,16 @@
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
 from rest_framework import serializers
+from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from platform_core.api.conditional import expected_versions
 from platform_core.api.fields import IdField, OptionalStringField, StringField
 from platform_core.api.idempotency import idempotent
-from platform_core.api.queries import PageQuery
+from platform_core.api.queries import Query, TextField
+from platform_core.api.query_cache import declared
 from platform_core.api.views import ResourceViewSet
 from platform_core.events.log import NewEvent, append
 from platform_core.models import write
@@ -24,12 +26,8 @@ class NoteSerializer(serializers.Serializer[Any]):
     updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
 
 
-class NoteQuery(PageQuery):
-    name = serializers.CharField(required=False, max_length=200)
-
-
-def find_notes(*, name: str | None = None) -> QuerySet[Note]:
-    return Note.objects.all() if name is None else Note.objects.filter(name=name)
+class NoteQuery(Query):
+    name = TextField(required=False, max_length=200)
 
 
 def told(note: Note, what: str) -> Note:
@@ -37,31 +35,28 @@ def told(note: Note, what: str) -> Note:
     return note
 
 
-class NoteViewSet(ResourceViewSet):
+class NoteViewSet(ListModelMixin, ResourceViewSet):
     """Each write is one transaction, with its event, as the services' use cases are."""
 
-    queryset = Note.objects.all()
+    queryset = declared(Note)
     serializer_class = NoteSerializer
     query_class = NoteQuery
 
-    def list(self, request: Request) -> Response:
-        return self.page(find_notes, self.query(request))
-
     def retrieve(self, request: Request, pk: int) -> Response:
-        return self.one(request, pk=pk)
+        return self.shown(self.get_object())
 
     @idempotent
     def create(self, request: Request) -> Response:
-        values = self.body(request)
+        values = self.validated()
         with transaction.atomic():
             note = told(Note.objects.create(**values), "created")
         return self.answer(note, status=201)
 
     def update(self, request: Request, pk: int, partial: bool = False) -> Response:
-        values = self.body(request, partial=partial)
+        values = self.validated(self.get_object(), partial=partial)
         with transaction.atomic():
-            write(Note.objects.filter(pk=pk), self.expected(request), **values)
-            note = told(Note.objects.get(pk=pk), "updated")
+            write(Note.objects.filter(pk=self.kwargs["pk"]), expected_versions(request), **values)
+            note = told(Note.objects.get(pk=self.kwargs["pk"]), "updated")
         return self.answer(note)
 
     def partial_update(self, request: Request, pk: int) -> Response:
@@ -69,6 +64,6 @@ class NoteViewSet(ResourceViewSet):
 
     def destroy(self, request: Request, pk: int) -> Response:
         with transaction.atomic():
-            write(Note.objects.filter(pk=pk), self.expected(request))
-            told(Note.objects.get(pk=pk), "deleted").delete()
+            write(Note.objects.filter(pk=self.kwargs["pk"]), expected_versions(request))
+            told(Note.objects.get(pk=self.kwargs["pk"]), "deleted").delete()
         return Response(status=204)
