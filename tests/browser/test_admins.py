@@ -52,6 +52,6 @@ def test_a_product_is_added_by_hand_and_the_dark_theme_holds(stack, page, passwo
     page.fill("input[name=price]", "49.50")
     page.click("button[name=_save]")
     eventually("the list again", lambda: urlsplit(page.url).path == "/admin/product_svc/product/")
-    assert page.locator("text=Chair by hand").count()
+    page.locator("#result_list").get_by_text("Chair by hand").wait_for()
     page.emulate_media(color_scheme="dark")
     shoot(page, "admin product dark")
