@@ -36,7 +36,8 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
         return OrderInput if self.action == "create" else self.serializer_class
 
     def get_response_serializer(self, instance: Any) -> Any:
-        return OrderSerializer(instance, context=self.get_serializer_context())
+        """The class's serializer, because an action has one for its body or none."""
+        return type(self).serializer_class(instance, context=self.get_serializer_context())
 
     def get_queryset(self) -> QuerySet[Order]:
         orders = super().get_queryset()

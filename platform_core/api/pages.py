@@ -96,9 +96,10 @@ class KeysetPagination(BasePagination):
         return page.shown(found)
 
     def get_ordering(self, view: Any) -> str:
-        """The column to order by, with ``-`` for descending."""
+        """The column to order by, with ``-`` for descending. The view's ``ordering`` may be a list of one."""
         query = _query_of(view)
-        return (query.order if query is not None else None) or getattr(view, "ordering", None) or self.ordering
+        found = (query.order if query is not None else None) or getattr(view, "ordering", None) or self.ordering
+        return found if isinstance(found, str) else found[0]
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"results": data, "next": self._next, "previous": self._previous})
@@ -162,7 +163,7 @@ class _Page:
         if self._reader is not None and self._view.is_unchanged(self._queryset):
             return list(self._declared(self._view.queryset, self._reader).rows(self._values(), limit))
         query = _query_of(self._view)
-        branches = query.branches() if query is not None else []
+        branches = query.branches(self._queryset) if query is not None else []
         parts = [self._built(self._queryset.filter(**branch))[:limit] for branch in branches]
         if not parts:
             return list(self._built(self._queryset)[:limit])

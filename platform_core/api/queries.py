@@ -78,6 +78,8 @@ class Query(serializers.Serializer[Any]):
     method ``filter_<name>(queryset, value)`` filters.
     """
 
+    _filtered: QuerySet[Any] | None = None
+
     def filter(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The rows that match what was given; ``queryset`` itself when that is nothing."""
         conditions: dict[str, Any] = {}
@@ -89,14 +91,18 @@ class Query(serializers.Serializer[Any]):
                 conditions |= {f"{field.source}__in": value} if len(value) > 1 else {str(field.source): value[0]}
             else:
                 conditions[str(field.source)] = value
-        return queryset.filter(**conditions) if conditions else queryset
+        self._filtered = queryset.filter(**conditions) if conditions else queryset
+        return self._filtered
 
-    def branches(self) -> list[dict[str, Any]]:
-        """The combinations of values of repeated filters: a row of the result has exactly one of them.
+    def branches(self, queryset: QuerySet[Any]) -> list[dict[str, Any]]:
+        """The combinations of values of repeated filters: each row of ``queryset`` has exactly one of them.
 
-        A list reads each branch by an index scan of its own and merges them, so that it costs what its pages cost.
-        Where there are more than MAX_BRANCHES combinations, the longest filter alone is taken apart.
+        A list reads each branch by an index scan of its own and merges the branches, so a page costs the same at any
+        depth. If there are more than MAX_BRANCHES combinations, only the filters with the most values are split. A
+        queryset that a view's `filter_queryset` has changed may hold other rows: it has no branches.
         """
+        if queryset is not self._filtered:
+            return []
         repeated = {
             str(field.source): value
             for name, field, value in self._given()

@@ -82,7 +82,8 @@ class ResourceViewSet(GenericViewSet[Any]):
     def get_object(self) -> Any:
         queryset = self.filter_queryset(self.get_queryset())
         value = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
-        if self.is_unchanged(queryset) and self.lookup_field in ("pk", queryset.model._meta.pk.name):
+        is_key = isinstance(value, int) and self.lookup_field in ("pk", queryset.model._meta.pk.name)
+        if is_key and self.is_unchanged(queryset):
             found: Any = fetch_one(self.queryset, value)  # type: ignore[arg-type]
             if found is None:
                 raise NotFound()

@@ -303,6 +303,18 @@ def test_filter_queryset_filters_lists_and_lookups(serve, orders) -> None:
     assert api.get(f"/api/orders/{orders[1].pk}").status_code == 404
 
 
+def test_a_filter_queryset_of_ones_own_decides_alone_what_a_repeated_filter_finds(serve, orders) -> None:
+    """The merge of a repeated filter's values must not take away rows that an override has added."""
+    Order.objects.filter(pk=orders[0].pk).update(status="pending")
+
+    class V(OrderViewSet):
+        def filter_queryset(self, queryset: Any) -> Any:
+            return super().filter_queryset(queryset) | queryset.filter(status="pending")
+
+    api = serve(V)
+    assert ids(api.get("/api/orders?status=rejected&status=shipped")) == [str(order.pk) for order in orders[::-1]]
+
+
 class SecondOnly(filters.BaseFilterBackend):
     def filter_queryset(self, request: Any, queryset: Any, view: Any) -> Any:
         return queryset.filter(user_id=2)
@@ -351,6 +363,13 @@ def test_a_row_is_looked_up_by_the_lookup_field(serve, orders) -> None:
 def test_get_object_may_be_replaced(serve, orders) -> None:
     api = serve(type("V", (OrderViewSet,), {"get_object": lambda self: orders[2]}))
     assert api.get(f"/api/orders/{orders[0].pk}").json()["id"] == str(orders[2].pk)
+
+
+@pytest.mark.parametrize("value", ["abc", "12abc", "a" * 300, "-1"])
+def test_a_lookup_value_that_is_no_key_is_not_found(serve, orders, value) -> None:
+    api = serve(type("V", (OrderViewSet,), {"lookup_value_regex": "[^/]+"}))
+    assert api.get(f"/api/orders/{value}").status_code == 404
+    assert api.get(f"/api/orders/{orders[0].pk}").status_code == 200
 
 
 # Serializers
@@ -418,6 +437,13 @@ def test_a_serializer_says_what_is_answered(serve, orders, serializer, member, v
     for row in (api.get("/api/orders").json()["results"][-1], api.get(f"/api/orders/{orders[0].pk}").json()):
         assert str(row["id"]) == str(orders[0].pk)
         assert row.get(member) == value
+
+
+def test_the_serializer_of_the_class_says_what_a_change_is_answered_with(serve, orders) -> None:
+    Order.objects.filter(pk=orders[0].pk).update(status="confirmed", total=1, confirmed_at=PAST)
+    api = serve(type("V", (OrderViewSet,), {"serializer_class": WithLabel}))
+    answer = api.post(f"/api/orders/{orders[0].pk}/ship")
+    assert (answer.status_code, answer.json()["status"], answer.json()["label"]) == (200, "shipped", "r1 2")
 
 
 def test_get_serializer_may_change_what_it_makes(serve, orders) -> None:
@@ -505,8 +531,9 @@ def test_our_pagination_can_be_extended(serve, orders) -> None:
     assert body["next"]
 
 
-def test_an_ordering_of_the_view_is_kept_across_pages(serve, orders) -> None:
-    api = serve(type("V", (OrderViewSet,), {"ordering": "user_id"}))
+@pytest.mark.parametrize("ordering", ["user_id", ["user_id"], ("user_id",)])
+def test_an_ordering_of_the_view_is_kept_across_pages(serve, orders, ordering) -> None:
+    api = serve(type("V", (OrderViewSet,), {"ordering": ordering}))
     first = api.get("/api/orders?limit=2").json()
     assert [row["userId"] for row in first["results"]] == ["1", "2"]
     assert [row["userId"] for row in api.get(first["next"]).json()["results"]] == ["3"]
