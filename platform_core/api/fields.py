@@ -1,6 +1,5 @@
 """The wire's basic types, each with a bound."""
 
-import copy
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,6 +8,7 @@ from typing import Any
 from rest_framework import serializers
 
 MAX_ID = 2**63 - 1
+_CONTAINERS = frozenset((dict, list, set))
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
@@ -26,9 +26,10 @@ class CheapCopy:
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if self.parent is not None:
             return super().__deepcopy__(memo)  # type: ignore[misc]
-        copied = copy.copy(self)
-        containers = {name: value for name, value in vars(copied).items() if isinstance(value, dict | list | set)}
-        vars(copied).update({name: copy.copy(value) for name, value in containers.items()})
+        copied = object.__new__(type(self))
+        mine = vars(self)
+        vars(copied).update(mine)
+        vars(copied).update({name: value.copy() for name, value in mine.items() if type(value) in _CONTAINERS})
         return copied
 
 

@@ -2,7 +2,7 @@
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from platform_core.api.fields import WholeField
 from platform_core.api.queries import Query
-from platform_core.api.query_cache import Slot, Statement, statement
+from platform_core.api.query_cache import Slot, Statement, statement, with_slots
 from platform_core.api.row_readers import Reader, reader_for
 from platform_core.http.errors import InvalidInput
 
@@ -156,12 +156,16 @@ class _Page:
     ) -> None:
         self._queryset, self._view = queryset, view
         self._ordering, self._backward, self._position = ordering, backward, position
-        self._reader = reader_for(view.get_serializer(), queryset.model)
+        is_ours, model = hasattr(view, "get_reader"), queryset.model
+        self._reader: Reader | None = view.get_reader(model) if is_ours else reader_for(view.get_serializer(), model)
+        self._values: Mapping[str, Any] | None = view.declared_values(queryset) if is_ours else None
 
     def read(self, limit: int) -> list[Any]:
         """At most ``limit`` rows behind the position."""
-        if self._reader is not None and self._view.is_unchanged(self._queryset):
-            return list(self._declared(self._view.queryset, self._reader).rows(self._values(), limit))
+        if self._reader is not None and self._values is not None:
+            found = self._declared(self._view.queryset, self._reader, self._values)
+            place = dict(zip(map(_place, self._ordering.columns), self._position, strict=False))
+            return list(found.rows({**place, **self._values}, limit, plan_once=not self._values))
         query = _query_of(self._view)
         branches = query.branches(self._queryset) if query is not None else []
         parts = [self._built(self._queryset.filter(**branch))[:limit] for branch in branches]
@@ -179,12 +183,14 @@ class _Page:
         """What the serializer gets."""
         return list(found) if self._reader is None else [self._reader.read(row) for row in found]
 
-    def _declared(self, queryset: QuerySet[Any], reader: Reader) -> Statement:
-        key = queryset, reader, self._ordering, self._backward, bool(self._position)
-        return statement(key, lambda: self._built(queryset, [Slot(name, field) for name, field in self._fields()]))
+    def _declared(self, queryset: QuerySet[Any], reader: Reader, lookups: Iterable[str]) -> Statement:
+        key = queryset, reader, self._ordering, self._backward, bool(self._position), tuple(lookups)
 
-    def _values(self) -> dict[str, Any]:
-        return dict(zip(self._ordering.columns, self._position, strict=False))
+        def build() -> QuerySet[Any, Any]:
+            place = [Slot(_place(name), field) for name, field in self._fields()]
+            return self._built(with_slots(queryset, lookups), place)
+
+        return statement(key, build)
 
     def _fields(self) -> list[tuple[str, Any]]:
         meta = self._queryset.model._meta
@@ -198,6 +204,11 @@ class _Page:
             place = place or [Value(value, output_field=field) for value, (_, field) in fields]
             ordered = self._ordering.beyond(ordered, place, backward=self._backward)
         return ordered if self._reader is None else self._reader.select(ordered, *self._ordering.columns)
+
+
+def _place(column: str) -> str:
+    """The slot of the cursor's value; a filter on the same column has a slot of its own."""
+    return f"place {column}"
 
 
 def _cursor(scope: bytes, position: Sequence[Any], backward: bool) -> str:

@@ -78,21 +78,38 @@ class Query(serializers.Serializer[Any]):
     method ``filter_<name>(queryset, value)`` filters.
     """
 
-    _filtered: QuerySet[Any] | None = None
+    unfiltered: QuerySet[Any] | None = None
+    filtered: QuerySet[Any] | None = None
+    """What `filter` was given, and what it returned."""
+    comparisons: Mapping[str, Any] | None = None
+    """The value of each lookup, if what was given are comparisons of columns and nothing else."""
+
+    def get_fields(self) -> dict[str, Any]:
+        """The parameters that were given or have a default, since copying a field costs more than reading its value."""
+        if not hasattr(self, "initial_data"):
+            return super().get_fields()
+        declared: Mapping[str, Any] = self._declared_fields
+        is_empty = serializers.empty
+        wanted = {
+            n: f for n, f in declared.items() if n in self.initial_data or f.required or f.default is not is_empty
+        }
+        return copy.deepcopy(wanted)
 
     def filter(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The rows that match what was given; ``queryset`` itself when that is nothing."""
-        conditions: dict[str, Any] = {}
+        self.unfiltered, conditions, is_plain = queryset, dict[str, Any](), True
         for name, field, value in self._given():
             method = getattr(self, f"filter_{name}", None)
             if method is not None:
-                queryset = method(queryset, value)
+                queryset, is_plain = method(queryset, value), False
             elif isinstance(field, AnyOf):
+                is_plain = is_plain and len(value) == 1
                 conditions |= {f"{field.source}__in": value} if len(value) > 1 else {str(field.source): value[0]}
             else:
                 conditions[str(field.source)] = value
-        self._filtered = queryset.filter(**conditions) if conditions else queryset
-        return self._filtered
+        self.filtered = queryset.filter(**conditions) if conditions else queryset
+        self.comparisons = conditions if is_plain else None
+        return self.filtered
 
     def branches(self, queryset: QuerySet[Any]) -> list[dict[str, Any]]:
         """The combinations of values of repeated filters: each row of ``queryset`` has exactly one of them.
@@ -101,7 +118,7 @@ class Query(serializers.Serializer[Any]):
         depth. If there are more than MAX_BRANCHES combinations, only the filters with the most values are split. A
         queryset that a view's `filter_queryset` has changed may hold other rows: it has no branches.
         """
-        if queryset is not self._filtered:
+        if queryset is not self.filtered:
             return []
         repeated = {
             str(field.source): value
@@ -146,21 +163,22 @@ def parse_query(request: Request, query_class: type[Query], *, also_known: Itera
 
     Raises InvalidInput, ValidationError.
     """
-    given, data = request.query_params, dict[str, Any]()
+    given = request.query_params
+    data: dict[str, Any] = dict(given.lists())
     query = query_class(data=data, context={"request": request})
     if given:
         repeatable = {name for name, field in query.fields.items() if isinstance(field, AnyOf)}
-        _refuse(given, known=[*query.fields, *also_known], repeatable=repeatable)
-        data |= {n: given.getlist(n) if n in repeatable else given[n] for n in given if n in query.fields}
+        _refuse(given, query, also_known=list(also_known), repeatable=repeatable)
+        data |= {name: given[name] for name in given if name not in repeatable}
     query.is_valid(raise_exception=True)
     return query
 
 
-def _refuse(given: QueryDict, *, known: Sequence[str], repeatable: Iterable[str]) -> None:
+def _refuse(given: QueryDict, query: Query, *, also_known: Sequence[str], repeatable: Iterable[str]) -> None:
     """Nothing that a client asks for is silently ignored. Raises InvalidInput."""
-    unknown = [name for name in given if name not in known]
+    unknown = [name for name in given if name not in query.fields and name not in also_known]
     if unknown:
-        detail = f"Known are: {', '.join(dict.fromkeys(known))}."
+        detail = f"Known are: {', '.join(dict.fromkeys([*type(query)().fields, *also_known]))}."
         raise InvalidInput(f"Unknown query parameter {unknown[0][:100]!r}.", errors=_errors(unknown, "unknown", detail))
     repeated = [name for name in given if name not in repeatable and len(given.getlist(name)) > 1]
     if repeated:

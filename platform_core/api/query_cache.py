@@ -5,16 +5,20 @@ filters are constants. As long as a view's hooks return it unchanged, its statem
 from the values that the request gives: these are `Slot`s. Every other queryset is compiled for each request.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
+from django.core.exceptions import ValidationError
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Expression, Model, QuerySet, prefetch_related_objects
 
-from platform_core.db.connections import prepared
+from platform_core.db.connections import planned, prepared
 
 M = TypeVar("M", bound=Model)
 Rows = Sequence[tuple[Any, ...]]
 
+_COMPARISONS = ("", "exact", "lt", "lte", "gt", "gte")
 _statements: dict[Hashable, "Statement"] = {}
 """One for each declared queryset, way of selecting, ordering and direction."""
 
@@ -41,6 +45,10 @@ class Slot(Expression):
         super().__init__(output_field=output_field)
         self.name = name
 
+    def prepared(self, value: Any) -> Any:
+        """The value as Postgres takes it."""
+        return self.output_field.get_db_prep_value(value, connections[DEFAULT_DB_ALIAS])
+
     def as_sql(self, compiler: Any, connection: Any, **kwargs: Any) -> tuple[str, Any]:
         return "%s", (self,)
 
@@ -51,13 +59,14 @@ class Statement:
     def __init__(self, queryset: QuerySet[Any, Any]) -> None:
         self._sql, self._parameters = queryset.query.sql_with_params()
 
-    def rows(self, values: Mapping[str, Any], limit: int) -> Rows:
+    def rows(self, values: Mapping[str, Any], limit: int, *, plan_once: bool = True) -> Rows:
         """At most ``limit`` rows; ``values`` fill the slots by name.
 
-        The limit is part of the SQL text: Postgres would plan an unknown limit for a tenth of the table.
+        The limit is part of the SQL text: Postgres would plan an unknown limit for a tenth of the table. ``plan_once``
+        is right when the best plan does not depend on the values.
         """
-        parameters = [values[p.name] if isinstance(p, Slot) else p for p in self._parameters]
-        return prepared(f"{self._sql} LIMIT {limit:d}", parameters)
+        parameters = [p.prepared(values[p.name]) if isinstance(p, Slot) else p for p in self._parameters]
+        return (prepared if plan_once else planned)(f"{self._sql} LIMIT {limit:d}", parameters)
 
 
 def statement(key: Hashable, build: Callable[[], QuerySet[Any, Any]]) -> Statement:
@@ -69,17 +78,44 @@ def statement(key: Hashable, build: Callable[[], QuerySet[Any, Any]]) -> Stateme
     return found or _statements.setdefault(key, Statement(build()))
 
 
-def fetch_one(queryset: QuerySet[M], pk: object) -> M | None:
-    """The instance of a declared queryset that has this primary key, or None.
+def compared_column(model: type[Model], lookup: str) -> Any:
+    """The column that a lookup such as ``price__gte`` compares with one value; None for any other lookup."""
+    name, _, comparison = lookup.partition("__")
+    return _columns(model).get(name) if comparison in _COMPARISONS else None
+
+
+def is_compared(model: type[Model], lookup: str, value: object) -> bool:
+    """Whether a `Slot` may stand for this value: for all others Django's lookups do more than to compare."""
+    column = compared_column(model, lookup)
+    try:
+        return column is not None and value is not None and type(column.to_python(value)) is type(value)
+    except ValidationError:
+        return False
+
+
+def with_slots(queryset: QuerySet[M], lookups: Iterable[str]) -> QuerySet[M]:
+    """The rows whose columns compare with values that are known when the statement runs."""
+    slots = {lookup: Slot(lookup, compared_column(queryset.model, lookup)) for lookup in lookups}
+    return queryset.filter(**slots) if slots else queryset
+
+
+@cache
+def _columns(model: type[Model]) -> Mapping[str, Any]:
+    plain = {field.name: field for field in model._meta.concrete_fields if not field.is_relation}
+    return {"pk": model._meta.pk, **plain}
+
+
+def fetch_one(queryset: QuerySet[M], **values: object) -> M | None:
+    """The instance of a declared queryset that has this primary key (``pk``) and these values of columns, or None.
 
     Columns that Postgres generates and columns with a conversion of their own (JSON) are deferred, as by ``defer()``.
     """
     model, columns = queryset.model, _plain_columns(queryset.model)
 
     def build() -> QuerySet[Any, Any]:
-        return queryset.filter(pk=Slot("pk", model._meta.pk)).values_list(*columns)
+        return with_slots(queryset, values).values_list(*columns)
 
-    rows = statement((queryset, "one"), build).rows({"pk": pk}, 1)
+    rows = statement((queryset, "one", *values), build).rows(values, 1)
     if not rows:
         return None
     instance = model.from_db(queryset.db, columns, rows[0])

@@ -5,6 +5,7 @@ shortcut for serializers that consist of known parts. For every other one `reade
 its documentation says.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -34,6 +35,10 @@ class Row(dict[str, Any]):
 # DRF's serializer. It leaves `Row`s as they are, and reads instances with a `Reader` where there is one. This is no
 # docstring, because the OpenAPI documents describe a schema by the docstring that its class inherits.
 class Serializer(serializers.Serializer[Any]):
+    def get_fields(self) -> dict[str, Any]:
+        # What DRF does, but it also copies the names.
+        return {name: copy.deepcopy(field) for name, field in self._declared_fields.items()}
+
     def to_representation(self, instance: Any) -> Any:
         if type(instance) is Row:
             return instance
@@ -48,11 +53,14 @@ def reader_for(serializer: object, model: type[models.Model]) -> "Reader | None"
     """
     if not isinstance(serializer, Serializer) or "fields" in vars(serializer):  # they may have been changed
         return None
-    return _reader(type(serializer), model)
+    return reader_of(type(serializer), model)
 
 
 @cache
-def _reader(serializer_class: type[Serializer], model: type[models.Model]) -> "Reader | None":
+def reader_of(serializer_class: type[serializers.BaseSerializer[Any]], model: type[models.Model]) -> "Reader | None":
+    """`reader_for` a serializer of this class."""
+    if not issubclass(serializer_class, Serializer):
+        return None
     if any(getattr(serializer_class, name) is not getattr(Serializer, name) for name in _HOOKS):
         return None
     try:
@@ -140,7 +148,7 @@ class Reader:
 
     def _add_list(self, name: str, field: Any, model: type[models.Model]) -> None:
         relation = _relation(model, str(field.source))
-        child = _reader(type(field.child), relation.related_model) if isinstance(field.child, Serializer) else None
+        child = reader_of(type(field.child), relation.related_model)  # type: ignore[arg-type]
         if type(field) is not serializers.ListSerializer or child is None or child.nested:
             raise _NotKnown
         self.nested[str(field.source)] = child

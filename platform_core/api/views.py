@@ -1,6 +1,6 @@
 """The seam between DRF and the use cases: a viewset reads the request, calls one function, answers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -15,8 +15,8 @@ from platform_core.api.conditional import etag, is_unchanged
 from platform_core.api.fields import MAX_ID
 from platform_core.api.json import FORM_PARSERS, JSONParser
 from platform_core.api.queries import Query, parse_query
-from platform_core.api.query_cache import fetch_one, is_declared
-from platform_core.api.row_readers import reader_for
+from platform_core.api.query_cache import fetch_one, is_compared, is_declared
+from platform_core.api.row_readers import Reader, reader_for, reader_of
 from platform_core.auth.access import owner_of
 from platform_core.http.errors import NotFound
 
@@ -31,7 +31,9 @@ class ResourceViewSet(GenericViewSet[Any]):
     owner_field: ClassVar[str] = ""
     """The column with the id of the user who owns a row, where the rules let customers reach their own rows only."""
     lookup_value_regex = ID
-    _unfiltered: QuerySet[Any] | None = None
+    _reachable: QuerySet[Any] | None = None
+    _scope: Mapping[str, Any] = {}
+    """The lookup that confines the caller to their own rows, and its value."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Ids in the path become numbers. Raises NotFound for one that no row can have."""
@@ -62,29 +64,52 @@ class ResourceViewSet(GenericViewSet[Any]):
     def query(self) -> Query:
         """The request's query string, valid. Raises InvalidInput, ValidationError."""
         assert self.query_class is not None
+        return parse_query(self.request, self.query_class, also_known=self._other_parameters())
+
+    def _other_parameters(self) -> Iterator[str]:
+        """Those of the paginator and the filter backends."""
         others: list[Any] = [self.paginator, *(backend() for backend in self.filter_backends)]
-        known = [p["name"] for each in others if each for p in each.get_schema_operation_parameters(self)]
-        return parse_query(self.request, self.query_class, also_known=known)
+        return (p["name"] for each in others if each for p in each.get_schema_operation_parameters(self))
 
     def get_queryset(self) -> QuerySet[Any]:
         """The rows that the caller may reach."""
         queryset: QuerySet[Any] = super().get_queryset()
         owner = owner_of(self.request) if self.owner_field else None
-        if owner is not None:
-            return queryset.filter(**{self.owner_field: owner})
-        self._unfiltered = queryset
-        return queryset
+        self._scope = {} if owner is None else {self.owner_field: owner}
+        self._reachable = queryset.filter(**self._scope) if self._scope else queryset
+        return self._reachable
 
-    def is_unchanged(self, queryset: QuerySet[Any]) -> bool:
-        """Whether the hooks have returned the class's ``queryset`` as it is declared (`query_cache.declared`)."""
-        return queryset is self._unfiltered and is_declared(self.queryset)  # type: ignore[arg-type]
+    def get_reader(self, model: type[Model]) -> Reader | None:
+        """The reader for `get_serializer`, if that is DRF's. None when only a serializer can represent the rows."""
+        if getattr(self.get_serializer, "__func__", None) is GenericViewSet.get_serializer:
+            return reader_of(self.get_serializer_class(), model)  # type: ignore[arg-type]
+        return reader_for(self.get_serializer(), model)
+
+    def declared_values(self, queryset: QuerySet[Any]) -> Mapping[str, Any] | None:
+        """The lookups and their values, if ``queryset`` is the class's declared one with these comparisons alone.
+
+        None when the class's queryset is not declared (`query_cache.declared`), when a hook has changed it, or when a
+        filter is more than a comparison.
+        """
+        if not is_declared(self.queryset):  # type: ignore[arg-type]  # nobody declares a manager
+            return None
+        if queryset is self._reachable:
+            return self._scope
+        query = self.__dict__.get("query")
+        if query is None or query.filtered is not queryset or query.unfiltered is not self._reachable:
+            return None
+        values: Mapping[str, Any] = query.comparisons
+        if values is None or not all(is_compared(queryset.model, *item) for item in values.items()):
+            return None
+        return {**values, **self._scope} if values.keys().isdisjoint(self._scope) else None
 
     def get_object(self) -> Any:
         queryset = self.filter_queryset(self.get_queryset())
         value = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
         is_key = isinstance(value, int) and self.lookup_field in ("pk", queryset.model._meta.pk.name)
-        if is_key and self.is_unchanged(queryset):
-            found: Any = fetch_one(self.queryset, value)  # type: ignore[arg-type]
+        values = self.declared_values(queryset) if is_key else None
+        if values is not None:
+            found: Any = fetch_one(self.queryset, pk=value, **values)  # type: ignore[arg-type]
             if found is None:
                 raise NotFound()
         else:

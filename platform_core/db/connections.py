@@ -31,8 +31,14 @@ _CACHE_WITHOUT_CONNECTIONS = "django.core.cache.backends.locmem.LocMemCache"
 class _PreparedCursor(ServerBindingCursor):
     """Django's own cursors put the values into the text, so that Postgres has to parse and plan each of them anew."""
 
+    prepare = True
+
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
-        return super().execute(query, params, prepare=True)  # type: ignore[misc]
+        return super().execute(query, params, prepare=self.prepare)  # type: ignore[misc]
+
+
+class _PlannedCursor(_PreparedCursor):
+    prepare = False
 
 
 def prepared(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -41,18 +47,30 @@ def prepared(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[
     It is bounded, logged and counted like all others. The types of values that Postgres cannot tell from where they
     stand are for the statement to say: ``%s::bigint[]``.
     """
+    return _rows_of(_PreparedCursor, statement, params)
+
+
+def planned(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Like `prepared`, for a statement whose best plan depends on the values: Postgres plans it each time."""
+    return _rows_of(_PlannedCursor, statement, params)
+
+
+def _rows_of(
+    kind: type[_PreparedCursor], statement: str, params: Sequence[Any] | Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
     database = connections[DEFAULT_DB_ALIAS]
     database.close_if_health_check_failed()
     database.ensure_connection()
     if database.queries_logged or tracing.is_on():
-        with database._prepare_cursor(_PreparedCursor(database.connection)) as cursor:  # type: ignore[attr-defined,call-arg]
+        with database._prepare_cursor(kind(database.connection)) as cursor:  # type: ignore[attr-defined,call-arg]
             cursor.execute(statement, params)
             return _rows(cursor)
     before = cast("_StatementBound", database.execute_wrappers[0])
     with database.wrap_database_errors:
         before.bound()
-        before.cursor.execute(statement, params)
-        return _rows(before.cursor)
+        cursor = before.cursors[kind]
+        cursor.execute(statement, params)
+        return _rows(cursor)
 
 
 def prepared_atomic(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -141,7 +159,7 @@ class _StatementBound:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
-        self.cursor = _PreparedCursor(connection.connection)  # type: ignore[call-arg]
+        self.cursors = {kind: kind(connection.connection) for kind in (_PreparedCursor, _PlannedCursor)}  # type: ignore[call-arg]
         self.present_ms = _UNHURRIED_MS
         self.set_inside = False
 

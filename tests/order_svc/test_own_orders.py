@@ -83,6 +83,12 @@ def test_no_filter_shows_anothers_orders(api, order_of, query):
     assert ids(api.get("/api/orders" + query.format(ANN, BOB), as_user(BOB))) <= {own}
 
 
+def test_a_filter_by_another_user_finds_nothing_of_ones_own(api, order_of):
+    order_of(ANN)
+    order_of(BOB)
+    assert ids(api.get(f"/api/orders?userId={ANN}", as_user(BOB))) == set()
+
+
 def test_anothers_cursor_shows_ones_own_orders_alone(api, order_of):
     for _ in range(3):
         order_of(ANN)

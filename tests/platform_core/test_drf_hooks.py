@@ -315,6 +315,65 @@ def test_a_filter_queryset_of_ones_own_decides_alone_what_a_repeated_filter_find
     assert ids(api.get("/api/orders?status=rejected&status=shipped")) == [str(order.pk) for order in orders[::-1]]
 
 
+@pytest.mark.parametrize(
+    ("source", "values"),
+    [
+        ("user_id", ["1", "3", "2", "9"]),
+        ("user_id__gte", ["2", "4", "1"]),
+        ("reason", ["r2", "r1", "nothing"]),
+        ("reason__startswith", ["r", "x"]),  # no comparison: compiled each time
+    ],
+)
+def test_a_filter_finds_the_same_however_often_its_statement_was_used(serve, orders, source, values) -> None:
+    from platform_core.api.queries import OrderingField, Query
+
+    class AnyQuery(Query):
+        wanted = serializers.CharField(source=source, required=False)
+        ordering = OrderingField({"createdAt": "id", "user": "user_id"}, default="-createdAt")
+
+        def validate_wanted(self, value: str) -> Any:
+            return int(value) if source.startswith("user") else value
+
+    api = serve(type("V", (OrderViewSet,), {"query_class": AnyQuery}))
+    for value in values:
+        expected = Order.objects.filter(**{source: value}).order_by("user_id")
+        url, found = f"/api/orders?wanted={value}&ordering=user&limit=1", list[str]()
+        while url:
+            page = api.get(url)
+            found += ids(page)
+            url = page.json()["next"]
+        assert found == [str(order.pk) for order in expected], value
+
+
+def test_a_cursor_and_a_filter_on_the_same_column_keep_their_own_values(serve, orders) -> None:
+    from platform_core.api.queries import OrderingField, Query
+
+    class UserQuery(Query):
+        user = serializers.IntegerField(source="user_id", required=False)
+        ordering = OrderingField({"user": "user_id"}, default="user")
+
+    for order, user in zip(orders, (3, 2, 1), strict=True):
+        Order.objects.filter(pk=order.pk).update(user_id=user)
+    api = serve(type("V", (OrderViewSet,), {"query_class": UserQuery}))
+    behind_the_first = api.get("/api/orders?limit=1").json()["next"]
+    assert ids(api.get(f"{behind_the_first}&user=3")) == [str(orders[0].pk)]
+
+
+def test_a_value_that_is_more_than_compared_finds_what_the_orm_finds(serve, orders) -> None:
+    from platform_core.api.queries import Query
+
+    class OddQuery(Query):
+        half = serializers.FloatField(source="user_id__gte", required=False)
+        key = serializers.CharField(source="idempotency_key", required=False)
+
+        def validate_key(self, value: str) -> None:
+            return None
+
+    api = serve(type("V", (OrderViewSet,), {"query_class": OddQuery}))
+    assert ids(api.get("/api/orders?half=1.5")) == [str(order.pk) for order in orders[:0:-1]]
+    assert ids(api.get("/api/orders?key=none")) == [str(order.pk) for order in orders[::-1]]
+
+
 class SecondOnly(filters.BaseFilterBackend):
     def filter_queryset(self, request: Any, queryset: Any, view: Any) -> Any:
         return queryset.filter(user_id=2)

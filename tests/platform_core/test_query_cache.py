@@ -40,7 +40,7 @@ def test_a_queryset_that_is_derived_from_a_declared_one_is_none():
 
 def test_an_instance_is_the_one_that_the_orm_finds(orders):
     order = orders[1]
-    found = fetch_one(declared(Order, prefetch=["lines"]), order.pk)
+    found = fetch_one(declared(Order, prefetch=["lines"]), pk=order.pk)
     assert found == order
     for field in Order._meta.concrete_fields:  # those that are deferred, too
         assert getattr(found, field.attname) == getattr(order, field.attname), field
@@ -51,6 +51,6 @@ def test_an_instance_is_the_one_that_the_orm_finds(orders):
 
 
 def test_a_declared_queryset_keeps_its_constants(orders):
-    assert fetch_one(declared(Order, user_id=2), orders[1].pk) == orders[1]
-    assert fetch_one(declared(Order, user_id=2), orders[0].pk) is None
-    assert fetch_one(declared(OutboxMessage), orders[0].pk) is None
+    assert fetch_one(declared(Order, user_id=2), pk=orders[1].pk) == orders[1]
+    assert fetch_one(declared(Order, user_id=2), pk=orders[0].pk) is None
+    assert fetch_one(declared(OutboxMessage), pk=orders[0].pk) is None
