@@ -1,18 +1,15 @@
 """The dashboard: one page for the staff. It shows the figures of the moment; its script renews them by the API."""
 
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpResponse, HttpResponseRedirect
-from django.shortcuts import render
-from django.urls import reverse
-from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
-from rest_framework.views import APIView
+from rest_framework.response import Response
 
 from analytics_svc import platform_status, reports
 from analytics_svc.serializers import DaysQuery
-from platform_core.api.problems import problem_response, translated
+from platform_core.api.html_pages import PageViewSet
 from platform_core.api.queries import read_query
 from platform_core.auth.access import is_open
 from platform_core.http import context
@@ -24,53 +21,40 @@ PATIENCE = 2.0
 """Seconds. The page does not wait longer for the feeds; its script asks again, and says what is missing."""
 
 
-class Dashboard(APIView):
-    """A page, whatever is asked for; programs are told errors as problems, and browsers are shown the way in."""
+class Dashboard(PageViewSet):
+    """The page to browsers; its figures as JSON to programs."""
 
-    schema = None
+    template_name = "analytics_svc/dashboard.html"
+    figures: dict[str, Any]
 
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        return super().perform_content_negotiation(request, force=True)
+    def show(self, request: Request) -> Response:
+        with context.within(PATIENCE):
+            freshness, figures = reports.overview(self.days)
+        services = platform_status.platform()["services"]
+        self.figures = {"asOf": freshness.as_of, "stale": freshness.stale, **figures, "services": services}
+        return Response(self.figures, headers={"Cache-Control": "no-store"})
 
-    def get(self, request: Request) -> HttpResponse:
-        days = read_query(request, DaysQuery)["days"]
-        response = render(request, "analytics_svc/dashboard.html", _page(days))
-        response["Cache-Control"] = "no-store"
-        return response
+    @cached_property
+    def days(self) -> int:
+        days: int = read_query(self.request, DaysQuery)["days"]
+        return days
 
-    def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        return HttpResponse(status=204, headers={"Allow": "GET, HEAD, OPTIONS"})
-
-    def handle_exception(self, exc: Exception) -> Any:
-        if isinstance(exc, NotAuthenticated) and "text/html" in self.request.headers.get("Accept", ""):
-            return HttpResponseRedirect(f"{reverse('admin:login')}?next={self.request.path}")
-        if isinstance(exc, NotAuthenticated | AuthenticationFailed):
-            exc.auth_header = self.get_authenticate_header(self.request)  # type: ignore[union-attr]
-        error = translated(exc)
-        if error.status == 500:
-            raise exc
-        return problem_response(error, self.request)
-
-
-def _page(days: int) -> dict[str, Any]:
-    with context.within(PATIENCE):
-        freshness, figures = reports.overview(days)
-    by_day = figures["orders"]["byDay"]
-    return {
-        "service_name": settings.SERVICE_NAME,
-        "ranges": RANGES,
-        "days": days,
-        "freshness": freshness,
-        **figures,
-        "today": by_day[-1],
-        "newest_first": by_day[::-1],
-        "best": {name: max(by_day, key=lambda each: each[name]) for name in ("revenue", "orders")},
-        "platform": platform_status.platform()["services"],
-        "low_stock": settings.LOW_STOCK,
-        "revenue_of": _listed([status.value for status in HOLDING_STOCK]),
-        "no_revenue_of": _listed([status.value for status in PLACED if status not in HOLDING_STOCK]),
-        "urls": {each.stem: settings.PEER_URLS[each.name] for each in (USER, PRODUCT, ORDER)} if is_open() else None,
-    }
+    def page_context(self, request: Request) -> dict[str, Any]:
+        by_day = self.figures["orders"]["byDay"]
+        urls = {each.stem: settings.PEER_URLS[each.name] for each in (USER, PRODUCT, ORDER)}
+        return {
+            **self.figures,
+            "service_name": settings.SERVICE_NAME,
+            "ranges": RANGES,
+            "days": self.days,
+            "today": by_day[-1],
+            "newest_first": by_day[::-1],
+            "best": {name: max(by_day, key=lambda each: each[name]) for name in ("revenue", "orders")},
+            "low_stock": settings.LOW_STOCK,
+            "revenue_of": _listed([status.value for status in HOLDING_STOCK]),
+            "no_revenue_of": _listed([status.value for status in PLACED if status not in HOLDING_STOCK]),
+            "urls": urls if is_open() else None,
+        }
 
 
 def _listed(words: list[str]) -> str:

@@ -7,4 +7,4 @@ from platform_core.api.routers import Router
 router = Router()
 router.register("api/analytics", AnalyticsViewSet, basename="analytics")
 
-urlpatterns = [path("", Dashboard.as_view(), name="dashboard"), *router.urls]
+urlpatterns = [path("", Dashboard.as_view({"get": "show"}), name="dashboard"), *router.urls]

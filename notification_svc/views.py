@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from notification_svc import services
 from notification_svc.models import Notification
 from notification_svc.serializers import NotificationQuery, NotificationSerializer
-from platform_core.api.idempotency import Claim, replayed
+from platform_core.api.idempotency import Claim, replayed, takes_key
 from platform_core.api.query_cache import declared
 from platform_core.api.views import ResourceViewSet
 from platform_core.auth.access import caller_of
@@ -40,13 +40,14 @@ class NotificationViewSet(ListModelMixin, ResourceViewSet):
         """Notifications, newest first. A service sees those that it sent itself, analytics-service all of them."""
         return super().list(request)
 
-    @extend_schema(responses={200: NotificationSerializer(many=True)})
+    @extend_schema(operation_id="listNotificationsByUser", responses={200: NotificationSerializer(many=True)})
     def by_user(self, request: Request, user_id: int) -> Response:
         """A user's notifications, newest first; none for a user who is not known."""
         return super().list(request)
 
     @extend_schema(responses={201: NotificationSerializer})
     @action(detail=False, methods=["post"])
+    @takes_key
     def send(self, request: Request) -> Response:
         """Queue a message. A key is kept for ever: a repetition gives the first answer, however late."""
         claim = Claim.of(request)

@@ -38,7 +38,7 @@ from platform_core.observability import tracing
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Message, enqueue, hasten, redrive
 from platform_core.topology import NOTIFICATION, PRODUCT
-from platform_core.vocabulary import EventType, MessageKind, OrderStatus
+from platform_core.vocabulary import STOCK_SHORTAGE, EventType, MessageKind, OrderStatus
 
 TIDYING_SECONDS = 2.0
 ABANDONED = "abandoned"
@@ -223,7 +223,7 @@ def _reject_by_rule(order: Order, refusal: PeerRefused) -> PlatformError:
 
 
 def _wire_error(error: FieldError) -> FieldError:
-    known = ("field", "code", "detail", "productId", "requested", "available")
+    known = ("field", "code", "detail", *STOCK_SHORTAGE)
     return {name: error[name] for name in known if name in error}
 
 

@@ -16,7 +16,7 @@ from order_svc.explaining.words import lasting
 from order_svc.models import Order
 from order_svc.serializers import ExplanationSerializer, OrderInput, OrderQuery, OrderSerializer, lines_of, page_path
 from platform_core.api.html_pages import PageViewSet
-from platform_core.api.idempotency import Claim, idempotent, replayed
+from platform_core.api.idempotency import Claim, idempotent, replayed, takes_key
 from platform_core.api.queries import Query
 from platform_core.api.query_cache import declared
 from platform_core.api.views import ID, ResourceViewSet
@@ -52,6 +52,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
         return self.shown(self.get_object())
 
     @extend_schema(request=OrderInput, responses={201: OrderSerializer})
+    @takes_key
     def create(self, request: Request) -> Response:
         """Place an order.
 
@@ -95,7 +96,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
         """Mark a shipped order as delivered. 409 `invalid_transition` otherwise."""
         return self.transition(services.deliver_order)
 
-    @extend_schema(responses={200: OrderSerializer(many=True)})
+    @extend_schema(operation_id="listOrdersByUser", responses={200: OrderSerializer(many=True)})
     @action(detail=False, methods=["get"], url_path=f"user/(?P<user_id>{ID})", query_class=Query)
     def by_user(self, request: Request, user_id: int) -> Response:
         """A user's orders, newest first; none for a user who is not known."""

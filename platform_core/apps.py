@@ -1,4 +1,7 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.core.checks import CheckMessage, register
 
 
 class PlatformConfig(AppConfig):
@@ -7,6 +10,15 @@ class PlatformConfig(AppConfig):
     verbose_name = "Platform"
 
     def ready(self) -> None:
+        from platform_core.conf.checks import WEB
         from platform_core.db import connections as database
 
+        register(_check_access_rules, WEB)
         database.connect_signals()
+
+
+def _check_access_rules(**options: Any) -> list[CheckMessage]:
+    """Imported when it runs: it needs DRF's views, which a worker does not load."""
+    from platform_core.auth.checks import check_access_rules
+
+    return check_access_rules(**options)

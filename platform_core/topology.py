@@ -31,6 +31,11 @@ class Service:
         return f"{self.package}.settings"
 
     @property
+    def access_module(self) -> str:
+        """Where the service's access rules stand (`platform_core.auth.rules`)."""
+        return f"{self.package}.access"
+
+    @property
     def url_variable(self) -> str:
         return f"{self.stem.upper()}_SERVICE_URL"
 

@@ -1,4 +1,4 @@
-"""Words that several services use: statuses, channels, event types. Each is defined here and nowhere else.
+"""Words that several services use: roles, statuses, channels, event types. Each is defined here and nowhere else.
 
 The services' models take their choices and CHECK constraints from these enums. The order of the members is the order
 of the choices in migrations and in the OpenAPI documents, so new ones go to the end.
@@ -7,6 +7,18 @@ of the choices in migrations and in the OpenAPI documents, so new ones go to the
 from enum import StrEnum
 
 from django.db.models import TextChoices
+
+
+class Role(StrEnum):
+    """What a member of the staff works on. An account without a role belongs to a customer.
+
+    ADMIN may do whatever any other role may. The services' ``access.py`` say what the others may do.
+    """
+
+    CATALOG = "catalog"
+    ORDERS = "orders"
+    SUPPORT = "support"
+    ADMIN = "admin"
 
 
 class OrderStatus(TextChoices):
@@ -89,6 +101,10 @@ class MessageKind(StrEnum):
     STOCK_RELEASE = "stock.release"
     NOTIFICATION_SEND = "notification.send"
     NOTIFICATION_DELIVER = "notification.deliver"
+
+
+STOCK_SHORTAGE = {"productId": "string", "requested": "integer", "available": "integer"}
+"""Members, with their JSON types, that an error of one field has when stock is short. order-service passes them on."""
 
 
 def sql_list(words: tuple[str, ...]) -> str:

@@ -4,59 +4,35 @@ A suite has these tests by ``from tests.access import *``.
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.urls import URLPattern, URLResolver, get_resolver
-from django.views.generic import RedirectView
 
 from platform_core.auth.access import bare
-from platform_core.auth.identity import Role
-from platform_core.auth.rules import RULES, Customers, Rule, rule_for
-from platform_core.http.middleware import readable
+from platform_core.auth.checks import check_access_rules, routes
+from platform_core.auth.rules import Customers, Rule, rule_for
 from platform_core.topology import SERVICES
+from platform_core.vocabulary import Role
 from tests import people
 
 __all__ = [
     "test_a_route_is_open_to_whom_the_rules_name_and_nobody_else",
-    "test_every_method_of_every_route_has_a_rule",
     "test_in_development_who_says_nothing_may_do_all_and_who_shows_a_token_what_it_allows",
-    "test_no_rule_is_for_a_route_that_is_not_there",
+    "test_the_rules_are_complete",
 ]
 
 OWN, ANOTHERS = 7, 8
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-GUARDED_BY_ITSELF = {"/metrics"}
 pytestmark = pytest.mark.django_db
 
 
-def routes() -> dict[str, set[str]]:
-    """The routes of the service outside its admin, each with the methods that its view has."""
+def known_methods() -> dict[str, set[str]]:
+    """The service's routes that have rules, each with the methods that its view has."""
     found: dict[str, set[str]] = {}
-    for route, callback in _patterns(get_resolver().url_patterns):
-        is_redirect = getattr(callback, "view_class", None) is RedirectView
-        if not is_redirect and readable(route) not in GUARDED_BY_ITSELF:
-            found.setdefault(readable(route), set()).update(_methods(callback))
+    for route in routes():
+        found.setdefault(route.path, set()).update(route.methods)
     return found
-
-
-def _patterns(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for pattern in patterns:
-        route = prefix + str(pattern.pattern)
-        if isinstance(pattern, URLPattern):
-            yield route, pattern.callback
-        elif isinstance(pattern, URLResolver) and pattern.app_name != "admin":
-            yield from _patterns(pattern.url_patterns, route)
-
-
-def _methods(callback: Any) -> set[str]:
-    if hasattr(callback, "actions"):
-        return {method.upper() for method in callback.actions} - {"HEAD"}
-    if hasattr(callback, "cls"):
-        return {m.upper() for m in callback.cls.http_method_names if hasattr(callback.cls, m)} - {"OPTIONS", "HEAD"}
-    return {"GET"}
 
 
 def callers() -> dict[str, tuple[dict[str, str], Role | str]]:
@@ -113,7 +89,7 @@ def _answers_to(api: Any, route: str, known: set[str], *, is_open: bool = False)
     """What is wrong with the answers of a route."""
     wrong = []
     for method in METHODS:
-        rule = rule_for(django_settings.SERVICE, method, bare(route))
+        rule = rule_for(method, bare(route))
         few = ("nobody", "bad") if rule is not None and rule.anybody else None
         for path, is_own in _paths(route):
             for name, (headers, kind) in callers().items():
@@ -146,27 +122,15 @@ _ASKING_NOBODY = {
 """Where a token is not looked at, so that one that is out of date is no hindrance."""
 
 
-def test_every_method_of_every_route_has_a_rule() -> None:
-    service = django_settings.SERVICE
-    missing = [
-        f"{method} {route}"
-        for route, methods in routes().items()
-        for method in methods
-        if rule_for(service, method, bare(route)) is None
-    ]
-    assert not missing, f"platform_core/auth/rules.py says not who may do this: {missing}"
-
-
-def test_no_rule_is_for_a_route_that_is_not_there() -> None:
-    there = {(method, bare(route)) for route, methods in routes().items() for method in methods}
-    named = {(m, rule.route) for rule in RULES if rule.service is django_settings.SERVICE for m in rule.methods}
-    assert not named - there
+def test_the_rules_are_complete() -> None:
+    """The system checks of the rules find nothing (tests/platform_core/test_rules.py has what they find)."""
+    assert check_access_rules() == []
 
 
 @pytest.mark.usefixtures("_people")
 def test_a_route_is_open_to_whom_the_rules_name_and_nobody_else(api: Any, settings: Any) -> None:
     settings.PLATFORM_ENV = "production"
-    wrong = [line for route, known in routes().items() for line in _answers_to(api, route, known)]
+    wrong = [line for route, known in known_methods().items() for line in _answers_to(api, route, known)]
     assert not wrong, "\n".join(wrong)
 
 
@@ -175,7 +139,7 @@ def test_in_development_who_says_nothing_may_do_all_and_who_shows_a_token_what_i
     own = {"/api/users/me", "/api/users/me/password"}  # of nobody there is nothing to show
     wrong = [
         line
-        for route, known in routes().items()
+        for route, known in known_methods().items()
         if route not in own
         for line in _answers_to(api, route, known, is_open=True)
     ]

@@ -1,9 +1,69 @@
-"""What is asked of every service's admin."""
+"""Tests that hold for every service's admin, and helpers for the others.
+
+A suite has the tests by ``from tests.admin_pages import *``. It gives a fixture ``rows``, which fills the service's own
+tables, and the names ``SEARCHES`` (texts to search for), ``READ_ONLY`` (its own models that nobody changes by hand) and
+``FORGED`` (a form that tries to).
+"""
 
 from typing import Any
 
+import pytest
+from django.conf import settings
+from django.contrib import admin
 from django.contrib.admin.utils import quote
+from django.contrib.auth.models import Group
 from django.urls import reverse
+
+from platform_core.models import IdempotencyKey
+
+__all__ = [
+    "common_rows",
+    "pytest_generate_tests",
+    "test_an_anonymous_browser_is_redirected_to_the_sign_in",
+    "test_every_table_can_be_listed_searched_filtered_and_opened",
+    "test_what_may_only_be_looked_at_cannot_be_touched",
+]
+
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+_READ_ONLY = ("events.Event", "events.FeedConsumer", "outbox.OutboxMessage", "platform_core.IdempotencyKey")
+"""Of the library."""
+
+
+def pytest_generate_tests(metafunc: Any) -> None:
+    read_only = [model for model in MODELS if model._meta.label in _READ_ONLY]
+    for name, models in (("any_model", MODELS), ("read_only", [*metafunc.module.READ_ONLY, *read_only])):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, models, ids=lambda model: model._meta.label)
+
+
+@pytest.fixture
+def common_rows(api: Any) -> None:
+    """A row in each table that is filled in every service alike."""
+    IdempotencyKey.objects.create(caller="c", key="k", fingerprint=b"x", status=201, body=b"{}")
+    if settings.SERVICE.has_feed:
+        api.get("/api/events?lastEventId=0-0-0", headers={"Feed-Consumer": "somebody"})
+    Group.objects.create(name="shop")
+
+
+@pytest.mark.usefixtures("rows", "common_rows")
+def test_every_table_can_be_listed_searched_filtered_and_opened(
+    admin_client: Any, any_model: Any, request: pytest.FixtureRequest
+) -> None:
+    assert_pages_open(admin_client, any_model, *request.module.SEARCHES)
+    assert_filters_work(admin_client, any_model)
+
+
+@pytest.mark.usefixtures("rows", "common_rows")
+def test_what_may_only_be_looked_at_cannot_be_touched(
+    admin_client: Any, read_only: Any, request: pytest.FixtureRequest
+) -> None:
+    assert_untouchable(admin_client, read_only, request.module.FORGED)
+
+
+@pytest.mark.django_db
+def test_an_anonymous_browser_is_redirected_to_the_sign_in(client: Any) -> None:
+    for model in MODELS:
+        assert client.get(url(model, "changelist")).status_code == 302
 
 
 def url(model: Any, page: str, *args: Any) -> str:

@@ -18,6 +18,7 @@ PEER_PLACES: int
 PEER_URLS: dict[str, str]
 SECRET_KEY: str
 ACCOUNTS: str
+ACCESS_RULES: str
 KEYS_DIR: Path
 SERVICE_KEY: str
 SERVICE_KEYS: str

@@ -39,6 +39,16 @@ def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     return value
 
 
+def feed(api: Any, query: str = "") -> Any:
+    """The answer of ``/api/events``, as soon as no older transaction of any session hides an event."""
+
+    def complete() -> Any:
+        answer = api.client.get(f"/api/events{query}", HTTP_ACCEPT="*/*")
+        return None if answer.has_header("Feed-Pending") else answer
+
+    return until(complete)
+
+
 def ask_wsgi(method: str, path: str, body: Any = None) -> str:
     """Ask the service's WSGI application itself, as a server does and no test client; the status line."""
     from wsgiref.util import setup_testing_defaults

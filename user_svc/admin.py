@@ -9,7 +9,7 @@ from django.forms import CheckboxSelectMultiple
 from django.http import HttpRequest
 
 from platform_core.admin import PlatformAdmin
-from platform_core.auth.identity import Role
+from platform_core.vocabulary import Role
 from user_svc import services
 from user_svc.models import User
 

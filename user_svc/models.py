@@ -10,8 +10,8 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils.timezone import now
 
-from platform_core.auth.identity import Role
 from platform_core.models import Resource
+from platform_core.vocabulary import Role
 
 
 class WordVector(models.Func):

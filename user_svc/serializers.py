@@ -11,7 +11,7 @@ from platform_core.api.examples import request_examples
 from platform_core.api.fields import IdField, OptionalStringField, StringField, TimestampField
 from platform_core.api.queries import Query, TextField
 from platform_core.api.row_readers import Serializer
-from platform_core.auth.identity import Role
+from platform_core.vocabulary import Role
 from user_svc import services
 from user_svc.models import User
 

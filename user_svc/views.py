@@ -12,13 +12,14 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from platform_core.api.conditional import expected_versions
-from platform_core.api.idempotency import idempotent
+from platform_core.api.idempotency import idempotent, takes_key
 from platform_core.api.query_cache import declared
 from platform_core.api.views import ResourceViewSet
 from platform_core.auth import throttle
 from platform_core.auth.access import caller_of, is_open
-from platform_core.auth.identity import NOBODY, Role
+from platform_core.auth.identity import NOBODY
 from platform_core.http.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from platform_core.vocabulary import Role
 from user_svc import accounts, services, sign_in
 from user_svc.models import User
 from user_svc.serializers import (
@@ -42,6 +43,7 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
     queryset = declared(User)
     serializer_class = UserSerializer
     query_class = UserQuery
+    conditional_actions = ("retrieve", "me")
 
     def list(self, request: Request) -> Response:
         """Users, newest first."""
@@ -51,6 +53,8 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
         """One user."""
         return self.shown(self.get_object())
 
+    @extend_schema(responses={201: UserSerializer, 429: None})
+    @takes_key
     def create(self, request: Request) -> Response:
         """Add a user. 409 `email_taken` when another one has the address."""
         if not caller_of(request).roles and not is_open():
@@ -97,7 +101,7 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
         self.check_object_permissions(request, user)
         return self.shown(user)
 
-    @extend_schema(operation_id="changePassword", request=PasswordChangeSerializer, responses={204: None})
+    @extend_schema(operation_id="changePassword", request=PasswordChangeSerializer, responses={204: None, 429: None})
     @action(detail=False, methods=["post"], url_path="me/password", serializer_class=PasswordChangeSerializer)
     def password(self, request: Request) -> Response:
         """Change one's own password; all other sessions end."""

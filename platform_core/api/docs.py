@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from django.http import HttpResponse
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer, OpenApiYamlRenderer2
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.renderers import TemplateHTMLRenderer
+from rest_framework.response import Response
 
+from platform_core.api.html_pages import PageRenderer
 from platform_core.api.json import JSONRenderer
-from platform_core.api.problems import problem_response, translated
 
 
 class SchemaView(SpectacularAPIView):
@@ -17,15 +18,28 @@ class SchemaView(SpectacularAPIView):
 
 
 class DocsView(SpectacularSwaggerSplitView):
-    """A page, whatever is asked for, and its script; only errors are told to programs as problems."""
+    """A page and its script; to a program that asks for JSON, the page's data.
 
+    Errors have the form that they have everywhere: JSON, or a page in a browser.
+    """
+
+    renderer_classes = [TemplateHTMLRenderer, JSONRenderer]
     template_name = "docs.html"
 
-    def perform_content_negotiation(self, request: Any, force: bool = False) -> Any:
-        return super().perform_content_negotiation(request, force=True)
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        self._answer_without_template()
+        response: Response = super().options(request, *args, **kwargs)
+        if response.data is None:
+            response.status_code = 204
+        return response
 
-    def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        return HttpResponse(status=204, headers={"Allow": "GET, HEAD, OPTIONS"})
+    def handle_exception(self, exc: Exception) -> Response:
+        response: Response = super().handle_exception(exc)
+        self._answer_without_template()
+        return response
 
-    def handle_exception(self, exc: Exception) -> Any:
-        return problem_response(translated(exc), self.request)
+    def _answer_without_template(self) -> None:
+        """Negotiates once more, since the page's renderer can show nothing but the page's templates."""
+        self.renderer_classes = [JSONRenderer, PageRenderer]
+        chosen = self.perform_content_negotiation(self.request, force=True)
+        self.request.accepted_renderer, self.request.accepted_media_type = chosen

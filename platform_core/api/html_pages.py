@@ -10,12 +10,12 @@ from rest_framework import exceptions, renderers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from platform_core.api.json import JSONRenderer
+from platform_core.api.json import JSONRenderer, encode
 from platform_core.api.views import ResourceViewSet
 
 
 class PageRenderer(renderers.BaseRenderer):
-    """The view's ``template_name``, with its data as ``data``; a problem looks as problems do everywhere."""
+    """Renders the view's ``template_name`` with its data as ``data``, and any error with ``problem.html``."""
 
     media_type = "text/html"
     format = "html"
@@ -28,13 +28,20 @@ class PageRenderer(renderers.BaseRenderer):
             return ""
         found = renderer_context or {}
         view, request, response = found["view"], found["request"], found["response"]
-        if getattr(response, "problem", False):
-            return render_to_string("problem.html", {"problem": data}, request)
+        if response.exception or getattr(response, "problem", False):
+            return render_to_string("problem.html", {"problem": _problem(data, response)}, request)
         return render_to_string(view.template_name, {"data": data, **view.page_context(request)}, request)
 
 
+def _problem(data: Any, response: Any) -> Any:
+    """What ``problem.html`` shows: a problem, or whatever another exception handler has answered."""
+    if getattr(response, "problem", False):
+        return data
+    return {"status": response.status_code, "title": response.status_text, "detail": encode(data).decode()}
+
+
 class PageViewSet(ResourceViewSet):
-    """A page to browsers, JSON to everybody else. A browser in which nobody is signed in is led to the door."""
+    """A page to browsers, JSON to everybody else. An anonymous browser is redirected to the admin's sign-in."""
 
     renderer_classes = [JSONRenderer, PageRenderer]
     schema = None
@@ -52,7 +59,9 @@ class PageViewSet(ResourceViewSet):
         return isinstance(getattr(self.request, "accepted_renderer", None), PageRenderer)
 
     def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, exceptions.NotAuthenticated) and self.wants_page():
-            door = f"{reverse('admin:login')}?{urlencode({'next': self.page_path()})}"
-            return Response(status=302, headers={"Location": door})
-        return super().handle_exception(exc)
+        response: Response = super().handle_exception(exc)
+        is_ours = getattr(response, "problem", False)  # not that of another exception handler
+        if is_ours and isinstance(exc, exceptions.NotAuthenticated) and self.wants_page():
+            sign_in = f"{reverse('admin:login')}?{urlencode({'next': self.page_path()})}"
+            return Response(status=302, headers={"Location": sign_in})
+        return response

@@ -89,9 +89,20 @@ def replayed(response: Response) -> Response:
     return response
 
 
+def takes_key(view: View) -> View:
+    """Marks a view method that handles the key by itself (`Claim`), so that the OpenAPI document has the header."""
+    view.takes_key = True  # type: ignore[attr-defined]
+    return view
+
+
+def handles_key(view: object) -> bool:
+    return getattr(view, "takes_key", False)
+
+
 def idempotent(view: View) -> View:
     """A POST whose whole work is one local transaction: with a key it is done once and answered alike ever after."""
 
+    @takes_key
     @functools.wraps(view)
     def keyed(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
         claim = Claim.of(request)

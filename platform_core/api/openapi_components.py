@@ -4,7 +4,10 @@ from typing import Any
 
 from platform_core.api.health import HEALTH_SCHEMAS
 from platform_core.api.problems import CONTENT_TYPE
+from platform_core.clients.users import SIGN_IN_ROUTE
 from platform_core.http.errors import phrase
+from platform_core.topology import USER
+from platform_core.vocabulary import STOCK_SHORTAGE
 
 Schema = dict[str, Any]
 
@@ -16,9 +19,7 @@ _FIELD_ERROR: Schema = {
         "field": {"type": "string", "examples": ["items[0].quantity"]},
         "code": {"type": "string", "examples": ["min_value"]},
         "detail": {"type": "string"},
-        "productId": {"type": "string"},
-        "requested": {"type": "integer"},
-        "available": {"type": "integer"},
+        **{name: {"type": kind} for name, kind in STOCK_SHORTAGE.items()},
     },
 }
 _PROBLEM: Schema = {
@@ -44,7 +45,7 @@ def security_schemes(session_cookie: str) -> Schema:
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "From `POST /api/auth/token` of user-service; a service signs its own. "
+            "description": f"From `POST {SIGN_IN_ROUTE}` of {USER.name}; a service signs its own. "
             "In development what comes without a token is let through.",
         },
         "session": {

@@ -11,6 +11,7 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.viewsets import ViewSetMixin
 
 from platform_core.api.health import HEALTH_PATHS
+from platform_core.api.idempotency import handles_key
 from platform_core.api.openapi_components import (
     ERROR_REFERENCES,
     HEADERS,
@@ -28,7 +29,6 @@ Schema = dict[str, Any]
 
 _OPERATIONS = {
     "list": "list{}s",
-    "by_user": "list{}sByUser",
     "create": "create{}",
     "retrieve": "get{}",
     "update": "replace{}",
@@ -41,7 +41,9 @@ _PLACES = ("path", "query", "header", "cookie")
 class AutoSchema(SpectacularSchema):
     """Adds the parameters, headers and error answers that follow from the kind of operation.
 
-    What a view says by `@extend_schema` takes precedence.
+    What a view says by `@extend_schema` takes precedence; there, a common error is given as None (``{429: None}``).
+    A POST takes an Idempotency-Key if its method is marked by `idempotent` or `takes_key`. The view's attribute
+    ``conditional_actions`` names the actions that answer 304 to If-None-Match.
     """
 
     def get_operation(self, path: str, path_regex: str, path_prefix: str, method: str, registry: Any) -> Any:
@@ -124,13 +126,12 @@ class AutoSchema(SpectacularSchema):
             **dict.fromkeys((409, 413, 415), has_body),
             412: self._is_guarded,
             422: self._takes_a_key,
-            429: self.method == "POST" and self.path.startswith("/api/users"),
         }
         return {str(status) for status, is_possible in possible.items() if is_possible}
 
     @property
     def _rule(self) -> Rule | None:
-        return rule_for(settings.SERVICE, self.method, bare(_written(self.path)))
+        return rule_for(self.method, bare(_written(self.path)))
 
     @property
     def _action(self) -> str:
@@ -144,7 +145,8 @@ class AutoSchema(SpectacularSchema):
 
     @property
     def _takes_a_key(self) -> bool:
-        return bool(self.method == "POST" and not self.path.startswith("/api/auth/") and "/password" not in self.path)
+        handler = getattr(self.view, self._action or self.method.lower(), None)
+        return self.method == "POST" and handles_key(handler)
 
     @property
     def _is_resource(self) -> bool:
@@ -153,7 +155,7 @@ class AutoSchema(SpectacularSchema):
 
     @property
     def _is_conditional(self) -> bool:
-        return self._action in ("retrieve", "me")
+        return self._action in getattr(self.view, "conditional_actions", ("retrieve",))
 
     @property
     def _is_guarded(self) -> bool:

@@ -1,6 +1,6 @@
 """The seam between DRF and the use cases: a viewset reads the request, calls one function, answers."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -30,6 +30,8 @@ class ResourceViewSet(GenericViewSet[Any]):
     """The parameters of the list."""
     owner_field: ClassVar[str] = ""
     """The column with the id of the user who owns a row, where the rules let customers reach their own rows only."""
+    conditional_actions: ClassVar[Sequence[str]] = ("retrieve",)
+    """Actions that answer with `shown`, for the OpenAPI document."""
     lookup_value_regex = ID
     _reachable: QuerySet[Any] | None = None
     _scope: Mapping[str, Any] = {}

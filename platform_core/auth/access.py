@@ -82,9 +82,9 @@ def caller_of(request: Request) -> Identity:
 
 
 class RulesPermission(BasePermission):
-    """`platform_core.auth.rules`, for what a view can do. In development nobody who has not said who they are is asked.
+    """Applies the service's access rules. In development, anonymous callers may do everything.
 
-    ``request.owner`` is the id of the user whose rows the caller is confined to, or None.
+    Sets ``request.owner`` to the id of the user whose rows the caller is confined to, or to None.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -95,7 +95,7 @@ class RulesPermission(BasePermission):
             return True  # a method that the view does not know is a 405, whoever asks
         match = request.resolver_match
         assert match is not None
-        rule = rule_for(settings.SERVICE, request.method or "", bare(readable(match.route)))
+        rule = rule_for(request.method or "", bare(readable(match.route)))
         if rule is None:
             raise exceptions.PermissionDenied("There is no rule that lets anybody do this.")
         try:
@@ -110,8 +110,8 @@ class RulesPermission(BasePermission):
 
 
 def may(request: Request, method: str, route: str) -> bool:
-    """Whether the rules would let the caller do this to everybody's rows: for pages that show what can be done."""
-    caller, rule = caller_of(request), rule_for(settings.SERVICE, method, route)
+    """Whether the rules let the caller do this to everybody's rows. For pages that show what can be done."""
+    caller, rule = caller_of(request), rule_for(method, route)
     if rule is None or (caller is NOBODY and is_open()):
         return rule is not None
     return rule.anybody or bool(caller.roles & rule.roles)
@@ -129,5 +129,5 @@ def owner_of(request: Request) -> int | None:
 
 @cache
 def bare(route: str) -> str:
-    """``/api/orders/user/{user_id}`` → ``/api/orders/user/{id}``, as the rules are written."""
+    """``/api/notes/{note_id}`` → ``/api/notes/{id}``, as the rules are written."""
     return re.sub(r"\{\w+\}", "{id}", route)

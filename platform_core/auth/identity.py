@@ -3,14 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-
-class Role(StrEnum):
-    """What a member of the staff works on. An account without a role is a customer's."""
-
-    CATALOG = "catalog"
-    ORDERS = "orders"
-    SUPPORT = "support"
-    ADMIN = "admin"
+from platform_core.vocabulary import Role
 
 
 class Kind(StrEnum):

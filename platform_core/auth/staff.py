@@ -18,13 +18,14 @@ from django.http import HttpRequest
 from django.utils.module_loading import import_string
 from unfold.forms import AuthenticationForm
 
-from platform_core.auth.identity import Identity, Kind, Role, known_roles
-from platform_core.auth.rules import ADMIN_PAGES
+from platform_core.auth.identity import Identity, Kind, known_roles
+from platform_core.auth.rules import admin_pages_of
 from platform_core.auth.throttle import address_of, attempts, count, give_back
 from platform_core.clients.errors import PeerError, PeerRefused
 from platform_core.clients.users import Standing
 from platform_core.http import context
 from platform_core.http.errors import PlatformError, Throttled
+from platform_core.vocabulary import Role
 
 PREFIX = "staff:"
 """Before the account's id in a shadow's name. No local account can be called so: Django's names have no colon."""
@@ -32,7 +33,6 @@ FRESH_SECONDS = 60.0
 """How long a process goes by what it knows of an account's roles."""
 REFRESH_SECONDS = 1.0
 """How long asking for them may take."""
-_SEEN_BY_ALL = "analytics_svc"
 _asked: dict[tuple[int, int], float] = {}
 
 
@@ -73,8 +73,8 @@ def _is_shadow(user: Any) -> bool:
 
 
 def _actions(user: User, app: str) -> set[str]:
-    found = {action for role in roles_of(user) for action in ADMIN_PAGES.get(role, {}).get(app, ())}
-    return found | ({"view"} if app == _SEEN_BY_ALL else set())
+    pages = admin_pages_of(settings.ACCESS_RULES)
+    return {action for role in roles_of(user) for action in pages.get(role, {}).get(app, ())}
 
 
 def roles_of(user: Any) -> frozenset[Role]:

@@ -9,6 +9,8 @@ from platform_core.clients.errors import PeerRefused
 from platform_core.topology import USER
 
 PEER = USER.name
+SIGN_IN_ROUTE = "/api/auth/token"
+"""Where people sign in."""
 
 
 class User(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,7 +1,4 @@
-"""System checks that web and worker pass before they start. `manage.py SERVICE check` runs them with all others.
-
-The other checks import every view and URL, which a worker never needs.
-"""
+"""System checks that a process passes before it starts. `manage.py SERVICE check` runs them with all others."""
 
 import sys
 from typing import Final
@@ -11,13 +8,15 @@ from django.core.management import BaseCommand, CommandError
 from platform_core.conf.environment import EXIT_CODE
 
 START: Final = "start"
-"""The tag of these checks: ``register(check, START)``. The worker command requires it by its name."""
+"""The tag of checks for web and worker: ``register(check, START)``. The worker command requires it by its name."""
+WEB: Final = "web"
+"""The tag of checks for the web alone. They may load the views, which a worker never needs."""
 
 
 def exit_on_errors() -> None:
-    """For the web, which gunicorn starts without any system check. Every error is printed."""
+    """For the web, which gunicorn starts without any system check. Prints every error, and exits."""
     try:
-        BaseCommand().check(tags=[START])
+        BaseCommand().check(tags=[START, WEB])
     except CommandError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_CODE)

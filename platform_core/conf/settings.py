@@ -68,6 +68,7 @@ def service_settings(
             for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
         ],
         "REST_FRAMEWORK": REST_FRAMEWORK,
+        "ACCESS_RULES": service.access_module,
         "AUTHENTICATION_BACKENDS": AUTHENTICATION_BACKENDS,
         "SPECTACULAR_SETTINGS": _openapi(service),
         **_static_files(development),

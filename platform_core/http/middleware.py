@@ -127,7 +127,7 @@ def _callers() -> dict[str, str]:
 
 @cache
 def readable(route: str) -> str:
-    """``^api/users/(?P<pk>[0-9]+)/?$`` → ``/api/users/{pk}``."""
+    """``^api/notes/(?P<pk>[0-9]+)/?$`` → ``/api/notes/{pk}``."""
     template = re.sub(r"\(\?P<(\w+)>[^)]*\)|<(?:\w+:)?(\w+)>", lambda found: f"{{{found[1] or found[2]}}}", route)
     return "/" + template.replace("^", "").replace("/?$", "").replace("$", "").replace("\\", "")
 

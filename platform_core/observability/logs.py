@@ -56,7 +56,7 @@ def fields_of(record: logging.LogRecord, service: str) -> dict[str, Any]:
 
 
 class TextFormatter(logging.Formatter):
-    """The same for people: ``12:03:04.123 order-service  info  POST /api/orders 201 45.1 ms user=7 requestId=…``."""
+    """The same for people: ``12:03:04.123 order-service  info  GET /api/docs 200 45.1 ms user=7 requestId=…``."""
 
     def __init__(self, service: str = "platform", *, colours: bool | None = None) -> None:
         super().__init__()

@@ -13,13 +13,17 @@ from django.conf import settings as django_settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from requests import ConnectionError
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 
 from analytics_svc.catching_up import SOURCES
+from analytics_svc.dashboard import Dashboard
 from analytics_svc.models import FeedPosition
 from platform_core import __version__
-from platform_core.auth.identity import Role
 from platform_core.conf.environment import ROOT
 from platform_core.topology import ANALYTICS, ORDER, SERVICES
+from platform_core.vocabulary import Role
 from tests import people
 from tests.wire import assert_problem
 
@@ -60,6 +64,11 @@ class Page(HTMLParser):
             self.figures[self._figure] = data
         if self._rows and self._rows[-1]:
             self._rows[-1][-1] = f"{self._rows[-1][-1]} {data.strip()}".strip()
+
+
+class RefusesAll(BaseThrottle):
+    def allow_request(self, request, view):
+        return False
 
 
 @pytest.fixture
@@ -210,7 +219,7 @@ def test_the_page_comes_when_no_peer_answers(visit, peers):
 @pytest.mark.usefixtures("production")
 def test_inproduction_a_browser_is_shown_the_way_in_and_a_program_is_refused(client, api):
     answer = client.get("/", headers={"Accept": BROWSER})
-    assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=/")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=%2F")
     refused = api.get("/")
     assert_problem(refused, 401, "not_authenticated")
     assert refused["WWW-Authenticate"].startswith("Bearer")
@@ -234,6 +243,38 @@ def test_inproduction_who_is_signed_in_to_the_admin_sees_it(admin_client, shop):
 def test_it_is_a_page_that_is_only_looked_at(api):
     assert_problem(api.post("/"), 405, "method_not_allowed")
     assert api.client.options("/").status_code == 204
+
+
+def test_a_program_gets_the_figures_of_the_page(api, visit, shop, healths):
+    shop.order(1, items=((11, 2, Decimal("0.55")),))
+    answer = api.get("/?days=7")
+    assert (answer["Content-Type"], answer["Cache-Control"]) == ("application/json", "no-store")
+    figures = answer.json()
+    assert (figures["orders"]["total"], figures["orders"]["revenue"], len(figures["orders"]["byDay"])) == (1, 1.1, 7)
+    assert (len(figures["services"]), figures["stale"]) == (5, [])
+    assert visit("?days=7").figures["revenue"] == "1.10"
+
+
+@pytest.mark.usefixtures("production")
+def test_the_exception_handler_of_the_settings_is_called(api, settings):
+    def handler(exc, context):
+        return Response({"mine": type(exc).__name__}, status=418)
+
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "EXCEPTION_HANDLER": handler}
+    assert api.get("/").json() == {"mine": "NotAuthenticated"}
+    page = api.get("/", headers={"Accept": BROWSER})
+    assert (page.status_code, page["Content-Type"]) == (418, "text/html; charset=utf-8")
+
+
+def test_the_negotiation_class_chooses_between_page_and_figures(rf, shop, healths):
+    class First(BaseContentNegotiation):
+        def select_renderer(self, request, renderers, format_suffix=None):
+            return renderers[0], renderers[0].media_type
+
+    view = Dashboard.as_view({"get": "show"}, content_negotiation_class=First)
+    assert view(rf.get("/", HTTP_ACCEPT=BROWSER)).render()["Content-Type"] == "application/json"
+    view = Dashboard.as_view({"get": "show"}, throttle_classes=[RefusesAll])
+    assert view(rf.get("/", HTTP_ACCEPT=BROWSER)).status_code == 429
 
 
 def test_the_pages_of_the_api_lead_to_it(client, shop):

@@ -14,10 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from order_svc.models import Order
-from platform_core.auth.identity import Role
 from platform_core.events.models import Event
 from platform_core.outbox.models import OutboxMessage
 from platform_core.topology import NOTIFICATION, ORDER
+from platform_core.vocabulary import Role
 from tests import people
 from tests.admin_pages import url
 from tests.clients import Browser

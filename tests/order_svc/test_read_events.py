@@ -3,6 +3,7 @@
 import pytest
 
 from tests.order_svc.conftest import NOBODY
+from tests.wire import feed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -16,7 +17,7 @@ def test_the_feed_tells_what_became_of_orders_and_of_nothing_else(api, place, ne
     api.post(f"/api/orders/{second}/cancel")
     api.post(f"/api/orders/{second}/ship")
     api.post(f"/api/orders/{first}/deliver")
-    events = api.get("/api/events").json()
+    events = feed(api).json()
     told = [(event["type"], event["subject"]) for event in events]
     assert told == [
         ("order.confirmed", first),
@@ -29,7 +30,7 @@ def test_the_feed_tells_what_became_of_orders_and_of_nothing_else(api, place, ne
 
 
 def test_an_event_tells_what_was_sold_for_how_much(api, placed):
-    (event,) = api.get("/api/events").json()
+    (event,) = feed(api).json()
     assert event["data"]["userId"] == "1"
     assert event["data"]["total"] == 39.98
     line = {"productId": "11", "name": "Lamp", "quantity": 2, "unitPrice": 19.99, "subtotal": 39.98}

@@ -26,6 +26,7 @@ from rest_framework.response import Response
 from order_svc.models import Order, OrderLine
 from order_svc.serializers import OrderSerializer
 from order_svc.views import OrderViewSet
+from platform_core.api.docs import DocsView, SchemaView
 from platform_core.api.routers import Router
 
 pytestmark = pytest.mark.django_db
@@ -101,6 +102,11 @@ class Shout(renderers.BaseRenderer):
 
     def render(self, data: Any, accepted_media_type: Any = None, renderer_context: Any = None) -> bytes:
         return str(data["id"]).encode() + b"!"
+
+
+class Last(BaseContentNegotiation):
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[-1], renderers[-1].media_type
 
 
 class Pairs(parsers.BaseParser):
@@ -219,10 +225,6 @@ def test_renderers_make_the_answer(serve, orders, attributes) -> None:
 
 
 def test_the_negotiation_class_chooses_the_renderer(serve, orders) -> None:
-    class Last(BaseContentNegotiation):
-        def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
-            return renderers[-1], renderers[-1].media_type
-
     attributes = {"content_negotiation_class": Last, "renderer_classes": [*OrderViewSet.renderer_classes, Shout]}
     response = serve(type("V", (OrderViewSet,), attributes)).get(f"/api/orders/{orders[0].pk}")
     assert response.content == f"{orders[0].pk}!".encode()
@@ -647,3 +649,59 @@ def test_handle_exception_may_be_replaced(serve, orders) -> None:
             return Response({"mine": 1}, status=418)
 
     assert serve(V).get("/api/orders?nonsense=1").status_code == 418
+
+
+# Pages in HTML
+
+
+BROWSER = {"Accept": "text/html"}
+
+
+@pytest.fixture
+def own_handler(settings):
+    """An engineer's own exception handler, set in the settings."""
+
+    def handler(exc: Exception, context: Any) -> Response:
+        return Response({"mine": type(exc).__name__}, status=418)
+
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "EXCEPTION_HANDLER": handler}
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "error"),
+    [("post", "/api/docs", "MethodNotAllowed"), ("get", "/orders/999/explain", "NotFound")],
+)
+@pytest.mark.usefixtures("own_handler")
+def test_the_exception_handler_is_called_for_pages(api, method, route, error) -> None:
+    for accept in ("*/*", "application/json"):
+        answer = getattr(api, method)(route, headers={"Accept": accept})
+        assert (answer.status_code, answer.json()) == (418, {"mine": error})
+    page = getattr(api, method)(route, headers=BROWSER)
+    assert (page.status_code, page["Content-Type"]) == (418, "text/html; charset=utf-8")
+    assert f"<p>{{&quot;mine&quot;:&quot;{error}&quot;}}</p>" in page.content.decode()
+
+
+@pytest.mark.usefixtures("own_handler", "production")
+def test_the_exception_handler_decides_about_a_browser_that_is_not_signed_in(api) -> None:
+    assert api.get("/orders/999/explain", headers=BROWSER).status_code == 418
+
+
+@pytest.mark.usefixtures("production")
+def test_without_one_the_browser_is_redirected_to_the_sign_in(api) -> None:
+    answer = api.get("/orders/999/explain", headers=BROWSER)
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=%2Forders%2F999%2Fexplain")
+
+
+def test_the_docs_have_the_hooks_of_drf(settings, api) -> None:
+    def docs(**attributes: Any) -> None:
+        view = DocsView.as_view(url_name="schema", **attributes)
+        settings.ROOT_URLCONF = urlconf(path("docs", view), path("api/schema", SchemaView.as_view(), name="schema"))
+
+    docs(content_negotiation_class=Last)
+    assert api.get("/docs", headers=BROWSER).json()["script_url"] == "/docs?script="
+    docs(metadata_class=metadata.SimpleMetadata)
+    assert api.options("/docs", headers={"Accept": "*/*"}).json()["name"] == "Docs"
+    docs(throttle_classes=[RefusesAll])
+    assert api.get("/docs", headers={"Accept": "*/*"}).json()["code"] == "throttled"
+    docs()
+    assert api.options("/docs", headers={"Accept": "*/*"}).status_code == 204

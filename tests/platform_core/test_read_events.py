@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from platform_core.events.log import NewEvent, append
 from platform_core.events.models import Event, FeedEpoch
 from tests.platform_core.notes.models import Note
-from tests.wire import Caller, assert_problem, until
+from tests.wire import Caller, assert_problem, feed, until
 
 BATCH = "application/cloudevents-batch+json"
 PENDING = "Feed-Pending"
@@ -21,9 +21,8 @@ inside = pytest.mark.django_db
 
 
 def batch(api, after: str = "0-0-0", limit: int = 1000) -> list[dict]:
-    """The feed, once no older transaction, of whomever, hides anything."""
-    path = f"/api/events?limit={limit}&lastEventId={after}"
-    return until(lambda: not (answer := api.get(path)).has_header(PENDING) and answer).json()
+    """The events after a place, once none is hidden."""
+    return feed(api, f"?limit={limit}&lastEventId={after}").json()
 
 
 def hidden_seconds(api) -> float:

@@ -15,10 +15,11 @@ from joserfc.jwk import OKPKey
 
 from platform_core.auth import jwks_cache as keysets
 from platform_core.auth import tokens
-from platform_core.auth.identity import Kind, Role
+from platform_core.auth.identity import Kind
 from platform_core.auth.jwks_cache import KeySet
 from platform_core.auth.tokens import BadToken, identify
 from platform_core.http import context
+from platform_core.vocabulary import Role
 from tests import people
 from tests.people import (
     as_user,

@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from platform_core.auth.identity import Role
 from platform_core.events.models import Event
+from platform_core.vocabulary import Role
 from product_svc.models import Product, StockMovement
 from tests import people
 from tests.wire import BRACKETS, assert_problem, at_once

@@ -3,7 +3,7 @@
 import pytest
 
 from platform_core.events.models import Event
-from tests.wire import until
+from tests.wire import feed
 
 
 @pytest.mark.django_db(transaction=True)
@@ -16,9 +16,7 @@ def test_every_change_is_told_in_order_with_the_figures_of_its_moment(api, add, 
     reserve(7, {lamp: 2})
     api.delete("/api/stock-reservations/7")
     api.delete(url)
-    answer = until(
-        lambda: not (got := api.client.get("/api/events", HTTP_ACCEPT="*/*")).has_header("Feed-Pending") and got
-    )
+    answer = feed(api)
     assert answer["Content-Type"] == "application/cloudevents-batch+json"
     events = answer.json()
     assert all(event["subject"] == lamp and event["source"] == "product-service" for event in events)

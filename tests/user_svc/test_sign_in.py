@@ -8,12 +8,13 @@ from django.utils.timezone import now
 
 from platform_core.auth import throttle
 from platform_core.auth.hashers import Argon2Hasher
-from platform_core.auth.identity import Kind, Role
+from platform_core.auth.identity import Kind
 from platform_core.auth.throttle import Limit, attempts
 from platform_core.auth.tokens import identify
 from platform_core.events.models import Event
 from platform_core.http.errors import Throttled
 from platform_core.models import Throttle
+from platform_core.vocabulary import Role
 from tests.user_svc.conftest import PASSWORD
 from tests.wire import assert_problem, at_once
 from user_svc.models import RefreshToken, Session, User

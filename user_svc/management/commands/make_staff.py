@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.core.validators import validate_email
 
-from platform_core.auth.identity import Role
+from platform_core.vocabulary import Role
 from user_svc import services
 
 

@@ -1,0 +1,18 @@
+"""Who may do what in notification-service: its routes, and its pages in the admin."""
+
+from platform_core.auth.rules import GET, OWN, POST, THEMSELVES, AdminPages, Rule
+from platform_core.topology import ANALYTICS, ORDER
+from platform_core.vocabulary import Role
+
+ORDERS, SUPPORT = Role.ORDERS, Role.SUPPORT
+
+RULES = (
+    Rule(GET, "/api/notifications", customers=OWN, staff=(SUPPORT,), services=(ANALYTICS, ORDER)),
+    Rule(GET, "/api/notifications/{id}", customers=THEMSELVES, staff=(SUPPORT,)),
+    Rule(POST, "/api/notifications/send", staff=(SUPPORT,), services=(ORDER,)),
+)
+
+ADMIN_PAGES: AdminPages = {
+    ORDERS: {"outbox": ("view", "change")},
+    SUPPORT: {"notification_svc": ("view", "add", "change"), "outbox": ("view",)},
+}
