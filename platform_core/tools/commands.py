@@ -22,6 +22,7 @@ from platform_core.stack.postgres import PostgresError
 from platform_core.stack.roles import RolesError, ensure_roles
 from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
 from platform_core.tools import demo as shop
+from platform_core.tools import generate as generating
 from platform_core.tools import load as crowd
 from platform_core.tools import verify as books
 from platform_core.tools.demo_data import Spec
@@ -211,10 +212,26 @@ def _whole(limit: int, least: int = 0) -> Callable[[str], int]:
     return parse
 
 
+def generate(values: dict[str, Any], *, check: bool = False) -> int:
+    """Write what follows from the code: container files, .env.example, OpenAPI documents, tables in docs."""
+    files = generating.generated_files()
+    paths = generating.differing(files) if check else generating.write(files)
+    for path in paths:
+        print(f"{path} is not what the code says: run `make generate`." if check else f"{path} is written.")
+    if not paths:
+        print("All generated files are up to date.")
+    return 1 if check and paths else 0
+
+
+def _generate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when a file would change")
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "up": up,
     "migrate": migrate,
     "demo": demo,
+    "generate": generate,
     "keys": keys,
     "load": load,
     "new_epoch": new_epoch,
@@ -224,6 +241,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "up": _up_options,
     "demo": _demo_options,
+    "generate": _generate_options,
     "keys": _keys_options,
     "load": _load_options,
     "verify": _verify_options,
@@ -278,6 +296,6 @@ def told_in_a_line(run: Callable[[], int]) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return EXIT_CODE
-    except (StackError, PostgresError, RolesError, KeysError, books.VerifyError) as error:
+    except (StackError, PostgresError, RolesError, KeysError, books.VerifyError, generating.GenerateError) as error:
         print(error, file=sys.stderr)
         return 1
