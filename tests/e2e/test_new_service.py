@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from platform_core.conf.environment import ROOT
 from platform_core.topology import SERVICES, Service
 from tests.e2e import blocks
 from tests.e2e.blocks import NEW_SERVICE, PART, RUN, STARTED, Desk
@@ -27,6 +28,8 @@ def project(folder: Path) -> Copy:
     home = folder / "sixth"
     home.mkdir()
     copy = Copy(home)
+    if (ROOT / ".mypy_cache").exists():
+        shutil.copytree(ROOT / ".mypy_cache", copy.folder / ".mypy_cache")
     desk = Desk(copy.folder, copy.environment)
     for command in MADE[0].commands:
         said = desk.enter(command)
@@ -48,11 +51,8 @@ def stack(project: Copy, folder: Path) -> Iterator[Stack]:
 
 def test_what_was_made_has_its_migration_and_passes_djangos_checks_for_production(project):
     project.succeeds("manage.py", "reviews_svc", "makemigrations", "--check", "--dry-run", DATABASE_URL=NOWHERE)
-    production = {
-        "PLATFORM_ENV": "production",
-        "SECRET_KEY": secrets.token_urlsafe(64),
-        "ALLOWED_HOSTS": "shop.example.com",
-    }
+    key = secrets.token_urlsafe(64)
+    production = {"PLATFORM_ENV": "production", "SECRET_KEY": key, "ALLOWED_HOSTS": "shop.example.com"}
     database = "postgresql://reviews_svc@localhost/platform"
     checks = ("check", "--deploy", "--fail-level", "WARNING")
     project.succeeds("manage.py", "reviews_svc", *checks, **production, DATABASE_URL=database)

@@ -51,7 +51,7 @@ class Copy:
 
     def contents(self) -> dict[str, bytes]:
         """All files of the project, by their paths."""
-        ignored = shutil.ignore_patterns(".git", ".venv", *KEPT_BY_TOOLS)
+        ignored = shutil.ignore_patterns(*NOT_COPIED)
         found = {}
         for place, folders, files in os.walk(self.folder):
             folders[:] = set(folders) - ignored(place, folders)
