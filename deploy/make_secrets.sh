@@ -3,7 +3,8 @@
 # there stays. The folder is its owner's alone; in it all may read, since containers read under ids of their own.
 set -eu
 umask 077
-[ $# -gt 0 ] || cd "$(dirname "$0")/.."
+root=$(cd "$(dirname "$0")/.." && pwd)
+[ $# -gt 0 ] || cd "$root"
 folder=${1:-secrets}
 
 random() { # in hexadecimal, for passwords become parts of URLs
@@ -30,7 +31,8 @@ if [ -s "$folder/database_url" ] && [ ! -s "$folder/postgres_password" ]; then
 fi
 keep postgres_password "$(random)"
 keep database_url "postgresql://postgres:$(cat "$folder/postgres_password")@postgres:5432/platform"
-for stem in user product order notification analytics; do
+for package in "$root"/*_svc; do
+    stem=$(basename "$package" _svc)
     keep "${stem}_database_url" "postgresql://${stem}_svc:$(random)@postgres:5432/platform"
 done
 echo "The secrets in $folder are complete."

@@ -1,4 +1,7 @@
-"""The five services. Written once, read by settings, clients, the supervisor, the tests and the docs."""
+"""The services. Settings, clients, the supervisor, the tests and the docs read this list; nothing else repeats it.
+
+After a change run `make generate`, which writes the files that list the services by name.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +15,8 @@ class Service:
     port: int
     has_worker: bool = False
     has_feed: bool = True
+    purpose: str = ""
+    """What the service is for, in a few words. The docs list it."""
 
     @property
     def stem(self) -> str:
@@ -56,11 +61,11 @@ class Service:
         return (environ.get(self.url_variable) or self.default_url).rstrip("/")
 
 
-USER = Service("user_svc", 8001, has_worker=True)
-PRODUCT = Service("product_svc", 8002, has_worker=True)
-ORDER = Service("order_svc", 8003, has_worker=True)
-NOTIFICATION = Service("notification_svc", 8004, has_worker=True)
-ANALYTICS = Service("analytics_svc", 8005, has_feed=False)
+USER = Service("user_svc", 8001, has_worker=True, purpose="accounts, profiles, sign-in")
+PRODUCT = Service("product_svc", 8002, has_worker=True, purpose="catalog, stock, stock reservations")
+ORDER = Service("order_svc", 8003, has_worker=True, purpose="orders, and the saga that places one")
+NOTIFICATION = Service("notification_svc", 8004, has_worker=True, purpose="messages to customers, and their delivery")
+ANALYTICS = Service("analytics_svc", 8005, has_feed=False, purpose="figures over the events of all services")
 
 SERVICES = (USER, PRODUCT, ORDER, NOTIFICATION, ANALYTICS)
 BY_PACKAGE = {service.package: service for service in SERVICES}

@@ -1,9 +1,9 @@
-"""Settings with the models of all five services, for the type checker alone."""
+"""Settings with the models of all services, for the type checker alone."""
 
 from pathlib import Path
 
 from platform_core.conf.settings import service_settings
-from platform_core.topology import Service
+from platform_core.topology import ORDER, SERVICES, Service
 
 SERVICE: Service
 SERVICE_NAME: str
@@ -34,10 +34,7 @@ globals().update(
         apps=[
             "platform_core.events",
             "platform_core.outbox",
-            "user_svc",
-            "product_svc",
-            "notification_svc",
-            "analytics_svc",
+            *(service.package for service in SERVICES if service is not ORDER),
         ],
     )
 )

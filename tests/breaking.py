@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from platform_core.conf.environment import ROOT
+from platform_core.tools.generate import DOCUMENTS
 from platform_core.topology import SERVICES
-from tests.documents import FOLDER, committed, operations_of, target
+from tests.documents import committed, operations_of, target
 
 Schema = dict[str, Any]
 MAIN = "origin/main"
@@ -215,7 +216,7 @@ def earlier() -> str:
     began = git("merge-base", "HEAD", MAIN)
     if began and began != git("rev-parse", "HEAD"):
         return began
-    changed = git("rev-list", "-1", "HEAD", "--", str(FOLDER))
+    changed = git("rev-list", "-1", "HEAD", "--", str(DOCUMENTS))
     return git("rev-parse", "--verify", "--quiet", f"{changed}^") if changed else ""
 
 

@@ -1,38 +1,20 @@
-"""The OpenAPI documents of the five services, generated and as committed.
+"""The OpenAPI documents of the services, generated and as committed. `make generate` writes them to docs/openapi."""
 
-`python -m tests.documents` writes what the code says to docs/openapi.
-"""
-
-import json
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from platform_core.conf.environment import ROOT
-from platform_core.topology import SERVICES, Service
-from tests.suites import plain_environment
+from platform_core.tools.generate import document_path, openapi_document
+from platform_core.topology import Service
 
-COMMAND = "make openapi"
-FOLDER = ROOT / "docs" / "openapi"
 Schema = dict[str, Any]
 
 
 @cache
 def generated(package: str) -> tuple[Schema, str]:
-    """A service's document, and what was said on the way. In a process of its own, for its own settings."""
-    command = [sys.executable, "manage.py", package, "spectacular", "--validate", "--fail-on-warn"]
-    done = subprocess.run(
-        [*command, "--format", "openapi-json"],
-        cwd=ROOT,
-        env=plain_environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), done.stderr
+    """A service's document, and the warnings about it."""
+    return openapi_document(package)
 
 
 def document(package: str) -> Schema:
@@ -40,11 +22,7 @@ def document(package: str) -> Schema:
 
 
 def committed(service: Service) -> Path:
-    return FOLDER / f"{service.name}.json"
-
-
-def written(found: Schema) -> str:
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    return ROOT / document_path(service)
 
 
 def operations_of(found: Schema) -> dict[str, Schema]:
@@ -75,14 +53,3 @@ def resolved(package: str, node: Schema) -> Schema:
 
 def schema_of(package: str, response: Schema, media_type: str = "application/json") -> Schema:
     return resolved(package, resolved(package, response)["content"][media_type]["schema"])
-
-
-def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
-    for service in SERVICES:
-        committed(service).write_text(written(document(service.package)))
-        print(committed(service).relative_to(ROOT))
-
-
-if __name__ == "__main__":
-    main()

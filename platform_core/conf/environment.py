@@ -127,7 +127,12 @@ VARIABLES = (
         "`development` is open and says so in the log and in `/health`; `production` enforces.",
     ),
     Variable("SERVICE_NAME", "", _text, "The name in logs and `/health`; by default the service's own."),
-    Variable("PORT", "", _whole(1, 65535), "The port a single service listens on; by default its own, 8001 to 8005."),
+    Variable(
+        "PORT",
+        "",
+        _whole(1, 65535),
+        f"The port a single service listens on; by default its own, {SERVICES[0].port} to {SERVICES[-1].port}.",
+    ),
     Variable("BIND_HOST", "127.0.0.1", _text, "The address the services listen on. The image sets `0.0.0.0`."),
     Variable("LOG_LEVEL", "info", _choice(*LEVELS), "The least severe level that is logged."),
     Variable(
@@ -300,10 +305,10 @@ def database_parts(service: Service, values: Mapping[str, Any]) -> dict[str, Any
 
 def configuration_table() -> str:
     """The variables as a table in Markdown, for the docs."""
-    rows = [f"| `{v.name}` | {_shown_default(v)} | {v.meaning} |" for v in VARIABLES]
+    rows = [f"| `{v.name}` | {f'`{shown_default(v)}`' if v.default else '–'} | {v.meaning} |" for v in VARIABLES]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
 
 
-def _shown_default(variable: Variable) -> str:
-    shown = variable.default.replace(str(ROOT), ".")
-    return f"`{shown}`" if shown else "–"
+def shown_default(variable: Variable) -> str:
+    """The default as files show it: relative to the project's root."""
+    return variable.default.replace(str(ROOT), ".")

@@ -22,7 +22,9 @@ from platform_core.stack.postgres import PostgresError
 from platform_core.stack.roles import RolesError, ensure_roles
 from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
 from platform_core.tools import demo as shop
+from platform_core.tools import generate as generating
 from platform_core.tools import load as crowd
+from platform_core.tools import new_service as new
 from platform_core.tools import verify as books
 from platform_core.tools.demo_data import Spec
 from platform_core.topology import SERVICES, Service
@@ -211,21 +213,57 @@ def _whole(limit: int, least: int = 0) -> Callable[[str], int]:
     return parse
 
 
+def generate(values: dict[str, Any], *, check: bool = False) -> int:
+    """Write what follows from the code: container files, .env.example, OpenAPI documents, tables in docs."""
+    files = generating.generated_files()
+    paths = generating.differing(files) if check else generating.write(files)
+    for path in paths:
+        print(f"{path} is not what the code says: run `make generate`." if check else f"{path} is written.")
+    if not paths:
+        print("All generated files are up to date.")
+    return 1 if check and paths else 0
+
+
+def _generate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when a file would change")
+
+
+def new_service(values: dict[str, Any], *, name: str, resource: str, purpose: str) -> int:
+    """Make one more service: a package with one resource, its tests, and its entries everywhere.
+
+    It is an example to change: list, detail, create, update, delete, an event for each change. If something fails, all
+    files are as they were before.
+    """
+    names = new.names_of(name, resource, purpose)
+    print(new.report(names, new.make(names)))
+    return 0
+
+
+def _new_service_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="small letters, such as reviews; its package is then reviews_svc")
+    parser.add_argument("--resource", default="", metavar="Review", help="by default the singular of the name")
+    parser.add_argument("--purpose", default="", metavar="TEXT", help="what it is for, for the tables in the docs")
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "up": up,
     "migrate": migrate,
     "demo": demo,
+    "generate": generate,
     "keys": keys,
     "load": load,
     "new_epoch": new_epoch,
+    "new_service": new_service,
     "status": status,
     "verify": verify,
 }
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "up": _up_options,
     "demo": _demo_options,
+    "generate": _generate_options,
     "keys": _keys_options,
     "load": _load_options,
+    "new_service": _new_service_options,
     "verify": _verify_options,
 }
 
@@ -271,6 +309,17 @@ _in_use: list[postgres.EmbeddedPostgres] = []
 """Keeps the embedded server's lease open until the process ends."""
 
 
+_FAILURES = (
+    StackError,
+    PostgresError,
+    RolesError,
+    KeysError,
+    books.VerifyError,
+    generating.GenerateError,
+    new.NewServiceError,
+)
+
+
 def told_in_a_line(run: Callable[[], int]) -> int:
     try:
         return run()
@@ -278,6 +327,6 @@ def told_in_a_line(run: Callable[[], int]) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return EXIT_CODE
-    except (StackError, PostgresError, RolesError, KeysError, books.VerifyError) as error:
+    except _FAILURES as error:
         print(error, file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,9 @@ def eventually(what: str, condition: Callable[[], Any], patience: float = 30.0) 
 class Stack:
     """One data folder and one set of ports; `up` may be started from it again and again."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ports = dict(zip((service.package for service in SERVICES), free_ports(len(SERVICES)), strict=True))
+    def __init__(self, folder: Path, *, root: Path = ROOT, services: Sequence[Service] = SERVICES) -> None:
+        self.folder, self.root, self.services = folder, root, services
+        self.ports = dict(zip((service.package for service in services), free_ports(len(services)), strict=True))
         self.process: subprocess.Popen[bytes] | None = None
         self.options: tuple[str, ...] = ()
         self.output = folder / "up.out"
@@ -47,7 +47,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        urls = {service.url_variable: self.url(service) for service in SERVICES}
+        urls = {service.url_variable: self.url(service) for service in self.services}
         return {**plain_environment(), **urls, "PLATFORM_DATA": str(self.folder / "data"), "COLUMNS": "200"}
 
     def url(self, service: Service, path: str = "") -> str:
@@ -59,14 +59,14 @@ class Stack:
         return self.url(service, path)
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, str(ROOT / "manage.py"), *arguments]
+        return [sys.executable, str(self.root / "manage.py"), *arguments]
 
     def launch(self, **variables: str) -> subprocess.Popen[bytes]:
         """Start `up` without waiting for it."""
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 self.command("up", *self.options),
-                cwd=ROOT,
+                cwd=self.root,
                 env={**self.environment, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -89,7 +89,7 @@ class Stack:
         """A `manage.py` command to its end."""
         return subprocess.run(
             self.command(*arguments),
-            cwd=ROOT,
+            cwd=self.root,
             env={**self.environment, **variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -196,8 +196,8 @@ class Shop:
         return response.json()
 
 
-def ports_in(text: str, ports: dict[str, int]) -> str:
+def ports_in(text: str, ports: dict[str, int], services: Sequence[Service] = SERVICES) -> str:
     """A command of the docs, with the default ports replaced by the stack's."""
-    for service in SERVICES:
+    for service in services:
         text = re.sub(rf"localhost:{service.port}\b", f"localhost:{ports[service.package]}", text)
     return text

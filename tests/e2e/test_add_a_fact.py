@@ -1,53 +1,14 @@
 """What CONTRIBUTING says of a new field is done for real, in a copy of the project: model, serializer, migration."""
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from platform_core.conf.environment import EXIT_CODE, ROOT
-from platform_core.stack.processes import die_with_parent
+from platform_core.conf.environment import EXIT_CODE
+from tests.e2e.scratch.copy import Copy
 from tests.ports import free_ports
-from tests.suites import plain_environment
 
 NOWHERE = "postgresql://nobody@localhost/none"
-LEFT = shutil.ignore_patterns(".*", "__pycache__", "artefacts", "staticfiles", "docs")
-
-
-class Copy:
-    """A copy of the project, to be changed as an engineer would change it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "project"
-        shutil.copytree(ROOT, self.folder, ignore=LEFT)
-
-    def add(self, file: str, after: str, line: str) -> None:
-        """``line`` behind the only line that begins with ``after``, as far in."""
-        lines = (self.folder / file).read_text().splitlines()
-        (at,) = [number for number, text in enumerate(lines) if text.strip().startswith(after)]
-        indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
-        lines.insert(at + 1, indent + line)
-        (self.folder / file).write_text("\n".join(lines) + "\n")
-
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env={**plain_environment(), "PYTHONPATH": str(self.folder), **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            preexec_fn=die_with_parent,
-        )
-
-    def succeeds(self, *arguments: str, **variables: str) -> str:
-        done = self.run(*arguments, **variables)
-        assert done.returncode == 0, done.stdout
-        return done.stdout
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The OpenAPI documents of all five services: valid, complete, and true to the contract."""
+"""The OpenAPI documents of all services: valid, complete, and true to the contract."""
 
 import re
 from typing import Any
@@ -8,8 +8,9 @@ import pytest
 
 from platform_core.auth.access import bare
 from platform_core.auth.rules import rules_of
+from platform_core.tools.generate import as_text
 from platform_core.topology import BY_PACKAGE, SERVICES
-from tests.documents import COMMAND, committed, document, generated, operations, resolved, schema_of, written
+from tests.documents import committed, document, generated, operations, resolved, schema_of
 
 PACKAGES = [service.package for service in SERVICES]
 WITH_FEED = [service.package for service in SERVICES if service.has_feed]
@@ -38,6 +39,7 @@ PROMISED = {
         for report in ("summary", "users", "products", "orders", "notifications", "platform")
     ],
 }
+"""What callers were promised at the start. A service that is added later says in its own suite what it promises."""
 HEALTH = ["GET /health", "GET /health/live", "GET /health/ready"]
 """Answered outside the API proper: always as JSON, and a 503 tells what the 200 does."""
 LISTS = [
@@ -68,11 +70,11 @@ def test_it_is_valid_openapi_3_1_and_nothing_had_to_be_guessed(service):
 @pytest.mark.parametrize("service", PACKAGES)
 def test_the_committed_document_is_the_present_one(service):
     file = committed(BY_PACKAGE[service])
-    up_to_date = file.exists() and file.read_text() == written(document(service))
-    assert up_to_date, f"{file.name} is not what the code says: run `{COMMAND}`, look at the difference, commit it"
+    up_to_date = file.exists() and file.read_text() == as_text(document(service))
+    assert up_to_date, f"{file.name} is not what the code says: run `make generate`, look at the difference, commit it"
 
 
-@pytest.mark.parametrize("service", PACKAGES)
+@pytest.mark.parametrize("service", PROMISED)
 def test_it_describes_every_route_of_the_contract(service):
     feed = ["GET /api/events"] if service in WITH_FEED else []
     assert not set(PROMISED[service] + feed + HEALTH) - set(operations(service))
@@ -158,7 +160,7 @@ def test_the_common_headers_are_told(service):
         found = [resolved(service, parameter) for parameter in described["parameters"]]
         headers = {parameter["name"] for parameter in found if parameter["in"] == "header"}
         assert {"X-Request-ID", "X-Request-Timeout"} <= headers, name
-        if name in PROMISED[service]:
+        if name in PROMISED.get(service, operations(service)):
             assert ("Idempotency-Key" in headers) == takes_a_key(name), name
 
 

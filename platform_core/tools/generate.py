@@ -1,0 +1,245 @@
+"""What is written from the topology and the code: ``manage.py generate``, or ``make generate``.
+
+Some files are written by hand and have generated parts. In YAML, TOML and .env a part stands between the lines
+``# begin generated: NAME`` and ``# end generated: NAME``, in Markdown between HTML comments with the same words. A
+single line is generated if it ends with ``# generated: NAME``. Whatever else these files say is left alone. The OpenAPI
+documents in docs/openapi are generated as a whole.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from platform_core.conf.environment import ROOT, VARIABLES, configuration_table, shown_default
+from platform_core.tools.access_page import access_table, admin_table
+from platform_core.topology import SERVICES, Service
+
+DOCUMENTS = Path("docs", "openapi")
+SERVICES_WITH_WORKER = tuple(service for service in SERVICES if service.has_worker)
+PACKAGES = tuple(service.package for service in SERVICES)
+CONTAINER_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "user-service": ("SIGN_UPS_PER_HOUR",),
+    "notification-worker": ("EMAIL_URL", "DEFAULT_FROM_EMAIL"),
+}
+"""What compose passes on to one container alone. What all are given stands in compose.yaml."""
+SECRET = frozenset(variable.name for variable in VARIABLES if variable.secret)
+
+_PARTS = re.compile(
+    r"(?P<begin>^[^\n]*\bbegin generated: (?P<block>[\w ]+?)(?: -->)?\n).*?(?=^[^\n]*\bend generated: (?P=block)\b)"
+    r"|^[^\n]*?(?P<mark> # generated: (?P<name>[\w ]+))$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class GenerateError(Exception):
+    """A file has no place for a part that is to be generated, or a document cannot be made."""
+
+
+def generated_files(*, documents: bool = True) -> dict[Path, str]:
+    """What each file must contain, by its path below the project's root. Raises GenerateError.
+
+    Without ``documents``, the OpenAPI documents are left out: each takes a process of its own, and seconds.
+    """
+    found = {Path(name): with_parts(name, (ROOT / name).read_text()) for name in PARTS}
+    return found | (openapi_documents() if documents else {})
+
+
+def differing(files: Mapping[Path, str]) -> list[Path]:
+    """The files whose content on disk is another one."""
+    return [path for path, content in files.items() if not _says(ROOT / path, content)]
+
+
+def write(files: Mapping[Path, str]) -> list[Path]:
+    """Write what differs; the files that were written."""
+    written = differing(files)
+    for path in written:
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(files[path])
+    return written
+
+
+def _says(path: Path, content: str) -> bool:
+    return path.exists() and path.read_text() == content
+
+
+def with_parts(name: str, text: str) -> str:
+    """The text of a file with its generated parts as they must be. Raises GenerateError when a mark is missing."""
+    wanted = dict(PARTS[name])
+
+    def put(found: re.Match[str]) -> str:
+        part = found["block"] or found["name"]
+        if part not in wanted:
+            raise GenerateError(f"{name}: the generated part {part!r} is not known, or marked twice.")
+        content = wanted.pop(part)()
+        return f"{content}{found['mark']}" if found["name"] else f"{found['begin']}{content}\n"
+
+    changed = _PARTS.sub(put, text)
+    if wanted:
+        raise GenerateError(f"{name}: the marks of the generated part {next(iter(wanted))!r} are missing.")
+    return changed
+
+
+def openapi_documents() -> dict[Path, str]:
+    """The documents of all services, as they are committed. Raises GenerateError."""
+    with ThreadPoolExecutor(2) as pool:
+        documents = list(pool.map(lambda service: openapi_document(service.package)[0], SERVICES))
+    return {document_path(service): as_text(document) for service, document in zip(SERVICES, documents, strict=True)}
+
+
+def openapi_document(package: str) -> tuple[dict[str, Any], str]:
+    """A service's document and the warnings about it, from a process with its settings. Raises GenerateError."""
+    command = [sys.executable, "manage.py", package, "spectacular", "--validate", "--fail-on-warn"]
+    done = subprocess.run(
+        [*command, "--format", "openapi-json"],
+        cwd=ROOT,
+        env=_plain_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode:
+        raise GenerateError(f"The OpenAPI document of {package} cannot be made:\n{done.stderr}")
+    return json.loads(done.stdout), done.stderr
+
+
+def document_path(service: Service) -> Path:
+    return DOCUMENTS / f"{service.name}.json"
+
+
+def as_text(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain_environment() -> dict[str, str]:
+    """Without the variables of the platform: a document says the same wherever it is made."""
+    ours = {variable.name for variable in VARIABLES} | {"DJANGO_SETTINGS_MODULE"}
+    return {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in ours}
+
+
+def services_table() -> str:
+    """The services as a table in Markdown, for the docs."""
+    rows = [f"| {s.name} | `{s.package}` | {s.port} | {s.purpose} |" for s in SERVICES]
+    return "\n".join(["| service | package | port | what it is for |", "|---|---|---|---|", *rows])
+
+
+def _env_example() -> str:
+    parts = [f"# {variable.meaning}\n#{variable.name}={shown_default(variable)}" for variable in VARIABLES]
+    return "\n\n".join(parts)
+
+
+def _env_passwords() -> str:
+    return "\n\n".join(
+        f"# The password of {service.name}'s role; `make up` sets it anew.\n#{_password(service)}=development"
+        for service in SERVICES
+    )
+
+
+def _password(service: Service) -> str:
+    return f"{service.stem.upper()}_DATABASE_PASSWORD"
+
+
+def _each(line: Callable[[Service], str], separator: str = "\n") -> Callable[[], str]:
+    return lambda: separator.join(line(service) for service in SERVICES)
+
+
+def _listed(before: str, names: tuple[str, ...], quote: str = '"') -> Callable[[], str]:
+    return lambda: f"{before}[{', '.join(f'{quote}{name}{quote}' for name in names)}]"
+
+
+def _compose_database(service: Service) -> str:
+    url = f"postgresql://{service.role}:${{{_password(service)}:-development}}@postgres:5432/platform"
+    return f"x-{service.stem}-database: &{service.stem}-database\n  {service.database_url_variable}: {url}"
+
+
+def _production_database(service: Service) -> str:
+    variable = service.database_url_variable
+    return f"x-{service.stem}-database: &{service.stem}-database\n{_from_file(variable, '  ')}"
+
+
+def _from_file(variable: str, indent: str) -> str:
+    return f'{indent}{variable}: ""\n{indent}{variable}_FILE: /run/secrets/{variable.lower()}'
+
+
+def _containers(container: Callable[[Service, str], Iterator[str]]) -> Callable[[], str]:
+    """Every web and worker, each as ``container`` describes it."""
+
+    def text() -> str:
+        kinds = [(service, kind) for service in SERVICES for kind in ("web", "worker")]
+        found = [container(service, kind) for service, kind in kinds if kind == "web" or service.has_worker]
+        return "\n\n".join("\n".join(lines) for lines in found)
+
+    return text
+
+
+def _name(service: Service, kind: str) -> str:
+    return service.name if kind == "web" else f"{service.stem}-worker"
+
+
+def _compose_container(service: Service, kind: str) -> Iterator[str]:
+    name = _name(service, kind)
+    yield f"  {name}:"
+    yield f"    <<: *{'app' if kind == 'web' else 'worker'}"
+    if kind == "web":
+        yield f'    ports: ["127.0.0.1:{service.port}:{service.port}"]'
+    else:
+        yield f"    command: [python, manage.py, {service.package}, worker]"
+    yield "    environment:"
+    yield f"      <<: [*{kind}-environment, *{service.stem}-database]"
+    if kind == "web":
+        yield f"      DJANGO_SETTINGS_MODULE: {service.settings_module}"
+    for variable in CONTAINER_VARIABLES.get(name, ()):
+        yield f"      {variable}: ${{{variable}:-}}"
+    yield f'    volumes: ["{service.stem}-keys:/keys/{service.name}:ro"]'
+
+
+def _production_container(service: Service, kind: str) -> Iterator[str]:
+    own = [variable for variable in CONTAINER_VARIABLES.get(_name(service, kind), ()) if variable in SECRET]
+    yield f"  {_name(service, kind)}:"
+    yield "    <<: *limits"
+    yield "    environment:"
+    yield f"      <<: [*{kind}-environment, *{service.stem}-database]"
+    for variable in own:
+        yield _from_file(variable, "      ")
+    secrets = ["secret_key", "metrics_token", service.database_url_variable.lower(), *map(str.lower, own)]
+    yield f"    secrets: [{', '.join(secrets)}]"
+
+
+PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "compose.yaml": {
+        "URLs": _each(lambda s: f"  {s.url_variable}: http://{s.name}:{s.port}"),
+        "databases": _each(_compose_database),
+        "databases to migrate": _each(lambda s: f"        - *{s.stem}-database"),
+        "key volumes": _each(lambda s: f"      - {s.stem}-keys:/keys/{s.name}"),
+        "services": _containers(_compose_container),
+        "volumes": _each(lambda s: f"  {s.stem}-keys:"),
+    },
+    "compose.prod.yaml": {
+        "databases": _each(_production_database),
+        "databases to migrate": _each(lambda s: f"        - *{s.stem}-database"),
+        "secrets of migrate": _each(lambda s: f"      - {s.database_url_variable.lower()}"),
+        "services": _containers(_production_container),
+        "secrets": _each(lambda s: "  {0}:\n    file: ./secrets/{0}".format(s.database_url_variable.lower())),
+    },
+    "deploy/monitoring/prometheus.yml": {
+        "webs": _each(lambda s: f'      - {{targets: ["{s.name}:{s.port}"], labels: {{app: {s.name}}}}}'),
+        "workers": _listed("      - names: ", tuple(f"{s.stem}-worker" for s in SERVICES_WITH_WORKER), quote=""),
+    },
+    ".env.example": {"variables": _env_example, "passwords": _env_passwords},
+    "pyproject.toml": {
+        "packages": _listed("root_packages = ", ("platform_core", *PACKAGES)),
+        "forbidden": _listed("forbidden_modules = ", PACKAGES),
+        "independent": _listed("modules = ", PACKAGES),
+        "containers": _listed("containers = ", PACKAGES),
+    },
+    "README.md": {"services": services_table},
+    "docs/architecture.md": {"services": services_table},
+    "docs/configuration.md": {"variables": configuration_table},
+    "docs/access.md": {"rules": access_table, "admins": admin_table},
+}
+"""By file, what writes each of its generated parts."""
