@@ -7,9 +7,20 @@ from pathlib import Path
 import pytest
 
 from platform_core.topology import PRODUCT, USER
-from tests.e2e.stack import Shop, Stack, own_folder, temporary_stack
+from tests.e2e.stack import Shop, Stack, eventually, own_folder, temporary_stack
 
 _numbers = itertools.count(1)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what must run in one process of `--dist loadgroup`: the tests that share a platform. Others run anywhere."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "stack" in fixtures and not hasattr(item.module, "stack"):  # type: ignore[attr-defined]
+            item.add_marker(pytest.mark.xdist_group("the suite's platform"))
+        elif "own_stack" not in fixtures:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
@@ -28,10 +39,20 @@ def stack(folder: Path) -> Iterator[Stack]:
         shared.stop()
 
 
-@pytest.fixture
-def own_stack() -> Iterator[Stack]:
-    """Not started yet; whatever the test leaves running is ended."""
+@pytest.fixture(scope="session")
+def template() -> Iterator[Path]:
+    """A data folder as `manage.py migrate` leaves it."""
     with temporary_stack() as stack:
+        done = stack.run("migrate")
+        assert done.returncode == 0, done.stderr
+        eventually("Postgres has stopped", lambda: not stack.processes())
+        yield stack.folder / "data"
+
+
+@pytest.fixture
+def own_stack(template: Path) -> Iterator[Stack]:
+    """Not started yet; whatever the test leaves running is ended."""
+    with temporary_stack(template) as stack:
         yield stack
 
 

@@ -3,11 +3,12 @@
 import json
 import shlex
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
 from platform_core.topology import SERVICES
-from tests.e2e.stack import PATIENCE, Stack, eventually, ports_in
+from tests.e2e.stack import PATIENCE, Stack, eventually, ports_in, temporary_stack
 
 USER_LINE = (
     'curl -X POST http://localhost:8001/api/users -H "Content-Type: application/json" '
@@ -26,8 +27,9 @@ SUMMARY_LINE = "curl http://localhost:8005/api/analytics/summary"
 
 
 @pytest.fixture
-def fresh(own_stack: Stack) -> Stack:
-    return own_stack.up()
+def fresh() -> Iterator[Stack]:
+    with temporary_stack() as stack:
+        yield stack.up()
 
 
 def typed(stack: Stack, line: str) -> dict:
