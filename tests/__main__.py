@@ -29,8 +29,8 @@ ALONE = frozenset({"chaos"})
 SEARCH, FAST = "--search", "--fast"
 CHOOSING = {"-k", "-m", SEARCH}
 """With these options a suite may have no test to run, and is not worth spreading."""
-SPREAD = {"e2e": ("-n", "3", "--dist", "loadgroup")}
-"""Options of suites whose tests run in several processes; `tests/e2e/conftest.py` says which stay together."""
+SPREAD = {"e2e": ("-n", "3", "--dist", "loadfile")}
+"""Options of suites whose files run in several processes. The tests of a file stay together: they share a platform."""
 Results = dict[str, tuple[int, float]]
 """A suite's exit code and its seconds."""
 

@@ -12,17 +12,6 @@ from tests.e2e.stack import Shop, Stack, eventually, own_folder, temporary_stack
 _numbers = itertools.count(1)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what must run in one process of `--dist loadgroup`: the tests that share a platform. Others run anywhere."""
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if "stack" in fixtures and not hasattr(item.module, "stack"):  # type: ignore[attr-defined]
-            item.add_marker(pytest.mark.xdist_group("the suite's platform"))
-        elif "own_stack" not in fixtures:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     with own_folder() as folder:
