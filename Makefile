@@ -1,6 +1,6 @@
 # Two commands to know: `make dev` runs the platform, `make test` tests it. `make help` lists the others.
 .DEFAULT_GOAL := help
-.PHONY: help dev test search generate build up down logs restart clean secrets docker always
+.PHONY: help dev test search lock generate build up down logs restart clean secrets docker always
 
 # What .venv is made with: the first of these that runs (a pyenv shim may not) and is Python 3.11 or later.
 PYTHON ?= python3 python3.13 python3.12 python3.11
@@ -23,8 +23,19 @@ search: .venv/requirements-dev.installed ## run the property tests on random exa
 generate: .venv/requirements-dev.installed ## write what follows from the code: container files, OpenAPI documents, tables in docs
 	@exec .venv/bin/python manage.py generate
 
-# The stamp holds the Python and the requirements that were installed; while they are the same there is nothing to do.
-wanted = { .venv/bin/python -c 'import sys, django; print(sys.version)' && cat requirements.txt $*.txt; } 2>/dev/null
+# The ranges are in requirements*.txt. The .lock files hold the exact versions, with hashes, for every platform. Versions
+# that still fit the ranges stay, unless ARGS says otherwise.
+compile = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
+
+lock: .venv/requirements-dev.installed ## renew the .lock files from the ranges (ARGS=--upgrade takes the newest versions)
+	@$(compile) requirements.txt -o requirements.lock
+	@$(compile) requirements-dev.txt -c requirements.lock -o requirements-dev.lock
+	@$(compile) requirements-tracing.txt -c requirements-dev.lock -o requirements-tracing.lock
+	@$(compile) requirements-browser.txt -c requirements-dev.lock -o requirements-browser.lock
+
+# The stamp holds the Python and the lock that were installed; while they are the same there is nothing to do.
+wanted = { .venv/bin/python -c 'import sys, django; print(sys.version)' && cat $*.lock; } 2>/dev/null
 is_installed = $(wanted) | cmp -s - $@
 
 .venv/%.installed: always
@@ -33,8 +44,8 @@ is_installed = $(wanted) | cmp -s - $@
 	  echo "Making .venv with $$python"; \
 	  exec $$python -m venv --clear .venv; }
 	@$(is_installed) || { \
-	  echo "Installing $*.txt into .venv"; \
-	  exec .venv/bin/python -m pip install --quiet --disable-pip-version-check -r $*.txt; }
+	  echo "Installing $*.lock into .venv"; \
+	  exec .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $*.lock; }
 	@$(is_installed) || $(wanted) >$@ || { echo ".venv is damaged: delete it and try again." >&2; exit 1; }
 
 define find_python

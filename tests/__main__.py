@@ -1,7 +1,9 @@
 """`python -m tests [suite ...] [pytest arguments]`: one pytest process for each suite.
 
-Several suites run in two lanes side by side, each with a Postgres of its own: those that test code with Django, and
-those that drive running processes. The chaos suite, which kills what it can, runs alone.
+Two suites run side by side, each with a Postgres of its own. The e2e suite, which mostly waits, is spread over several
+processes by pytest-xdist. The chaos suite loads both cores, so it runs alone.
+
+`python -m tests --fast` runs what needs no running platform: the suites that test code with Django.
 
 `python -m tests --search [suite ...]` runs only the property tests, on random examples (see `tests/plugin.py`).
 """
@@ -13,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from platform_core.conf.environment import ROOT
@@ -20,16 +23,25 @@ from platform_core.stack.processes import die_with_parent
 from tests.suites import EXTRA, SERVER_VARIABLE, SETTINGS, plain_environment, temporary_server
 
 NO_TESTS_COLLECTED = 5
-SEARCH = "--search"
+LANES = 2
+ALONE = frozenset({"chaos"})
+"""Suites beside which nothing runs."""
+SEARCH, FAST = "--search", "--fast"
+CHOOSING = {"-k", "-m", SEARCH}
+"""With these options a suite may have no test to run, and is not worth spreading."""
+SPREAD = {"e2e": ("-n", "3", "--dist", "loadfile")}
+"""Options of suites whose files run in several processes. The tests of a file stay together: they share a platform."""
 Results = dict[str, tuple[int, float]]
 """A suite's exit code and its seconds."""
 
 
 def main(arguments: list[str]) -> int:
     searching = SEARCH in arguments
-    arguments = [argument for argument in arguments if argument != SEARCH]
+    is_fast = FAST in arguments
+    arguments = [argument for argument in arguments if argument not in (SEARCH, FAST)]
     split = next((n for n, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
-    suites, options = arguments[:split] or [suite for suite in SETTINGS if suite not in EXTRA], arguments[split:]
+    usual = [suite for suite in SETTINGS if suite not in EXTRA and (SETTINGS[suite] or not is_fast)]
+    suites, options = arguments[:split] or usual, arguments[split:]
     options += [SEARCH] if searching else []
     unknown = [suite for suite in suites if suite not in SETTINGS]
     if unknown:
@@ -38,31 +50,34 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what runs in the background ignore Ctrl-C
     results: Results = {}
-    for lanes in in_turn(suites):
-        threads = [threading.Thread(target=run, args=(lane, options, results), daemon=True) for lane in lanes[1:]]
-        for thread in threads:
+    for together in in_turn(suites):
+        queue = deque(together)
+        loud = len(together) == 1
+        lanes = [threading.Thread(target=lane, args=(queue, options, results), daemon=True) for _ in together[1:LANES]]
+        for thread in lanes:
             thread.start()
-        run(lanes[0], options, results, aloud=not threads)
-        for thread in threads:
+        lane(queue, options, results, aloud=loud)
+        for thread in lanes:
             thread.join()
-    return tell({suite: results[suite] for suite in suites}, partial=bool({"-k", "-m", SEARCH} & set(options)))
+    return tell({suite: results[suite] for suite in suites}, partial=bool(CHOOSING & set(options)))
 
 
-def in_turn(suites: Sequence[str]) -> list[list[list[str]]]:
-    """Lanes that run side by side, and what comes after them."""
-    with_django = [suite for suite in suites if SETTINGS[suite]]
-    driving = [suite for suite in suites if not SETTINGS[suite] and suite != "chaos"]
-    alone = [suite for suite in suites if suite == "chaos"]
-    return [turn for lanes in ([with_django, driving], [alone]) if (turn := [lane for lane in lanes if lane])]
+def in_turn(suites: Sequence[str]) -> list[list[str]]:
+    """Suites that run side by side, the longest first, and what runs after them."""
+    together = sorted((suite for suite in suites if suite not in ALONE), key=lambda suite: suite not in SPREAD)
+    return [together, *([suite] for suite in suites if suite in ALONE)]
 
 
-def run(lane: Sequence[str], options: Sequence[str], results: Results, *, aloud: bool = False) -> None:
-    """A lane's suites, one after the other. Not ``aloud``, what a suite says is shown when it is done."""
+def lane(queue: "deque[str]", options: Sequence[str], results: Results, *, aloud: bool = False) -> None:
+    """Run suites from the queue, one after the other, until it is empty. Their output follows at their end, or at once
+    if ``aloud``.
+    """
     with temporary_server() as url:
         environment = {**plain_environment(), SERVER_VARIABLE: url}
-        for suite in lane:
+        while suite := next_of(queue):
             began = time.monotonic()
-            command = [sys.executable, "-m", "pytest", f"tests/{suite}", *options]
+            spread = () if CHOOSING & set(options) else SPREAD.get(suite, ())
+            command = [sys.executable, "-m", "pytest", f"tests/{suite}", *spread, *options]
             with tempfile.TemporaryFile() as file:
                 if aloud:
                     print(f"\n── {suite}", flush=True)
@@ -74,6 +89,13 @@ def run(lane: Sequence[str], options: Sequence[str], results: Results, *, aloud:
                 if not aloud:
                     print(f"\n── {suite}\n{file.read().decode(errors='replace')}", flush=True)
             results[suite] = done.returncode, time.monotonic() - began
+
+
+def next_of(queue: "deque[str]") -> str | None:
+    try:
+        return queue.popleft()
+    except IndexError:
+        return None
 
 
 def tell(results: Results, *, partial: bool) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
 from platform_core.conf.environment import VARIABLES, parsed
 from platform_core.stack import postgres
 from platform_core.stack.roles import ensure_roles
@@ -44,7 +46,16 @@ def temporary_server() -> Iterator[str]:
         server = postgres.acquire(Path(folder))
         try:
             ensure_roles(parsed({"DATABASE_URL": server.url}), create_databases=True)
+            _write_carelessly(server.url)
             yield server.url
         finally:
             server.release()
             postgres.await_stopped(Path(folder))
+
+
+def _write_carelessly(url: str) -> None:
+    """Wait for no disk. The data is thrown away, and what is killed here is the server, never the machine."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
+        connection.execute("SELECT pg_reload_conf()")

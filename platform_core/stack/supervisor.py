@@ -98,6 +98,7 @@ class Stack:
     server: postgres.EmbeddedPostgres | None = None
     lock: IO[str] | None = None
     ending: float = 0.0
+    is_stopping: bool = False
     webs: list[Child] = field(default_factory=list)
     workers: list[Child] = field(default_factory=list)
 
@@ -136,8 +137,15 @@ class Stack:
         """
         if time.monotonic() - self.ending < ONE_WISH:
             return
+        if not self.is_stopping:
+            raise _Ended
         for child in [*self.webs, *self.workers]:
             child.send(signal.SIGKILL)
+
+    def go_on(self) -> None:
+        """Raise again what a signal raised in a place where Python drops exceptions, such as a finalizer."""
+        if self.ending:
+            raise _Ended
 
     def only_one(self) -> IO[str]:
         """The folder's lock, which the process holds until it ends."""
@@ -182,6 +190,7 @@ class Stack:
         self.show(time.monotonic() - began)
 
     def step(self, what: str) -> None:
+        self.go_on()
         self.console.print(f"[dim]· {what}[/]")
 
     def check_ports(self) -> None:
@@ -233,6 +242,7 @@ class Stack:
                     raise StackError(f"{service.name} ended with code {code} while starting; its last lines say why.")
                 if time.monotonic() > until:
                     raise StackError(f"{service.name} is not ready after {READY_PATIENCE:g} s; its log lines say why.")
+                self.go_on()
                 time.sleep(0.05)
 
     def show(self, seconds: float) -> None:
@@ -256,10 +266,12 @@ class Stack:
                     self.console.print(f"[yellow]{child.title} ended with code {code}; it is started again.[/]")
             if self.server is not None:
                 self.server.ensure()
+            self.go_on()
             time.sleep(0.2)
 
     def stop(self) -> None:
         """Webs first, for they may still be writing what workers deliver; then workers; then Postgres."""
+        self.is_stopping = True
         for group in (self.webs, self.workers):
             for child in group:
                 child.send(signal.SIGTERM)

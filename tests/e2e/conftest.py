@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from platform_core.topology import PRODUCT, USER
-from tests.e2e.stack import Shop, Stack, own_folder, temporary_stack
+from tests.e2e.stack import Shop, Stack, eventually, own_folder, temporary_stack
 
 _numbers = itertools.count(1)
 
@@ -28,10 +28,20 @@ def stack(folder: Path) -> Iterator[Stack]:
         shared.stop()
 
 
-@pytest.fixture
-def own_stack() -> Iterator[Stack]:
-    """Not started yet; whatever the test leaves running is ended."""
+@pytest.fixture(scope="session")
+def template() -> Iterator[Path]:
+    """A data folder as `manage.py migrate` leaves it."""
     with temporary_stack() as stack:
+        done = stack.run("migrate")
+        assert done.returncode == 0, done.stderr
+        eventually("Postgres has stopped", lambda: not stack.processes())
+        yield stack.folder / "data"
+
+
+@pytest.fixture
+def own_stack(template: Path) -> Iterator[Stack]:
+    """Not started yet; whatever the test leaves running is ended."""
+    with temporary_stack(template) as stack:
         yield stack
 
 

@@ -35,10 +35,20 @@ def eventually(what: str, condition: Callable[[], Any], patience: float = 30.0) 
 
 
 class Stack:
-    """One data folder and one set of ports; `up` may be started from it again and again."""
+    """One data folder and one set of ports; `up` may be started from it again and again.
 
-    def __init__(self, folder: Path, *, root: Path = ROOT, services: Sequence[Service] = SERVICES) -> None:
-        self.folder, self.root, self.services = folder, root, services
+    ``template``: a migrated data folder. `up` begins with a copy of it if there is no data yet, which saves seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        template: Path | None = None,
+        *,
+        root: Path = ROOT,
+        services: Sequence[Service] = SERVICES,
+    ) -> None:
+        self.folder, self.template, self.root, self.services = folder, template, root, services
         self.ports = dict(zip((service.package for service in services), free_ports(len(services)), strict=True))
         self.process: subprocess.Popen[bytes] | None = None
         self.options: tuple[str, ...] = ()
@@ -78,6 +88,8 @@ class Stack:
 
     def up(self, **variables: str) -> "Stack":
         """Start `up` and wait for its table."""
+        if self.template is not None and not (self.folder / "data").exists():
+            subprocess.run(["cp", "-a", str(self.template), str(self.folder / "data")], check=True)
         process = self.launch(**variables)
         eventually(
             f"ready; it said:\n{self.said()}", lambda: "Ready in" in self.said() or process.poll() is not None, PATIENCE
@@ -150,10 +162,10 @@ def own_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def temporary_stack() -> Iterator[Stack]:
+def temporary_stack(template: Path | None = None) -> Iterator[Stack]:
     """Not started yet; whatever is left running is ended."""
     with own_folder() as folder:
-        stack = Stack(folder)
+        stack = Stack(folder, template)
         try:
             yield stack
         finally:

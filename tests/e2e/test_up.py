@@ -41,13 +41,7 @@ def test_killed_it_takes_everything_along_and_a_new_one_finds_the_data(own_stack
     own_stack.end(signal.SIGKILL)
     own_stack.up()  # at once: ports and data may still be held by what is just dying
     assert Shop(own_stack).get(ORDER, f"/api/orders/{order}")["status"] == "confirmed"
-    assert own_stack.end() == 0
-    nothing_is_left(own_stack)
-
-
-def test_killed_without_a_successor_it_leaves_nothing_behind(own_stack):
-    own_stack.up()
-    own_stack.end(signal.SIGKILL)
+    own_stack.end(signal.SIGKILL)  # and this time without a successor
     nothing_is_left(own_stack)
 
 
@@ -61,14 +55,13 @@ def test_ctrl_c_during_the_start_leaves_nothing_behind(own_stack, moment):
     own_stack.up()
 
 
-def test_a_second_one_in_the_same_folder_says_which_process_has_it(own_stack):
-    own_stack.up()
-    assert own_stack.process is not None
-    second = own_stack.run("up")
+def test_a_second_one_in_the_same_folder_says_which_process_has_it(stack):
+    assert stack.process is not None
+    second = stack.run("up")
     assert second.returncode == 1
-    assert f"process {own_stack.process.pid}" in second.stderr
+    assert f"process {stack.process.pid}" in second.stderr
     assert len(second.stderr.strip().splitlines()) == 1
-    assert health_of(own_stack.url(USER), "/health")[0] == 200
+    assert health_of(stack.url(USER), "/health")[0] == 200
 
 
 def test_a_taken_port_is_named_with_what_to_do(own_stack):
@@ -174,12 +167,11 @@ def test_a_signal_that_comes_twice_at_once_does_not_cut_requests_off(own_stack):
     assert not any(master.is_running() and master.status() != "zombie" for master in masters)
 
 
-def test_status_tells_how_the_five_are_and_by_its_exit_code(own_stack):
+def test_status_tells_how_the_five_are_and_by_its_exit_code(stack, own_stack):
     down = own_stack.run("status")
     assert down.returncode == 1
     assert down.stdout.count("no answer") == len(SERVICES)
-    own_stack.up()
-    up = own_stack.run("status")
+    up = stack.run("status")
     assert up.returncode == 0
     for service in SERVICES:
         assert service.name in up.stdout

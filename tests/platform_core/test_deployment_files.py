@@ -211,8 +211,8 @@ def test_a_service_is_given_its_own_keys_alone_and_cannot_change_them(name, serv
 @owners
 def test_webs_and_workers_are_told_where_traces_go(name, service):
     assert environment_of(name)["OTEL_EXPORTER_OTLP_ENDPOINT"] == ""
-    assert "requirements-tracing.txt" in DOCKERFILE
-    assert "!requirements-tracing.txt" in (ROOT / ".dockerignore").read_text().splitlines()
+    assert "requirements-tracing.lock" in DOCKERFILE
+    assert "!requirements-tracing.lock" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
 @services

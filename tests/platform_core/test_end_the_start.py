@@ -1,0 +1,52 @@
+"""Ctrl-C ends `manage.py up` whatever the moment, also one at which Python drops what a signal handler raises."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from platform_core.stack import supervisor
+from platform_core.stack.supervisor import ONE_WISH, Stack
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Finalized:
+    """Its finalizer gets the signal."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+
+    def __del__(self) -> None:
+        self.stack.ended(signal.SIGINT, None)
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    yield Stack(values={}, environ={})
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_was_dropped_ends_the_start_at_the_next_step(stack):
+    stack.step("Postgres")
+    Finalized(stack)  # gone at once, and with it what the handler raised
+    with pytest.raises(supervisor._Ended):
+        stack.step("services")
+    with pytest.raises(supervisor._Ended):
+        stack.watch()
+
+
+def test_a_second_signal_ends_what_the_first_has_not_ended(stack):
+    with suppress(supervisor._Ended):
+        stack.ended(signal.SIGINT, None)
+    stack.hurried(signal.SIGINT, None)
+    stack.ending = time.monotonic() - ONE_WISH - 1
+    with pytest.raises(supervisor._Ended):
+        stack.hurried(signal.SIGINT, None)
+    stack.stop()
+    stack.hurried(signal.SIGINT, None)
