@@ -1,7 +1,6 @@
 """``manage.py up``: Postgres, roles, migrations, five webs and the workers, watched until somebody ends it."""
 
 import http.client
-import os
 import shutil
 import signal
 import sys
@@ -12,18 +11,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
 
 from platform_core.auth.keys import KeysError
-from platform_core.conf.environment import ROOT, ConfigurationError, database_parts
-from platform_core.stack import postgres
+from platform_core.conf.environment import ROOT, ConfigurationError, as_url, database_parts
+from platform_core.stack import postgres, running
 from platform_core.stack.forks import Forked, fork, manage, preload, serve
 from platform_core.stack.keys import make_keys
 from platform_core.stack.postgres import PostgresError
-from platform_core.stack.processes import is_free, locked
+from platform_core.stack.processes import is_free
 from platform_core.stack.roles import RolesError, ensure_roles
 from platform_core.topology import ANALYTICS, SERVICES, Service
 
@@ -142,23 +141,23 @@ class Stack:
     def only_one(self) -> IO[str]:
         """The folder's lock, which the process holds until it ends."""
         try:
-            lock = locked(self.folder / "up.lock", wait=False)
+            lock = running.claim(self.folder)
         except OSError as error:
             raise StackError(
                 f"The data folder {self.folder} cannot be used: {error.strerror}. Set PLATFORM_DATA to another one."
             ) from None
         if lock is None:
-            pid = (self.folder / "up.pid").read_text().strip() if (self.folder / "up.pid").exists() else "?"
+            pid = running.pid(self.folder)
             raise StackError(
                 f"The platform already runs from {self.folder} (process {pid}): use that one, or stop it with "
                 f"`kill {pid}`. For a second one set PLATFORM_DATA and the *_SERVICE_URL variables."
             )
-        (self.folder / "up.pid").write_text(f"{os.getpid()}\n")
         return lock
 
     def start(self) -> None:
         began = time.monotonic()
         self.check_ports()
+        running.publish(self.folder, self.values)
         preload()
         if self.values["PLATFORM_ENV"] == "production":
             refuse_unsafe(self.values, self.environ, not_theirs=self.locks())
@@ -272,6 +271,8 @@ class Stack:
             self.server.release()
             postgres.await_stopped(self.folder)
             self.server = None
+        if self.lock is not None:
+            running.withdraw(self.folder)
 
 
 def port_of(service: Service, values: Mapping[str, Any]) -> int:
@@ -297,14 +298,6 @@ def service_environment(service: Service, values: Mapping[str, Any], environ: Ma
     }
 
 
-def as_url(parts: Mapping[str, Any]) -> str:
-    """libpq's parameters as a URL."""
-    rest = {key: value for key, value in parts.items() if key not in ("user", "password", "dbname")}
-    user = quote(str(parts.get("user", "")), safe="")
-    password = f":{quote(str(parts['password']), safe='')}" if parts.get("password") else ""
-    return f"postgresql://{user}{password}@/{quote(str(parts['dbname']), safe='')}?{urlencode(rest)}"
-
-
 def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_theirs: tuple[IO[str], ...] = ()) -> None:
     """Migrate the five schemas, side by side. Raises StackError with what went wrong."""
     with ExitStack() as files:
@@ -323,9 +316,12 @@ def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_th
 
 
 def _reason(output: bytes) -> str:
-    """The last line that says something, and does not point into a statement as Postgres' `LINE 1: …` and `^` do."""
+    """The last line that names an error: not one of Postgres' additions, such as `LINE 1: …`, `^` or `HINT: …`."""
     lines = reversed(output.decode(errors="replace").splitlines())
-    return next((line for line in lines if line[:1].strip() and not line.startswith("LINE ")), "no reason given")
+    return next((line for line in lines if line[:1].strip() and not line.startswith(_ADDITIONS)), "no reason given")
+
+
+_ADDITIONS = ("LINE ", "HINT: ", "DETAIL: ", "CONTEXT: ")
 
 
 def refuse_unsafe(

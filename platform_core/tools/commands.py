@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from django.core.management import execute_from_command_line
 from rich.console import Console
 from rich.table import Table
 
-from platform_core.auth.keys import KeysError
-from platform_core.conf.environment import EXIT_CODE, ConfigurationError, keys_dir, parsed, read_dotenv
-from platform_core.stack import postgres
+from platform_core.conf.environment import ConfigurationError, keys_dir, parsed, read_dotenv
+from platform_core.stack import postgres, running
 from platform_core.stack.epochs import raise_epochs
 from platform_core.stack.keys import make_keys
-from platform_core.stack.postgres import PostgresError
-from platform_core.stack.roles import RolesError, ensure_roles
-from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
+from platform_core.stack.roles import ensure_roles
+from platform_core.stack.supervisor import Stack, health_of, migrate_all
 from platform_core.tools import demo as shop
 from platform_core.tools import load as crowd
 from platform_core.tools import verify as books
 from platform_core.tools.demo_data import Spec
+from platform_core.tools.messages import in_one_line
 from platform_core.topology import SERVICES, Service
 
 NEED_NO_DATABASE = frozenset(
@@ -231,8 +231,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a platform command; the exit code. What goes wrong is told in one line."""
-    read_dotenv()
+    """Run a platform command; the exit code. Expected mistakes are printed in one line."""
     parser = argparse.ArgumentParser(
         prog="manage.py",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -247,13 +246,39 @@ def main(arguments: Sequence[str]) -> int:
             OPTIONS[name](own)
     options = vars(parser.parse_args(arguments))
     command = COMMANDS[options.pop("command")]
-    return told_in_a_line(lambda: command(parsed(os.environ), **options))
+
+    def run() -> int:
+        read_dotenv()
+        if command is not up:
+            find_running()
+        return command(parsed(os.environ), **options)
+
+    return in_one_line(run)
+
+
+def find_running() -> None:
+    """Set the URLs of the `up` that runs from the data folder. Variables that are set take precedence."""
+    folder = Path(parsed(os.environ)["PLATFORM_DATA"])
+    for name, url in running.urls(folder).items():
+        os.environ[name] = os.environ.get(name) or url
+
+
+def run_for_service(service: Service, arguments: Sequence[str]) -> int:
+    """Run a Django command of one service; the exit code. Expected mistakes are printed in one line."""
+
+    def run() -> int:
+        prepare_service(service, arguments)
+        execute_from_command_line([sys.argv[0], *arguments])
+        return 0
+
+    return run() if "--traceback" in arguments else in_one_line(run)
 
 
 def prepare_service(service: Service, arguments: Sequence[str]) -> None:
     """Before a Django command of one service: its settings, and in development its embedded database."""
     read_dotenv()
     os.environ["DJANGO_SETTINGS_MODULE"] = service.settings_module
+    find_running()
     values = parsed(os.environ)
     no_database = not arguments or arguments[0] in NEED_NO_DATABASE
     if no_database or values["DATABASE_URL"] or values[service.database_url_variable]:
@@ -269,15 +294,3 @@ def prepare_service(service: Service, arguments: Sequence[str]) -> None:
 
 _in_use: list[postgres.EmbeddedPostgres] = []
 """Keeps the embedded server's lease open until the process ends."""
-
-
-def told_in_a_line(run: Callable[[], int]) -> int:
-    try:
-        return run()
-    except ConfigurationError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return EXIT_CODE
-    except (StackError, PostgresError, RolesError, KeysError, books.VerifyError) as error:
-        print(error, file=sys.stderr)
-        return 1

@@ -150,8 +150,10 @@ def _opened(file: str, rejects: Path) -> Iterator[IO[bytes]]:
 def _told_in_a_line() -> Iterator[None]:
     try:
         yield
-    except (FileError, OSError) as error:
+    except FileError as error:
         raise CommandError(str(error)) from None
+    except OSError as error:
+        raise CommandError(f"{error.filename or 'The file'}: {error.strerror or error}.") from None
     except DatabaseError as error:
         raise CommandError(f"{' '.join(str(error).split())}. {AGAIN}") from None
     except KeyboardInterrupt:
