@@ -125,8 +125,8 @@ def _trouble(folder: Path) -> str:
     usage = shutil.disk_usage(folder)
     if any(_NO_SPACE in line for line in lines[-_RECENT:]) or usage.free < 2**20:
         return (
-            f"No space left on the disk of {folder}: {usage.free // 2**20} of {usage.total // 2**20} MB are free, and a "
-            "new platform needs 100 MB. Free some, or set PLATFORM_DATA to a folder on another disk."
+            f"No space left on the disk of {folder}: {usage.free // 2**20} of {usage.total // 2**20} MB are free, and "
+            "a new platform needs 100 MB. Free some, or set PLATFORM_DATA to a folder on another disk."
         )
     last = lines[-1].strip() if lines else "no reason given"
     return f"The embedded Postgres in {folder} does not start: {last} (see {folder / 'postgres.log'})."

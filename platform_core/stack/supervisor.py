@@ -1,6 +1,7 @@
 """``manage.py up``: Postgres, roles, migrations, five webs and the workers, watched until somebody ends it."""
 
 import http.client
+import shlex
 import shutil
 import signal
 import sys
@@ -17,8 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from platform_core.auth.keys import KeysError
+from platform_core.conf import production
 from platform_core.conf.environment import ROOT, ConfigurationError, as_url, database_parts
 from platform_core.stack import postgres, running
+from platform_core.stack.contents import has_data
 from platform_core.stack.forks import Forked, fork, manage, preload, serve
 from platform_core.stack.keys import make_keys
 from platform_core.stack.postgres import PostgresError
@@ -207,7 +210,7 @@ class Stack:
         environment = {**service_environment(service, self.values, self.environ), **self.logs(service), **variables}
         metrics = self.folder / "metrics" / service.package
         metrics.mkdir(parents=True, exist_ok=True)
-        environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+        environment |= {"PROMETHEUS_MULTIPROC_DIR": str(metrics), production.ANNOUNCED: "yes"}
         return Child(title, lambda: fork(title, main, environment, not_theirs=self.locks()))
 
     def logs(self, service: Service) -> dict[str, str]:
@@ -235,16 +238,22 @@ class Stack:
                 time.sleep(0.05)
 
     def show(self, seconds: float) -> None:
+        """What a user needs to know now; last, the next steps."""
+        python = _shown_python()
         table = Table(title=f"Ready in {seconds:.1f} s", title_justify="left")
         for column in ("service", "URL", "state"):
             table.add_column(column, no_wrap=True)
         for service in SERVICES:
             table.add_row(service.name, local_url(service, self.values), "[green]ready[/]")
         self.console.print(table)
-        self.console.print(f"The dashboard: {local_url(ANALYTICS, self.values)}/", highlight=False)
         self.console.print("On each: /api/, /api/docs, /admin/, /health. Ctrl-C stops everything.")
-        if self.values["PLATFORM_ENV"] == "development":
+        is_development = self.values["PLATFORM_ENV"] == "development"
+        if is_development:
             self.console.print("[yellow]Development mode: everything is open to everybody who can reach it.[/]")
+        self.console.print(f"Dashboard: {local_url(ANALYTICS, self.values)}/", highlight=False)
+        if is_development and not has_data(self.values):
+            self.console.print(f"No data yet: `{python} manage.py demo` makes some.", highlight=False)
+        self.console.print(f"Staff account: `{python} manage.py user_svc make_staff you@example.com`", highlight=False)
 
     def watch(self) -> None:
         """Revive what ends, until a signal comes."""
@@ -273,6 +282,12 @@ class Stack:
             self.server = None
         if self.lock is not None:
             running.withdraw(self.folder)
+
+
+def _shown_python() -> str:
+    """This Python, as one would type it in the project's folder."""
+    python = Path(sys.executable)
+    return shlex.quote(str(python.relative_to(ROOT) if python.is_relative_to(ROOT) else python))
 
 
 def port_of(service: Service, values: Mapping[str, Any]) -> int:
@@ -342,8 +357,6 @@ def refuse_unsafe(
 
 def _check() -> None:
     from django.conf import settings
-
-    from platform_core.conf import production
 
     try:
         production.check(settings)

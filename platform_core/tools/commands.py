@@ -25,6 +25,7 @@ from platform_core.tools import load as crowd
 from platform_core.tools import verify as books
 from platform_core.tools.demo_data import Spec
 from platform_core.tools.messages import in_one_line
+from platform_core.tools.tables import fitted
 from platform_core.topology import SERVICES, Service
 
 NEED_NO_DATABASE = frozenset(
@@ -95,8 +96,15 @@ def demo(values: dict[str, Any], **wanted: int) -> int:
 
 def keys(values: dict[str, Any], *, rotate: bool = False) -> int:
     """Make the keys with which the services prove who they are, where they are missing."""
-    make_keys(values, rotate=rotate)
+    made = make_keys(values, rotate=rotate)
+    if made:
+        print(f"New keys for {', '.join(made)}.")
     print(f"The keys of the five services are in {keys_dir(values)}.")
+    if made and rotate:
+        print(
+            "Restart the five services now, one by one; if `manage.py up` runs, stop it and start it again. Until then "
+            "they sign with their previous keys, which stay accepted until the next rotation."
+        )
     return 0
 
 
@@ -134,8 +142,9 @@ def status(values: dict[str, Any]) -> int:
         took = f"{database['latencyMs']:g} ms" if "latencyMs" in database else database.get("status", "")
         seconds = f"{told['uptimeSeconds']:.0f} s" if "uptimeSeconds" in told else ""
         table.add_row(service.name, url, state, took, told.get("version", ""), told.get("mode", ""), seconds)
-    # Without a terminal, or in a narrow one, URLs are not to be cut off.
-    Console(width=max(Console().width, 110)).print(table)
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=max(terminal.width, 110))
+    console.print(fitted(console, table))
     return 0 if well else 1
 
 

@@ -1,19 +1,22 @@
 """Mistakes that a new user makes: each is answered in one line that says what to do, and never by a traceback."""
 
 import ast
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from platform_core.conf.environment import ROOT
 from platform_core.stack import postgres, running
 from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES, USER
-from tests.e2e.stack import Shop, Stack, own_folder
+from tests.e2e.stack import Shop, Stack, eventually, own_folder
 
 NOBODY = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -51,7 +54,7 @@ def test_what_cannot_be_done_is_said_in_one_line(migrated, arguments, expected):
 
 
 def test_a_full_disk_is_named_when_an_export_fails(migrated):
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             migrated.command("product_svc", "export_products"),
             cwd=ROOT,
@@ -165,8 +168,6 @@ def test_a_disk_that_is_too_small_is_named(own_stack):
 
 
 def test_a_port_that_is_in_use_is_named_with_another_one(migrated):
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         told = one_line(migrated.run("order_svc", "runserver", str(port), timeout=30))
@@ -199,6 +200,64 @@ def test_other_commands_find_the_services_of_the_up_that_runs(own_stack):
     own_stack.end()
     assert not (data / "up.urls").exists()
     assert not (data / "up.pid").exists()
+
+
+def test_up_ends_its_start_with_the_next_steps_and_warns_once(own_stack):
+    own_stack.up()
+    eventually("the next steps", lambda: "make_staff" in own_stack.said())
+    said = own_stack.said()
+    assert "manage.py demo` makes some" in said
+    assert said.index(f"Dashboard: {own_stack.url(ANALYTICS)}/") < said.index("No data yet") < said.index("make_staff")
+    assert said.count("open to everybody") == 1
+    Shop(own_stack).made(USER, "/api/users", name="Ann", email="ann@example.com")
+    own_stack.end()
+    own_stack.up()
+    eventually("the next steps", lambda: "make_staff" in own_stack.said())
+    assert "No data yet" not in own_stack.said()
+
+
+def test_a_rotation_says_what_is_new_and_what_to_restart(own_stack):
+    first = own_stack.run("keys")
+    assert first.stdout.startswith("New keys for user-service, product-service")
+    assert "Restart" not in first.stdout
+    assert "New keys" not in own_stack.run("keys").stdout
+    rotated = own_stack.run("keys", "--rotate")
+    assert "New keys for user-service, product-service" in rotated.stdout
+    assert "Restart the five services" in rotated.stdout
+
+
+def test_the_dashboards_polling_is_logged_as_debug_and_nothing_else_is_hidden(stack):
+    shop = Shop(stack)
+    poll = {"X-Purpose": "poll", "X-Request-ID": "asked-again-and-again"}
+    for report in ("summary", "orders?days=7", "products", "platform"):
+        shop.get(ANALYTICS, f"/api/analytics/{report}", headers=poll)
+    shop.get(USER, "/api/users", headers={**poll, "X-Request-ID": "a-list-by-a-poll"})
+    assert shop.ask("GET", ANALYTICS, "/api/analytics/orders?days=x", headers=poll).status_code == 400
+    shop.get(ANALYTICS, "/api/analytics/summary", headers={"X-Request-ID": "asked-once"})
+    eventually("the last line", lambda: "asked-once" in stack.said())
+    lines = [line for line in stack.said().splitlines() if line.startswith("{")]
+    assert [json.loads(line)["status"] for line in lines if "asked-again-and-again" in line] == [400]
+    assert any("a-list-by-a-poll" in line for line in lines)
+    assert any("asked-once" in line and '"/api/events"' in line for line in lines), "the feeds that it reads, too"
+
+
+@pytest.mark.parametrize("command", [["-m", "tests", "order_svc"], ["-m", "pytest", "tests/order_svc"]], ids=" ".join)
+def test_tests_say_in_one_line_which_packages_they_need(tmp_path, command):
+    """A Python that has pytest at most: the other packages are hidden."""
+    hidden = ("hypothesis", "environ", "pytest_django") if "pytest" in command else ("pytest", "hypothesis")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.abc, importlib.util, sys\n"
+        "real = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *a: None if name in {hidden} else real(name, *a)\n"
+        "class Hidden(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name in {hidden}: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert "make test" in one_line(done)
+    assert hidden[0] in done.stderr
 
 
 def test_a_socket_lies_elsewhere_where_postgres_could_not_read_its_path(tmp_path):
