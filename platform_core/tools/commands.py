@@ -10,23 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from django.core.management import execute_from_command_line
 from rich.console import Console
 from rich.table import Table
 
-from platform_core.auth.keys import KeysError
-from platform_core.conf.environment import EXIT_CODE, ConfigurationError, keys_dir, parsed, read_dotenv
-from platform_core.stack import postgres
+from platform_core.conf.environment import ConfigurationError, keys_dir, parsed, read_dotenv
+from platform_core.stack import postgres, running
 from platform_core.stack.epochs import raise_epochs
 from platform_core.stack.keys import make_keys
-from platform_core.stack.postgres import PostgresError
-from platform_core.stack.roles import RolesError, ensure_roles
-from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
+from platform_core.stack.roles import ensure_roles
+from platform_core.stack.supervisor import Stack, health_of, migrate_all
 from platform_core.tools import demo as shop
 from platform_core.tools import generate as generating
 from platform_core.tools import load as crowd
 from platform_core.tools import new_service as new
 from platform_core.tools import verify as books
 from platform_core.tools.demo_data import Spec
+from platform_core.tools.messages import in_one_line
+from platform_core.tools.tables import fitted
 from platform_core.topology import SERVICES, Service
 
 NEED_NO_DATABASE = frozenset(
@@ -97,8 +98,15 @@ def demo(values: dict[str, Any], **wanted: int) -> int:
 
 def keys(values: dict[str, Any], *, rotate: bool = False) -> int:
     """Make the keys with which the services prove who they are, where they are missing."""
-    make_keys(values, rotate=rotate)
+    made = make_keys(values, rotate=rotate)
+    if made:
+        print(f"New keys for {', '.join(made)}.")
     print(f"The keys of the five services are in {keys_dir(values)}.")
+    if made and rotate:
+        print(
+            "Restart the five services now, one by one; if `manage.py up` runs, stop it and start it again. Until then "
+            "they sign with their previous keys, which stay accepted until the next rotation."
+        )
     return 0
 
 
@@ -136,8 +144,9 @@ def status(values: dict[str, Any]) -> int:
         took = f"{database['latencyMs']:g} ms" if "latencyMs" in database else database.get("status", "")
         seconds = f"{told['uptimeSeconds']:.0f} s" if "uptimeSeconds" in told else ""
         table.add_row(service.name, url, state, took, told.get("version", ""), told.get("mode", ""), seconds)
-    # Without a terminal, or in a narrow one, URLs are not to be cut off.
-    Console(width=max(Console().width, 110)).print(table)
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=max(terminal.width, 110))
+    console.print(fitted(console, table))
     return 0 if well else 1
 
 
@@ -269,8 +278,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a platform command; the exit code. What goes wrong is told in one line."""
-    read_dotenv()
+    """Run a platform command; the exit code. Expected mistakes are printed in one line."""
     parser = argparse.ArgumentParser(
         prog="manage.py",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -285,13 +293,39 @@ def main(arguments: Sequence[str]) -> int:
             OPTIONS[name](own)
     options = vars(parser.parse_args(arguments))
     command = COMMANDS[options.pop("command")]
-    return told_in_a_line(lambda: command(parsed(os.environ), **options))
+
+    def run() -> int:
+        read_dotenv()
+        if command is not up:
+            find_running()
+        return command(parsed(os.environ), **options)
+
+    return in_one_line(run)
+
+
+def find_running() -> None:
+    """Set the URLs of the `up` that runs from the data folder. Variables that are set take precedence."""
+    folder = Path(parsed(os.environ)["PLATFORM_DATA"])
+    for name, url in running.urls(folder).items():
+        os.environ[name] = os.environ.get(name) or url
+
+
+def run_for_service(service: Service, arguments: Sequence[str]) -> int:
+    """Run a Django command of one service; the exit code. Expected mistakes are printed in one line."""
+
+    def run() -> int:
+        prepare_service(service, arguments)
+        execute_from_command_line([sys.argv[0], *arguments])
+        return 0
+
+    return run() if "--traceback" in arguments else in_one_line(run)
 
 
 def prepare_service(service: Service, arguments: Sequence[str]) -> None:
     """Before a Django command of one service: its settings, and in development its embedded database."""
     read_dotenv()
     os.environ["DJANGO_SETTINGS_MODULE"] = service.settings_module
+    find_running()
     values = parsed(os.environ)
     no_database = not arguments or arguments[0] in NEED_NO_DATABASE
     if no_database or values["DATABASE_URL"] or values[service.database_url_variable]:
@@ -307,26 +341,3 @@ def prepare_service(service: Service, arguments: Sequence[str]) -> None:
 
 _in_use: list[postgres.EmbeddedPostgres] = []
 """Keeps the embedded server's lease open until the process ends."""
-
-
-_FAILURES = (
-    StackError,
-    PostgresError,
-    RolesError,
-    KeysError,
-    books.VerifyError,
-    generating.GenerateError,
-    new.NewServiceError,
-)
-
-
-def told_in_a_line(run: Callable[[], int]) -> int:
-    try:
-        return run()
-    except ConfigurationError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return EXIT_CODE
-    except _FAILURES as error:
-        print(error, file=sys.stderr)
-        return 1
