@@ -100,7 +100,7 @@ class Guardian:
 
         In a process of its own, since the library that does it stays in memory.
         """
-        environment = {**os.environ, "PGSERVER_POSTGRES_VERSION": _VERSION}
+        environment = {**os.environ, "PGSERVER_POSTGRES_VERSION": str(POSTGRES_VERSION)}
         if sys.platform == "linux":
             environment["LC_ALL"] = "C.UTF-8"  # the cluster's; lower() and sorting then know all letters
         self.cluster.mkdir(mode=0o700, exist_ok=True)
@@ -165,7 +165,7 @@ server = PostgresServer(Path(sys.argv[1]))
 server.ensure_pgdata_inited()
 print(server.bin_path, server.system_user or "", sep="\\t")
 """
-_VERSION = "18"
+POSTGRES_VERSION = 18
 _TUNING = tuple(
     word
     for setting in (

@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from platform_core.conf.environment import ConfigurationError, keys_dir, parsed, read_dotenv
-from platform_core.stack import postgres, running
+from platform_core.stack import pg_tools, postgres, running
 from platform_core.stack.epochs import raise_epochs
 from platform_core.stack.keys import make_keys
 from platform_core.stack.roles import ensure_roles
-from platform_core.stack.supervisor import Stack, health_of, migrate_all
+from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
+from platform_core.tools import backup as archive
 from platform_core.tools import demo as shop
 from platform_core.tools import generate as generating
 from platform_core.tools import load as crowd
@@ -125,6 +126,51 @@ def new_epoch(values: dict[str, Any]) -> int:
         for name, epoch in raise_epochs(values).items():
             print(f"The feed of {name} goes on in epoch {epoch}.")
     return 0
+
+
+def backup(values: dict[str, Any], *, file: Path) -> int:
+    """Write all five schemas, as of one moment, into a file that `restore` takes. The platform may run meanwhile."""
+    with _with_database(values) as server:
+        archive.back_up(server, file, is_embedded=not values["DATABASE_URL"])
+    print(f"{file}: {file.stat().st_size:,} bytes. Keep SECRET_KEY with it, unless it is the default of development.")
+    return 0
+
+
+def restore(values: dict[str, Any], *, file: Path, force: bool) -> int:
+    """Replace the platform's data by a backup. The platform must not run.
+
+    If it fails or is killed, the platform is as it was. It raises the epochs of the feeds, as new_epoch does.
+    """
+    with _with_database(values) as server:
+        archive.restore(server, file, is_embedded=not values["DATABASE_URL"], force=force)
+    print(
+        "Restored; the feeds continue in a new epoch, so new_epoch is not needed.\n"
+        "Next: use the SECRET_KEY of the backup, start the platform (`manage.py up`), and run `manage.py verify`."
+    )
+    return 0
+
+
+def dbshell(values: dict[str, Any], *, arguments: list[str]) -> int:
+    """Open psql on the platform's database, as its administrator: `dbshell -c "SELECT 1"`."""
+    with _with_database(values) as server:
+        url = server["DATABASE_URL"]
+        if not url:
+            raise StackError("DATABASE_URL is not set: name a service, as in `manage.py order_svc dbshell`.")
+        psql = pg_tools.find_tool("psql", url, is_embedded=not values["DATABASE_URL"])
+        return pg_tools.run_shell(psql, url, arguments)
+
+
+def _file_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+
+
+def _restore_options(parser: argparse.ArgumentParser) -> None:
+    _file_option(parser)
+    parser.add_argument("--force", action="store_true", help="replace a platform that was used, without asking")
+
+
+def _dbshell_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("arguments", nargs="*", metavar="...", help="options of psql, as they are")
 
 
 def status(values: dict[str, Any]) -> int:
@@ -257,17 +303,23 @@ def _new_service_options(parser: argparse.ArgumentParser) -> None:
 COMMANDS: dict[str, Callable[..., int]] = {
     "up": up,
     "migrate": migrate,
+    "backup": backup,
+    "dbshell": dbshell,
     "demo": demo,
     "generate": generate,
     "keys": keys,
     "load": load,
     "new_epoch": new_epoch,
     "new_service": new_service,
+    "restore": restore,
     "status": status,
     "verify": verify,
 }
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "up": _up_options,
+    "backup": _file_option,
+    "dbshell": _dbshell_options,
+    "restore": _restore_options,
     "demo": _demo_options,
     "generate": _generate_options,
     "keys": _keys_options,
@@ -291,6 +343,8 @@ def main(arguments: Sequence[str]) -> int:
         own = chosen.add_parser(name, help=meaning.splitlines()[0], description=meaning)
         if name in OPTIONS:
             OPTIONS[name](own)
+    if arguments[:1] == ["dbshell"] and arguments[1:2] not in (["-h"], ["--help"]):
+        arguments = ["dbshell", "--", *arguments[1:]]  # psql has options of its own
     options = vars(parser.parse_args(arguments))
     command = COMMANDS[options.pop("command")]
 
@@ -337,6 +391,8 @@ def prepare_service(service: Service, arguments: Sequence[str]) -> None:
     ensure_roles({**values, "DATABASE_URL": server.url})
     os.environ["DATABASE_URL"] = server.url
     _in_use.append(server)
+    if arguments[0] == "dbshell":  # Django looks for psql on the PATH
+        os.environ["PATH"] = f"{pg_tools.embedded_folder()}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 _in_use: list[postgres.EmbeddedPostgres] = []

@@ -14,6 +14,9 @@ from platform_core.stack.processes import is_free
 
 
 class Command(StaticRunserver):
+    addr: str
+    port: str
+    use_ipv6: bool
     default_port = property(lambda self: str(settings.PORT))
 
     def run(self, **options: Any) -> None:

@@ -39,9 +39,10 @@ class Command(BaseCommand):
 
 def _problem(email: str, name: str) -> str:
     """What is wrong with an email address or a name, in the words of the model's validators; empty if nothing is."""
-    for field, value in (("email", email), ("name", name)):
-        try:
-            User._meta.get_field(field).clean(value, None)
-        except ValidationError as error:
-            return f"{value!r} is not a valid {'email address' if field == 'email' else field}: {error.messages[0]}"
+    try:
+        User(email=email, name=name).clean_fields()
+    except ValidationError as error:
+        field, messages = next(iter(error.message_dict.items()))
+        value, kind = (email, "email address") if field == "email" else (name, field)
+        return f"{value!r} is not a valid {kind}: {messages[0]}"
     return ""
