@@ -11,7 +11,7 @@ def test_the_life_of_an_order_is_told(stack, page, shop, shoot):
 
     def mailed() -> bool:
         page.goto(path)
-        return "mailed" in page.inner_text(".verdict")
+        return "mailed" in page.inner_text(".diagnosis")
 
     eventually("the confirmation is mailed", mailed)
     text = page.inner_text("main")

@@ -50,7 +50,7 @@ def test_a_release_that_waits_is_told_tried_again_and_done(stack, shop, order):
         for process in webs:
             process.send_signal(signal.SIGCONT)
     text = eventually("the stock is back", lambda: mailed(shop, order))["verdict"]["text"]
-    assert text.startswith("Cancelled; its stock is back, and the notice of its cancellation was mailed")
+    assert text.startswith("Cancelled; its stock is released, and the notice of its cancellation was mailed")
 
 
 def retried(shop: Shop, page: str) -> str:

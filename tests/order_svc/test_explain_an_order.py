@@ -1,4 +1,4 @@
-"""The life of one order: GET /api/orders/{id}/explain, the page /orders/{id}/explain, and the buttons on it."""
+"""The explanation of one order: GET /api/orders/{id}/explain, the page /orders/{id}/explain, and its buttons."""
 
 import json
 import re
@@ -175,7 +175,7 @@ def test_the_notifications_tell_their_attempts_and_not_what_they_say(placed, aft
 
 def test_a_mail_that_waits_and_one_that_is_not_there(placed, afterwards, explained):
     afterwards.mailed(placed, status="queued", attempts=2, error="OSError: refused")
-    assert "waits to be mailed (2 attempts: OSError: refused)" in explained(placed)["verdict"]["text"]
+    assert "is waiting to be mailed (2 attempts: OSError: refused)" in explained(placed)["verdict"]["text"]
     afterwards.told.clear()
     found = explained(placed)
     assert "has no message" in found["verdict"]["text"]
@@ -185,7 +185,7 @@ def test_a_mail_that_waits_and_one_that_is_not_there(placed, afterwards, explain
 def test_a_confirmation_that_is_not_handed_over_yet_is_not_asked_for(placed, afterwards, explained):
     found = explained(placed)
     assert found["verdict"] == {
-        "text": "Confirmed; the confirmation is not handed over yet: not tried yet, due now.",
+        "text": "Confirmed; the confirmation is not handed over yet: not attempted yet, due now.",
         "mood": "waiting",
     }
     assert found["notifications"] == []
@@ -281,7 +281,7 @@ def test_a_cancelled_order_with_everything_done(api, placed, afterwards, explain
     found = explained(placed)
     assert found["verdict"]["mood"] == "well"
     assert re.fullmatch(
-        r"Cancelled; its stock is back, and the notice of its cancellation was mailed 0\.\d s later\.",
+        r"Cancelled; its stock is released, and the notice of its cancellation was mailed 0\.\d s later\.",
         found["verdict"]["text"],
     )
     assert found["operations"] == []
@@ -322,7 +322,7 @@ def test_an_order_that_recovery_gave_up(order_in, afterwards, explained):
     recover_what_is_pending()
     OutboxMessage.objects.update(state="delivered", delivered_at=now())
     afterwards.held = "released"
-    assert explained(order)["verdict"]["text"].startswith("Rejected: whoever placed it left it pending")
+    assert explained(order)["verdict"]["text"].startswith("Rejected: its request ended before the order was confirmed")
 
 
 @pytest.mark.parametrize("status, held", [("confirmed", None), ("confirmed", "released"), ("cancelled", "reserved")])
@@ -339,7 +339,7 @@ def test_an_order_of_which_little_was_noted_is_told_all_the_same(order_in, after
     found = explained(order)
     assert [name for name, _ in moments(found)] == ["opened", "confirmed", "notification.confirmed"]
     assert found["requests"] == []
-    assert "No request id was noted" in page(order)
+    assert "No request id is recorded" in page(order)
 
 
 def test_an_order_without_events_has_at_least_its_present_state(order_in, explained):
