@@ -193,7 +193,7 @@ class OrderQuery(Query):
     userId = IdField(source="user_id", required=False)
     status = AnyOf(
         serializers.ChoiceField(choices=Order.Status.choices),
-        help_text="May be repeated; an order matches if it has any of the values.",
+        help_text="May be repeated; matches any of the values.",
     )
     createdAfter = TimestampField(source="created_at__gt", required=False)
     createdBefore = TimestampField(source="created_at__lt", required=False)

@@ -53,7 +53,7 @@ def _pending(facts: Facts) -> Diagnosis:
 
 
 def _with_open_ends(facts: Facts, opening: str) -> Diagnosis:
-    """Reports the first problem that is found, with stock before mails. Without one, reports the customer's last mail."""
+    """Reports the first problem, with stock before mails. Without a problem, reports the customer's last notice."""
     found = _release(facts) or _books(facts) or _undelivered(facts)
     return Diagnosis(f"{opening}; {found.text}", found.mood) if found else _last_notice(facts, opening)
 
