@@ -27,7 +27,7 @@ REPORTS = ("users", "products", "orders", "notifications", "summary")
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
-    monkeypatch.setattr(rebuilding, "PATIENCE", 1.0)
+    monkeypatch.setattr(rebuilding, "PEER_TIMEOUT", 1.0)
     monkeypatch.setattr(rebuilding, "PAUSE", 0.01)
 
 

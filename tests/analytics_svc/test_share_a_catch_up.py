@@ -29,7 +29,7 @@ class Refused(Exception):
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
-    monkeypatch.setattr(sharing, "PATIENCE", LONG)
+    monkeypatch.setattr(sharing, "MAX_WAIT", LONG)
 
 
 def ask(get: Callable[[], Outcome]) -> list[tuple[float, int, Outcome | Refused]]:

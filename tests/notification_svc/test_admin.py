@@ -28,7 +28,7 @@ def test_a_failed_message_is_tried_again_and_sent(admin_client, send, users, sta
     deliver()
     users.step = lambda request: (200, {}, '{"id": "404", "name": "New", "email": "new@example.com"}')
     answer = act(admin_client, Notification, "retry", *Notification.objects.all())
-    assert said(answer) == ["1 will be tried again."]
+    assert said(answer) == ["1 will be sent again."]
     assert (state(failed)["status"], state(sent)["status"]) == ("queued", "sent")
     deliver()
     assert state(failed)["status"] == "sent"
