@@ -21,7 +21,7 @@ __all__ = [
     "pytest_generate_tests",
     "test_an_anonymous_browser_is_redirected_to_the_sign_in",
     "test_every_table_can_be_listed_searched_filtered_and_opened",
-    "test_what_may_only_be_looked_at_cannot_be_touched",
+    "test_read_only_tables_cannot_be_changed",
 ]
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
@@ -54,9 +54,7 @@ def test_every_table_can_be_listed_searched_filtered_and_opened(
 
 
 @pytest.mark.usefixtures("rows", "common_rows")
-def test_what_may_only_be_looked_at_cannot_be_touched(
-    admin_client: Any, read_only: Any, request: pytest.FixtureRequest
-) -> None:
+def test_read_only_tables_cannot_be_changed(admin_client: Any, read_only: Any, request: pytest.FixtureRequest) -> None:
     assert_untouchable(admin_client, read_only, request.module.FORGED)
 
 

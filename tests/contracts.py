@@ -26,10 +26,10 @@ from tests.documents import document, operations_of, target
 
 __all__ = [
     "pytest_generate_tests",
-    "test_a_refusal_that_callers_reckon_with_is_told",
+    "test_the_client_understands_the_documented_responses",
+    "test_the_document_accepts_the_clients_requests",
     "test_the_document_has_every_member_that_the_client_reads",
-    "test_what_the_client_asks_is_what_the_document_takes",
-    "test_what_the_document_promises_is_understood_by_the_client",
+    "test_the_document_lists_the_refusals_that_callers_handle",
 ]
 
 Schema = dict[str, Any]
@@ -97,7 +97,7 @@ def pytest_generate_tests(metafunc: Any) -> None:
         metafunc.parametrize("contract", mine, ids=str)
 
 
-def test_what_the_client_asks_is_what_the_document_takes(contract: Contract, peers: Any, settings: Any) -> None:
+def test_the_document_accepts_the_clients_requests(contract: Contract, peers: Any, settings: Any) -> None:
     settings.SERVICE_KEY = people.private_service_key(settings.SERVICE.name)
     callee = Callee(contract)
     callee.listen(peers)
@@ -107,7 +107,7 @@ def test_what_the_client_asks_is_what_the_document_takes(contract: Contract, pee
     assert not wrong, f"{contract.callee.name} does not describe this: {wrong}"
 
 
-def test_what_the_document_promises_is_understood_by_the_client(contract: Contract, peers: Any) -> None:
+def test_the_client_understands_the_documented_responses(contract: Contract, peers: Any) -> None:
     """With all members, and with those alone that are sure to come."""
     callee = Callee(contract)
     callee.listen(peers)
@@ -134,7 +134,7 @@ def test_the_document_has_every_member_that_the_client_reads(contract: Contract,
     assert not wrong, f"{contract.client.__name__} needs what {contract.callee.name} does not promise: {wrong}"
 
 
-def test_a_refusal_that_callers_reckon_with_is_told(contract: Contract, peers: Any) -> None:
+def test_the_document_lists_the_refusals_that_callers_handle(contract: Contract, peers: Any) -> None:
     """And what the client does not make something else of arrives as a refusal with this status."""
     callee = Callee(contract)
     callee.listen(peers)

@@ -68,8 +68,8 @@ class Feed:
 
     def answer(self, request: Any) -> Any:
         query = {name: values[-1] for name, values in parse_qs(urlsplit(request.url).query).items()}
-        told = {"requestId": request.headers.get("X-Request-ID"), "consumer": request.headers.get("Feed-Consumer")}
-        self.asked.append({**query, **{name: value or "" for name, value in told.items()}})
+        headers = {"requestId": request.headers.get("X-Request-ID"), "consumer": request.headers.get("Feed-Consumer")}
+        self.asked.append({**query, **{name: value or "" for name, value in headers.items()}})
         return self.step(query)
 
     def answer_list(self, request: Any) -> Any:

@@ -131,7 +131,7 @@ def test_all_peers_that_do_not_answer_are_named(shop, report):
     assert report("products")["stale"] == ["product-service", "order-service"]
 
 
-def test_what_is_stale_says_when_it_was_known(shop, report):
+def test_stale_figures_have_the_time_of_the_last_update(shop, report):
     shop.order(1)
     report("orders")
     known = FeedPosition.objects.get(service="order-service").caught_up_at
@@ -142,7 +142,7 @@ def test_what_is_stale_says_when_it_was_known(shop, report):
     assert moment(report("users")) > known
 
 
-def test_what_is_quiet_is_known_as_of_the_last_look(shop, report):
+def test_a_feed_without_new_events_is_current(shop, report):
     """Nothing new came, and yet the figures were complete when they were last looked at."""
     report("orders")
     FeedPosition.objects.update(caught_up_at=now() - timedelta(hours=1))
@@ -152,7 +152,7 @@ def test_what_is_quiet_is_known_as_of_the_last_look(shop, report):
     assert moment(report("orders")) >= before
 
 
-def test_what_was_never_known_says_so(shop, report):
+def test_figures_that_were_never_read_say_so(shop, report):
     shop.orders.step = refuses
     found = report("orders")
     assert (found["total"], found["stale"]) == (0, ["order-service"])
@@ -181,7 +181,7 @@ def test_a_feed_that_breaks_off_amid_its_pages_is_not_known_as_of_now(shop, repo
     assert report("orders")["total"] == 6
 
 
-def test_a_request_whose_time_is_over_asks_nobody(api, shop):
+def test_a_request_past_its_deadline_calls_no_peer(api, shop):
     answer = api.get("/api/analytics/summary", headers={"X-Request-Timeout": "0.000001"})
     assert_problem(answer, 503, "deadline_exceeded")
     assert not shop.orders.asked
@@ -197,7 +197,7 @@ def real_peers(settings):
         yield users, others
 
 
-def test_a_silent_peer_is_named_within_the_requests_time(report, real_peers):
+def test_a_silent_peer_is_listed_as_stale_within_the_deadline(report, real_peers):
     users, others = real_peers
     users.will(keeps_silent)
     feed = Feed()
@@ -279,7 +279,7 @@ def test_a_reader_that_was_overtaken_reads_on_from_there(shop, report, monkeypat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_figures_and_position_stand_or_fall_together(shop, api, report):
+def test_figures_and_position_are_one_transaction(shop, api, report):
     shop.order(1)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -242,7 +242,7 @@ def assert_recounted(story, report) -> None:
     seed=st.integers(0, 2**32),
 )
 def test_the_figures_are_those_of_a_naive_recount(shop, report, steps, looks, page, seed):
-    start_anew(shop)
+    start_again(shop)
     story = Story(shop, random.Random(seed))
     was, catching_up.PAGE = catching_up.PAGE, page
     try:
@@ -255,7 +255,7 @@ def test_the_figures_are_those_of_a_naive_recount(shop, report, steps, looks, pa
         catching_up.PAGE = was
 
 
-def start_anew(shop):
+def start_again(shop):
     for model in (DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure):
         model.objects.all().delete()
     for feed in shop.feeds.values():

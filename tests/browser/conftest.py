@@ -94,7 +94,7 @@ class Watch:
     def judge(self, stack: Stack) -> None:
         ours = {urlsplit(stack.direct(service)).netloc for service in SERVICES} | {""}
         assert self.hosts <= ours, "another host was asked"
-        left = [told for told in self.complaints if not any(known in told for known in self.expected)]
+        left = [complaint for complaint in self.complaints if not any(known in complaint for known in self.expected)]
         assert not left, "\n".join(left)
 
 

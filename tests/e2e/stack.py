@@ -20,7 +20,7 @@ from platform_core.topology import SERVICES, Service
 from tests.ports import free_ports
 from tests.suites import plain_environment
 
-PATIENCE = 90.0
+TIMEOUT = 90.0
 
 
 def eventually(what: str, condition: Callable[[], Any], patience: float = 30.0) -> Any:
@@ -92,12 +92,12 @@ class Stack:
             subprocess.run(["cp", "-a", str(self.template), str(self.folder / "data")], check=True)
         process = self.launch(**variables)
         eventually(
-            f"ready; it said:\n{self.said()}", lambda: "Ready in" in self.said() or process.poll() is not None, PATIENCE
+            f"ready; it said:\n{self.said()}", lambda: "Ready in" in self.said() or process.poll() is not None, TIMEOUT
         )
         assert process.poll() is None, self.said()
         return self
 
-    def run(self, *arguments: str, timeout: float = PATIENCE, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = TIMEOUT, **variables: str) -> subprocess.CompletedProcess[str]:
         """A `manage.py` command to its end."""
         return subprocess.run(
             self.command(*arguments),
@@ -118,12 +118,12 @@ class Stack:
         assert self.process is not None
         self.processes()
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.end()
-        eventually("nothing runs any more", lambda: not self.processes(), PATIENCE)
+        eventually("nothing runs any more", lambda: not self.processes(), TIMEOUT)
 
     def processes(self) -> list[psutil.Process]:
         """All that runs of this platform: what descends from its `up`, also from one that is dead, and its Postgres."""

@@ -69,7 +69,7 @@ def test_a_block_without_a_mark_would_be_noticed():
     assert len(BLOCKS) == sum(len(re.findall("^ *```", file.read_text(), re.M)) for file in blocks.FILES) // 2
 
 
-def test_the_quick_start_answers_as_a_newcomer_hopes(platform):
+def test_the_quick_start_gives_the_documented_answers(platform):
     """First of all that run, while nothing is there yet."""
     block = next(block for block in blocks.chosen(RUN, PLATFORM) if block.file.name == "README.md")
     user, product, order, _, _, health = map(json.loads, platform.run(block))

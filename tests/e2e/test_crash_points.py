@@ -66,7 +66,7 @@ def subjects(shop: Shop, body: dict) -> list[str]:
 
 
 @pytest.mark.parametrize("point", PLACING + DELIVERING)
-def test_whatever_step_a_process_dies_in_there_is_one_order_and_one_confirmation(crashing, shop, body, point):
+def test_a_crash_at_any_step_leaves_one_order_and_one_confirmation(crashing, shop, body, point):
     trap = arm(crashing, point)
     order = insist(shop, "/api/orders", body, f"key of {point}").json()
     eventually("somebody died", lambda: not trap.exists())

@@ -99,7 +99,7 @@ def test_without_notifications_orders_succeed_and_messages_arrive_when_it_is_bac
     assert told().count(subject) == 1  # though the first answers were lost after it had been taken
 
 
-def test_without_analytics_nobody_notices(shop, faults, body):
+def test_the_platform_works_without_analytics(shop, faults, body):
     faults[ANALYTICS].drop = 1.0
     assert shop.made(ORDER, "/api/orders", **body)["status"] == "confirmed"
 

@@ -19,7 +19,7 @@ def explained(shop, order):
     return shop.get(ORDER, f"/api/orders/{order['id']}/explain")
 
 
-def test_an_order_is_told_from_its_first_step_to_the_mail(shop, order):
+def test_an_order_is_explained_from_its_first_step_to_the_mail(shop, order):
     found = eventually("the confirmation is mailed", lambda: mailed(shop, order))
     assert found["verdict"]["text"].startswith("Confirmed; the confirmation was mailed")
     assert [moment["state"] for moment in found["timeline"]] == ["done"] * 6
@@ -33,7 +33,7 @@ def test_an_order_is_told_from_its_first_step_to_the_mail(shop, order):
     assert shop.get(NOTIFICATION, f"/api/notifications?senderKey={note['key']}")["results"][0]["id"] == note["id"]
 
 
-def test_a_release_that_waits_is_told_tried_again_and_done(stack, shop, order):
+def test_a_waiting_release_is_shown_retried_and_done(stack, shop, order):
     """product-service hangs while the order is cancelled by the page's button."""
     page = stack.direct(ORDER, f"/orders/{order['id']}/explain")
     webs = stack.webs(PRODUCT)

@@ -144,7 +144,7 @@ def own_id(person: Person) -> str:
     return str(person.get(USER, "/api/users/me")["id"])
 
 
-def test_a_stranger_sees_the_catalog_and_the_healths_and_nothing_else(production, lamp):
+def test_anonymous_callers_only_see_the_catalog_and_health(production, lamp):
     stranger = Shop(production)
     assert stranger.get(PRODUCT, f"/api/products/{lamp['id']}")["name"] == "Lamp"
     for service in SERVICES:
@@ -193,7 +193,7 @@ def test_the_user_for_whom_services_call_is_in_their_logs(production, ann, lamp)
     assert (reserved["caller"], reserved["user"]) == ("service:order-service", user_id)
 
 
-def test_tokens_of_before_a_rotation_stay_good_and_those_of_after_it_are_taken_at_once(production, ann):
+def test_tokens_signed_before_and_after_a_rotation_are_valid(production, ann):
     before = production.run("user_svc", "rotate_keys")
     assert before.returncode == 0, before.stderr
     after = Person(production, "ann@example.com", PASSWORD)
@@ -224,7 +224,7 @@ def _answers(stack: Stack, service: Service, gone: psutil.Process) -> bool:
         return False
 
 
-def test_one_account_of_the_staff_opens_the_five_admins_as_far_as_its_roles_go(production):
+def test_one_staff_account_opens_the_five_admins_according_to_its_roles(production):
     password = production.staff("cat@example.com", "catalog")
     for service in SERVICES:
         browser = Browser(production, service)

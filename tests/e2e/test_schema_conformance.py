@@ -42,7 +42,7 @@ def things(stack: Stack) -> None:
 @pytest.mark.parametrize("service", CALLERS_FIRST, ids=lambda service: service.package)
 @pytest.mark.usefixtures("things")
 @pytest.mark.searching
-def test_whatever_is_asked_the_answer_is_one_that_the_document_tells(
+def test_every_response_conforms_to_the_openapi_document(
     stack: Stack, service: Service, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     """No 500, no other status, header, media type or body; no request is taken that the document forbids."""
@@ -89,7 +89,7 @@ class Documented:
         return next(each for each in found if each.definition.raw["operationId"] == name)
 
 
-def test_links_lead_from_a_user_and_a_product_to_an_order_and_through_its_life(stack: Stack) -> None:
+def test_openapi_links_lead_from_a_user_and_a_product_to_an_order_and_its_moves(stack: Stack) -> None:
     documented = Documented(stack)
     user = documented.ask(USER, "createUser", {"name": "Ann", "email": "ann.linked@example.com"})
     product = documented.ask(PRODUCT, "createProduct", {"name": "Lamp", "price": 19.99, "stock": 3})

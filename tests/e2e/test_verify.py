@@ -42,7 +42,7 @@ def tamper(stack: Stack, *statements: str) -> None:
             assert connection.execute(statement.encode()).rowcount > 0, statement
 
 
-def test_it_finds_nothing_where_nothing_is_wrong(kept, orders):
+def test_verify_finds_no_problem_in_a_healthy_platform(kept, orders):
     done = kept.run("verify")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "violations" not in done.stdout
@@ -95,7 +95,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_it_names_what_is_broken(kept, orders, damage):
+def test_verify_names_broken_promises(kept, orders, damage):
     breaking, mending, told = (text.format(**orders) for text in DAMAGE[damage])
     tamper(kept, breaking)
     try:
@@ -106,7 +106,7 @@ def test_it_names_what_is_broken(kept, orders, damage):
     assert told in done.stdout
 
 
-def test_repair_releases_a_reservation_that_no_order_counts_on(kept, orders):
+def test_repair_releases_a_reservation_without_an_order(kept, orders):
     shop = Shop(kept)
     item = {"productId": orders["product"], "quantity": 5}
     assert shop.ask("PUT", PRODUCT, "/api/stock-reservations/5000", json={"items": [item]}).status_code == 201

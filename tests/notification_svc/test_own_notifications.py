@@ -45,7 +45,7 @@ def test_no_id_shows_anothers_messages(api, note):
             assert "secret" not in answer.content.decode()
 
 
-def test_anothers_messages_are_like_those_of_nobody(api, note):
+def test_another_users_messages_are_404(api, note):
     note(ANN)
 
     def ask(user):
@@ -104,7 +104,7 @@ SMUGGLED = {
 }
 
 
-def test_what_is_not_the_senders_to_set_is_passed_over(api):
+def test_fields_that_a_sender_may_not_set_are_ignored(api):
     body = {**SMUGGLED, "userId": ANN, "message": "Hello"}
     answer = api.post("/api/notifications/send", body, headers=as_user(9, "support"))
     assert answer.status_code == 201

@@ -29,7 +29,7 @@ def test_a_list_is_one_query(api, place, django_assert_num_queries, path):
         assert api.get(path.format(**orders[0].json())).status_code == 200
 
 
-def test_an_order_is_two_queries_and_one_that_is_not_there_one(api, placed, django_assert_num_queries):
+def test_an_order_is_two_queries_and_a_missing_order_is_one(api, placed, django_assert_num_queries):
     with django_assert_num_queries(2):
         tag = api.get(f"/api/orders/{placed['id']}")["ETag"]
     with django_assert_num_queries(2):
@@ -38,7 +38,7 @@ def test_an_order_is_two_queries_and_one_that_is_not_there_one(api, placed, djan
         assert api.get("/api/orders/0").status_code == 404
 
 
-def test_what_is_malformed_costs_no_query(api, place, django_assert_num_queries):
+def test_malformed_requests_cost_no_query(api, place, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert place({}).status_code == 400
         assert place({}, key="k-1").status_code == 400
@@ -87,7 +87,7 @@ def test_a_refused_order_is_three_queries(place, neighbours):
     assert len(statements_of(place)) == 3
 
 
-def test_an_order_given_up_is_three_queries(place, neighbours):
+def test_placing_an_order_without_a_peer_is_three_queries(place, neighbours):
     neighbours.product_step = lambda request: problem(503, "unavailable")
     assert len(statements_of(place)) == 3
 

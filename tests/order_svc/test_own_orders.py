@@ -60,7 +60,7 @@ def test_no_id_shows_anothers_order(api, order_of):
 
 @pytest.mark.parametrize("path", ["/api/orders/{}", "/api/orders/{}/"])
 @pytest.mark.parametrize("headers", [{}, {"If-None-Match": "*"}, {"If-None-Match": '"2"'}])
-def test_anothers_order_is_like_none(api, order_of, path, headers):
+def test_another_users_order_is_404(api, order_of, path, headers):
     def ask(pk):
         answer = api.get(path.format(pk), {**as_user(BOB), **headers})
         return answer.status_code, {**answer.json(), "requestId": ""}, answer.headers.get("ETag")
@@ -138,7 +138,7 @@ SMUGGLED = {
 }
 
 
-def test_what_is_not_ones_to_set_is_passed_over(api, neighbours):
+def test_fields_that_a_customer_may_not_set_are_ignored(api, neighbours):
     answer = api.post("/api/orders", {**SMUGGLED, **LAMPS}, headers=as_user(ANN))
     assert answer.status_code == 201
     order = Order.objects.get()
@@ -156,7 +156,7 @@ def test_a_line_has_the_price_of_the_catalog(api, neighbours):
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])
-def test_an_order_is_not_written_over(api, order_of, method):
+def test_an_order_cannot_be_overwritten(api, order_of, method):
     own = order_of(ANN)
     answer = getattr(api, method)(f"/api/orders/{own}", {"status": "delivered", "total": 0}, headers=as_user(ANN))
     assert_problem(answer, 405, "method_not_allowed")
@@ -179,7 +179,7 @@ def test_nobody_else_cancels(api, order_of, key):
 
 @pytest.mark.parametrize("move", ["ship", "deliver"])
 @pytest.mark.parametrize("role", [None, "support", "catalog"])
-def test_only_who_works_on_orders_ships_them(api, order_of, move, role):
+def test_only_the_role_orders_may_ship(api, order_of, move, role):
     own = order_of(ANN)
     headers = as_user(ANN, *([role] if role else []))
     assert_problem(api.post(f"/api/orders/{own}/{move}", headers=headers), 403, "permission_denied")

@@ -5,7 +5,7 @@ from order_svc.statements import EARLIER_COLUMNS
 from tests.raw_statements import *  # noqa: F403
 
 
-def test_those_that_are_written_most_are_looked_at():
+def test_the_check_covers_the_most_used_raw_statements():
     places = {place for place, _, _ in inserts()}  # noqa: F405
     assert {f"order_svc.statements.{name}" for name in ("OPEN", "CONFIRM")} <= places
 

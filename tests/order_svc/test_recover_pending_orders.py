@@ -56,7 +56,7 @@ def test_an_old_order_that_is_settled_is_left_alone(order_in, status):
     assert left_behind() == ([], [])
 
 
-def test_the_patience_is_a_setting(pending, settings):
+def test_the_time_limit_of_pending_orders_is_a_setting(pending, settings):
     settings.PENDING_SECONDS = 600
     order = pending(61)
     recover()
@@ -73,7 +73,7 @@ def test_doing_it_again_changes_nothing(pending):
     assert left_behind() == ([], [f"order-{order.pk}-release"])
 
 
-def test_it_goes_on_at_once_while_there_may_be_more(pending, monkeypatch):
+def test_recovery_continues_at_once_after_a_full_batch(pending, monkeypatch):
     monkeypatch.setattr(tasks, "RECOVERY_BATCH", 2)
     orders = [pending(61) for _ in range(3)]
     assert recover() is True

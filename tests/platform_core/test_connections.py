@@ -230,7 +230,7 @@ def test_a_line_break_does_not_make_another_header(peer, send, value, place):
 
 
 @pytest.mark.parametrize("path", ["/a b", "/a\r\nX-Evil: 1", "/a\nb", "/a\0b", "/\ud800"])
-def test_an_address_with_blanks_or_line_breaks_is_not_asked_for(peer, send, path):
+def test_a_url_with_blanks_or_line_breaks_is_not_requested(peer, send, path):
     with pytest.raises((NotConnected, InvalidURL)):
         send(path=path)
     assert peer.connections == 0
@@ -266,7 +266,7 @@ def test_a_redirect_is_an_answer(peer, send, status):
 
 
 @pytest.mark.parametrize("status", [401, 407, 417])
-def test_no_refusal_is_answered_by_a_second_request(peer, adapter, status):
+def test_refusals_are_not_retried(peer, adapter, status):
     peer.will(answers({}, status, {"WWW-Authenticate": "Basic", "Proxy-Authenticate": "Basic"}))
     url = peer.url.replace("//", "//me:secret@")
     assert adapter.send(prepared(url, "POST", body=b"x" * 2_000_000), timeout=LONG).status_code == status
@@ -325,7 +325,7 @@ def test_a_peer_that_took_the_request_and_then_froze_has_seen_something(peer, se
             send("POST", timeout=1.0)
 
 
-def test_where_nobody_listens_the_peer_has_seen_nothing(adapter):
+def test_a_refused_connection_means_that_the_peer_saw_nothing(adapter):
     with pytest.raises(NotConnected):
         adapter.send(prepared(servers.refused_url(), "POST"), timeout=LONG)
 
@@ -506,7 +506,7 @@ def test_addresses_that_drop_packets_share_one_deadline(named, silent):
     assert time.monotonic() - began < 10
 
 
-def test_behind_addresses_that_are_dead_the_living_one_is_found(named, peer):
+def test_a_reachable_address_is_found_after_unreachable_ones(named, peer):
     url = named(peer.port, "127.0.0.2", "127.0.0.3", "127.0.0.1")
     with closing(Adapter()) as adapter, frozen(("127.0.0.2", peer.port)):
         assert adapter.send(prepared(url), timeout=LONG).status_code == 200

@@ -143,7 +143,7 @@ def test_a_throttle_of_one_action_is_asked_there_alone(serve, orders) -> None:
     assert api.get("/api/orders").status_code == 200
 
 
-def test_what_as_view_is_given_counts(settings, api, orders) -> None:
+def test_arguments_of_as_view_take_effect(settings, api, orders) -> None:
     view = OrderViewSet.as_view({"get": "list"}, throttle_classes=[RefusesAll])
     settings.ROOT_URLCONF = urlconf(path("some", view))
     assert api.get("/some").status_code == 429
@@ -687,7 +687,7 @@ def test_the_exception_handler_decides_about_a_browser_that_is_not_signed_in(api
 
 
 @pytest.mark.usefixtures("production")
-def test_without_one_the_browser_is_redirected_to_the_sign_in(api) -> None:
+def test_a_browser_without_a_token_is_redirected_to_the_sign_in(api) -> None:
     answer = api.get("/orders/999/explain", headers=BROWSER)
     assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=%2Forders%2F999%2Fexplain")
 

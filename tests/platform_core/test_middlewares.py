@@ -228,7 +228,7 @@ def test_a_session_and_a_message_can_begin_without_a_cookie(browser, settings):
     assert "Seen." in browser.session["_messages"]
 
 
-def test_an_answer_for_which_nobody_read_the_session_does_not_vary_by_cookie(browser):
+def test_a_response_without_use_of_the_session_does_not_vary_by_cookie(browser):
     answer = browser.get("/data")
     assert "Cookie" not in answer["Vary"]
     assert not answer.cookies
@@ -368,7 +368,7 @@ print(json.dumps({"kept": kept, "checked": len(checked), "closed": Remote.closed
     [({}, True, 0), ({"CONN_MAX_AGE": 0}, False, 0), ({"CONN_HEALTH_CHECKS": True}, True, 1)],
     ids=str,
 )
-def test_what_django_does_around_a_request_follows_the_settings(database, kept, checked):
+def test_request_hooks_of_django_follow_the_settings(database, kept, checked):
     """In a process of its own: Django's test client connects some of the receivers again."""
     done = subprocess.run(
         [sys.executable, "-c", TWO_REQUESTS, json.dumps(database)],

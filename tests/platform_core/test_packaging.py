@@ -110,7 +110,7 @@ def test_every_version_has_hashes_and_no_line_says_where_it_comes_from(name):
 
 
 @pytest.mark.parametrize("file", ["Makefile", "Dockerfile", ".ci/run"])
-def test_what_is_installed_comes_from_the_locks(file):
+def test_everything_is_installed_from_the_locks(file):
     text = (ROOT / file).read_text().replace("\\\n", " ")
     installs = [line for line in text.splitlines() if re.search(r"\bpip\b.*\binstall\b", line)]
     assert installs

@@ -166,11 +166,11 @@ def listed() -> set[tuple[str, str]]:
     return {(file, name) for files, what, *_ in rows() for file in quoted(files) for name in quoted(what)}
 
 
-def test_what_is_used_is_listed():
+def test_every_used_private_api_is_listed():
     assert not used() - listed(), f"use a public way, or list it in {PAGE.name} with its reason and its test"
 
 
-def test_what_is_listed_is_used():
+def test_every_listed_private_api_is_used():
     assert not listed() - used(), f"nobody uses it any longer: delete its row in {PAGE.name}"
 
 
@@ -185,7 +185,7 @@ def test_each_has_a_reason_and_a_test():
             assert f"def {name}(" in Path(ROOT / file).read_text(), test
 
 
-def test_what_is_imported_is_there():
+def test_every_listed_private_api_can_be_imported():
     """Raises for a module or name that is gone."""
     for _, name in listed():
         if is_listed(name):

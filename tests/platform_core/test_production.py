@@ -39,7 +39,7 @@ def refused() -> list[str]:
     return told.value.problems
 
 
-def test_it_starts_when_all_is_well(fine):
+def test_a_valid_configuration_starts(fine):
     production.check(fine)
 
 
@@ -88,7 +88,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("changes, named", WRONG.values(), ids=WRONG)
-def test_each_open_door_is_named(fine, changes, named):
+def test_every_insecure_setting_is_named(fine, changes, named):
     for name, value in changes.items():
         setattr(fine, name, value)
     (problem,) = refused()
@@ -110,7 +110,7 @@ def test_no_secret_is_shown_when_it_is_refused(fine):
     assert "a-private-half" not in told
 
 
-def test_development_refuses_nothing(fine):
+def test_development_starts_with_any_setting(fine):
     fine.PLATFORM_ENV = "development"
     fine.DEBUG, fine.SERVICE_KEY = True, ""
     production.check(fine)
@@ -130,7 +130,7 @@ def start(command, tmp_path, **environment) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", [GUNICORN, WORKER], ids=["web", "worker"])
-def test_a_process_ends_by_itself_and_tells_every_reason(tmp_path, command):
+def test_a_process_exits_and_names_every_reason(tmp_path, command):
     ended = start(command, tmp_path, PLATFORM_ENV="production", DEBUG="true")
     assert ended.returncode == EXIT_CODE, ended.stderr
     for named in ("DEBUG", "ALLOWED_HOSTS", "SECRET_KEY", "the key of order-service"):
@@ -191,12 +191,12 @@ def test_a_proxy_on_the_machine_does_not_open_them_to_all(scrape, header, value)
 
 
 @pytest.mark.parametrize("header", ["HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_HOST"])
-def test_nobody_says_by_a_header_that_they_are_local(client, scrape, header):
+def test_a_header_cannot_make_a_caller_local(client, scrape, header):
     meta = {"HTTP_HOST": "shop.example.com", header: LOCAL}
     assert client.get("/metrics", REMOTE_ADDR=ELSEWHERE, **meta).status_code == 401
 
 
-def test_behind_proxies_the_machine_itself_is_not_told_from_others(scrape, fine):
+def test_loopback_has_no_privileges_behind_proxies(scrape, fine):
     fine.NUM_PROXIES = 1
     assert scrape(LOCAL).status_code == 401
 

@@ -38,7 +38,7 @@ def test_the_page_of_rules_is_the_one_that_the_code_gives():
     assert admin_table() in page
 
 
-def test_what_anybody_may_change_is_signing_up_in_and_out_alone():
+def test_anonymous_callers_may_only_sign_up_sign_in_and_sign_out():
     open_doors = {(method, rule.route) for rule in ALL if rule.anybody for method in rule.methods if method in CHANGING}
     assert open_doors == {
         ("POST", route) for route in ("/api/users", "/api/auth/token", "/api/auth/refresh", "/api/auth/logout")

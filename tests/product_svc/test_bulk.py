@@ -88,7 +88,7 @@ def test_errors_name_the_items_by_index_and_nothing_is_kept(api):
     assert nothing_is_there()
 
 
-def test_a_sku_that_is_taken_or_given_twice_is_told_by_index_and_nothing_is_kept(api, lamp):
+def test_a_taken_or_repeated_sku_is_reported_by_index_and_nothing_is_stored(api, lamp):
     before = Event.objects.count()
     items = [{"name": "Lamp", "price": 1, "sku": sku} for sku in ("A", " L-1 ", "B", None, "A", "", "A")]
     errors = assert_problem(post(api, items), 409, "sku_taken", ["items[1].sku", "items[4].sku", "items[6].sku"])
@@ -134,14 +134,14 @@ def test_a_body_over_1_mib_is_refused(send):
 
 @pytest.mark.usefixtures("known_callers")
 @pytest.mark.parametrize("role, status", [(Role.CATALOG, 201), (Role.ADMIN, 201), (Role.ORDERS, 403)])
-def test_it_is_for_those_who_keep_the_catalog(api, settings, role, status):
+def test_only_the_catalog_role_may_add_in_bulk(api, settings, role, status):
     settings.PLATFORM_ENV = "production"
     assert post(api, lamps(1), **people.as_user(9, role)).status_code == status
     assert post(api, lamps(1)).status_code == 401
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_those_who_add_the_same_at_the_same_moment_one_does_and_the_others_are_told(api, books_balance):
+def test_one_of_many_concurrent_bulk_requests_succeeds_and_the_others_get_409(api, books_balance):
     forwards, backwards = lamps(200), lamps(200)[::-1]
     answers = at_once([lambda items=items: post(api, items) for items in (forwards, backwards) * 3])
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5

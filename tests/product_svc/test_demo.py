@@ -61,7 +61,7 @@ def assert_books_are_right() -> None:
 
 @settings(max_examples=settings().max_examples // 2)
 @given(st.lists(order, min_size=1, max_size=12))
-def test_whatever_is_ordered_no_stock_is_negative_and_every_piece_is_booked(orders):
+def test_no_order_of_operations_makes_stock_negative_or_loses_a_movement(orders):
     Event.objects.all().delete()
     for model in (ReservationLine, StockReservation, StockMovement, Product):
         model.objects.all().delete()
@@ -73,7 +73,7 @@ def test_whatever_is_ordered_no_stock_is_negative_and_every_piece_is_booked(orde
     assert_books_are_right()
 
 
-def test_a_reservation_of_the_demo_leaves_what_a_real_one_leaves(catalog):
+def test_a_demo_reservation_leaves_the_same_rows_as_a_real_one(catalog):
     reserve(sale(1, catalog, {0: 2, 1: 1}, True, 0))
     reservations.reserve(2, [(catalog[0]["id"], 2), (catalog[1]["id"], 1)])
     reservations.release(2)

@@ -90,7 +90,7 @@ product = st.fixed_dictionaries(
 @given(products=st.lists(product, max_size=8), kind=st.sampled_from(FORMATS))
 @example(products=[{"name": "'=", "price": "0", "sku": "#rejected x"}], kind="csv")
 @example(products=[{"name": "a", "price": "0", "sku": "A"}, {"name": "b", "price": "0", "sku": "A"}], kind="csv")
-def test_whatever_the_catalog_it_comes_back_as_it_was(api, load, products, kind):
+def test_any_catalog_survives_export_and_import(api, load, products, kind):
     for model in (Event, StockMovement, Product):
         model.objects.all().delete()
     for each in products:

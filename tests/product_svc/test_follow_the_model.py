@@ -14,7 +14,7 @@ from product_svc.services import snapshot
 FIELDS = ProductSerializer().fields
 
 
-def test_what_the_api_takes_is_what_the_model_lets_be_edited():
+def test_the_api_accepts_the_editable_fields_of_the_model():
     """A field that only the service itself may write is ``editable=False``."""
     taken = {field.source for field in FIELDS.values() if not field.read_only}
     assert taken == {f.attname for f in Product._meta.concrete_fields if f.editable and not f.primary_key}

@@ -91,7 +91,7 @@ def test_a_stock_that_is_not_given_stays(load, lamp, content):
     assert list(Event.objects.order_by("id").values_list("type", flat=True)) == ["product.created", "product.updated"]
 
 
-def test_of_many_only_those_that_differ_are_touched(load, django_assert_max_num_queries):
+def test_only_products_that_differ_are_changed(load, django_assert_max_num_queries):
     lines = [f"S{n},Lamp,1,{n}\n" for n in range(50)]
     load(HEADER + "".join(lines))
     lines[7], lines[9] = "S7,Lamp,1,70\n", "S9,Lantern,1,9\n"
@@ -106,7 +106,7 @@ def test_the_sku_of_a_deleted_product_makes_a_new_one(api, load, lamp):
     assert load(f"{HEADER}L-1,Lamp,1,2\n").told == counts(new=1)
 
 
-def test_without_a_sku_a_line_is_left_out_unless_that_is_wanted(load):
+def test_a_line_without_a_sku_is_rejected_unless_allowed(load):
     content = f"{HEADER},Lamp,1,2\n"
     run = load(content)
     assert (run.code, run.told) == (1, counts(rejected=1))
@@ -126,7 +126,7 @@ BAD_LINES = {
     "X,Lamp,1": "expected 4 cells, found 3",
     "X,Lamp,1,1,1": "expected 4 cells, found 5",
     'X,"Lamp"s,1,1': "',' expected after",
-    "A,Lamp,1,1": "sku: It is on line 2, too.",
+    "A,Lamp,1,1": "sku: Line 2 has the same sku.",
     f"{'x' * 65},Lamp,1,1": "sku: ",
     "X,Lamp\x00,1,1": "name: ",
     "X,Lamp\udcff,1,1": "not UTF-8",
@@ -159,7 +159,7 @@ def test_a_bad_line_is_named_and_left_out_and_the_others_are_taken(load, bad, re
         '{"sku": "X", "name": "Lamp"}': "price: This field is required.",
         '{"sku": "X", "name": "Lamp", "price": 1, "stock": null}': "stock: ",
         '{"sku": "X", "name": "Lamp", "price": 1, "colour": "red"}': "'colour' is unknown",
-        '{"sku": "A", "name": "Lamp", "price": 1}': "sku: It is on line 1, too.",
+        '{"sku": "A", "name": "Lamp", "price": 1}': "sku: Line 1 has the same sku.",
     }.items(),
     ids=lambda text: text[:40],
 )
@@ -171,7 +171,7 @@ def test_a_bad_line_of_json_is_named_and_left_out_and_the_others_are_taken(load,
     assert run.rejects.split("\n", 1)[1] == f"{bad}\n"
 
 
-def test_all_that_is_wrong_with_a_line_is_told(load):
+def test_all_errors_of_a_line_are_reported(load):
     assert "line 2: name: This field may not be blank.; price: " in load(f"{HEADER}X,,-1,1\n").said
 
 
@@ -180,7 +180,7 @@ def test_lines_are_counted_as_an_editor_counts_them(load):
     assert "line 6: name" in run.said
 
 
-def test_what_was_left_out_can_be_mended_and_imported(load, tmp_path):
+def test_rejected_lines_can_be_corrected_and_imported(load, tmp_path):
     load(f"{HEADER}A,Lamp,1,1\nB,,1,1\nC,Box,1,-1\n")
     rejects = tmp_path / "catalog.csv.rejects"
     rejects.write_text(rejects.read_text().replace("B,,", "B,Bowl,"))
@@ -197,7 +197,7 @@ def test_a_run_without_bad_lines_leaves_no_rejects_of_an_earlier_one(load):
     assert load(f"{HEADER}A,Lamp,1,1\n").rejects is None
 
 
-def test_a_quote_that_nobody_closes_costs_its_own_line_alone(load):
+def test_an_unclosed_quote_only_affects_its_own_line(load):
     lines = [f"S{n},Lamp,1,1\n" for n in range(6000)]
     lines[10] = 'S10,"Lamp,1,1\n'
     run = load(HEADER + "".join(lines))
@@ -209,7 +209,7 @@ def test_a_quote_that_nobody_closes_costs_its_own_line_alone(load):
     "content, reason",
     [
         ("sku,name,price,colour\n", "'colour' is unknown"),
-        ("sku;name;price\n", "with commas between them"),
+        ("sku;name;price\n", "separated by commas"),
         ("sku,name\n", "'price' is missing"),
         ("sku,name,price,Name\n", "twice"),
         ("", "line 1: expected a header"),
@@ -219,7 +219,7 @@ def test_a_quote_that_nobody_closes_costs_its_own_line_alone(load):
         (b"\x00" * 2**20 + b"\x00", "longer than"),
     ],
 )
-def test_a_header_that_is_not_good_is_told_at_once(load, content, reason):
+def test_an_invalid_header_is_reported_at_once(load, content, reason):
     head = content if isinstance(content, bytes) else content.encode()
     run = load(head + b"A,Lamp,1,1\n" * 3 if head else head)
     assert run.code == 1
@@ -237,7 +237,7 @@ def test_a_header_that_is_not_good_is_told_at_once(load, content, reason):
         (("setup.csv", "--rejects=setup.csv"), "overwrite"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line(arguments, reason):
+def test_errors_are_reported_in_one_line(arguments, reason):
     with pytest.raises(CommandError, match=reason):
         call_command("import_products", *arguments)
 
@@ -262,7 +262,7 @@ def test_a_batch_is_a_transaction_and_no_larger_than_it_may_be(load, monkeypatch
     assert sizes == [4, 4, 2]
 
 
-def test_on_a_terminal_a_bar_tells_how_far_it_is_and_elsewhere_plain_lines(load, monkeypatch):
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(load, monkeypatch):
     monkeypatch.setattr(commands, "LINE_EVERY", 0)
     content = f"{HEADER}A,Lamp,1,1\nB,,1,1\n"
     first, *_, last = load(content).shown
@@ -304,7 +304,7 @@ def test_killed_half_way_what_was_committed_stays_and_running_again_completes_it
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_imports_of_one_file_at_once_double_nothing(tmp_path, monkeypatch, add, books_balance):
+def test_concurrent_imports_of_one_file_add_each_product_once(tmp_path, monkeypatch, add, books_balance):
     monkeypatch.setattr(importing, "BATCH", 20)
     add(sku="S5", stock=3)
     add(sku="S50", name="Lamp 50", price=1, stock=50)
@@ -323,7 +323,7 @@ def test_two_imports_of_one_file_at_once_double_nothing(tmp_path, monkeypatch, a
 
 
 @pytest.mark.django_db(transaction=True)
-def test_orders_that_take_stock_meanwhile_leave_the_books_in_order(tmp_path, monkeypatch, add, reserve, books_balance):
+def test_orders_during_an_import_keep_stock_equal_to_its_movements(tmp_path, monkeypatch, add, reserve, books_balance):
     monkeypatch.setattr(importing, "BATCH", 5)
     products = [add(sku=f"S{n}", stock=50) for n in range(20)]
     paths = [tmp_path / f"{n}.csv" for n in range(3)]
@@ -344,7 +344,7 @@ def test_orders_that_take_stock_meanwhile_leave_the_books_in_order(tmp_path, mon
     content=st.binary(max_size=200) | st.text("ab\"',\n\r#=1 ", max_size=60).map(str.encode),
     kind=st.sampled_from(("csv", "jsonl")),
 )
-def test_whatever_is_in_a_file_each_line_is_taken_or_told(load, content, kind):
+def test_each_line_of_any_file_is_imported_or_reported(load, content, kind):
     head = HEADER.encode() if kind == "csv" else b""
     run = load(head + content, name=f"c.{kind}")
     told = [int(word) for word in run.told.split() if word.isdigit()]

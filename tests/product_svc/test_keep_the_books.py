@@ -149,7 +149,7 @@ def test_stock_is_changed_by_a_difference_whoever_changes_it(api, lamp, reserve,
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("seed", range(3))
-def test_many_hands_at_the_same_moment_leave_the_books_in_order(api, add, books_balance, seed):
+def test_concurrent_changes_keep_stock_equal_to_its_movements(api, add, books_balance, seed):
     service = Service(api, stocked(add))
 
     def hand(number: int) -> list[int]:
