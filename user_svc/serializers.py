@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as PasswordError
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from platform_core.api.examples import request_examples
@@ -128,7 +129,8 @@ class PasswordChangeSerializer(Serializer):
         return strong(value)
 
 
-class StandingSerializer(Serializer):
+@extend_schema_serializer(component_name="Standing")
+class StaffAccountSerializer(Serializer):
     id = IdField()
     name = serializers.CharField()
     email = serializers.CharField()

@@ -28,8 +28,8 @@ from user_svc.serializers import (
     PairSerializer,
     PasswordChangeSerializer,
     RefreshSerializer,
+    StaffAccountSerializer,
     StaffCredentialsSerializer,
-    StandingSerializer,
     UserQuery,
     UserSerializer,
 )
@@ -156,7 +156,7 @@ class AuthViewSet(GenericViewSet[Any]):
 class StaffViewSet(GenericViewSet[Any]):
     """Staff accounts, for the admins of the other services."""
 
-    serializer_class = StandingSerializer
+    serializer_class = StaffAccountSerializer
 
     def get_serializer_class(self) -> Any:
         return StaffCredentialsSerializer if self.action == "check" else super().get_serializer_class()
@@ -164,7 +164,7 @@ class StaffViewSet(GenericViewSet[Any]):
     @extend_schema(
         operation_id="checkStaff",
         request=StaffCredentialsSerializer,
-        responses={200: StandingSerializer, 429: None},
+        responses={200: StaffAccountSerializer, 429: None},
     )
     def check(self, request: Request) -> Response:
         """Check credentials for an admin's sign-in. 401 `invalid_credentials`: they are wrong or a customer's."""
@@ -173,7 +173,7 @@ class StaffViewSet(GenericViewSet[Any]):
             raise NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
         return _unkept(found)
 
-    @extend_schema(operation_id="getStanding", responses={200: StandingSerializer})
+    @extend_schema(operation_id="getStanding", responses={200: StaffAccountSerializer})
     def show(self, request: Request, pk: int) -> Response:
         """The present roles of an account. 404: it has none."""
         found = accounts.standing(int(pk))

@@ -1,4 +1,4 @@
-"""The admin of analytics-service: figures are made from the feeds alone, and may be looked at."""
+"""The admin of analytics-service is read-only, because the figures are derived from the feeds."""
 
 import json
 
@@ -17,7 +17,7 @@ FORGED = {"value": "5", "stock": "5", "version": "9", "last_event_id": "1-9-9", 
 
 @pytest.fixture
 def rows(shop, report):
-    """A row in each of the service's own tables."""
+    """Creates a row in each of the service's own tables."""
     shop.user(1)
     shop.product(11)
     shop.order(1)
@@ -27,7 +27,7 @@ def rows(shop, report):
 
 
 def test_a_parked_event_can_be_tried_again_and_counts_once(admin_client, shop, report):
-    """Somebody has mended what kept it from being understood."""
+    """The cause of the parking has been fixed."""
     shop.orders.tell("order.confirmed", 1, {})
     shop.order(2)
     assert report("orders")["total"] == 1

@@ -143,7 +143,7 @@ def test_stale_figures_have_the_time_of_the_last_update(shop, report):
 
 
 def test_a_feed_without_new_events_is_current(shop, report):
-    """Nothing new came, and yet the figures were complete when they were last looked at."""
+    """The feed had no new events, so the figures were complete at the last read."""
     report("orders")
     FeedPosition.objects.update(caught_up_at=now() - timedelta(hours=1))
     before = now()
@@ -160,7 +160,7 @@ def test_figures_that_were_never_read_say_so(shop, report):
 
 
 def test_a_feed_that_breaks_off_amid_its_pages_is_not_known_as_of_now(shop, report, monkeypatch):
-    """A part of what was committed is counted; nobody may say that all of it is."""
+    """Only a part of the committed events is counted, so the report must not claim completeness."""
     monkeypatch.setattr(catching_up, "PAGE", 2)
     shop.order(1)
     report("orders")
@@ -209,7 +209,7 @@ def test_a_silent_peer_is_listed_as_stale_within_the_deadline(report, real_peers
 
 
 def test_the_feeds_are_read_side_by_side(report, real_peers):
-    """All four are under way before any of them is answered."""
+    """All four reads run before any of them is answered."""
     _, others = real_peers
     together = threading.Barrier(3, timeout=10)
 
@@ -233,7 +233,7 @@ def test_the_same_events_read_by_many_at_once_count_once(shop, report, settings)
 
 @pytest.mark.django_db(transaction=True)
 def test_a_request_does_not_rely_on_a_reading_that_began_before_it(shop, report):
-    """What was committed between the two is counted in the second one's answer."""
+    """Changes committed between the two requests are in the second answer."""
     shop.order(1)
     began, go_on = threading.Event(), threading.Event()
 
@@ -257,7 +257,7 @@ def test_a_request_does_not_rely_on_a_reading_that_began_before_it(shop, report)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("further", [True, False])
 def test_a_reader_that_was_overtaken_reads_on_from_there(shop, report, monkeypatch, further):
-    """Between its look at the position and its writing somebody else has taken in more than it, or less."""
+    """Between the read of the position and the write, another request has applied more events, or fewer."""
     shop.order(1)
     overtaken = []
 

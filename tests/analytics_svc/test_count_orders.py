@@ -55,7 +55,7 @@ def test_a_cancelled_order_takes_its_revenue_back(shop, report):
 
 @pytest.mark.parametrize("look_between", [False, True])
 def test_events_in_the_other_order_and_twice_give_the_same(shop, report, look_between):
-    """Transactions that overlap may stand in the feed in either order."""
+    """Overlapping transactions may appear in the feed in any order."""
     for status, version in (("delivered", 4), ("confirmed", 2), ("delivered", 4), ("shipped", 3), ("confirmed", 2)):
         shop.order(1, status, version=version)
         if look_between:

@@ -60,7 +60,7 @@ def test_a_deleted_product_is_in_no_figure_but_what_was_sold(shop, report):
 
 @pytest.mark.parametrize("deletion_first", [True, False])
 def test_a_deleted_product_stays_deleted_when_its_stock_comes_back(shop, report, deletion_first):
-    """A cancelled order of a deleted product gives its pieces back; the two events may stand in either order."""
+    """Cancelling an order of a deleted product returns stock. The two events may come in any order."""
     shop.product(1, stock=3)
     report("products")
     events = [("product.deleted", 2, 3), ("stock.changed", 3, 5)]
@@ -93,7 +93,7 @@ def test_lists_are_short(shop, report):
 
 
 def test_sales_count_before_their_product_is_known(shop, report):
-    """The feeds are read side by side; the one of the orders may be ahead."""
+    """The feeds are read in parallel, so the feed of orders may be ahead."""
     shop.products.step = lambda query: (503, {}, "{}")
     shop.order(1)
     found = report("products")

@@ -1,4 +1,4 @@
-"""The dashboard's page, and `/api/analytics/platform`, from which it knows how the services are."""
+"""The dashboard's page, and `/api/analytics/platform`, which gives it the status of the services."""
 
 import html
 import json
@@ -83,7 +83,7 @@ def visit(client):
 
 @pytest.fixture
 def healths(peers, settings):
-    """What each peer says of itself; a test may change it, or put an exception or a status in its place."""
+    """The health of each peer. Tests may change it or replace it by an exception or a status."""
     reported = {}
     for service in PEERS:
         reported[service.name] = {

@@ -1,4 +1,4 @@
-"""An event that cannot be digested is left out, logged and counted; it keeps no other from being counted."""
+"""An invalid event is skipped, logged and counted. It does not block other events."""
 
 import logging
 

@@ -39,7 +39,7 @@ def rebuild() -> str:
 
 @pytest.fixture
 def figures(report):
-    """All reports, without when they were made."""
+    """All reports, without their times."""
 
     def figures():
         found = {name: report(name) for name in REPORTS}
@@ -52,7 +52,7 @@ def figures(report):
 
 
 def happen(shop):
-    """A bit of everything, deletions included."""
+    """A history with everything, including deletions."""
     for number in range(1, 8):
         shop.user(number, day=number % 3)
         shop.product(number, stock=number * 3)
@@ -114,7 +114,7 @@ def test_changes_after_a_rebuild_count_once(shop, figures, trimmed):
 
 
 def start_over(shop):
-    """As if nothing had ever been read, and all of it were still there."""
+    """Resets the figures as if no feed had ever been read."""
     for model in (DailyFigure, Fact, FeedPosition, Figure, ProductFigure, ParkedEvent):
         model.objects.all().delete()
     for feed in shop.feeds.values():
@@ -180,7 +180,7 @@ def test_a_resource_missing_in_the_list_is_known_from_the_kept_feed(shop, figure
 
 
 def test_later_events_do_not_restore_a_deleted_product(shop, figures):
-    """Its deletion is not kept any more; that an order of it was cancelled afterwards is."""
+    """The event of its deletion is gone from the feed, but the event of a later cancelled order is kept."""
     happen(shop)
     figures()
     shop.product(1, "product.deleted", version=2)
@@ -194,7 +194,7 @@ def test_later_events_do_not_restore_a_deleted_product(shop, figures):
 
 
 def test_an_old_event_does_not_replace_a_newer_row_of_the_list(shop, figures):
-    """The later one of two changes that were made at once is told first, and deleted first."""
+    """The later one of two concurrent changes comes first in the feed and is deleted first."""
     shop.order(1, "shipped", version=3)
     shop.order(1, "confirmed", version=2)
     shop.orders.trimmed = 1
@@ -212,7 +212,7 @@ def test_a_failed_message_that_waits_to_be_sent_again_still_counts_as_failed(sho
 
 
 def test_changes_during_the_read_of_the_list_count_once(shop, figures, monkeypatch):
-    """Before its page and after it, and what is deleted from under the reader."""
+    """Changes before and after the row's page, and deletions during the read."""
     monkeypatch.setattr(rebuilding, "read_list", small_pages(rebuilding.read_list))
     happen(shop)
     figures()
@@ -243,7 +243,7 @@ def small_pages(read_list):
 
 
 def test_the_position_is_taken_at_a_moment_when_nothing_is_hidden(shop, figures):
-    """Else an older state that is told late would take the place of the list's."""
+    """Otherwise a late event with an older state would replace the row of the list."""
     happen(shop)
     before = figures()
     trim(shop)
@@ -376,7 +376,7 @@ def test_one_of_two_concurrent_rebuilds_is_refused(shop, figures):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_request_that_began_before_does_not_mix_old_and_new(shop, report, figures):
-    """Its page arrives when another generation is live: it says so, with the last known figures."""
+    """Its page arrives after another generation became live. The report is stale and has the last known figures."""
     happen(shop)
     figures()
     began, go_on = threading.Event(), threading.Event()
@@ -441,9 +441,9 @@ def rebuild_if_free() -> bool:
 def test_rebuilt_figures_equal_a_naive_recount_after_any_history(
     shop, report, before, after, later, trimmed, page, seed
 ):
-    """Feeds that were read are cut anywhere, others are whole; things go on before and after the rebuild.
+    """Read feeds are cut at any position, others are complete. Changes continue before and after the rebuild.
 
-    What was told before it is not told again afterwards: no service does that.
+    Events from before the rebuild are not repeated afterwards, because no service does that.
     """
     start_again(shop)
     story = Story(shop, random.Random(seed))

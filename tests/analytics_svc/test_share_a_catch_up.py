@@ -1,4 +1,4 @@
-"""Who asks at the same time shares one reading of the feeds, but never one that began before they asked."""
+"""Concurrent requests share one read of the feeds, but never one that began before the request."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ class Outcome:
 
 
 class Refused(Exception):
-    """What a run raises; its argument is the thread that ran it."""
+    """The error of a run. Its argument is the thread of the run."""
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def patient(monkeypatch):
 
 
 def ask(get: Callable[[], Outcome]) -> list[tuple[float, int, Outcome | Refused]]:
-    """What everybody is results, with when and in which thread they asked."""
+    """The result of every caller, with the time and the thread of the call."""
     together = threading.Barrier(ASKERS)
 
     def one(_: int) -> list[tuple[float, int, Outcome | Refused]]:

@@ -1,4 +1,4 @@
-"""The browsable API: what people try first, by hand."""
+"""The browsable API: the first manual steps."""
 
 import re
 

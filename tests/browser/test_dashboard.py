@@ -1,4 +1,4 @@
-"""The dashboard: what it shows is what the API says, and stays so by itself."""
+"""The dashboard: it shows the figures of the API and refreshes itself."""
 
 import itertools
 import json

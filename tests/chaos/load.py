@@ -1,4 +1,4 @@
-"""Clients who order, cancel, repeat and adjust, and remember what they were promised."""
+"""Clients that order, cancel, repeat and adjust, and record the promises of the responses."""
 
 import random
 import threading
@@ -15,7 +15,7 @@ from tests.e2e.stack import Shop, Stack, eventually
 
 DEFINITE = (200, 201, 404, 422)
 LASTING = {"confirmed": {"confirmed", "cancelled", "shipped"}, "cancelled": {"cancelled"}, "shipped": {"shipped"}}
-"""An answer's state → the states that the order may be in afterwards."""
+"""Status in a response → statuses that the order may have afterwards."""
 CLIENTS = 12
 STOCK = 300
 TRIES = 60
@@ -23,18 +23,18 @@ TRIES = 60
 
 @dataclass(slots=True)
 class Promised:
-    """What answers have promised the clients, to be held against what is there in the end."""
+    """The promises of the responses, to be compared with the final data."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     figures: Counter[str] = field(default_factory=Counter)
     orders: dict[str, str] = field(default_factory=dict)
-    """Order id → the last state that an answer promised."""
+    """Order id → the last status in a response."""
     doubled: list[str] = field(default_factory=list)
     products: list[str] = field(default_factory=list)
     adjusted: Counter[str] = field(default_factory=Counter)
     """Product id → pieces that adjustments have added."""
     uncertain: set[str] = field(default_factory=set)
-    """Products of adjustments whose outcome was never promised."""
+    """Products with adjustments of unknown outcome."""
 
     def count(self, name: str) -> None:
         with self.lock:
@@ -42,7 +42,7 @@ class Promised:
 
 
 class Client(threading.Thread):
-    """One customer, and now and then the keeper of the stock."""
+    """A customer that sometimes also adjusts stock."""
 
     def __init__(
         self, stack: Stack, users: list[str], products: list[str], promised: Promised, seed: int, stop: threading.Event
@@ -73,7 +73,7 @@ class Client(threading.Thread):
             self.promised.count("orders confirmed")
 
     def repeat(self) -> None:
-        """The same submit again, long after it was answered."""
+        """Repeats a request long after its response."""
         if not self.placed:
             return
         key, order_id, body = self.random.choice(self.placed)
@@ -115,7 +115,7 @@ class Client(threading.Thread):
                 self.promised.figures["adjustments"] += 1
 
     def insist(self, service: Service, path: str, body: Any, key: str | None) -> requests.Response | None:
-        """Repeat until the answer is definite: what a client does who wants a thing once. None when it never is."""
+        """Repeats a request until the response is definite. Returns None if it never is."""
         headers = {"Idempotency-Key": key} if key else {}
         for attempt in range(TRIES):
             try:
@@ -146,7 +146,7 @@ def customers(stack: Stack, promised: Promised, seed: int, stop: threading.Event
 
 
 def check_promises(stack: Stack, promised: Promised) -> None:
-    """Every order that an answer confirmed is there, none is there twice, every adjustment counts once."""
+    """Asserts that every confirmed order exists once and that every adjustment counts once."""
     shop = Shop(stack)
     assert promised.doubled == []
     assert promised.orders, "nothing was ordered"
@@ -155,7 +155,7 @@ def check_promises(stack: Stack, promised: Promised) -> None:
     held = _held(shop)
     for product in set(promised.products) - promised.uncertain:
         expected = STOCK + promised.adjusted[product] - held[product]
-        # The last releases may still be on their way, after a pause that grew while nobody answered.
+        # The last releases may still wait, because their pauses grew while the peer did not answer.
         eventually(
             f"product {product} has {expected}",
             lambda p=product, n=expected: shop.get(PRODUCT, f"/api/products/{p}")["stock"] == n,

@@ -1,4 +1,4 @@
-"""Load from many clients while everything is killed. Then the promises must hold, and every answer must be true."""
+"""Load from many clients while processes are killed. Afterwards the promises hold and all responses were true."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ import time
 from platform_core.stack.supervisor import health_of
 from platform_core.topology import SERVICES
 from tests.chaos.killer import Killer
-from tests.chaos.load import Promised, customers, check_promises
+from tests.chaos.load import Promised, check_promises, customers
 from tests.e2e.proxy import Faults
 from tests.e2e.stack import eventually
 

@@ -1,4 +1,4 @@
-"""Postgres is away for ten seconds under load: 503s meanwhile, and nothing else to see afterwards."""
+"""Postgres is down for ten seconds under load: 503s during that time, and no lasting effect."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ import time
 import psutil
 
 from platform_core.topology import SERVICES
-from tests.chaos.load import Promised, customers, check_promises
+from tests.chaos.load import Promised, check_promises, customers
 from tests.e2e.stack import Shop, eventually
 
 AWAY = 10.0

@@ -114,8 +114,8 @@ def test_an_interrupted_demo_leaves_no_partial_orders_and_can_be_completed(fille
     with psycopg.connect(filled.database_url(), autocommit=True) as connection:
         eventually("some orders", lambda: connection.execute(count).fetchone() != (0,))
         process.terminate()
-        _, told = process.communicate(timeout=TIMEOUT)
-        assert (process.returncode, told) == (1, "Stopped. The same command goes on from here.\n")
+        _, errors = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, errors) == (1, "Stopped. The same command goes on from here.\n")
         (kept,) = connection.execute(count).fetchone() or (0,)
     assert 0 < kept < 20000
     assert filled.run("verify", "--patience", "30").returncode == 0
@@ -164,7 +164,7 @@ def test_production_has_no_demo_data(own_stack):
 
 
 @pytest.mark.parametrize(
-    "options, told",
+    "options, message",
     [
         (("--users", "-1"), "--users: expected a whole number from 0 to 1000000"),
         (("--products", "many"), "--products: expected a whole number from 0 to 100000"),
@@ -173,8 +173,8 @@ def test_production_has_no_demo_data(own_stack):
         (("--users", "0"), "--users and --products above 0"),
     ],
 )
-def test_an_option_out_of_its_bounds_is_named(own_stack, options, told):
+def test_an_option_out_of_its_bounds_is_named(own_stack, options, message):
     done = own_stack.run("demo", *options)
     assert done.returncode in (1, 2)
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""The page that explains an order, of orders that really went through the services."""
+"""The page that explains an order, with real services."""
 
 import signal
 
@@ -34,7 +34,7 @@ def test_an_order_is_explained_from_its_first_step_to_the_mail(shop, order):
 
 
 def test_a_waiting_release_is_shown_retried_and_done(stack, shop, order):
-    """product-service hangs while the order is cancelled by the page's button."""
+    """product-service hangs while the page's button cancels the order."""
     page = stack.direct(ORDER, f"/orders/{order['id']}/explain")
     webs = stack.webs(PRODUCT)
     for process in webs:

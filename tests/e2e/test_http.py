@@ -1,4 +1,4 @@
-"""What only a real server shows: bodies of every kind, CORS, unknown paths."""
+"""Behaviour that needs a real server: bodies of every kind, CORS, unknown paths."""
 
 import contextlib
 import http.client

@@ -1,4 +1,4 @@
-"""`manage.py load`: virtual users shop, and the summary says what they saw."""
+"""`manage.py load`: virtual users place orders, and the summary reports the results."""
 
 import itertools
 import json
@@ -108,7 +108,7 @@ def started(
 
 
 def ended(process: subprocess.Popen[bytes], read: Callable[[], str], number: int, code: int = 0) -> str:
-    """Everything that the terminal has shown when the process has ended after the signal."""
+    """Sends a signal and returns all output of the terminal after the process has ended."""
     process.send_signal(number)
     eventually("its end", lambda: read() and process.poll() is not None, TIMEOUT)
     assert process.returncode == code

@@ -1,4 +1,4 @@
-"""What the platform logs: one id through all services, the documented fields, and on a terminal lines for people."""
+"""What the platform logs: one id in all services, the documented fields, and the console format on a terminal."""
 
 import json
 import os
@@ -48,9 +48,9 @@ def documented(event: str) -> set[str]:
 
 def test_the_line_of_a_request_has_the_documented_fields_and_no_others(stack, user, product):
     order(stack, user["id"], product["id"], "the-fields-of-a-line")
-    told = eventually("the line", lambda: [one for one in lines(stack, "the-fields-of-a-line") if "route" in one])
+    found = eventually("the line", lambda: [one for one in lines(stack, "the-fields-of-a-line") if "route" in one])
     fields = documented("every line") | documented("a request")
-    for line in told:
+    for line in found:
         assert line.keys() <= fields
         assert fields - line.keys() <= WHEN_KNOWN | {"exception"}
 
@@ -66,9 +66,9 @@ def test_logs_of_one_service_include_warnings_of_the_others(own_stack):
     own_stack.up()
     for service in SERVICES:
         Shop(own_stack).ask("GET", service, "/api/nothing-here")
-    told = [json.loads(line) for line in own_stack.said().splitlines() if line.startswith("{")]
-    assert {line["service"] for line in told if line["event"] == "request"} == {ORDER.name, USER.name}
-    assert {line["service"] for line in told if line["level"] == "warn"} == {service.name for service in SERVICES}
+    found = [json.loads(line) for line in own_stack.said().splitlines() if line.startswith("{")]
+    assert {line["service"] for line in found if line["event"] == "request"} == {ORDER.name, USER.name}
+    assert {line["service"] for line in found if line["level"] == "warn"} == {service.name for service in SERVICES}
 
 
 def test_an_unknown_service_is_refused_with_the_known_ones(own_stack):

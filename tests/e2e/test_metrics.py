@@ -1,4 +1,4 @@
-"""The numbers of a running platform, whose processes count side by side."""
+"""The metrics of a running platform with several processes."""
 
 from platform_core.topology import NOTIFICATION, ORDER, SERVICES
 from tests.e2e.stack import eventually

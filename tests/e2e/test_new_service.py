@@ -1,4 +1,4 @@
-"""`manage.py new_service`, as `docs/sixth-service.md` tells a reader to use it, in a copy of the project."""
+"""`manage.py new_service`, used as `docs/sixth-service.md` describes, in a copy of the project."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""The platform in production mode: nobody gets in without a proof, and no secret gets out."""
+"""The platform in production mode: every access needs authentication, and no secret leaks."""
 
 import json
 import re
@@ -39,7 +39,7 @@ class Production(Stack):
         return {**super().environment, **self.variables}
 
     def staff(self, email: str, *roles: str) -> str:
-        """Make an account of the staff; its password."""
+        """Creates a staff account and returns its password."""
         chosen = [part for role in roles for part in ("--role", role)]
         made = self.run("user_svc", "make_staff", email, *chosen, "--new-password")
         assert made.returncode == 0, made.stderr
@@ -47,7 +47,7 @@ class Production(Stack):
 
 
 class Person(Shop):
-    """Somebody who is signed in."""
+    """A signed-in user."""
 
     def __init__(self, stack: Stack, email: str, password: str) -> None:
         super().__init__(stack)
@@ -64,7 +64,7 @@ class Person(Shop):
 
 
 class Browser:
-    """A browser behind the proxy that ends TLS: it keeps cookies, and says where it comes from."""
+    """A browser behind a TLS proxy. It keeps cookies and sends Origin and Referer."""
 
     def __init__(self, stack: Stack, service: Service) -> None:
         self.base = stack.direct(service)

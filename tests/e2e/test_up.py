@@ -1,4 +1,4 @@
-"""`manage.py up` in fair weather and foul: nothing is lost, and nothing is left behind."""
+"""`manage.py up` in normal operation and with faults: no data is lost, and no process is left."""
 
 import signal
 import socket
@@ -39,7 +39,7 @@ def test_it_stops_cleanly_and_orders_survive_a_restart(own_stack, number):
 def test_a_killed_supervisor_stops_everything_and_a_new_one_keeps_the_data(own_stack):
     order = order_something(own_stack.up())
     own_stack.end(signal.SIGKILL)
-    own_stack.up()  # at once: ports and data may still be held by what is just dying
+    own_stack.up()  # at once: dying processes may still hold ports and data
     assert Shop(own_stack).get(ORDER, f"/api/orders/{order}")["status"] == "confirmed"
     own_stack.end(signal.SIGKILL)  # and this time without a successor
     nothing_is_left(own_stack)

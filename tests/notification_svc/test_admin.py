@@ -1,4 +1,4 @@
-"""The admin of notification-service: to look, and to try again."""
+"""The admin of notification-service: read-only, with a retry of failed messages."""
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -18,7 +18,7 @@ FORGED = {"status": "failed", "message": "Forged", "recipient": "x@x.org", "stat
 
 @pytest.fixture
 def rows(api, send, users):
-    """A row in each of the service's own tables."""
+    """Creates a row in each of the service's own tables."""
     send(key="k-1")
     deliver()
 

@@ -1,4 +1,4 @@
-"""The worker: what is queued is sent, or events as failed."""
+"""The worker sends queued messages or marks them as failed."""
 
 import logging
 
@@ -190,7 +190,7 @@ def test_an_error_of_any_length_is_kept_short(send, users, state):
 
 
 def test_the_failure_and_its_event_are_one(send, users, state):
-    """Whoever reads of the failure in the feed finds it in the list, too."""
+    """A failure in the feed is also visible in the list."""
     answer = send(userId=NOBODY)
     deliver()
     event = Event.objects.get()

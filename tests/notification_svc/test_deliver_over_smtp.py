@@ -1,4 +1,4 @@
-"""The mail as a real SMTP server gets it, configured as an operator does."""
+"""Mails as a real SMTP server receives them, with an operator's configuration."""
 
 import email
 import email.policy
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class MailServer:
-    """Takes mail, or answers what ``says`` holds for a command."""
+    """Accepts mail, or answers a command with its reply in ``says``."""
 
     def __init__(self):
         self.mail = []
@@ -140,7 +140,7 @@ def test_one_refused_address_does_not_hold_up_the_others(send, server):
 
 
 def test_a_mail_accepted_late_is_not_sent_again(send, users, state, server, monkeypatch):
-    """The time of the attempt is over when the mail server says yes; its yes counts."""
+    """The mail server accepts the mail after the attempt's time limit. The acceptance counts."""
     monkeypatch.setattr("platform_core.outbox.delivery.ATTEMPT_SECONDS", 0.4)
     server.waits = True
     answer = send()

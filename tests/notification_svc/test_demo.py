@@ -1,4 +1,4 @@
-"""The messages of the demo are there as if they had been sent, and are not sent."""
+"""The demo's messages exist as sent, but no mail is sent."""
 
 from datetime import UTC, datetime
 

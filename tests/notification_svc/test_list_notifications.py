@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def three(send):
-    """Of users 1, 2 and 1; their ids."""
+    """The ids of messages to users 1, 2 and 1."""
     made = [
         send(type="order_confirmed").json()["id"],
         send(userId=2, channel="log", type="order_shipped").json()["id"],

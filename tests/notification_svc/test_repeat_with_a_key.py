@@ -1,4 +1,4 @@
-"""POST /api/notifications/send with an Idempotency-Key: the sender's key stays on the message for ever."""
+"""POST /api/notifications/send with an Idempotency-Key: the message keeps the sender's key for ever."""
 
 import pytest
 from django.db import transaction

@@ -1,4 +1,4 @@
-"""The admin of order-service: to look, and to do what the API does."""
+"""The admin of order-service: read-only, with actions that do what the API does."""
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -18,7 +18,7 @@ FORGED |= {"lines-TOTAL_FORMS": "1", "lines-INITIAL_FORMS": "0", "lines-0-produc
 
 @pytest.fixture
 def rows(api, placed):
-    """A row in each of the service's own tables."""
+    """Creates a row in each of the service's own tables."""
     api.post(f"/api/orders/{placed['id']}/ship")
 
 

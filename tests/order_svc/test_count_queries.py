@@ -1,4 +1,4 @@
-"""What a request costs in queries. A number that rises here is a request that got slower for everybody."""
+"""The number of queries of each request. A higher number means a slower request."""
 
 import pytest
 from django.db import connection
@@ -49,7 +49,7 @@ def test_malformed_requests_cost_no_query(api, place, django_assert_num_queries)
 @pytest.mark.parametrize("lines", [1, 100])
 @pytest.mark.parametrize("key, queries", [(None, 2), ("k-1", 3)])
 def test_placing_an_order_is_two_queries_with_a_key_three(place, neighbours, lines, key, queries):
-    """Order and lines; confirmation, prices, event and message. With a key: whether it was used."""
+    """First the order and lines, then confirmation, prices, event and message. A key adds a check of the key."""
     neighbours.catalog = dict.fromkeys(range(1, 101), ("P", "1"))
     body = {"userId": ANN, "items": [{"productId": n + 1, "quantity": 1} for n in range(lines)]}
     assert len(statements_of(lambda: place(body, key=key))) == queries
@@ -94,5 +94,5 @@ def test_placing_an_order_without_a_peer_is_three_queries(place, neighbours):
 
 @pytest.mark.parametrize("move, queries", [("cancel", 7), ("ship", 7)])
 def test_a_move_is_seven_queries(api, placed, move, queries):
-    """The order and its lines for those who ask about the object; the change, both again, the event, the messages."""
+    """The order and its lines for the permission check; then the change, both again, the event, the messages."""
     assert len(statements_of(lambda: api.post(f"/api/orders/{placed['id']}/{move}"))) == queries

@@ -1,4 +1,4 @@
-"""What becomes of orders is counted, by outcome and reason, each once."""
+"""Each order is counted once, by outcome and reason."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The worker's rounds: releases to product-service, messages to notification-service, over real sockets."""
+"""The worker sends releases to product-service and messages to notification-service, over real sockets."""
 
 import threading
 from datetime import timedelta
@@ -28,7 +28,7 @@ def there():
 
 @pytest.fixture
 def order(place, settings, there):
-    """A confirmed order; from then on product- and notification-service are a real server."""
+    """A confirmed order. After it, a real server stands in for product-service and notification-service."""
     made = place().json()
     urls = dict.fromkeys(("product-service", "notification-service"), there.url)
     settings.PEER_URLS = {**settings.PEER_URLS, **urls}
@@ -37,14 +37,14 @@ def order(place, settings, there):
 
 @pytest.fixture
 def peers():
-    """The tests of this file go over the network, the placing of the order does not."""
+    """Placing the order uses fakes; the tests of this file use the network."""
     with mocked_network() as mock:
         mock.add_passthru("http://127.0.0.1")
         yield mock
 
 
 def deliver(duty):
-    """Rounds until there is nothing more to do at once."""
+    """Runs the worker until nothing more is due."""
     while duty(threading.Event()):
         pass
 

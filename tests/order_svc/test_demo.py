@@ -1,4 +1,4 @@
-"""The orders of the demo are what the use cases would have written."""
+"""The demo's orders equal those that the use cases write."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def market() -> Iterator[Batch]:
 
 
 def made(spec: Spec = SPEC) -> list[Order]:
-    """Planned, and kept as if stock and messages had been had."""
+    """Plans and writes orders without their stock and messages."""
     list(demo.keep(spec, demo.plan(spec, market())))
     return list(Order.objects.prefetch_related("lines").order_by("id"))
 
@@ -108,7 +108,7 @@ def test_a_demo_order_leaves_the_same_rows_as_a_real_one(place):
 
 
 def left_by(pk: int) -> Any:
-    """Types and shapes of the events, keys and shapes of the messages, of one order."""
+    """Compares types and shapes of the events, and keys and shapes of the messages, of one order."""
     events = [(e.type, e.data.keys(), e.data["status"]) for e in Event.objects.filter(subject=pk).order_by("id")]
     messages = OutboxMessage.objects.filter(aggregate=f"order:{pk}").order_by("id")
     return events, [

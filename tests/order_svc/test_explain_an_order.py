@@ -30,7 +30,7 @@ SILENT = raising(requests.exceptions.ConnectionError("refused"))
 
 
 class Afterwards:
-    """What the peers have of an order once it is placed. ``held`` and ``notices`` may be changed, the steps replaced."""
+    """The peers' records of a placed order. Tests may change ``held`` and ``notices`` and replace the steps."""
 
     def __init__(self):
         self.held = "reserved"
@@ -61,7 +61,7 @@ class Afterwards:
         return 200, {}, json.dumps({"results": found, "next": None, "previous": None})
 
     def mailed(self, order, what="confirmed", status="sent", attempts=1, error=None, after=0.2):
-        """notification-service has the message. What was sent was so many seconds after it was written."""
+        """Stores a message in notification-service, sent the given seconds after it was written."""
         created = now()
         OutboxMessage.objects.filter(key=f"order-{order['id']}-{what}").update(
             state="delivered", attempts=1, delivered_at=created
@@ -104,7 +104,7 @@ def page(client, afterwards):
 
 @pytest.fixture
 def press(client, afterwards):
-    """A button of the page, in a browser where nobody is signed in; where it leads to."""
+    """Presses a button of the page in an anonymous browser. Returns the target of the redirect."""
 
     def press(order, operation):
         pk = order["id"] if isinstance(order, dict) else order.pk
@@ -398,7 +398,7 @@ def test_it_costs_four_queries_however_many_lines(api, place, neighbours, afterw
 
 
 def test_no_query_is_made_after_a_peer_was_asked(placed, afterwards, explained):
-    """So that a silent peer costs no database connection anything."""
+    """A silent peer must not hold a database connection."""
     made = []
     with CaptureQueriesContext(connection) as captured:
         afterwards.product_step = lambda request: made.append(len(captured)) or problem(503, "unavailable")
@@ -549,7 +549,7 @@ def test_a_key_makes_an_operation_one(api, placed):
 
 @pytest.fixture
 def production(production, afterwards):
-    """With neighbours that answer."""
+    """The production settings, with peers that answer."""
 
 
 def test_without_a_token_programs_get_401_and_browsers_the_sign_in(client, placed, production):

@@ -21,7 +21,7 @@ def ids(answer):
 
 @pytest.fixture
 def three(place):
-    """Of Ann, Bob and Ann; an hour between each; delivered, cancelled and confirmed. Their ids."""
+    """The ids of three orders, one hour apart: delivered (Ann), cancelled (Bob), confirmed (Ann)."""
     made = [place(userId=user).json()["id"] for user in (ANN, BOB, ANN)]
     for n, (pk, status) in enumerate(zip(made, ["delivered", "cancelled", "confirmed"], strict=True)):
         Order.objects.filter(pk=pk).update(created_at=NOON + timedelta(hours=n), status=status)
@@ -178,7 +178,7 @@ STATUSES = ("pending", "confirmed", "rejected", "cancelled", "shipped", "deliver
 
 @pytest.fixture
 def mixed(place):
-    """Twelve orders, two of each status in turn. ``{id: status}``, the newest first."""
+    """Twelve orders, two of each status, as ``{id: status}``, newest first."""
     made = {place().json()["id"]: STATUSES[n % 6] for n in range(12)}
     for pk, status in made.items():
         Order.objects.filter(pk=pk).update(status=status)

@@ -160,7 +160,7 @@ def test_one_of_a_concurrent_cancel_and_ship_wins(api, place):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_cancel_that_waits_for_a_ship_sees_that_it_lost(api, placed):
-    """The ship is done and not committed yet; the cancel stands behind its row."""
+    """The ship is not committed yet, and the cancel waits for its row lock."""
     with transaction.atomic():
         assert api.post(path(placed, "ship")).status_code == 200
         cancel = Caller(lambda: api.post(path(placed, "cancel")))

@@ -1,4 +1,4 @@
-"""A customer and the orders of others: there are none."""
+"""A customer cannot see the orders of others."""
 
 import pytest
 
@@ -13,7 +13,7 @@ LAMPS = {"userId": ANN, "productId": LAMP, "quantity": 2}
 
 @pytest.fixture
 def order_of(api, neighbours):
-    """An order that somebody has placed; gives back its id."""
+    """Places an order for a user and returns its id."""
 
     def order_of(user: int, key: str | None = None) -> str:
         headers = as_user(user, **({"Idempotency-Key": key} if key else {}))
@@ -38,7 +38,7 @@ def test_everybody_sees_their_own(api, order_of):
 
 
 def walk(pk: str) -> list[str]:
-    """The ids around one's own, and some that are none."""
+    """Ids near the own one, and invalid ids."""
     odd = ["0", str(2**63 - 1), str(2**63), "9" * 40, "-1", "+1", "1.0", "1e1", "%00", "1%00", "..%2f1", "%2e%2e%2f1"]
     odd += ["..", "%D9%A1", "１", "²", "1%20", "1;2", "1,2", "*", "null", "user", "user/1/..", "1%2fcancel", "1%3f"]
     return [*map(str, range(max(1, int(pk) - 3), int(pk) + 4)), "0" + pk, *odd]
@@ -204,7 +204,7 @@ def test_a_service_places_no_orders(api, neighbours):
 
 
 def test_a_key_is_its_callers_own(api, order_of):
-    """Nobody is answered what another was, and nobody can take another's key away."""
+    """Two callers with the same key get their own answers and cannot block each other."""
     of_ann, of_bob = order_of(ANN, key="k-1"), order_of(BOB, key="k-1")
     assert of_ann != of_bob
     assert order_of(ANN, key="k-1") == of_ann

@@ -37,7 +37,7 @@ FIELDS = {"id", "userId", "status", "items", "total", "currency", "createdAt", "
 
 
 def ordered(neighbours):
-    """What product-service was asked to reserve."""
+    """The reservations that product-service was asked for."""
     (request,) = [request for request in neighbours.received if request.method == "PUT"]
     return json.loads(request.body)["items"]
 
@@ -278,7 +278,7 @@ def test_after_a_503_the_same_key_may_succeed(place, neighbours, failure):
 
 
 def test_an_answer_that_comes_after_recovery_confirms_nothing(place, neighbours):
-    """The order was given up while product-service was still at it."""
+    """Recovery rejected the order while product-service was still working."""
 
     def late(request):
         recover_what_is_pending()
@@ -419,7 +419,7 @@ def test_the_longest_confirmation_fits_into_a_message(place, neighbours):
 
 @pytest.mark.django_db(transaction=True)
 def test_stock_is_released_if_the_confirmation_cannot_be_written(place, neighbours):
-    """A bug of ours or of theirs: no order may stay pending for it."""
+    """After an unexpected error, too, no order may stay pending."""
     neighbours.catalog[LAMP] = ("x" * 201, "1")
     answer = place(key="k-1")
     assert_problem(answer, 500, "internal_error")

@@ -18,8 +18,7 @@ def test_the_feed_only_has_events_of_placed_orders(api, place, neighbours):
     api.post(f"/api/orders/{second}/ship")
     api.post(f"/api/orders/{first}/deliver")
     events = feed(api).json()
-    events = [(event["type"], event["subject"]) for event in events]
-    assert events == [
+    assert [(event["type"], event["subject"]) for event in events] == [
         ("order.confirmed", first),
         ("order.confirmed", second),
         ("order.shipped", first),

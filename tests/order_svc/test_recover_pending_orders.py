@@ -1,4 +1,4 @@
-"""The recovery duty: what is pending for too long becomes rejected."""
+"""Recovery rejects orders that are pending for too long."""
 
 import threading
 from datetime import timedelta
@@ -22,7 +22,7 @@ def recover():
 
 @pytest.fixture
 def pending(order_in):
-    """A pending order of an age in seconds."""
+    """Creates a pending order of the given age in seconds."""
 
     def make(age, key=None, **changes):
         return order_in("pending", created_at=now() - timedelta(seconds=age), idempotency_key=key, **changes)

@@ -136,7 +136,7 @@ def test_a_duplicate_of_a_running_request_gets_409_with_retry_after(place, neigh
 
 @pytest.mark.django_db(transaction=True)
 def test_a_duplicate_that_overtakes_the_first_request_places_the_order(place, neighbours):
-    """Both found the key free, and both have asked user-service; one of them makes the order."""
+    """Both requests found the key unused and have called user-service. One of them creates the order."""
     twins = []
 
     def twin_arrives(request):
@@ -199,7 +199,7 @@ def test_recovery_frees_the_key_of_a_request_that_died(place, neighbours):
 
 
 def test_a_slow_first_request_changes_nothing_after_its_duplicate_placed_the_order(place, neighbours):
-    """Recovery gave the key free, the twin used it, and then product-service answers the first one."""
+    """Recovery freed the key, the duplicate used it, and then product-service answers the first request."""
     twins = []
 
     def late(request):

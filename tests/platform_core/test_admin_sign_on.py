@@ -1,4 +1,4 @@
-"""The admin's door: accounts of user-service with a role, and local ones; and the API by the session that it opens."""
+"""Admin sign-in with accounts of user-service and with local ones, and use of the API with the session."""
 
 import json
 import re
@@ -27,7 +27,7 @@ WRONG = "Please enter the correct username and password"
 
 
 class Accounts:
-    """The staff, as user-service knows it."""
+    """A fake user-service with staff accounts."""
 
     def __init__(self) -> None:
         self.roles = {BOSS: ["admin"], SUE: ["support"], OLA: ["orders"], CAT: ["catalog"]}
@@ -79,7 +79,7 @@ def accounts(settings, peers):
 
 @pytest.fixture
 def enter(client):
-    """Signs in at the door; gives back the answer."""
+    """Signs in to the admin and returns the response."""
 
     def enter(username=OLA, password=PASSWORD, browser=client, **meta):
         return browser.post(DOOR, {"username": username, "password": password, "next": "/admin/"}, **meta)
@@ -144,7 +144,7 @@ def test_nobody_can_sign_in_as_a_shadow_account(client, enter, username, passwor
 
 
 def test_a_shadow_is_no_local_account_even_with_a_password(client, enter):
-    """An admin may have set one by mistake: it would outlive the account."""
+    """An admin may have set a password by mistake. It would stay valid after the account is deleted."""
     enter()
     client.post("/admin/logout/")
     shadow = User.objects.get()
@@ -200,7 +200,7 @@ def test_roles_open_the_api_by_the_session(client, enter, order, email, status):
 
 
 def test_a_session_has_no_rights_of_a_customer_with_the_same_id(client, enter, accounts):
-    """An account is one: its own orders are its own here, too, and nobody else's."""
+    """A session may read the orders of its own account only."""
     Order.objects.create(user_id=1, currency="USD")
     own = Order.objects.create(user_id=7, currency="USD")
     enter(CAT)  # boss, cat, ola, sue: the ids are 7 to 10
@@ -212,7 +212,7 @@ def test_a_session_has_no_rights_of_a_customer_with_the_same_id(client, enter, a
 
 @pytest.fixture
 def later(monkeypatch):
-    """A minute has passed: roles are asked for again."""
+    """Lets a minute pass, so that roles are read again."""
     return lambda: staff._asked.clear()
 
 
@@ -285,7 +285,7 @@ def test_a_deleted_consumer_that_returns_starts_fresh(client, enter, accounts, l
 
 
 def test_a_short_deadline_does_not_extend_old_roles(client, enter, accounts, later):
-    """X-Request-Timeout is the client's word; by it the look-up would fail for as long as somebody likes."""
+    """X-Request-Timeout comes from the client. It must not let a client make the look-up of roles fail."""
     enter(BOSS)
     del accounts.roles[BOSS]
     later()
@@ -400,7 +400,7 @@ JSON = "application/json"
 
 @pytest.fixture
 def browser(enter):
-    """A browser that minds CSRF tokens, signed in."""
+    """A signed-in browser that checks CSRF tokens."""
     browser = Browser(forges=True)
     browser.get(DOOR)
     token = browser.cookies["order_csrf"].value

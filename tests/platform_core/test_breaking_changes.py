@@ -1,4 +1,4 @@
-"""Which changes of a committed OpenAPI document break its readers, and how the changelog lets one pass."""
+"""Which changes of an OpenAPI document are breaking, and how the changelog allows one."""
 
 from copy import deepcopy
 

@@ -25,7 +25,7 @@ USER = "http://127.0.0.1:8001/api/users/1"
 
 @pytest.fixture
 def browser(client):
-    """What a browser asks, and the page it gets."""
+    """Requests a page as a browser does."""
 
     def ask(method, path, body=None, content_type=None):
         options = {"content_type": content_type} if content_type else {}
@@ -59,7 +59,7 @@ def neighbours(peers):
 
 @pytest.fixture
 def signed_in(admin_user, monkeypatch):
-    """What a browser asks in which somebody has signed in to the admin, where the API lets them in by that."""
+    """Requests a page with an admin session that the API accepts."""
     monkeypatch.setattr(ResourceViewSet, "authentication_classes", [SessionAuthentication])
     client = Browser(forges=True)
     client.force_login(admin_user)
@@ -159,7 +159,7 @@ def test_an_order_is_moved_by_buttons(browser, order):
     page = browser("get", f"/api/orders/{order.pk}").page
     assert f'<form class="button-form" action="http://testserver/api/orders/{order.pk}/cancel" method="POST">' in page
     links = re.findall(rf'<a href="http://testserver/api/orders/{order.pk}/(\w+)">', page)
-    assert links == ["explain"]  # what has a button is no link as well
+    assert links == ["explain"]  # operations with a button are not links
     shipped = browser("post", f"/api/orders/{order.pk}/ship")
     assert shipped.status_code == 200
     assert '"status": "shipped"' in shipped.page
@@ -190,7 +190,7 @@ def test_events_are_shown_as_the_media_type_that_clients_get(browser):
 
 
 def test_a_browser_keeps_no_page_by_the_version_of_the_resource(browser, client, order):
-    """After an upgrade the page around a resource is another one, though the resource is not."""
+    """After an upgrade the page differs although the resource is the same."""
     assert not browser("get", f"/api/orders/{order.pk}").has_header("ETag")
     assert client.get(f"/api/orders/{order.pk}").has_header("ETag")
     unchanged = client.get(f"/api/orders/{order.pk}", headers={"Accept": BROWSER, "If-None-Match": '"1"'})
@@ -272,10 +272,10 @@ def test_buttons_and_forms_of_signed_in_users_have_csrf_tokens(signed_in, order,
 
 def test_page_scripts_get_the_csrf_token(signed_in, order):
     page = signed_in("get", f"/api/orders/{order.pk}").content.decode()
-    told = json.loads(re.search(r'<script type="application/json" id="drf_csrf">(.*?)</script>', page, re.DOTALL)[1])
-    assert told["csrfHeaderName"].lower() == "x-csrftoken"
+    csrf = json.loads(re.search(r'<script type="application/json" id="drf_csrf">(.*?)</script>', page, re.DOTALL)[1])
+    assert csrf["csrfHeaderName"].lower() == "x-csrftoken"
     path = f"/api/orders/{order.pk}/ship"
-    assert signed_in("post", path, **{told["csrfHeaderName"]: told["csrfToken"]}).status_code == 200
+    assert signed_in("post", path, **{csrf["csrfHeaderName"]: csrf["csrfToken"]}).status_code == 200
 
 
 @pytest.mark.parametrize(("status", "is_asked"), [(401, True), (403, False)])

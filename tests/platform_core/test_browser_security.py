@@ -1,4 +1,4 @@
-"""What browsers are told to refuse, and that no page of ours needs what they refuse. By the pages of order-service."""
+"""Security policies for browsers, and pages that comply with them. Tested with the pages of order-service."""
 
 import re
 from html.parser import HTMLParser
@@ -25,7 +25,7 @@ PAGES = (*API_PAGES, *OTHER_PAGES, *ADMIN_PAGES)
 
 
 class Page(HTMLParser):
-    """What of a page a policy would look at."""
+    """The parts of a page that a policy applies to."""
 
     def __init__(self, text):
         super().__init__()
@@ -59,7 +59,7 @@ def directives(answer):
 
 @pytest.fixture
 def visit(client, admin_client, admin_user):
-    """A page as somebody sees it who may do everything, with rows to see."""
+    """A page for a superuser, with rows in its tables."""
     order = Order.objects.create(pk=1, user_id=1, currency="USD", status="confirmed", total=20, confirmed_at=now())
     OrderLine.objects.create(order=order, product_id=11, quantity=2, name="Lamp", unit_price=10, subtotal=20)
     OutboxMessage.objects.create(key="1", kind="note", destination="there", aggregate="order:1", payload={})
@@ -77,9 +77,11 @@ def visit(client, admin_client, admin_user):
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_runs_no_script_but_ours_and_is_framed_by_nobody(visit, path):
     answer = visit(path)
-    told = directives(answer)
-    assert told["default-src"] == told["object-src"] == told["base-uri"] == told["frame-ancestors"] == ["'none'"]
-    assert told["script-src"] == told["connect-src"] == told["form-action"] == ["'self'"]
+    policy = directives(answer)
+    assert (
+        policy["default-src"] == policy["object-src"] == policy["base-uri"] == policy["frame-ancestors"] == ["'none'"]
+    )
+    assert policy["script-src"] == policy["connect-src"] == policy["form-action"] == ["'self'"]
     assert answer["X-Frame-Options"] == "DENY"
 
 
@@ -147,7 +149,7 @@ def test_the_admin_needs_no_eval(client):
 
 
 def test_the_script_covers_every_alpine_expression_that_needs_eval(visit):
-    """After an upgrade of unfold this tells what `platform_core/static/platform_core/admin.js` has to learn."""
+    """After an upgrade of unfold, this lists the expressions that `admin.js` of `platform_core` must cover."""
     expressions = {text for path in ADMIN_PAGES for text in Page(visit(path).content.decode()).expressions}
     assert len(expressions) > 50
     beyond = re.compile(r"=>|;.|`|\.\.\.|\?\?|\?\.|\b(if|for|const|let|var|new|function|await|typeof)\b")

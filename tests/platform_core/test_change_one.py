@@ -1,4 +1,4 @@
-"""A resource is changed: PUT, PATCH, and the versions in If-Match. By the notes."""
+"""Changes of one resource: PUT, PATCH, If-Match. Tested with notes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The transport adapter on libcurl, against real sockets that misbehave in every way that libcurl lets through."""
+"""The transport adapter on libcurl, against real sockets with all faults that libcurl lets through."""
 
 import datetime
 import ipaddress
@@ -139,7 +139,7 @@ def test_the_length_in_the_answer_to_a_head_is_not_that_of_a_body(peer, send):
     ],
 )
 def test_half_a_head_is_no_answer(peer, send, head):
-    """libcurl takes the end of the connection for the end of the head."""
+    """libcurl treats the end of the connection as the end of the head."""
     peer.will(says(head))
     with pytest.raises(Dropped):
         send()
@@ -298,7 +298,7 @@ def test_a_request_that_a_kept_connection_lost_is_not_sent_again(peer, send, dro
 
 
 def test_a_peer_that_took_the_request_and_then_died_has_seen_something(peer, send):
-    """libcurl's second attempt does not find anybody who listens."""
+    """libcurl's second attempt finds no listener."""
 
     def dies(wire, request):
         peer.stop_listening()
@@ -352,7 +352,7 @@ def test_replaced_connections_are_closed(peer, send):
 
 
 def test_a_connection_that_was_idle_for_too_long_is_not_used_again(peer, monkeypatch):
-    """So the peer, which closes idle ones a little later, does not close it under a request."""
+    """The peer closes idle connections later, so it does not close one during a request."""
     monkeypatch.setattr(connections, "MAX_IDLE", 1)
     with closing(Adapter()) as adapter:
         for _ in range(3):
@@ -451,7 +451,7 @@ def test_a_peer_that_does_not_read_ends_in_time(peer, send):
 
 
 def frozen(address):
-    """A socket whose backlog is full: whoever connects gets no answer, as behind a firewall that drops packets."""
+    """A socket with a full backlog. Connects get no answer, as behind a firewall that drops packets."""
     resources = ExitStack()
     listener = resources.enter_context(socket.socket())
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -498,7 +498,7 @@ def silent():
 
 
 def test_addresses_that_drop_packets_share_one_deadline(named, silent):
-    """Each by itself would take all of it."""
+    """Each address alone would use up the whole time."""
     url = named(silent, *(f"127.0.0.{last}" for last in range(2, 8)))
     began = time.monotonic()
     with closing(Adapter()) as adapter, pytest.raises(NotConnected):

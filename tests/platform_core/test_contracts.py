@@ -1,4 +1,4 @@
-"""The typed clients ask what the services' documents take, and understand what they promise."""
+"""The typed clients send valid requests and understand the documented responses."""
 
 import re
 

@@ -49,7 +49,7 @@ ours = pytest.mark.parametrize("name", [*OWNERS, "migrate", "keys"])
 
 
 def environment_of(name: str, containers: dict = CONTAINERS) -> dict[str, str]:
-    """As a container gets it when nothing is configured but what must be."""
+    """The variables of a container with the minimal configuration."""
     given = containers[name].get("environment", {})
     return {variable: interpolated(str(text)) for variable, text in given.items()}
 
@@ -409,9 +409,9 @@ def test_no_two_secrets_are_the_same(secret_files, tmp_path):
 def test_a_superuser_password_that_does_not_match_the_volume_is_not_generated(secret_files, tmp_path):
     make_secrets(tmp_path)
     (tmp_path / "postgres_password").unlink()
-    with pytest.raises(subprocess.CalledProcessError) as told:
+    with pytest.raises(subprocess.CalledProcessError) as error:
         make_secrets(tmp_path)
-    assert b"delete both" in told.value.stderr
+    assert b"delete both" in error.value.stderr
 
 
 def test_secrets_go_neither_into_git_nor_into_the_image():

@@ -317,7 +317,7 @@ def test_a_connection_is_used_again_after_a_refusal(peer):
 
 
 def test_a_connection_whose_answer_was_not_read_to_the_end_is_not_used_again(peer):
-    """The rest of the late answer would be taken for the next one's."""
+    """The rest of the late response would be read as the next response."""
     late = trickles(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"{", 1, b"}", pause=1.0)
     peer.will(late, answers({"id": "2"}))
     with pytest.raises(PeerTimeout):

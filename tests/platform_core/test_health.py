@@ -1,4 +1,4 @@
-"""What `/health` says of the outbox. By order-service, which has one."""
+"""The outbox in `/health`, tested with order-service."""
 
 from datetime import timedelta
 
@@ -45,16 +45,16 @@ def test_pending_and_dead_messages_are_reported_and_do_not_affect_health(client)
     put(1, seconds=90)
     put(2)
     put(1, "dead", 500)
-    told = outbox_of(client)
-    assert (told["status"], told["pending"], told["dead"]) == ("ok", 3, 1)
-    assert 90 <= told["oldestSeconds"] < 150
+    reported = outbox_of(client)
+    assert (reported["status"], reported["pending"], reported["dead"]) == ("ok", 3, 1)
+    assert 90 <= reported["oldestSeconds"] < 150
 
 
 def test_counting_is_bounded(client):
     put(BOUND + 5)
     put(BOUND + 5, "dead")
-    told = outbox_of(client)
-    assert (told["pending"], told["dead"]) == (BOUND, BOUND)
+    reported = outbox_of(client)
+    assert (reported["pending"], reported["dead"]) == (BOUND, BOUND)
 
 
 def test_the_outbox_is_counted_with_one_query_that_skips_delivered_rows():

@@ -1,4 +1,4 @@
-"""What strangers write into headers and paths, and what comes of it: nothing."""
+"""Hostile headers and paths have no effect."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How long the feed keeps events, for whom, and what it says to who comes too late."""
+"""Retention of events, known consumers, and the error for positions that have been deleted."""
 
 import threading
 from datetime import timedelta
@@ -22,7 +22,7 @@ READER = {"Feed-Consumer": "analytics-service"}
 
 
 def happened(*days_ago: float) -> list[str]:
-    """An event so many days ago for each; their ids."""
+    """Creates events of the given ages in days and returns their ids."""
     for number, _ in enumerate(days_ago):
         with transaction.atomic():
             append(NewEvent("note.created", number + 1, {"version": 1}))
@@ -33,7 +33,7 @@ def happened(*days_ago: float) -> list[str]:
 
 @pytest.fixture
 def read(api):
-    """Ask for what follows a position, by name."""
+    """Requests the events after a position as a named consumer."""
 
     def read(after: str, name: str = "analytics-service"):
         return api.get(f"/api/events?lastEventId={after}", headers={"Feed-Consumer": name})
@@ -61,7 +61,7 @@ def test_the_worker_deletes_what_is_older_than_the_retention(api, settings):
 
 
 def test_only_the_beginning_of_the_feed_is_deleted(api):
-    """Clocks may have jumped: what is old stays while it stands behind something newer."""
+    """After a jump of the clock, an old event behind a newer one is kept."""
     happened(40, 1, 40)
     batch(api)
     keep_house()
@@ -133,7 +133,7 @@ def test_workers_side_by_side_delete_the_same(api, monkeypatch):
 
 
 def test_only_one_worker_deletes_at_a_time(api):
-    """Two could set the feed's start one after the other, the further one first."""
+    """Two workers could set the start of the feed concurrently, the later position first."""
     happened(40, 40)
     batch(api)
     keep_house()

@@ -1,4 +1,4 @@
-"""What a line of the log looks like, for machines and for people."""
+"""The formats of log lines: JSON and console."""
 
 import json
 import logging
@@ -50,16 +50,16 @@ def test_the_console_format_shows_complete_tracebacks(record):
     try:
         raise ValueError("first\nsecond")
     except ValueError:
-        told = record("unhandled", logging.ERROR, sys.exc_info())
-    lines = TextFormatter("order-service", colours=False).format(told).splitlines()
+        line_record = record("unhandled", logging.ERROR, sys.exc_info())
+    lines = TextFormatter("order-service", colours=False).format(line_record).splitlines()
     assert lines[1] == "Traceback (most recent call last):"
     assert lines[-2:] == ["ValueError: first", "second"]
 
 
 @pytest.mark.parametrize("path", ["/a\nb", "/a\x1b[2Jb", "/a\u2028b"], ids=["a new line", "an escape", "a separator"])
 def test_paths_cannot_inject_lines_or_control_codes_into_the_console(record, path):
-    told = record("request", **REQUEST | {"path": path})
-    line = TextFormatter("order-service", colours=False).format(told)
+    line_record = record("request", **REQUEST | {"path": path})
+    line = TextFormatter("order-service", colours=False).format(line_record)
     assert line.isprintable()
 
 

@@ -1,4 +1,4 @@
-"""Each number at `/metrics` moves when the thing happens. By order-service, which has all there is."""
+"""Each metric changes with its event. Tested with order-service, which has all metrics."""
 
 import socket
 import subprocess
@@ -47,7 +47,7 @@ def scrape(client):
 
 @pytest.fixture
 def rise(scrape):
-    """By how much a number has grown since the test began."""
+    """The increase of a metric since the start of the test."""
     before = scrape()
     return lambda name, **labels: scrape().sum(name, **labels) - before.sum(name, **labels)
 

@@ -1,4 +1,4 @@
-"""What `deploy/monitoring` asks Prometheus for is what the code tells, of all that can be scraped."""
+"""The queries in `deploy/monitoring` use series that the code exports."""
 
 import ast
 import json
@@ -72,7 +72,7 @@ def asked(expression: str) -> dict[str, set[str]]:
 
 
 def matchers_of(text: str, name: str) -> bool:
-    """Whether the word is a label within braces, and no series."""
+    """Whether the word is a label within braces and not a series."""
     return re.search(rf"\b{name}\s*(=|!=|=~|!~)\s*\"", text) is not None
 
 

@@ -39,9 +39,9 @@ PROMISED = {
         for report in ("summary", "users", "products", "orders", "notifications", "platform")
     ],
 }
-"""What callers were promised at the start. A service that is added later says in its own suite what it promises."""
+"""The operations of the first contract. Services that are added later test theirs in their own suites."""
 HEALTH = ["GET /health", "GET /health/live", "GET /health/ready"]
-"""Answered outside the API proper: always as JSON, and a 503 tells what the 200 does."""
+"""Routes outside the API. They always return JSON, and their 503 has the members of the 200."""
 LISTS = [
     ("user_svc", "GET /api/users"),
     ("product_svc", "GET /api/products"),

@@ -1,4 +1,4 @@
-"""What drf-spectacular's documentation offers to an engineer works with our schema class, too."""
+"""The documented features of drf-spectacular work with our schema class."""
 
 from typing import Any
 

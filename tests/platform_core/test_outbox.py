@@ -1,4 +1,4 @@
-"""The outbox: what is enqueued is delivered, in order, by whichever worker is there, once if nothing crashes."""
+"""The outbox: queued messages are delivered in order by any worker, and once if nothing crashes."""
 
 import threading
 from datetime import timedelta
@@ -36,7 +36,7 @@ def meanwhile(call):
 
 
 class There:
-    """The destination: it takes messages, or fails as it is reported."""
+    """The destination. It accepts messages or fails as configured."""
 
     def __init__(self):
         self.taken = []
@@ -57,7 +57,7 @@ def there():
 
 @pytest.fixture
 def round_(there):
-    """One round of a worker's."""
+    """Runs one round of a worker."""
 
     def run(stopping=None, **options):
         handlers = {"note": Handler(there.deliver, **options)}
@@ -67,7 +67,7 @@ def round_(there):
 
 
 def put(*keys, aggregate=None, destination="there", kind="note"):
-    """Each message is about a thing of its own, unless ``aggregate`` says otherwise."""
+    """Each message has its own aggregate unless ``aggregate`` is given."""
     enqueue(*(Message(kind, destination, aggregate or f"thing:{key}", key, {"n": 1}) for key in keys))
 
 
@@ -290,7 +290,7 @@ def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_not_tried(there):
 
 
 def test_a_slow_batch_is_given_back_before_its_lease_is_over(there, round_, monkeypatch):
-    """Else another worker would deliver what this one is about to."""
+    """Otherwise another worker would deliver the same message."""
     monkeypatch.setattr("platform_core.outbox.delivery.LEASE", timedelta(0))
     put("a", "b")
     round_()

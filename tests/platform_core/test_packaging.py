@@ -1,4 +1,4 @@
-"""The lock files fit the ranges in requirements*.txt, and pyproject.toml describes the project as it is."""
+"""The lock files match the ranges in requirements*.txt, and pyproject.toml matches the project."""
 
 import re
 import subprocess
@@ -60,7 +60,7 @@ def needed_by(package: str, version: Version, extras: set[str], *, anywhere: boo
 
 
 def reached(name: str, *, anywhere: bool) -> dict[str, list[Requirement]]:
-    """Every package that the ranges lead to, with what is asked of it."""
+    """Every package that the ranges require, with its requirements."""
     found: dict[str, list[Requirement]] = {}
     ahead = list(ranges(name))
     while ahead:

@@ -1,4 +1,4 @@
-"""Production starts only when nothing stands open, and says all that does."""
+"""Production starts only with secure settings and names all insecure ones."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ SECRET = "0123456789abcdefghijklmnopqrstuvwxyz-0123456789-and-more"
 
 @pytest.fixture
 def fine(settings):
-    """Settings that production takes."""
+    """Settings that production accepts."""
     settings.PLATFORM_ENV = "production"
     settings.DEBUG = False
     settings.HOSTS_ARE_GIVEN = settings.DATABASE_IS_GIVEN = True
@@ -33,10 +33,10 @@ def fine(settings):
 
 
 def refused() -> list[str]:
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as error:
         production.check(django_settings)
-    assert all(problem.startswith("production refuses ") for problem in told.value.problems)
-    return told.value.problems
+    assert all(problem.startswith("production refuses ") for problem in error.value.problems)
+    return error.value.problems
 
 
 def test_a_valid_configuration_starts(fine):
@@ -105,9 +105,9 @@ def test_all_of_them_are_named_at_once(fine):
 def test_no_secret_is_shown_when_it_is_refused(fine):
     fine.SECRET_KEY = "a-short-secret"
     fine.SERVICE_KEY = '{"d": "a-private-half"}'
-    told = " ".join(refused())
-    assert "a-short-secret" not in told
-    assert "a-private-half" not in told
+    problems = " ".join(refused())
+    assert "a-short-secret" not in problems
+    assert "a-private-half" not in problems
 
 
 def test_development_starts_with_any_setting(fine):
@@ -123,7 +123,7 @@ WORKER = [sys.executable, "manage.py", "order_svc", "worker"]
 
 
 def start(command, tmp_path, **environment) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, which must come by itself."""
+    """Runs a process until it ends by itself."""
     nowhere = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none", "KEYS_DIR": str(tmp_path)}
     whole = {**plain_environment(), "DJANGO_SETTINGS_MODULE": "order_svc.settings", **nowhere, **environment}
     return subprocess.run(command, cwd=ROOT, env=whole, capture_output=True, text=True, timeout=60)

@@ -1,4 +1,4 @@
-"""Statements that are compiled once: other values, the same statement; and nothing that belongs to one request."""
+"""Compiled statements are reused with other values and keep nothing of a single request."""
 
 import pytest
 from django.db import connection

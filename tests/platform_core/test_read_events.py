@@ -21,19 +21,19 @@ inside = pytest.mark.django_db
 
 
 def batch(api, after: str = "0-0-0", limit: int = 1000) -> list[dict]:
-    """The events after a place, once none is hidden."""
+    """The events after a position, as soon as none is hidden."""
     return feed(api, f"?limit={limit}&lastEventId={after}").json()
 
 
 def hidden_seconds(api) -> float:
-    """What the metric says of the age of hidden events."""
+    """The metric for the age of hidden events."""
     (line,) = [s for s in api.get("/metrics").content.decode().splitlines() if s.startswith("feed_hidden_seconds ")]
     return float(line.split()[-1])
 
 
 @pytest.fixture
 def another_session():
-    """Another session with a transaction that has an id and is not over."""
+    """A session with an open transaction that has an id."""
     place = {
         name: connection.get_connection_params().get(name) for name in ("dbname", "user", "password", "host", "port")
     }
@@ -273,7 +273,7 @@ def test_a_reader_beside_many_writers_misses_nothing_and_sees_nothing_twice(api)
 
 @shown
 def test_after_a_move_to_another_server_the_feed_goes_on(api):
-    """Transaction ids start anew there; the old ones are all over, however high they are."""
+    """The new server's transaction ids start again. All old transactions have ended, even if their ids are higher."""
     with transaction.atomic():
         append(NewEvent("note.created", 1, {}))
     Event.objects.update(txid=10**15)

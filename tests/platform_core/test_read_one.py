@@ -1,4 +1,4 @@
-"""A resource is read: its id, its path, its version. By the notes."""
+"""Reads of one resource: id, path, version. Tested with notes."""
 
 from urllib.parse import quote
 

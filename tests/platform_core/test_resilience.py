@@ -1,4 +1,4 @@
-"""Breaker, retry budget and bulkhead: a sick peer is not made sicker, and does not take us along."""
+"""Breaker, retry budget and bulkhead: a failing peer is not overloaded and does not fail the caller."""
 
 import contextvars
 import threading

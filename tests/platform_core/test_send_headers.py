@@ -1,4 +1,4 @@
-"""What the headers of a request do: ids, deadlines, methods, media types."""
+"""Request headers: ids, deadlines, methods, media types."""
 
 import re
 

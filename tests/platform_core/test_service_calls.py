@@ -1,4 +1,4 @@
-"""How services prove to each other who they are, and for whom they ask."""
+"""Authentication between services, and the user for whom a service calls."""
 
 import re
 import time
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def keys(settings):
-    """order-service has its key, and knows everybody's."""
+    """Gives order-service its private key and all public keys."""
     settings.SERVICE_KEY = people.private_service_key("order-service")
     settings.SERVICE_KEYS = people.public_service_keys()
     settings.ACCOUNTS = "tests.people"
@@ -35,7 +35,7 @@ def keys(settings):
 
 @pytest.fixture
 def asked(peers, settings):
-    """What peers were asked; they answer that they know the user."""
+    """The requests to the peers, which answer with a known user."""
     requests = []
 
     def answer(request):
@@ -50,7 +50,7 @@ def asked(peers, settings):
 
 @pytest.fixture
 def seen_by(settings):
-    """Who calls, as a callee sees it."""
+    """The caller, as a callee identifies it."""
 
     def seen_by(service, request):
         settings.SERVICE = BY_NAME[service]
@@ -167,7 +167,7 @@ def test_a_token_for_one_service_opens_no_other(ours):
 
 
 def test_a_service_does_not_speak_for_another(ours):
-    """product-service signs that it is analytics-service, under its own key's id and under a foreign one."""
+    """product-service claims to be analytics-service, with its own key id and with a foreign one."""
     claims = service_claims("analytics-service", "order-service")
     key = people.SERVICE_KEYS["product-service"]
     for kid in (key.kid, people.SERVICE_KEYS["analytics-service"].kid, "analytics-service", "analytics-service."):

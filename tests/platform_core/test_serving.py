@@ -1,4 +1,4 @@
-"""gunicorn as it serves here: connections that stay open, bodies that are late, stops and reloads without loss."""
+"""gunicorn with our configuration: kept connections, late bodies, stops and reloads without lost requests."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ class Served:
         return sock
 
     def exchange(self, *sent: bytes, pause: float = 0) -> bytes:
-        """All that comes back for the parts, which are sent with a pause between them, until the server closes."""
+        """Sends the parts with pauses. Returns everything that the server sends until it closes."""
         received = b""
         with closing(self.socket()) as sock, suppress(ConnectionError):
             for part in sent:
@@ -49,7 +49,7 @@ class Served:
         return received
 
     def wait_for_slow(self) -> None:
-        """Until the application says that it has begun with a slow request."""
+        """Waits until the application has started a slow request."""
         assert self.process.stderr is not None
         while "begun" not in self.process.stderr.readline():
             pass
@@ -148,7 +148,7 @@ HALVES = {
 
 @pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
 def test_bytes_after_half_a_body_are_not_a_request(served, half):
-    """The body is late after 0.3 s, and is answered after 0.6 s. What follows comes in between."""
+    """The body times out after 0.3 s and is answered after 0.6 s. The rest arrives in between."""
     received = served.exchange(half, b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", pause=0.45)
     assert received.endswith(b"late")
     assert received.count(b"HTTP/1.1") == 1
@@ -197,7 +197,7 @@ def test_a_stopping_server_answers_running_and_arriving_requests():
 
 
 def test_a_stopping_server_answers_one_more_request_of_a_kept_connection():
-    """However long its answer took."""
+    """The duration of the response does not matter."""
     with serving(**{"keep-alive": 75}) as served, closing(served.connection()) as connection:
         connection.request("GET", "/slower")
         served.wait_for_slow()

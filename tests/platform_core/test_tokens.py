@@ -1,4 +1,4 @@
-"""Access tokens: whose is taken, and that nothing else is, whatever it looks like."""
+"""Access tokens: valid ones are accepted, and all others are refused."""
 
 import hashlib
 import hmac
@@ -327,7 +327,7 @@ def test_unknown_claims_in_a_valid_token_are_ignored(claims, kind):
 
 
 class Accounts:
-    """user-service's key set at the other end of the wire."""
+    """A fake of user-service's key set."""
 
     def __init__(self) -> None:
         self.keys = [PUBLIC]
@@ -364,7 +364,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time by which key sets go."""
+    """The clock of the key sets."""
     watch = Clock()
     monkeypatch.setitem(KeySet.__init__.__kwdefaults__, "clock", watch)
     tokens.forget()
@@ -471,7 +471,7 @@ def test_keys_of_other_kinds_and_broken_ones_do_no_harm(api, accounts):
 
 
 def test_a_short_deadline_does_not_cancel_the_shared_fetch(api, accounts):
-    """What a stranger asks for by X-Request-Timeout does not bound it: else he could keep new keys from all."""
+    """X-Request-Timeout does not limit the fetch. Otherwise a caller could prevent the fetch of new keys."""
     for _ in range(2):
         api.get(ORDERS, bearer(user_token(), **{"X-Request-Timeout": "0.001"}))
     assert accounts.fetched == 1

@@ -1,4 +1,4 @@
-"""Traces are off until they are wanted, and what hinders them is told. With the packages: tests/tracing."""
+"""Tracing is off by default, and missing packages are reported. tests/tracing tests it with the packages."""
 
 import logging
 import sys

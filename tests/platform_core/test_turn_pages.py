@@ -1,4 +1,4 @@
-"""A list is read in pages. By the notes."""
+"""Pages of a list. Tested with notes."""
 
 from itertools import chain
 from urllib.parse import quote, urlsplit

@@ -1,4 +1,4 @@
-"""The words that several services use."""
+"""The vocabulary that the services share."""
 
 import pytest
 

@@ -18,7 +18,7 @@ FORM = {"name": "Desk lamp", "description": "", "category": "lights", "sku": "L-
 
 @pytest.fixture
 def rows(api, lamp, reserve) -> None:
-    """A row in each of the service's own tables."""
+    """Creates a row in each of the service's own tables."""
     api.post("/api/products", {"name": "Box", "price": 1, "stock": 1})
     reserve(7, {lamp["id"]: 1})
 

@@ -41,10 +41,10 @@ def test_a_product_is_what_it_would_be_if_it_were_added_alone(api):
     item = {"name": " Lamp ", "price": "49.9", "stock": 3, "sku": " A "}
     alone = api.post("/api/products", {**item, "sku": "B"}).json()
     (among_many,) = post(api, [item]).json()["results"]
-    told_by_itself = {"id", "sku", "createdAt", "updatedAt"}
+    differing = {"id", "sku", "createdAt", "updatedAt"}
     assert alone.keys() == among_many.keys()
-    assert {k: v for k, v in alone.items() if k not in told_by_itself} == {
-        k: v for k, v in among_many.items() if k not in told_by_itself
+    assert {k: v for k, v in alone.items() if k not in differing} == {
+        k: v for k, v in among_many.items() if k not in differing
     }
     one, other = Event.objects.order_by("id").values_list("type", "data")
     one[1].pop("createdAt"), other[1].pop("createdAt")
@@ -57,8 +57,8 @@ def test_stock_is_the_sum_of_movements_and_the_feed_tells_each_product(api, book
     results = post(api, lamps(20)).json()["results"]
     assert books_balance()
     assert StockMovement.objects.count() == sum(product["stock"] > 0 for product in results)
-    told = Event.objects.filter(type="product.created").order_by("id").values_list("subject", flat=True)
-    assert list(told) == [product["id"] for product in results]
+    events = Event.objects.filter(type="product.created").order_by("id").values_list("subject", flat=True)
+    assert list(events) == [product["id"] for product in results]
 
 
 def test_a_thousand_are_taken_and_cost_as_many_queries_as_one(api):

@@ -21,8 +21,8 @@ KEYS = {"id", "name", "description", "category", "sku", "price", "stock", "creat
 MAX = 2147483647
 
 
-def told_price(answer) -> str:
-    """The price as it stands in the answer's text."""
+def price_in(answer) -> str:
+    """The price as text from the JSON of the response."""
     (price,) = re.findall(r'"price":([^,}]*)', answer.content.decode())
     return price
 
@@ -67,7 +67,7 @@ def test_any_other_name_is_refused(api, name):
 
 
 @pytest.mark.parametrize(
-    "written, told",
+    "written, shown",
     [
         *(("0", "0.00"), ("-0", "0.00"), ("-0.00", "0.00"), ("0.01", "0.01"), ("0.1", "0.10"), ("0.29", "0.29")),
         *(("9999999999.99", "9999999999.99"), ("9999999999.98", "9999999999.98"), ("9999999999", "9999999999.00")),
@@ -76,13 +76,13 @@ def test_any_other_name_is_refused(api, name):
         *(("1.10", "1.10"), ("9007199254.74", "9007199254.74")),
     ],
 )
-def test_a_price_is_a_number_with_two_decimals(api, send, written, told):
+def test_a_price_is_a_number_with_two_decimals(api, send, written, shown):
     answer = send("POST", "/api/products", f'{{"name": "Lamp", "price": {written}}}')
     assert answer.status_code == 201, answer.content
-    assert told_price(answer) == told
-    assert told_price(api.get(answer["Location"])) == told
-    assert told_price(api.get("/api/products")) == told
-    assert Product.objects.get().price == Decimal(told)
+    assert price_in(answer) == shown
+    assert price_in(api.get(answer["Location"])) == shown
+    assert price_in(api.get("/api/products")) == shown
+    assert Product.objects.get().price == Decimal(shown)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_every_amount_that_fits_comes_back_to_the_cent(send, cents, as_text):
     body = f'{{"name": "Lamp", "price": {json.dumps(amount) if as_text else amount}}}'
     answer = send("POST", "/api/products", body)
     assert answer.status_code == 201
-    assert told_price(answer) == f"{cents // 100}.{cents % 100:02}"
+    assert price_in(answer) == f"{cents // 100}.{cents % 100:02}"
 
 
 @given(
@@ -144,7 +144,7 @@ def test_every_amount_that_fits_comes_back_to_the_cent(send, cents, as_text):
 def test_any_price_is_stored_exactly_or_refused(api, text):
     answer = api.post("/api/products", {**LAMP, "price": text})
     if answer.status_code == 201:
-        assert Decimal(told_price(answer)) == Decimal(text)
+        assert Decimal(price_in(answer)) == Decimal(text)
         return
     assert_problem(answer, 400, "invalid", ["price"])
     try:

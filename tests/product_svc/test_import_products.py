@@ -27,7 +27,7 @@ def test_a_csv_file_becomes_products_with_books_and_events(load, books_balance):
     run = load(
         'sku,name,price,stock,category,description\nA,"Lamp, ""big""",49.90,5,lights,"one\ntwo"\nB,Box,1e1,0,,\n'
     )
-    assert (run.code, run.told, run.rejects) == (0, counts(new=2), None)
+    assert (run.code, run.counts, run.rejects) == (0, counts(new=2), None)
     a, b = Product.objects.order_by("id")
     assert (a.sku, a.name, str(a.price), a.stock, a.category, a.description) == (
         *("A", 'Lamp, "big"', "49.90", 5),
@@ -43,7 +43,7 @@ def test_json_lines_become_products(load):
     run = load(
         '{"sku": "A", "name": "Lamp", "price": 49.9}\n\n{"name":"Box","sku":"B","price":"1","stock":2}', name="c.jsonl"
     )
-    assert (run.code, run.told) == (0, counts(new=2))
+    assert (run.code, run.counts) == (0, counts(new=2))
     assert list(Product.objects.order_by("id").values_list("sku", "stock")) == [("A", 0), ("B", 2)]
 
 
@@ -64,28 +64,28 @@ def test_it_reads_standard_input(load, monkeypatch, tmp_path):
 
 def test_the_same_file_again_changes_nothing(load):
     content = HEADER + "".join(f"S{n},Lamp {n},{n}.50,{n}\n" for n in range(20))
-    assert load(content).told == counts(new=20)
+    assert load(content).counts == counts(new=20)
     before = everything()
-    assert load(content).told == counts(unchanged=20)
+    assert load(content).counts == counts(unchanged=20)
     assert everything() == before
 
 
 def test_a_product_that_is_there_is_changed_and_its_stock_adjusted(load, lamp, books_balance):
     run = load("sku,name,price,stock,category\nL-1,Desk lamp,39.90,8,\n")
-    assert (run.code, run.told) == (0, counts(changed=1))
+    assert (run.code, run.counts) == (0, counts(changed=1))
     product = Product.objects.get()
     assert (product.pk, str(product.price), product.stock, product.category) == (int(lamp["id"]), "39.90", 8, "")
     assert product.description == "Bends any way."  # the file has no such column
     assert product.version == 2
     assert StockMovement.objects.values_list("delta", "kind", "stock").first() == (3, "adjustment", 8)
-    told = Event.objects.order_by("id").values_list("type", "data__version", "data__stock", "data__delta")
-    assert list(told)[1:] == [("product.updated", 2, 8, None), ("stock.changed", 2, 8, 3)]
+    events = Event.objects.order_by("id").values_list("type", "data__version", "data__stock", "data__delta")
+    assert list(events)[1:] == [("product.updated", 2, 8, None), ("stock.changed", 2, 8, 3)]
     assert books_balance()
 
 
 @pytest.mark.parametrize("content", ["sku,name,price,stock\nL-1,Lamp,1,\n", "sku,name,price\nL-1,Lamp,1\n"])
 def test_a_stock_that_is_not_given_stays(load, lamp, content):
-    assert load(content).told == counts(changed=1)
+    assert load(content).counts == counts(changed=1)
     assert Product.objects.get().stock == 5
     assert StockMovement.objects.count() == 1
     assert list(Event.objects.order_by("id").values_list("type", flat=True)) == ["product.created", "product.updated"]
@@ -96,23 +96,23 @@ def test_only_products_that_differ_are_changed(load, django_assert_max_num_queri
     load(HEADER + "".join(lines))
     lines[7], lines[9] = "S7,Lamp,1,70\n", "S9,Lantern,1,9\n"
     with django_assert_max_num_queries(12):
-        assert load(HEADER + "".join(lines) + "NEW,Lamp,1,1\n").told == counts(1, 2, 48)
+        assert load(HEADER + "".join(lines) + "NEW,Lamp,1,1\n").counts == counts(1, 2, 48)
     assert Product.objects.filter(version=2).count() == 2
     assert StockMovement.objects.filter(kind="adjustment").count() == 1
 
 
 def test_the_sku_of_a_deleted_product_makes_a_new_one(api, load, lamp):
     api.delete(f"/api/products/{lamp['id']}")
-    assert load(f"{HEADER}L-1,Lamp,1,2\n").told == counts(new=1)
+    assert load(f"{HEADER}L-1,Lamp,1,2\n").counts == counts(new=1)
 
 
 def test_a_line_without_a_sku_is_rejected_unless_allowed(load):
     content = f"{HEADER},Lamp,1,2\n"
     run = load(content)
-    assert (run.code, run.told) == (1, counts(rejected=1))
+    assert (run.code, run.counts) == (1, counts(rejected=1))
     assert "line 2: sku: " in run.said
     for number in (1, 2):
-        assert load(content, "--allow-without-sku").told == counts(new=1)
+        assert load(content, "--allow-without-sku").counts == counts(new=1)
         assert Product.objects.count() == number
 
 
@@ -137,7 +137,7 @@ BAD_LINES = {
 @pytest.mark.parametrize("bad, reason", BAD_LINES.items(), ids=ascii)
 def test_a_bad_line_is_named_and_left_out_and_the_others_are_taken(load, bad, reason):
     run = load(f"{HEADER}A,Lamp,1,1\n{bad}\r\nB,Box,1,1\n".encode(errors="surrogateescape"))
-    assert (run.code, run.told) == (1, counts(new=2, rejected=1))
+    assert (run.code, run.counts) == (1, counts(new=2, rejected=1))
     assert f"line 3: {reason}" in run.said
     assert "catalog.csv.rejects" in run.refusal
     header, why, raw = run.rejects.split("\n", 2)
@@ -166,7 +166,7 @@ def test_a_bad_line_is_named_and_left_out_and_the_others_are_taken(load, bad, re
 def test_a_bad_line_of_json_is_named_and_left_out_and_the_others_are_taken(load, bad, reason):
     good = ['{"sku": "A", "name": "Lamp", "price": 1}', '{"sku": "B", "name": "Lamp", "price": 1}']
     run = load(f"{good[0]}\n{bad}\n{good[1]}\n", name="catalog.jsonl")
-    assert (run.code, run.told) == (1, counts(new=2, rejected=1))
+    assert (run.code, run.counts) == (1, counts(new=2, rejected=1))
     assert f"line 2: {reason}" in run.said
     assert run.rejects.split("\n", 1)[1] == f"{bad}\n"
 
@@ -185,10 +185,10 @@ def test_rejected_lines_can_be_corrected_and_imported(load, tmp_path):
     rejects = tmp_path / "catalog.csv.rejects"
     rejects.write_text(rejects.read_text().replace("B,,", "B,Bowl,"))
     run = Imported(rejects)
-    assert run.told == counts(new=1, rejected=1)
+    assert run.counts == counts(new=1, rejected=1)
     assert "line 5: stock" in run.said
     rejects.write_text(rejects.read_text().replace("-1", "1"))
-    assert Imported(rejects).told == counts(new=1, unchanged=1)
+    assert Imported(rejects).counts == counts(new=1, unchanged=1)
     assert Product.objects.count() == 3
 
 
@@ -201,7 +201,7 @@ def test_an_unclosed_quote_only_affects_its_own_line(load):
     lines = [f"S{n},Lamp,1,1\n" for n in range(6000)]
     lines[10] = 'S10,"Lamp,1,1\n'
     run = load(HEADER + "".join(lines))
-    assert run.told == "5,999 new, 0 changed, 0 unchanged, 1 rejected."
+    assert run.counts == "5,999 new, 0 changed, 0 unchanged, 1 rejected."
     assert "line 12: " in run.said
 
 
@@ -267,16 +267,16 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(load, monkeypatch):
     content = f"{HEADER}A,Lamp,1,1\nB,,1,1\n"
     first, *_, last = load(content).shown
     assert (first, last) == (f"So far {counts(new=1, rejected=1)}", counts(new=1, rejected=1))
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes what it writes to for a terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich treats the stream as a terminal
     monkeypatch.setenv("COLUMNS", "200")
     shown = "\n".join(load(content).shown)
-    for told in ("line 3: name", "━━━", "0 new, 0 changed, 1 unchanged, 1 rejected"):
-        assert told in shown
+    for text in ("line 3: name", "━━━", "0 new, 0 changed, 1 unchanged, 1 rejected"):
+        assert text in shown
 
 
 @pytest.fixture
 def killed(tmp_path):
-    """Runs a command in a process of its own, which dies at the failpoint; its exit code."""
+    """Runs a command in a process that dies at the failpoint. Returns the exit code."""
 
     def killed(point: str, *arguments: str) -> int:
         failpoints = tmp_path / "failpoints"
@@ -298,7 +298,7 @@ def test_killed_half_way_what_was_committed_stays_and_running_again_completes_it
     path.write_text(HEADER + "".join(f"S{n},Lamp {n},1,{n}\n" for n in range(1200)))
     assert killed("import.batch", "import_products", str(path)) == -9
     assert Product.objects.count() == Event.objects.count() == importing.BATCH
-    assert Imported(path).told == counts(new=700, unchanged=500)
+    assert Imported(path).counts == counts(new=700, unchanged=500)
     assert Product.objects.count() == Event.objects.count() == 1200
     assert books_balance()
 
@@ -314,8 +314,8 @@ def test_concurrent_imports_of_one_file_add_each_product_once(tmp_path, monkeypa
         path.write_text(HEADER + "".join(lines if int(path.stem) % 2 else reversed(lines)))
     runs = at_once([lambda path=path: Imported(path) for path in paths])
     assert {run.code for run in runs} == {0}, [run.said for run in runs]
-    told = [[int(word) for word in run.told.replace(",", "").split() if word.isdigit()] for run in runs]
-    assert [sum(column) for column in zip(*told, strict=True)] == [98, 1, 301, 0]
+    numbers = [[int(word) for word in run.counts.replace(",", "").split() if word.isdigit()] for run in runs]
+    assert [sum(column) for column in zip(*numbers, strict=True)] == [98, 1, 301, 0]
     assert Product.objects.count() == 100
     assert Event.objects.filter(type="product.created").count() == 100
     assert list(Product.objects.filter(version=2).values_list("sku", flat=True)) == ["S5"]
@@ -347,7 +347,7 @@ def test_orders_during_an_import_keep_stock_equal_to_its_movements(tmp_path, mon
 def test_each_line_of_any_file_is_imported_or_reported(load, content, kind):
     head = HEADER.encode() if kind == "csv" else b""
     run = load(head + content, name=f"c.{kind}")
-    told = [int(word) for word in run.told.split() if word.isdigit()]
-    assert run.code == bool(told[3])
+    numbers = [int(word) for word in run.counts.split() if word.isdigit()]
+    assert run.code == bool(numbers[3])
     for line in (run.rejects or "").splitlines(keepends=True)[bool(head) :]:
         assert line.startswith("#rejected ") or line.rstrip("\r\n") in content.decode(errors="surrogateescape")

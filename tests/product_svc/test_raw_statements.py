@@ -1,4 +1,4 @@
-"""What the raw statements of product-service and of the library insert fits the models."""
+"""The raw INSERT statements of product-service and the library match the models."""
 
 from tests.raw_statements import *  # noqa: F403
 

@@ -102,7 +102,7 @@ def test_a_reserve_and_a_release_at_the_same_moment_never_leave_stock_taken(api,
 
 @pytest.mark.django_db(transaction=True)
 def test_a_release_that_waits_for_a_product_holds_no_reservation(api, lamp, reserve, stock):
-    """Who takes stock holds the product and then wants the reservation: they would block each other."""
+    """A reserve locks the product first and the reservation second. The reverse order could deadlock."""
     reserve(7, {lamp["id"]: 3})
     with transaction.atomic():
         Product.objects.select_for_update(no_key=True).get(pk=lamp["id"])

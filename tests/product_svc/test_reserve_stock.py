@@ -343,7 +343,7 @@ def test_reserves_and_releases_of_many_products_do_not_block_each_other(api, add
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("before, meanwhile, status, left", [(5, 1, 409, 1), (1, 5, 201, 3), (2, 9, 201, 7)])
 def test_a_waiting_reservation_uses_the_stock_after_the_wait(lamp, reserve, stock, before, meanwhile, status, left):
-    """However little there was when the waiting began."""
+    """The stock at the start of the wait does not matter."""
     Product.objects.filter(pk=lamp["id"]).update(stock=before)
     with transaction.atomic():
         Product.objects.filter(pk=lamp["id"]).update(stock=meanwhile)
@@ -356,7 +356,7 @@ def test_a_waiting_reservation_uses_the_stock_after_the_wait(lamp, reserve, stoc
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("outer", [nullcontext, transaction.atomic], ids=["alone", "inside of a transaction"])
 def test_stock_that_arrives_during_the_wait_can_be_had(add, stock, books_balance, outer):
-    """The statement finds the row of before the wait first, and the CHECK refuses it: it has to be repeated."""
+    """The statement first tests the row from before the wait, and the CHECK refuses it. So it must be repeated."""
     product = add(stock=0)
 
     def reserve_five():

@@ -79,7 +79,7 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture
 def own_stack() -> Iterator[Stack]:
-    """Not started yet; whatever the test leaves running is ended."""
+    """A platform that is not started yet. It is stopped after the test."""
     with tempfile.TemporaryDirectory(prefix="platform-tracing-") as name:
         Path(name).chmod(0o755)  # as root the embedded Postgres runs as another user
         stack = Stack(Path(name))

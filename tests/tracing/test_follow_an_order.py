@@ -1,4 +1,4 @@
-"""One order is one trace through all services, workers too."""
+"""One order is one trace through all services and workers."""
 
 import json
 import secrets

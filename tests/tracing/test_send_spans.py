@@ -1,4 +1,4 @@
-"""How a process sends its spans, and what it does when nobody takes them."""
+"""Sending of spans, with and without a collector."""
 
 import pytest
 from opentelemetry import trace

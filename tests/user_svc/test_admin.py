@@ -16,7 +16,7 @@ FORGED = {"type": "x", "key": "x", "status": 5, "subject": "9"}
 
 @pytest.fixture
 def rows(api, ann) -> None:
-    """A row in each of the service's own tables."""
+    """Creates a row in each of the service's own tables."""
     api.post("/api/users", {"name": "Bob", "email": "bob@example.com"})
 
 

@@ -1,4 +1,4 @@
-"""GET /api/users/me, POST /api/users/me/password, and who may change whose account."""
+"""GET /api/users/me, POST /api/users/me/password, and permissions to change accounts."""
 
 import pytest
 from django.contrib.auth.hashers import check_password
@@ -23,7 +23,7 @@ NEW = "a brand new passphrase"
 
 @pytest.fixture(autouse=True)
 def production(settings, request):
-    """Everybody is asked who they are."""
+    """Callers must authenticate."""
     request.getfixturevalue("account")
     settings.PLATFORM_ENV = "production"
 
@@ -208,7 +208,7 @@ def test_nobody_gives_roles_over_the_api(api, account, as_user, role):
 
 @pytest.fixture
 def support(client, person):
-    """A browser in which somebody of the support is signed in."""
+    """A browser that is signed in with the role support."""
     pk = person("sue@example.com", "support")
     shadow = staff.shadow(accounts.standing(pk))
     client.force_login(shadow, backend="platform_core.auth.staff.StaffBackend")

@@ -1,4 +1,4 @@
-"""What a request costs in queries. A number that rises here is a request that got slower for everybody."""
+"""The number of queries of each request. A higher number means a slower request."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A customer and the accounts of others: there are none."""
+"""A customer cannot see the accounts of others."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def victim(person) -> int:
 
 
 def walk(pk: int) -> list[str]:
-    """The ids around one's own, and some that are none."""
+    """Ids near the own one, and invalid ids."""
     odd = ["0", "00", str(2**63 - 1), str(2**63), "9" * 19, "9" * 40, "-1", "+1", "1.0", "1e1", "0x1"]
     odd += ["%00", "1%00", "..%2f1", "%2e%2e%2f1", "..", "%D9%A1", "１", "²", "1%20", "%201", "1;2", "1,2", "*", "null"]
     return [*map(str, range(max(1, pk - 3), pk + 4)), *odd]
@@ -138,7 +138,7 @@ def test_a_service_changes_no_account(api, settings, victim):
 
 
 def test_the_same_key_by_two_people_is_two_keys(api, mallory, victim, as_user):
-    """What one of them was answered, the other is not."""
+    """Two users with the same key get their own answers."""
     body = {"name": "New", "email": "new@example.com"}
     first = api.post("/api/users", body, headers={**mallory, "Idempotency-Key": "k"})
     assert first.status_code == 201

@@ -1,4 +1,4 @@
-"""POST /api/auth/refresh and /api/auth/logout, and what becomes of sessions."""
+"""POST /api/auth/refresh and /api/auth/logout, and the end of sessions."""
 
 import threading
 from datetime import timedelta
@@ -182,7 +182,7 @@ def test_logging_out_twice_is_no_error(session, api):
 
 
 def tidy_up() -> int:
-    """Rounds of housekeeping until there is nothing more to do."""
+    """Runs housekeeping until nothing more is due."""
     rounds = 1
     while tasks.forget_sessions(threading.Event()):
         rounds += 1
@@ -207,7 +207,7 @@ def test_a_revoked_session_is_kept_until_its_time_is_over_so_that_copies_are_kno
 
 
 def test_a_session_with_tokens_without_number_is_forgotten_in_small_steps(session, monkeypatch):
-    """Each step has to end within the statement timeout, however often somebody has refreshed."""
+    """Each step must end within the statement timeout, even after very many refreshes."""
     monkeypatch.setattr(tasks, "BATCH", 10)
     only = Session.objects.get()
     RefreshToken.objects.bulk_create(

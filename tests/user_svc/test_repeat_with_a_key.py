@@ -1,4 +1,4 @@
-"""POST /api/users with an Idempotency-Key. What the library promises of keys is tested in its own suite."""
+"""POST /api/users with an Idempotency-Key. The library's own suite tests keys in general."""
 
 import pytest
 

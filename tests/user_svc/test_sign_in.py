@@ -28,7 +28,7 @@ BOTH, ACCOUNT, ADDRESS = range(3)
 
 @pytest.fixture
 def runs(monkeypatch):
-    """How often a password was hashed, to keep or to compare."""
+    """The number of times a password was hashed, to store or to compare."""
     counted = []
     for name in ("encode", "verify"):
         real = getattr(Argon2Hasher, name)
@@ -39,7 +39,7 @@ def runs(monkeypatch):
 
 
 def tried(limit: Limit, times: int, seconds: float = 300) -> None:
-    """As if it had been tried so often."""
+    """Sets a counter as if there had been this many attempts."""
     Throttle.objects.create(key=limit.key, count=times, resets_at=now() + timedelta(seconds=seconds))
 
 
@@ -159,7 +159,7 @@ def test_a_body_that_is_no_json_is_refused(account, send, body):
 
 
 def test_a_form_of_another_site_is_not_taken(account, send):
-    """A form can be sent from any page: with JSON the browser asks first."""
+    """Any page can submit a form across origins. For JSON the browser sends a preflight request."""
     for kind in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"):
         assert send("POST", URL, "email=ann@example.com&password=x", kind).status_code == 415
 
@@ -333,7 +333,7 @@ def test_a_forwarded_header_that_is_no_address_is_ignored(sign_in, settings, not
 
 
 def test_ipv6_addresses_are_counted_by_network(account, sign_in):
-    """A single host has 2^64 addresses to itself."""
+    """A single host can use 2^64 addresses."""
     for n in range(10):
         sign_in(password="wrong", address=f"2001:db8:1:2::{n:x}")
     assert_throttled(sign_in(address="2001:db8:1:2:ffff::1"))
@@ -350,7 +350,7 @@ def test_ipv4_over_an_ipv6_socket_counts_by_its_address(account, sign_in):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_session_that_began_with_the_old_password_does_not_outlive_its_change(account, sign_in, monkeypatch):
-    """The hasher takes its time, and meanwhile the owner changes the password."""
+    """The owner changes the password while the hasher runs."""
     real = Argon2Hasher.verify
 
     def slow(self, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""The keys of access tokens: /.well-known/jwks.json, `rotate_keys`, and how they are kept."""
+"""The keys of access tokens: /.well-known/jwks.json, `rotate_keys`, and their storage."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -132,7 +132,7 @@ def test_a_new_secret_key_causes_a_new_signing_key(api, token, settings):
 
 
 def test_a_key_that_cannot_be_decrypted_is_retired(api, token, settings):
-    """SECRET_KEY is changed when it got out; with an old copy of the database it opens the old key."""
+    """A leaked SECRET_KEY is replaced. Together with an old copy of the database it still decrypts the old key."""
     old = token()
     settings.SECRET_KEY = "another key of fifty characters and more, for sure it is"
     token()
