@@ -1,6 +1,6 @@
 """Who may do what in analytics-service: its routes, and its pages in the admin."""
 
-from platform_core.auth.rules import GET, STAFF, AdminPages, Rule
+from platform_core.auth import GET, STAFF, AdminPages, Rule
 
 RULES = (
     Rule(GET, "/", staff=STAFF),

@@ -1,6 +1,6 @@
 """analytics-service: read models over everybody's events."""
 
-from platform_core.conf.settings import service_settings
+from platform_core.conf import service_settings
 
 globals().update(service_settings("analytics_svc"))
 

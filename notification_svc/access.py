@@ -1,6 +1,6 @@
 """Who may do what in notification-service: its routes, and its pages in the admin."""
 
-from platform_core.auth.rules import GET, OWN, POST, THEMSELVES, AdminPages, Rule
+from platform_core.auth import GET, OWN, POST, THEMSELVES, AdminPages, Rule
 from platform_core.topology import ANALYTICS, ORDER
 from platform_core.vocabulary import Role
 

@@ -3,8 +3,8 @@
 The product of an order's line stands for the line, since an order has one line for each.
 """
 
-from platform_core.events.log import appending
-from platform_core.outbox.queue import enqueueing
+from platform_core.events import appending
+from platform_core.outbox import enqueueing
 from platform_core.vocabulary import EventType, OrderStatus
 
 OPEN = f"""

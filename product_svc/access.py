@@ -1,6 +1,6 @@
 """Who may do what in product-service: its routes, and its pages in the admin."""
 
-from platform_core.auth.rules import GET, POST, WRITE, AdminPages, Rule
+from platform_core.auth import GET, POST, WRITE, AdminPages, Rule
 from platform_core.topology import ORDER
 from platform_core.vocabulary import Role
 

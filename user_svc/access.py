@@ -1,6 +1,6 @@
 """Who may do what in user-service: its routes, and its pages in the admin."""
 
-from platform_core.auth.rules import GET, OWN, POST, THEMSELVES, WRITE, AdminPages, Rule
+from platform_core.auth import GET, OWN, POST, THEMSELVES, WRITE, AdminPages, Rule
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, SERVICES
 from platform_core.vocabulary import Role
 

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from order_svc.explaining.life import Life, MessageToCustomer, Status
 from order_svc.explaining.words import DELIVERED_BY, LATE, REASONS, WHAT, counted, lasting, standing, what_of
-from platform_core.outbox.models import OutboxMessage
+from platform_core.outbox import OutboxMessage
 from platform_core.topology import PRODUCT
 from platform_core.vocabulary import WITHOUT_STOCK, NotificationStatus, ReservationStatus
 

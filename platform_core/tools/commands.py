@@ -15,12 +15,17 @@ from rich.table import Table
 
 from platform_core.auth.keys import KeysError
 from platform_core.conf.environment import EXIT_CODE, ConfigurationError, keys_dir, parsed, read_dotenv
-from platform_core.stack import postgres
-from platform_core.stack.epochs import raise_epochs
-from platform_core.stack.keys import make_keys
-from platform_core.stack.postgres import PostgresError
-from platform_core.stack.roles import RolesError, ensure_roles
-from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
+from platform_core.stack import (
+    RolesError,
+    Stack,
+    StackError,
+    ensure_roles,
+    health_of,
+    make_keys,
+    migrate_all,
+    postgres,
+    raise_epochs,
+)
 from platform_core.tools import demo as shop
 from platform_core.tools import generate as generating
 from platform_core.tools import load as crowd
@@ -311,7 +316,7 @@ _in_use: list[postgres.EmbeddedPostgres] = []
 
 _FAILURES = (
     StackError,
-    PostgresError,
+    postgres.PostgresError,
     RolesError,
     KeysError,
     books.VerifyError,

@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from platform_core.outbox.depth import BOUND, depth
+from platform_core.outbox.depth import DEPTH_BOUND, depth
 from platform_core.outbox.models import OutboxMessage
 from tests.wire import rows_read
 
@@ -51,10 +51,10 @@ def test_what_waits_and_what_was_given_up_is_told_and_does_not_make_the_service_
 
 
 def test_counting_ends_at_a_bound(client):
-    put(BOUND + 5)
-    put(BOUND + 5, "dead")
+    put(DEPTH_BOUND + 5)
+    put(DEPTH_BOUND + 5, "dead")
     told = outbox_of(client)
-    assert (told["pending"], told["dead"]) == (BOUND, BOUND)
+    assert (told["pending"], told["dead"]) == (DEPTH_BOUND, DEPTH_BOUND)
 
 
 def test_it_is_one_query_that_passes_over_what_was_delivered():

@@ -1,0 +1,14 @@
+from . import postgres as postgres
+from .epochs import raise_epochs as raise_epochs
+from .keys import make_keys as make_keys
+from .processes import die_with_parent as die_with_parent
+from .processes import is_free as is_free
+from .processes import locked as locked
+from .roles import RolesError as RolesError
+from .roles import ensure_roles as ensure_roles
+from .supervisor import Stack as Stack
+from .supervisor import StackError as StackError
+from .supervisor import as_url as as_url
+from .supervisor import health_of as health_of
+from .supervisor import migrate_all as migrate_all
+from .supervisor import service_environment as service_environment
