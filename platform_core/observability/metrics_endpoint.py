@@ -22,8 +22,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from platform_core.api.problems import problem_response
 from platform_core.http.errors import NotAuthenticated, PlatformError
+from platform_core.http.problems import problem_response
 
 _STATES = ("active", "idle", "idle in transaction")
 _CONNECTIONS = """
