@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""The one entry: `manage.py up`, `manage.py order_svc migrate`; DJANGO_SETTINGS_MODULE can stand for the service."""
+"""The entry point: `manage.py up`, `manage.py order_svc migrate`. DJANGO_SETTINGS_MODULE may name the service instead.
+
+An old Python must be able to parse this file (3.6 does), so that it can say which version is needed.
+"""
 
 import os
 import sys
 
 
-def main(arguments: list[str]) -> int:
-    if sys.version_info < (3, 11):  # noqa: UP036  # this is what tells
+def main(arguments: "list[str]") -> int:
+    if sys.version_info < (3, 11):  # noqa: UP036  # an older Python gets this far
         print(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}.", file=sys.stderr)
         return 1
     try:
@@ -24,16 +27,11 @@ def main(arguments: list[str]) -> int:
         service = BY_PACKAGE.get(os.environ.get("DJANGO_SETTINGS_MODULE", "").removesuffix(".settings"))  # type: ignore[assignment]
     if service is None:
         return commands.main(arguments or ["--help"])
-
-    def run() -> int:
-        from django.core.management import execute_from_command_line
-
-        commands.prepare_service(service, arguments)
-        execute_from_command_line([sys.argv[0], *arguments])
-        return 0
-
-    return commands.told_in_a_line(run)
+    return commands.run_for_service(service, arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

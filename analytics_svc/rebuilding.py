@@ -156,6 +156,10 @@ class _Page(NamedTuple):
     end: int
 
 
+_KEPT_EVENTS, _LIST, _LAST_EVENTS = (0.0, 0.45), (0.45, 0.95), (0.95, 0.99)
+"""From where to where the progress of a service goes in each part, if its list is needed."""
+
+
 class _Refill:
     """One service's part of the new generation."""
 
@@ -166,6 +170,13 @@ class _Refill:
         self.old, self.position = old[name], new[name]
         self.all_old, self.progress = old, progress
         self.count, self.first = 0, ""
+        self.share, self.part = 0.0, (0.0, 0.99)
+
+    def tell(self, share: float, what: str, count: int) -> None:
+        """Report the share that is done of the present part of the work. It never falls, even if the feed grows."""
+        low, high = self.part
+        self.share = max(self.share, low + (high - low) * share)
+        self.progress(self.name, self.share, what, count)
 
     def run(self) -> None:
         try:
@@ -176,6 +187,7 @@ class _Refill:
             if self.position.last_event_id:
                 raise RebuildError(f"The feed of {self.name} was shortened meanwhile; try again.") from None
             self.take_list()
+            self.part = _LAST_EVENTS
             self.read_feed_on()
         self.progress(self.name, 1.0, "events", self.count)
 
@@ -194,7 +206,9 @@ class _Refill:
         taken in before it, and gives way to those that come. If none comes, the row is the last state.
         """
         newest = self.newest_fact()
+        self.part = _KEPT_EVENTS
         start = self.take_kept()
+        self.part = _LIST
         for page in self.pages():
             counted = [row for row in page.rows if not self.source.statuses or row["status"] in self.source.statuses]
             self.fold([told for row in counted if (told := self.told(row))])
@@ -226,7 +240,7 @@ class _Refill:
                 self.first = self.first or page.events[0].id
                 self.position = take_in(self.position, page.events, None)
                 self.count += len(page.events)
-                self.progress(self.name, _share(self.first, page.events[-1].id, page.position), "events", self.count)
+                self.tell(_share(self.first, page.events[-1].id, page.position), "events", self.count)
             reached("rebuild.page")
             if len(page.events) < PAGE:
                 return page
@@ -249,7 +263,7 @@ class _Refill:
             newest = newest or (int(page.results[0]["id"]) if page.results else 0)
             seen, end = seen + len(page.results), first
             share = 1 - first / (newest + 1)
-            self.progress(self.name, share, f"{self.source.kind}s of the list", seen)
+            self.tell(share, f"{self.source.kind}s of the list", seen)
 
     def told(self, row: dict[str, Any]) -> Told | None:
         """A row of the list as if an event had told it; None when it is parked."""

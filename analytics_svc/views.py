@@ -23,6 +23,8 @@ from platform_core.api import Query, read_query
 class AnalyticsViewSet(ViewSet):
     """Figures over all services, up to date with every change that was committed before the request."""
 
+    may_be_polled = True
+
     @extend_schema(parameters=[SummaryQuery], responses=SummarySerializer)
     @action(detail=False)
     def summary(self, request: Request) -> Response:

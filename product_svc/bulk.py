@@ -1,9 +1,9 @@
 """Use cases over many products at once. A thousand take as many statements as one, and the books are kept alike."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.db.models import QuerySet
@@ -26,14 +26,29 @@ class Outcome(StrEnum):
     NEW = "new"
     CHANGED = "changed"
     UNCHANGED = "unchanged"
+    REFUSED = "rejected"
+
+
+class Merged(NamedTuple):
+    """``pk``: of the product that was there already. ``problem``: why nothing was done."""
+
+    outcome: Outcome
+    pk: int | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A product as it is to be. ``given``: what is to hold of one that is there; the rest of that stays as it is."""
+    """A product as it is to be. ``given``: what is to hold of one that is there; the rest of that stays as it is.
+
+    ``pk``: the id that it is said to have, which counts only where the sku finds no product. ``may_be_new``: whether it
+    is added if it is not found.
+    """
 
     values: Mapping[str, Any]
     given: frozenset[str]
+    pk: int | None = None
+    may_be_new: bool = True
 
     @property
     def sku(self) -> str | None:
@@ -59,11 +74,13 @@ def create_products(wanted: Sequence[Mapping[str, Any]]) -> list[Product]:
             # Whoever had the sku has given it up meanwhile.
 
 
-def merge_products(wanted: Sequence[Wanted]) -> list[Outcome]:
-    """Change the products that are there, by their skus, and add the others; one transaction.
+def merge_products(wanted: Sequence[Wanted], *, taken: Set[int] = frozenset()) -> list[Merged]:
+    """Change the products that are there, and add the others; one transaction.
 
-    A stock is recorded as an adjustment by the difference. What is as wanted already is not touched; what has no sku is
-    new. Raises ValueError when a sku is wanted twice.
+    A product is found by its sku, else by its id. A product that is found by its id must have the same name, for the id
+    may come from another shop; otherwise it is refused. If the two have different skus, they are different products. A
+    stock is recorded as an adjustment by the difference. What is as wanted already is not touched. A product is found
+    only once, and not if ``taken`` contains its id. Raises ValueError when a sku is wanted twice.
     """
     skus = [each.sku for each in wanted if each.sku]
     if len(set(skus)) < len(skus):
@@ -71,7 +88,7 @@ def merge_products(wanted: Sequence[Wanted]) -> list[Outcome]:
     while True:
         try:
             with writing():
-                return _merge(wanted)
+                return _merge(wanted, taken)
         except (_Moved, IntegrityError, OperationalError) as error:
             if not _is_lost_race(error):
                 raise
@@ -79,7 +96,7 @@ def merge_products(wanted: Sequence[Wanted]) -> list[Outcome]:
 
 
 class _Moved(Exception):
-    """A product was deleted, or got another sku, between two looks."""
+    """A product was deleted, or got another sku or name, between two looks."""
 
 
 def _is_about_a_sku(error: DatabaseError) -> bool:
@@ -121,33 +138,68 @@ def _refused(index: int, detail: str) -> FieldError:
     return {"field": f"items[{index}].sku", "code": "sku_taken", "detail": detail}
 
 
-def _merge(wanted: Sequence[Wanted]) -> list[Outcome]:
-    there = {product.sku: product for product in _by_skus([each.sku for each in wanted])}
-    known = {each.sku: each for each in wanted if each.sku in there}
-    changed = _change({sku: each for sku, each in known.items() if each.changes(there[sku])})
-    if missing := [each.values for each in wanted if each.sku not in known]:
+def _merge(wanted: Sequence[Wanted], taken: Set[int]) -> list[Merged]:
+    found = _found(wanted, taken)
+    there = {product: each for each, product in zip(wanted, found, strict=True) if isinstance(product, Product)}
+    changed = _change({product.pk: each for product, each in there.items() if each.changes(product)})
+    if missing := [each.values for each, product in zip(wanted, found, strict=True) if product is None]:
         _create(missing)
     return [
-        Outcome.NEW if each.sku not in known else Outcome.CHANGED if each.sku in changed else Outcome.UNCHANGED
-        for each in wanted
+        Merged(Outcome.REFUSED, problem=each)
+        if isinstance(each, str)
+        else Merged(Outcome.NEW)
+        if each is None
+        else Merged(Outcome.CHANGED if each.pk in changed else Outcome.UNCHANGED, each.pk)
+        for each in found
     ]
+
+
+def _found(wanted: Sequence[Wanted], taken: Set[int]) -> list[Product | str | None]:
+    """The product that each of them is about, or why it is refused; None for a new one."""
+    by_sku = {product.sku: product for product in _by_skus([each.sku for each in wanted])}
+    unknown = [each.pk for each in wanted if each.pk and each.sku not in by_sku]
+    by_pk = {product.pk: product for product in live_products().filter(pk__in=unknown)} if unknown else {}
+    found = [by_sku.get(each.sku) or _by_id(each, by_pk.get(each.pk or 0)) for each in wanted]
+    seen = set(taken)
+    for number, each in enumerate(found):
+        if isinstance(each, Product):
+            if each.pk in seen:
+                found[number] = f"Product {each.pk} is on an earlier line, too."
+            seen.add(each.pk)
+    return found
+
+
+def _by_id(wanted: Wanted, product: Product | None) -> Product | str | None:
+    """``product`` has the id of ``wanted``, whose sku is unknown."""
+    if product is not None and not (wanted.sku and product.sku) and product.name == wanted.values["name"]:
+        return product
+    if wanted.sku or (product is None and wanted.may_be_new):
+        return None
+    if product is None:
+        return f"There is no product {wanted.pk}, and without a sku every import would add it again."
+    return f"Product {product.pk} is named {product.name!r}, and {wanted.values['name']!r} in the file."
 
 
 def _by_skus(skus: Iterable[str | None]) -> QuerySet[Product]:
     return live_products().filter(sku__in=[sku for sku in skus if sku])
 
 
-def _change(wanted: Mapping[str | None, Wanted]) -> set[str | None]:
-    """Lock these products, in the order in which reservations do; the skus of those that are still to be changed."""
+def _change(wanted: Mapping[int, Wanted]) -> set[int]:
+    """Lock these products, in the order in which reservations do; the ids of those that are still to be changed."""
     if not wanted:
         return set()
-    locked = list(_by_skus(wanted).order_by("pk").select_for_update(no_key=True))
-    if len(locked) < len(wanted):
+    locked = list(live_products().filter(pk__in=wanted).order_by("pk").select_for_update(no_key=True))
+    if len(locked) < len(wanted) or not all(_is_still(product, wanted[product.pk]) for product in locked):
         raise _Moved
-    changes = {product: found for product in locked if (found := wanted[product.sku].changes(product))}
+    changes = {product: found for product in locked if (found := wanted[product.pk].changes(product))}
     if changes:
         _apply(changes)
-    return {product.sku for product in changes}
+    return {product.pk for product in changes}
+
+
+def _is_still(product: Product, wanted: Wanted) -> bool:
+    """Whether a product that was found before it was locked would be found again."""
+    return (wanted.sku is not None and product.sku == wanted.sku) or _by_id(wanted, product) is product
 
 
 def _apply(changes: Mapping[Product, Mapping[str, Any]]) -> None:

@@ -10,7 +10,7 @@ PAGE = 1000
 
 
 def catalog() -> Iterator[dict[str, Any]]:
-    """All products by their `SOURCES`, oldest first. Each page is of its own moment."""
+    """All products by "pk" and their `SOURCES`, oldest first. Each page is of its own moment."""
     last = 0
     while page := list(live_products().filter(pk__gt=last).order_by("pk").values("pk", *SOURCES.values())[:PAGE]):
         yield from page

@@ -17,13 +17,16 @@ from rest_framework.serializers import CharField
 from platform_core.api import decode, encode
 from product_svc.serializers import ProductSerializer
 
+ID = "id"
 _FIRST = ("sku", "name", "price", "stock", "category", "description")
 """The order of the columns that files have had from the beginning; columns that were added later follow."""
 _FIELDS = {name: field for name, field in ProductSerializer().fields.items() if not field.read_only}
-COLUMNS = (*_FIRST, *(name for name in _FIELDS if name not in _FIRST))
-REQUIRED = tuple(name for name in COLUMNS if _FIELDS[name].required)
-SOURCES = {name: str(_FIELDS[name].source) for name in COLUMNS}
-"""The attribute of a product that each column shows."""
+FIELDS = (*_FIRST, *(name for name in _FIELDS if name not in _FIRST))
+"""The columns that an import takes over."""
+COLUMNS = (ID, *FIELDS)
+REQUIRED = tuple(name for name in FIELDS if _FIELDS[name].required)
+SOURCES = {name: str(_FIELDS[name].source) for name in FIELDS}
+"""The attribute of a product that each column shows; the id is its primary key."""
 _BY_LOWER_NAME = {name.lower(): name for name in COLUMNS}
 CSV, JSON_LINES = "csv", "jsonl"
 ENDINGS = {".csv": CSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES}
@@ -179,7 +182,7 @@ def _unguarded(cell: str) -> str:
 
 
 def write(stream: TextIO, kind: str, products: Iterable[Mapping[str, Any]]) -> int:
-    """Products by their `SOURCES`; how many they were."""
+    """Products by "pk" and their `SOURCES`; how many they were."""
     return _write_json(stream, products) if kind == JSON_LINES else _write_csv(stream, products)
 
 
@@ -202,5 +205,7 @@ def _write_csv(stream: TextIO, products: Iterable[Mapping[str, Any]]) -> int:
 
 def _shown(product: Mapping[str, Any]) -> dict[str, Any]:
     """By the names of the columns, as the API shows it."""
-    values = ((name, product[source]) for name, source in SOURCES.items())
-    return {name: None if value is None else _FIELDS[name].to_representation(value) for name, value in values}
+    shown: dict[str, Any] = {ID: str(product["pk"])}
+    for name, source in SOURCES.items():
+        shown[name] = None if product[source] is None else _FIELDS[name].to_representation(product[source])
+    return shown

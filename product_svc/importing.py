@@ -1,7 +1,8 @@
 """Taking a file of products into the catalog, in batches, each one transaction. Done again it changes nothing."""
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from rest_framework.exceptions import ValidationError
 from platform_core.api import field_errors
 from platform_core.conf import reached
 from product_svc.bulk import Wanted, merge_products
-from product_svc.files import SOURCES, Record
+from product_svc.files import ID, SOURCES, Record
 from product_svc.serializers import ProductSerializer
 
 BATCH = 500
@@ -27,13 +28,15 @@ class Import:
     counts: Counter[str] = field(default_factory=Counter)
     lines: dict[str, int] = field(default_factory=dict)
     """Where each sku was; of a million they take some 150 MB."""
+    found: set[int] = field(default_factory=set)
+    """The ids of products that were there, so that no product is changed by two lines."""
     serializer: ProductSerializer = field(default_factory=ProductSerializer)
 
     def run(self, records: Iterable[Record]) -> Counter[str]:
         """How many were new, changed, unchanged, rejected. What a batch has written stays, whatever follows."""
-        batch: list[Wanted] = []
-        for wanted in self._good(records):
-            batch.append(wanted)
+        batch: list[tuple[Record, Wanted]] = []
+        for each in self._good(records):
+            batch.append(each)
             if len(batch) >= BATCH:
                 self._merge(batch)
                 batch = []
@@ -42,33 +45,60 @@ class Import:
         self.told(self.counts)
         return self.counts
 
-    def _merge(self, batch: list[Wanted]) -> None:
-        self.counts.update(outcome.value for outcome in merge_products(batch))
+    def _merge(self, batch: Sequence[tuple[Record, Wanted]]) -> None:
+        merged = merge_products([wanted for _, wanted in batch], taken=self.found)
+        self.counts.update(each.outcome.value for each in merged)
+        self.found.update(each.pk for each in merged if each.pk)
+        for (record, _), each in zip(batch, merged, strict=True):
+            if each.problem:
+                self.reject(record, [f"id: {each.problem}"])
         self.told(self.counts)
         reached("import.batch")
 
-    def _good(self, records: Iterable[Record]) -> Iterator[Wanted]:
+    def _good(self, records: Iterable[Record]) -> Iterator[tuple[Record, Wanted]]:
         for record in records:
             wanted = record.problem or self._read(record)
             if isinstance(wanted, Wanted):
-                yield wanted
+                yield record, wanted
             else:
                 self.reject(record, [wanted] if isinstance(wanted, str) else wanted)
                 self.counts[REJECTED] += 1
 
     def _read(self, record: Record) -> Wanted | list[str]:
         """What the API would say to it, too; else what is wrong."""
+        given, pk = _without_id(record.values)
         try:
-            values = self.serializer.run_validation(record.values)
+            values = self.serializer.run_validation(given)
         except ValidationError as error:
             return [f"{each['field']}: {each['detail']}" for each in field_errors(error.get_full_details())]
-        problem = self._problem_of_sku(values["sku"], record.number)
-        given = {SOURCES[name] for name in record.values}
-        return [f"sku: {problem}"] if problem else Wanted(values, frozenset(values.keys() & given))
+        if isinstance(pk, str):
+            return [f"id: {pk}"]
+        problem = self._problem_of_sku(values["sku"], pk, record.number)
+        fields = values.keys() & {SOURCES[name] for name in given}
+        may_be_new = self.allow_without_sku or values["sku"] is not None
+        return [f"sku: {problem}"] if problem else Wanted(values, frozenset(fields), pk, may_be_new)
 
-    def _problem_of_sku(self, sku: Any, number: int) -> str:
+    def _problem_of_sku(self, sku: Any, pk: int | None, number: int) -> str:
         """Each sku once: of two lines that differ, every run would change the product twice."""
         if sku is None:
-            return "" if self.allow_without_sku else "Without one, every import would add the product anew."
+            is_fine = self.allow_without_sku or pk
+            return "" if is_fine else "Without one, and without an id, every import would add the product again."
         first = self.lines.setdefault(sku, number)
         return "" if first == number else f"It is on line {first}, too."
+
+
+def _without_id(values: Any) -> tuple[Any, int | str | None]:
+    """The values without the id, and the id: None if there is none, a text that says what is wrong with it."""
+    if not isinstance(values, dict) or ID not in values:
+        return values, None
+    rest = {name: value for name, value in values.items() if name != ID}
+    text = "" if values[ID] is None else str(values[ID])
+    if not text:
+        return rest, None
+    if not (_IS_ID.fullmatch(text) and int(text) <= _BIGGEST):
+        return rest, "Expected the id of a product, such as 7, or nothing."
+    return rest, int(text)
+
+
+_BIGGEST = 2**63 - 1
+_IS_ID = re.compile("[1-9][0-9]{0,18}", re.ASCII)

@@ -39,7 +39,7 @@ CREATE = f"""
 MOVE = "UPDATE product_svc_product SET stock = stock + %(delta)s WHERE id = %(product)s RETURNING id, stock"
 """For a product whose row is locked, as part of another change."""
 
-_REPLACED = [f for f in Product._meta.concrete_fields if f.editable and f.name not in ("id", "sku", "stock")]
+_REPLACED = [f for f in Product._meta.concrete_fields if f.editable and f.name not in ("id", "stock")]
 
 MERGE = f"""
     UPDATE product_svc_product AS p

@@ -9,7 +9,7 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import URLPattern, URLResolver
 from django.views.generic import RedirectView
 from rest_framework.views import APIView
 
@@ -37,7 +37,7 @@ class Route:
 
 def routes() -> Iterator[Route]:
     """The routes of this service that need a rule: all but redirects and the pages of the admin."""
-    for pattern, view in _patterns(get_resolver().url_patterns):
+    for pattern, view in _patterns(import_module(settings.ROOT_URLCONF).urlpatterns):
         path = readable(pattern)
         if path not in _WITHOUT_RULE and getattr(view, "view_class", None) is not RedirectView:
             view_class = getattr(view, "cls", None)

@@ -100,11 +100,13 @@ def new_key(owner: str) -> OKPKey:
     return OKPKey.generate_key("Ed25519", {"kid": f"{owner}.{secrets.token_hex(8)}", "use": "sig"})
 
 
-def ensure_keys(folder: Path, *, rotate: bool = False) -> None:
-    """Make what is missing in ``folder``, or new keys for all; the public ones of before stay known.
+def ensure_keys(folder: Path, *, rotate: bool = False) -> list[str]:
+    """Make what is missing in ``folder``, or new keys for all; the previous public ones stay known.
 
-    A service that runs goes on signing with the key that it began with. Raises KeysError.
+    A service that runs goes on signing with the key that it began with. Returns the names of the services that got a
+    new key. Raises KeysError.
     """
+    made = [each.name for each in SERVICES if rotate or not (folder / each.name / PRIVATE).exists()]
     try:
         known = _known(folder)
         for service in SERVICES:
@@ -112,6 +114,7 @@ def ensure_keys(folder: Path, *, rotate: bool = False) -> None:
         public = {"keys": [key for keys in known.values() for key in keys]}
         for service in SERVICES:
             _write(folder / service.name / PUBLIC, public, 0o644)
+        return made
     except OSError as error:
         raise KeysError(f"{error.filename or folder} cannot be used: {error.strerror}. Set KEYS_DIR.") from None
     except ValueError as error:

@@ -96,6 +96,8 @@ def _headers(peer: str, body: Any, key: str | None, accept: str | None) -> dict[
         headers["Authorization"] = f"Bearer {token}"
     if body is not None:
         headers["Content-Type"] = "application/json"
+    if ctx.is_poll:
+        headers["X-Purpose"] = context.POLL
     return {name: value for name, value in headers.items() if value and value != "-"}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import environ
 from psycopg.conninfo import conninfo_to_dict
@@ -250,8 +250,11 @@ VARIABLES = (
 
 
 def read_dotenv() -> None:
-    """Take what `.env` in the project's root says, for variables that are not set."""
-    environ.Env.read_env(ROOT / ".env")
+    """Take what `.env` in the project's root says, for variables that are not set. Raises ConfigurationError."""
+    try:
+        environ.Env.read_env(ROOT / ".env")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError([f".env cannot be read: {error}"]) from None
 
 
 def parsed(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -301,6 +304,15 @@ def database_parts(service: Service, values: Mapping[str, Any]) -> dict[str, Any
             parts["password"] = role_password(service, values["SECRET_KEY"])
         parts["user"] = service.role
     return parts
+
+
+def as_url(parts: Mapping[str, Any]) -> str:
+    """libpq's parameters as a URL, whatever characters they contain. libpq takes `+` as it is, so a space is `%20`."""
+    rest = {key: value for key, value in parts.items() if key not in ("user", "password", "dbname")}
+    user = quote(str(parts.get("user", "")), safe="")
+    password = f":{quote(str(parts['password']), safe='')}" if parts.get("password") else ""
+    database = quote(str(parts["dbname"]), safe="")
+    return f"postgresql://{user}{password}@/{database}?{urlencode(rest, safe='/', quote_via=quote)}"
 
 
 def configuration_table() -> str:

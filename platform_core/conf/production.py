@@ -1,6 +1,7 @@
 """What production refuses to start with, each reason named, all at once."""
 
 import logging
+import os
 from typing import Any
 
 from platform_core.auth.keys import KeysError, own_key, owner_of, service_keys
@@ -9,6 +10,8 @@ from platform_core.topology import SERVICES
 
 MIN_SECRET = 50
 MIN_DIFFERENT = 10
+ANNOUNCED = "PLATFORM_MODE_ANNOUNCED"
+"""Set by `manage.py up` for the processes that it starts."""
 log = logging.getLogger("platform.mode")
 
 
@@ -22,7 +25,8 @@ def check(settings: Any) -> None:
 
 
 def warn_when_open(settings: Any) -> None:
-    if settings.PLATFORM_ENV == "development":
+    """Log that development mode is open to everybody. Not under `manage.py up`, which says so once for all."""
+    if settings.PLATFORM_ENV == "development" and not os.environ.get(ANNOUNCED):
         detail = "Everything is open to everybody who can reach this service."
         log.warning("mode.development", extra={"data": {"detail": detail}})
 

@@ -61,6 +61,8 @@ class EventFeed(APIView):
     what was deleted gets 410 `events_expired`.
     """
 
+    may_be_polled = True
+
     renderer_classes = (CloudEventsRenderer, JSONRenderer, BrowsableAPIRenderer)
 
     @extend_schema(

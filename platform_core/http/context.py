@@ -14,6 +14,8 @@ DEFAULT_DEADLINE = 5.0
 """Seconds that a request may take if its caller does not say."""
 MAX_DEADLINE = 30.0
 """The most seconds that a caller may give it."""
+POLL = "poll"
+"""The value of X-Purpose by which a caller says that it asks again every few seconds."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", re.ASCII)
 
@@ -23,6 +25,7 @@ class Context:
     """``deadline`` is a ``time.monotonic()`` value in seconds; None means that nobody waits.
 
     ``caller`` is who asks, once that is known; ``user`` the id of the user whose wish it is, through all services.
+    ``is_poll``: a page or program asks this again and again, through all services; successes are logged as `debug`.
     """
 
     request_id: str = "-"
@@ -30,6 +33,7 @@ class Context:
     deadline: float | None = None
     caller: str = ""
     user: str = ""
+    is_poll: bool = False
 
     @property
     def trace_id(self) -> str:

@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from platform_core.http.context import (
     DEFAULT_DEADLINE,
     MAX_DEADLINE,
+    POLL,
     Context,
     accepted_request_id,
     accepted_traceparent,
@@ -50,6 +51,7 @@ class RequestMiddleware:
             request_id=accepted_request_id(meta.get("HTTP_X_REQUEST_ID")),
             traceparent=accepted_traceparent(meta.get("HTTP_TRACEPARENT")),
             deadline=deadline_of(meta.get(BEGAN), meta.get("HTTP_X_REQUEST_TIMEOUT")),
+            is_poll=meta.get("HTTP_X_PURPOSE") == POLL,
         )
         with entered(ctx), self.traced(request) as span:
             response = self.get_response(request)
@@ -110,7 +112,7 @@ class RequestMiddleware:
         span.note({"http.route": route, "http.response.status_code": response.status_code})
         if response.status_code >= 500:
             span.failed()
-        level = logging.DEBUG if request.path.startswith(_QUIET) and response.status_code < 500 else logging.INFO
+        level = logging.DEBUG if _is_quiet(request, response.status_code) else logging.INFO
         if log.isEnabledFor(level):
             data = {
                 "method": request.method,
@@ -123,6 +125,17 @@ class RequestMiddleware:
                 **_callers(),
             }
             log.log(level, "request", extra={"data": data})
+
+
+def _is_quiet(request: HttpRequest, status: int) -> bool:
+    """Whether the request is one of many alike. A poll counts only on views with ``may_be_polled``, and only when it
+    succeeds: nobody hides other requests from the log by a header.
+    """
+    if request.path.startswith(_QUIET):
+        return status < 500
+    if not current().is_poll or status >= 400 or request.resolver_match is None:
+        return False
+    return bool(getattr(getattr(request.resolver_match.func, "cls", None), "may_be_polled", False))
 
 
 def _callers() -> dict[str, str]:

@@ -14,7 +14,8 @@ from platform_core.stack.supervisor import StackError
 from platform_core.topology import SERVICES, Service
 
 _RAISE = """
-    INSERT INTO events_feedepoch (value) SELECT coalesce(max(value), 1) + 1 FROM events_feedepoch RETURNING value
+    INSERT INTO {0}.events_feedepoch (value)
+    SELECT coalesce(max(value), 1) + 1 FROM {0}.events_feedepoch RETURNING value
 """
 _AT_WORK = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()"
 
@@ -27,7 +28,14 @@ def raise_epochs(values: Mapping[str, Any]) -> dict[str, int]:
     for service in owners:
         if _ask(service, values, _AT_WORK):
             raise StackError(f"{service.name} is connected to its database: stop the platform first.")
-    return {service.name: _ask(service, values, _RAISE) for service in owners}
+    return {service.name: _ask(service, values, _RAISE.format(service.role)) for service in owners}
+
+
+def raise_epochs_here(connection: psycopg.Connection[Any]) -> None:
+    """Raise the epochs of all feeds in one database, as its administrator. Raises psycopg.errors.UndefinedTable."""
+    for service in SERVICES:
+        if service.has_feed:
+            connection.execute(_RAISE.format(service.role).encode())
 
 
 def _ask(service: Service, values: Mapping[str, Any], query: str) -> int:

@@ -18,6 +18,8 @@ from platform_core.stack.processes import die_with_parent, locked
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 _LONGEST_SOCKET_FOLDER = 85
+_SEPARATORS = (",", '"')
+"""Postgres and libpq take a comma for the beginning of another folder or host, and Postgres reads quotes."""
 
 
 class ServerError(Exception):
@@ -25,9 +27,13 @@ class ServerError(Exception):
 
 
 def socket_folder(folder: Path) -> Path:
-    """Where the server's socket lies: Unix allows about a hundred characters, so a deep folder gets a short one."""
+    """Where the server's socket lies.
+
+    Unix allows about a hundred bytes, so a deep folder has its socket elsewhere, and so has one with a comma or a
+    quote in its path.
+    """
     folder = folder.resolve()
-    if len(str(folder)) <= _LONGEST_SOCKET_FOLDER:
+    if len(os.fsencode(folder)) <= _LONGEST_SOCKET_FOLDER and not any(each in str(folder) for each in _SEPARATORS):
         return folder / "socket"
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"platform-{name}"
@@ -94,7 +100,7 @@ class Guardian:
 
         In a process of its own, since the library that does it stays in memory.
         """
-        environment = {**os.environ, "PGSERVER_POSTGRES_VERSION": _VERSION}
+        environment = {**os.environ, "PGSERVER_POSTGRES_VERSION": str(POSTGRES_VERSION)}
         if sys.platform == "linux":
             environment["LC_ALL"] = "C.UTF-8"  # the cluster's; lower() and sorting then know all letters
         self.cluster.mkdir(mode=0o700, exist_ok=True)
@@ -102,7 +108,7 @@ class Guardian:
             [sys.executable, "-c", _PREPARE, str(self.cluster)], env=environment, capture_output=True, text=True
         )
         if done.returncode:
-            raise ServerError((done.stderr.strip().splitlines() or ["the cluster cannot be made"])[-1])
+            raise ServerError(_reason(done.stderr))
         binaries, user = done.stdout.splitlines()[-1].split("\t")
         return Path(binaries), user or None
 
@@ -144,6 +150,13 @@ class Guardian:
             server.wait()
 
 
+def _reason(output: str) -> str:
+    """The line in which initdb says what is wrong; the last one if there is none."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if any(mark in line for mark in ("FATAL:", "PANIC:", "initdb: error:"))]
+    return [*["the cluster cannot be made"], *lines[-1:], *errors[:1]][-1]
+
+
 _PREPARE = """
 import sys
 from pathlib import Path
@@ -152,7 +165,7 @@ server = PostgresServer(Path(sys.argv[1]))
 server.ensure_pgdata_inited()
 print(server.bin_path, server.system_user or "", sep="\\t")
 """
-_VERSION = "18"
+POSTGRES_VERSION = 18
 _TUNING = tuple(
     word
     for setting in (

@@ -9,8 +9,8 @@ from platform_core.stack.processes import locked
 from platform_core.topology import SERVICES
 
 
-def make_keys(values: Mapping[str, Any], *, rotate: bool = False) -> None:
-    """Make what is missing, or new ones for all. Raises KeysError.
+def make_keys(values: Mapping[str, Any], *, rotate: bool = False) -> list[str]:
+    """Make what is missing, or new ones for all. The services that got a new key. Raises KeysError.
 
     Writes into the services' folders alone: each may be a volume, in a folder that cannot be written.
     """
@@ -21,4 +21,4 @@ def make_keys(values: Mapping[str, Any], *, rotate: bool = False) -> None:
         raise KeysError(f"The folder {folder} cannot be used: {error.strerror}. Set KEYS_DIR.") from None
     assert lock is not None
     with lock:
-        ensure_keys(folder, rotate=rotate)
+        return ensure_keys(folder, rotate=rotate)

@@ -5,6 +5,7 @@ process starts the server, restarts it when it crashes, and stops it when it get
 last user is gone, even one that was killed. Killed itself, it takes the server along. See `guardian`.
 """
 
+import shutil
 import subprocess
 import sys
 import time
@@ -12,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from platform_core.conf.environment import ROOT
+from platform_core.conf.environment import ROOT, as_url
 from platform_core.stack.guardian import STOP_SECONDS, socket_folder
 from platform_core.stack.processes import locked
 
 DATABASE = "platform"
+SUPERUSER = "postgres"
+_NO_SPACE = "No space left on device"
+_RECENT = 30
+"""Lines of the logs in which the reason is looked for."""
 
 
 class PostgresError(Exception):
@@ -45,7 +50,7 @@ class EmbeddedPostgres:
 
 
 def url(folder: Path, database: str = DATABASE) -> str:
-    return f"postgresql://postgres@/{database}?host={socket_folder(folder)}"
+    return as_url({"user": SUPERUSER, "dbname": database, "host": str(socket_folder(folder))})
 
 
 def acquire(folder: Path) -> EmbeddedPostgres:
@@ -117,5 +122,11 @@ def _trouble(folder: Path) -> str:
         for line in ((folder / name).read_text(errors="replace").splitlines() if (folder / name).exists() else [])
         if line.strip()
     ]
+    usage = shutil.disk_usage(folder)
+    if any(_NO_SPACE in line for line in lines[-_RECENT:]) or usage.free < 2**20:
+        return (
+            f"No space left on the disk of {folder}: {usage.free // 2**20} of {usage.total // 2**20} MB are free, and "
+            "a new platform needs 100 MB. Free some, or set PLATFORM_DATA to a folder on another disk."
+        )
     last = lines[-1].strip() if lines else "no reason given"
     return f"The embedded Postgres in {folder} does not start: {last} (see {folder / 'postgres.log'})."

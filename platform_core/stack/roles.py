@@ -29,7 +29,7 @@ def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -
     RolesError.
     """
     url = values["DATABASE_URL"]
-    services = [service for service in SERVICES if url and _lives_there(service, values)]
+    services = [service for service in SERVICES if url and lives_there(service, values)]
     if not services:
         return
     try:
@@ -48,7 +48,8 @@ def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -
         raise RolesError(f"The server of DATABASE_URL does not answer: {str(error).strip()}") from None
 
 
-def _lives_there(service: Service, values: Mapping[str, Any]) -> bool:
+def lives_there(service: Service, values: Mapping[str, Any]) -> bool:
+    """Whether a service's schema is in the database of DATABASE_URL."""
     own, ours = database_parts(service, values) or {}, conninfo_to_dict(values["DATABASE_URL"])
     return own.get("user") == service.role and _place(own) == _place(ours)
 

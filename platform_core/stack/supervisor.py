@@ -1,7 +1,7 @@
 """``manage.py up``: Postgres, roles, migrations, five webs and the workers, watched until somebody ends it."""
 
 import http.client
-import os
+import shlex
 import shutil
 import signal
 import sys
@@ -12,18 +12,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
 
 from platform_core.auth.keys import KeysError
-from platform_core.conf.environment import ROOT, ConfigurationError, database_parts
-from platform_core.stack import postgres
+from platform_core.conf import production
+from platform_core.conf.environment import ROOT, ConfigurationError, as_url, database_parts
+from platform_core.stack import postgres, running
+from platform_core.stack.contents import has_data
 from platform_core.stack.forks import Forked, fork, manage, preload, serve
 from platform_core.stack.keys import make_keys
 from platform_core.stack.postgres import PostgresError
-from platform_core.stack.processes import is_free, locked
+from platform_core.stack.processes import is_free
 from platform_core.stack.roles import RolesError, ensure_roles
 from platform_core.topology import ANALYTICS, SERVICES, Service
 
@@ -150,23 +152,23 @@ class Stack:
     def only_one(self) -> IO[str]:
         """The folder's lock, which the process holds until it ends."""
         try:
-            lock = locked(self.folder / "up.lock", wait=False)
+            lock = running.claim(self.folder)
         except OSError as error:
             raise StackError(
                 f"The data folder {self.folder} cannot be used: {error.strerror}. Set PLATFORM_DATA to another one."
             ) from None
         if lock is None:
-            pid = (self.folder / "up.pid").read_text().strip() if (self.folder / "up.pid").exists() else "?"
+            pid = running.pid(self.folder)
             raise StackError(
                 f"The platform already runs from {self.folder} (process {pid}): use that one, or stop it with "
                 f"`kill {pid}`. For a second one set PLATFORM_DATA and the *_SERVICE_URL variables."
             )
-        (self.folder / "up.pid").write_text(f"{os.getpid()}\n")
         return lock
 
     def start(self) -> None:
         began = time.monotonic()
         self.check_ports()
+        running.publish(self.folder, self.values)
         preload()
         if self.values["PLATFORM_ENV"] == "production":
             refuse_unsafe(self.values, self.environ, not_theirs=self.locks())
@@ -217,7 +219,7 @@ class Stack:
         environment = {**service_environment(service, self.values, self.environ), **self.logs(service), **variables}
         metrics = self.folder / "metrics" / service.package
         metrics.mkdir(parents=True, exist_ok=True)
-        environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+        environment |= {"PROMETHEUS_MULTIPROC_DIR": str(metrics), production.ANNOUNCED: "yes"}
         return Child(title, lambda: fork(title, main, environment, not_theirs=self.locks()))
 
     def logs(self, service: Service) -> dict[str, str]:
@@ -246,16 +248,22 @@ class Stack:
                 time.sleep(0.05)
 
     def show(self, seconds: float) -> None:
+        """What a user needs to know now; last, the next steps."""
+        python = _shown_python()
         table = Table(title=f"Ready in {seconds:.1f} s", title_justify="left")
         for column in ("service", "URL", "state"):
             table.add_column(column, no_wrap=True)
         for service in SERVICES:
             table.add_row(service.name, local_url(service, self.values), "[green]ready[/]")
         self.console.print(table)
-        self.console.print(f"The dashboard: {local_url(ANALYTICS, self.values)}/", highlight=False)
         self.console.print("On each: /api/, /api/docs, /admin/, /health. Ctrl-C stops everything.")
-        if self.values["PLATFORM_ENV"] == "development":
+        is_development = self.values["PLATFORM_ENV"] == "development"
+        if is_development:
             self.console.print("[yellow]Development mode: everything is open to everybody who can reach it.[/]")
+        self.console.print(f"Dashboard: {local_url(ANALYTICS, self.values)}/", highlight=False)
+        if is_development and not has_data(self.values):
+            self.console.print(f"No data yet: `{python} manage.py demo` makes some.", highlight=False)
+        self.console.print(f"Staff account: `{python} manage.py user_svc make_staff you@example.com`", highlight=False)
 
     def watch(self) -> None:
         """Revive what ends, until a signal comes."""
@@ -284,6 +292,14 @@ class Stack:
             self.server.release()
             postgres.await_stopped(self.folder)
             self.server = None
+        if self.lock is not None:
+            running.withdraw(self.folder)
+
+
+def _shown_python() -> str:
+    """This Python, as one would type it in the project's folder."""
+    python = Path(sys.executable)
+    return shlex.quote(str(python.relative_to(ROOT) if python.is_relative_to(ROOT) else python))
 
 
 def port_of(service: Service, values: Mapping[str, Any]) -> int:
@@ -309,14 +325,6 @@ def service_environment(service: Service, values: Mapping[str, Any], environ: Ma
     }
 
 
-def as_url(parts: Mapping[str, Any]) -> str:
-    """libpq's parameters as a URL."""
-    rest = {key: value for key, value in parts.items() if key not in ("user", "password", "dbname")}
-    user = quote(str(parts.get("user", "")), safe="")
-    password = f":{quote(str(parts['password']), safe='')}" if parts.get("password") else ""
-    return f"postgresql://{user}{password}@/{quote(str(parts['dbname']), safe='')}?{urlencode(rest)}"
-
-
 def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_theirs: tuple[IO[str], ...] = ()) -> None:
     """Migrate the five schemas, side by side. Raises StackError with what went wrong."""
     with ExitStack() as files:
@@ -335,9 +343,12 @@ def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_th
 
 
 def _reason(output: bytes) -> str:
-    """The last line that says something, and does not point into a statement as Postgres' `LINE 1: …` and `^` do."""
+    """The last line that names an error: not one of Postgres' additions, such as `LINE 1: …`, `^` or `HINT: …`."""
     lines = reversed(output.decode(errors="replace").splitlines())
-    return next((line for line in lines if line[:1].strip() and not line.startswith("LINE ")), "no reason given")
+    return next((line for line in lines if line[:1].strip() and not line.startswith(_ADDITIONS)), "no reason given")
+
+
+_ADDITIONS = ("LINE ", "HINT: ", "DETAIL: ", "CONTEXT: ")
 
 
 def refuse_unsafe(
@@ -358,8 +369,6 @@ def refuse_unsafe(
 
 def _check() -> None:
     from django.conf import settings
-
-    from platform_core.conf import production
 
     try:
         production.check(settings)

@@ -10,28 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from django.core.management import execute_from_command_line
 from rich.console import Console
 from rich.table import Table
 
-from platform_core.auth.keys import KeysError
-from platform_core.conf.environment import EXIT_CODE, ConfigurationError, keys_dir, parsed, read_dotenv
+from platform_core.conf.environment import ConfigurationError, keys_dir, parsed, read_dotenv
 from platform_core.stack import (
-    RolesError,
     Stack,
     StackError,
     ensure_roles,
     health_of,
     make_keys,
     migrate_all,
+    pg_tools,
     postgres,
     raise_epochs,
+    running,
 )
+from platform_core.tools import backup as archive
 from platform_core.tools import demo as shop
 from platform_core.tools import generate as generating
 from platform_core.tools import load as crowd
 from platform_core.tools import new_service as new
 from platform_core.tools import verify as books
 from platform_core.tools.demo_data import Spec
+from platform_core.tools.messages import in_one_line
+from platform_core.tools.tables import fitted
 from platform_core.topology import SERVICES, Service
 
 NEED_NO_DATABASE = frozenset(
@@ -102,8 +106,15 @@ def demo(values: dict[str, Any], **wanted: int) -> int:
 
 def keys(values: dict[str, Any], *, rotate: bool = False) -> int:
     """Make the keys with which the services prove who they are, where they are missing."""
-    make_keys(values, rotate=rotate)
+    made = make_keys(values, rotate=rotate)
+    if made:
+        print(f"New keys for {', '.join(made)}.")
     print(f"The keys of the five services are in {keys_dir(values)}.")
+    if made and rotate:
+        print(
+            "Restart the five services now, one by one; if `manage.py up` runs, stop it and start it again. Until then "
+            "they sign with their previous keys, which stay accepted until the next rotation."
+        )
     return 0
 
 
@@ -124,6 +135,51 @@ def new_epoch(values: dict[str, Any]) -> int:
     return 0
 
 
+def backup(values: dict[str, Any], *, file: Path) -> int:
+    """Write all five schemas, as of one moment, into a file that `restore` takes. The platform may run meanwhile."""
+    with _with_database(values) as server:
+        archive.back_up(server, file, is_embedded=not values["DATABASE_URL"])
+    print(f"{file}: {file.stat().st_size:,} bytes. Keep SECRET_KEY with it, unless it is the default of development.")
+    return 0
+
+
+def restore(values: dict[str, Any], *, file: Path, force: bool) -> int:
+    """Replace the platform's data by a backup. The platform must not run.
+
+    If it fails or is killed, the platform is as it was. It raises the epochs of the feeds, as new_epoch does.
+    """
+    with _with_database(values) as server:
+        archive.restore(server, file, is_embedded=not values["DATABASE_URL"], force=force)
+    print(
+        "Restored; the feeds continue in a new epoch, so new_epoch is not needed.\n"
+        "Next: use the SECRET_KEY of the backup, start the platform (`manage.py up`), and run `manage.py verify`."
+    )
+    return 0
+
+
+def dbshell(values: dict[str, Any], *, arguments: list[str]) -> int:
+    """Open psql on the platform's database, as its administrator: `dbshell -c "SELECT 1"`."""
+    with _with_database(values) as server:
+        url = server["DATABASE_URL"]
+        if not url:
+            raise StackError("DATABASE_URL is not set: name a service, as in `manage.py order_svc dbshell`.")
+        psql = pg_tools.find_tool("psql", url, is_embedded=not values["DATABASE_URL"])
+        return pg_tools.run_shell(psql, url, arguments)
+
+
+def _file_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+
+
+def _restore_options(parser: argparse.ArgumentParser) -> None:
+    _file_option(parser)
+    parser.add_argument("--force", action="store_true", help="replace a platform that was used, without asking")
+
+
+def _dbshell_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("arguments", nargs="*", metavar="...", help="options of psql, as they are")
+
+
 def status(values: dict[str, Any]) -> int:
     """Ask the five services how they are; exit code 1 when one is not well."""
     table = Table("service", "URL", "state", "database", "version", "mode", "up for")
@@ -141,8 +197,9 @@ def status(values: dict[str, Any]) -> int:
         took = f"{database['latencyMs']:g} ms" if "latencyMs" in database else database.get("status", "")
         seconds = f"{told['uptimeSeconds']:.0f} s" if "uptimeSeconds" in told else ""
         table.add_row(service.name, url, state, took, told.get("version", ""), told.get("mode", ""), seconds)
-    # Without a terminal, or in a narrow one, URLs are not to be cut off.
-    Console(width=max(Console().width, 110)).print(table)
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=max(terminal.width, 110))
+    console.print(fitted(console, table))
     return 0 if well else 1
 
 
@@ -253,17 +310,23 @@ def _new_service_options(parser: argparse.ArgumentParser) -> None:
 COMMANDS: dict[str, Callable[..., int]] = {
     "up": up,
     "migrate": migrate,
+    "backup": backup,
+    "dbshell": dbshell,
     "demo": demo,
     "generate": generate,
     "keys": keys,
     "load": load,
     "new_epoch": new_epoch,
     "new_service": new_service,
+    "restore": restore,
     "status": status,
     "verify": verify,
 }
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "up": _up_options,
+    "backup": _file_option,
+    "dbshell": _dbshell_options,
+    "restore": _restore_options,
     "demo": _demo_options,
     "generate": _generate_options,
     "keys": _keys_options,
@@ -274,8 +337,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a platform command; the exit code. What goes wrong is told in one line."""
-    read_dotenv()
+    """Run a platform command; the exit code. Expected mistakes are printed in one line."""
     parser = argparse.ArgumentParser(
         prog="manage.py",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -288,15 +350,43 @@ def main(arguments: Sequence[str]) -> int:
         own = chosen.add_parser(name, help=meaning.splitlines()[0], description=meaning)
         if name in OPTIONS:
             OPTIONS[name](own)
+    if arguments[:1] == ["dbshell"] and arguments[1:2] not in (["-h"], ["--help"]):
+        arguments = ["dbshell", "--", *arguments[1:]]  # psql has options of its own
     options = vars(parser.parse_args(arguments))
     command = COMMANDS[options.pop("command")]
-    return told_in_a_line(lambda: command(parsed(os.environ), **options))
+
+    def run() -> int:
+        read_dotenv()
+        if command is not up:
+            find_running()
+        return command(parsed(os.environ), **options)
+
+    return in_one_line(run)
+
+
+def find_running() -> None:
+    """Set the URLs of the `up` that runs from the data folder. Variables that are set take precedence."""
+    folder = Path(parsed(os.environ)["PLATFORM_DATA"])
+    for name, url in running.urls(folder).items():
+        os.environ[name] = os.environ.get(name) or url
+
+
+def run_for_service(service: Service, arguments: Sequence[str]) -> int:
+    """Run a Django command of one service; the exit code. Expected mistakes are printed in one line."""
+
+    def run() -> int:
+        prepare_service(service, arguments)
+        execute_from_command_line([sys.argv[0], *arguments])
+        return 0
+
+    return run() if "--traceback" in arguments else in_one_line(run)
 
 
 def prepare_service(service: Service, arguments: Sequence[str]) -> None:
     """Before a Django command of one service: its settings, and in development its embedded database."""
     read_dotenv()
     os.environ["DJANGO_SETTINGS_MODULE"] = service.settings_module
+    find_running()
     values = parsed(os.environ)
     no_database = not arguments or arguments[0] in NEED_NO_DATABASE
     if no_database or values["DATABASE_URL"] or values[service.database_url_variable]:
@@ -308,30 +398,9 @@ def prepare_service(service: Service, arguments: Sequence[str]) -> None:
     ensure_roles({**values, "DATABASE_URL": server.url})
     os.environ["DATABASE_URL"] = server.url
     _in_use.append(server)
+    if arguments[0] == "dbshell":  # Django looks for psql on the PATH
+        os.environ["PATH"] = f"{pg_tools.embedded_folder()}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 _in_use: list[postgres.EmbeddedPostgres] = []
 """Keeps the embedded server's lease open until the process ends."""
-
-
-_FAILURES = (
-    StackError,
-    postgres.PostgresError,
-    RolesError,
-    KeysError,
-    books.VerifyError,
-    generating.GenerateError,
-    new.NewServiceError,
-)
-
-
-def told_in_a_line(run: Callable[[], int]) -> int:
-    try:
-        return run()
-    except ConfigurationError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return EXIT_CODE
-    except _FAILURES as error:
-        print(error, file=sys.stderr)
-        return 1

@@ -30,6 +30,7 @@ from rich.table import Table
 
 from platform_core.conf.environment import parsed, read_dotenv
 from platform_core.tools.load import MIX, mix_of
+from platform_core.tools.tables import fitted
 from platform_core.topology import ORDER, PRODUCT, SERVICES, USER, Service
 
 read_dotenv()
@@ -88,7 +89,8 @@ class Run:
     def watch(self) -> None:
         with Live(console=CONSOLE, transient=True, auto_refresh=False) as live:
             while True:
-                live.update(table(self.report(), "Shopping" if self.entering else "Signing up and in"), refresh=True)
+                shown = table(self.report(), "Shopping" if self.entering else "Signing up and in")
+                live.update(fitted(CONSOLE, shown), refresh=True)
                 gevent.sleep(0.5)
 
     def end(self) -> None:
@@ -98,7 +100,7 @@ class Run:
             self.open()
         shopping, options = self.report(), self.environment.parsed_options
         for what, report in (("Signing up and in", self.entering), ("Shopping", shopping)):
-            CONSOLE.print(table(report, what))
+            CONSOLE.print(fitted(CONSOLE, table(report, what)))
             for name, entry in report["endpoints"].items():
                 for outcome, count in sorted(entry["outcomes"].items()):
                     CONSOLE.print(f"{count} × {outcome}: {name}", soft_wrap=True)

@@ -82,6 +82,21 @@ def test_the_figures_are_what_they_were(shop, figures, trimmed):
     assert figures() == before
 
 
+@pytest.mark.parametrize("trimmed", [0, 3], ids=["from the feeds", "from the lists"])
+def test_the_share_that_is_done_never_falls_and_is_whole_only_at_the_end(shop, figures, monkeypatch, trimmed):
+    happen(shop)
+    figures()
+    for feed in shop.feeds.values():
+        feed.trimmed = trimmed
+    monkeypatch.setattr(rebuilding, "PAGE", 2)
+    shares = {name: [] for name in SERVICES}
+    rebuilding.rebuild(lambda service, share, what, count: shares[service].append(share))
+    for told in shares.values():
+        assert len(told) > 2
+        assert told == sorted(told)
+        assert [share for share in told if share >= 0.995] == [1.0]
+
+
 @pytest.mark.parametrize("trimmed", [False, True], ids=["from the feeds", "from the lists"])
 def test_figures_that_were_spoiled_are_right_again(shop, figures, trimmed):
     happen(shop)

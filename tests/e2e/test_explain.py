@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from platform_core.topology import NOTIFICATION, ORDER, PRODUCT
+from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 from tests.e2e.stack import Shop, eventually
 
 BROWSER = {"Accept": "text/html"}
@@ -33,8 +33,12 @@ def test_an_order_is_told_from_its_first_step_to_the_mail(shop, order):
     assert shop.get(NOTIFICATION, f"/api/notifications?senderKey={note['key']}")["results"][0]["id"] == note["id"]
 
 
-def test_a_release_that_waits_is_told_tried_again_and_done(stack, shop, order):
-    """product-service hangs while the order is cancelled by the page's button."""
+def test_a_release_that_waits_is_told_tried_again_and_done(own_stack):
+    """product-service hangs while the order is cancelled by the page's button. Breakers stay open afterwards."""
+    stack, shop = own_stack, Shop(own_stack.up())
+    user = shop.made(USER, "/api/users", name="Ann", email="ann@example.com")
+    product = shop.made(PRODUCT, "/api/products", name="Lamp", price=19.99, stock=10)
+    order = shop.made(ORDER, "/api/orders", userId=user["id"], productId=product["id"], quantity=2)
     page = stack.direct(ORDER, f"/orders/{order['id']}/explain")
     webs = stack.webs(PRODUCT)
     for process in webs:

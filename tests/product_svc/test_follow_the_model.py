@@ -27,8 +27,8 @@ def test_events_name_fields_as_the_api_does():
 
 
 def test_files_have_all_that_can_be_written_and_the_old_columns_first():
-    assert files.COLUMNS[:6] == ("sku", "name", "price", "stock", "category", "description")
-    assert set(files.COLUMNS) == {name for name, field in FIELDS.items() if not field.read_only}
+    assert files.COLUMNS[:7] == ("id", "sku", "name", "price", "stock", "category", "description")
+    assert set(files.FIELDS) == {name for name, field in FIELDS.items() if not field.read_only}
     assert files.REQUIRED == ("name", "price")
 
 

@@ -7,13 +7,13 @@ from urllib.parse import urlencode
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_core.conf.environment import ROOT
 from platform_core.events.models import Event
-from product_svc import importing
+from product_svc import bulk, importing
 from product_svc.management.commands import import_products as commands
 from product_svc.models import Product, StockMovement
 from tests.product_svc.runs import HEADER, Imported, counts, everything
@@ -114,6 +114,78 @@ def test_without_a_sku_a_line_is_left_out_unless_that_is_wanted(load):
     for number in (1, 2):
         assert load(content, "--allow-without-sku").told == counts(new=1)
         assert Product.objects.count() == number
+
+
+BY_ID = "id,sku,name,price,stock\n"
+
+
+def test_a_product_without_a_sku_is_found_by_its_id_if_the_name_is_the_same(load, add, books_balance):
+    lamp, box = add(name="Lamp", stock=1), add(name="Box")
+    run = load(f"{BY_ID}{lamp['id']},,Lamp,12,3\n{box['id']},,Crate,10,0\n")
+    assert (run.code, run.told) == (1, counts(changed=1, rejected=1))
+    assert f"line 3: id: Product {box['id']} is named 'Box', and 'Crate' in the file." in run.said
+    assert list(Product.objects.order_by("pk").values_list("name", "price", "stock")) == [
+        ("Lamp", 12, 3),
+        ("Box", 10, 0),
+    ]
+    assert run.rejects.endswith(f"{box['id']},,Crate,10,0\n")
+    assert books_balance()
+
+
+def test_a_product_gets_the_sku_that_was_added_to_its_line(load, add):
+    lamp = add(name="Lamp")
+    content = f"{BY_ID}{lamp['id']},L-7,Lamp,10,0\n"
+    assert load(content).told == counts(changed=1)
+    assert Product.objects.get().sku == "L-7"
+    assert Event.objects.filter(type="product.updated", data__version=2).count() == 1
+    assert load(content).told == counts(unchanged=1)
+
+
+def test_a_line_of_another_shop_is_about_another_product(load, lamp):
+    """The id is taken here: by a product with a sku of its own, or by one with another name."""
+    content = f"{BY_ID}{lamp['id']},X-1,{lamp['name']},1,1\n"
+    assert load(content).told == counts(new=1)
+    assert load(content).told == counts(unchanged=1)
+    assert Product.objects.get(pk=lamp["id"]).sku == "L-1"
+
+
+def test_a_sku_takes_precedence_over_an_id(load, add):
+    first, second = add(name="Lamp", sku="A"), add(name="Lamp")
+    assert load(f"{BY_ID}{second['id']},A,Lamp,77,0\n").told == counts(changed=1)
+    assert Product.objects.get(price=77).pk == int(first["id"])
+
+
+@pytest.mark.parametrize("batch", [1, 500])
+def test_two_lines_about_one_product_do_not_change_it_twice(load, add, monkeypatch, batch):
+    monkeypatch.setattr(importing, "BATCH", batch)
+    lamp = add(name="Lamp", sku="A")
+    run = load(f"{BY_ID},A,Lamp,11,0\n{lamp['id']},,Lamp,12,0\n")
+    assert run.told == counts(changed=1, rejected=1)
+    assert f"Product {lamp['id']} is on an earlier line, too." in run.said
+    assert (Product.objects.get().price, Product.objects.get().sku) == (11, "A")
+
+
+def test_an_id_that_no_product_has_adds_nothing_without_a_sku(load):
+    content = f"{BY_ID}77,,Lamp,1,1\n78,S,Lamp,1,1\n"
+    run = load(content)
+    assert run.told == counts(new=1, rejected=1)
+    assert "There is no product 77" in run.said
+    assert load(content).told == counts(unchanged=1, rejected=1)
+
+
+@pytest.mark.parametrize("text", ["x", "0", "-1", "1.5", "9" * 19, "٣"])
+def test_an_id_that_is_none_is_refused(load, text):
+    run = load(f"{BY_ID}{text},A,Lamp,1,1\n")
+    assert run.told == counts(rejected=1)
+    assert "line 2: id: Expected the id of a product" in run.said
+
+
+def test_a_product_that_is_renamed_between_two_looks_is_looked_at_again(add):
+    """Found by its id and name, it has another name when it is locked: nothing is changed, and it is found anew."""
+    lamp = add(name="Box")
+    values = {"sku": None, "name": "Lamp", "price": 1}
+    with pytest.raises(bulk._Moved), transaction.atomic():
+        bulk._change({int(lamp["id"]): bulk.Wanted(values, frozenset(values), int(lamp["id"]))})
 
 
 BAD_LINES = {
@@ -253,9 +325,9 @@ def test_a_batch_is_a_transaction_and_no_larger_than_it_may_be(load, monkeypatch
     monkeypatch.setattr(importing, "BATCH", 4)
     sizes, merge = [], importing.merge_products
 
-    def counted(wanted):
+    def counted(wanted, **options):
         sizes.append(len(wanted))
-        return merge(wanted)
+        return merge(wanted, **options)
 
     monkeypatch.setattr(importing, "merge_products", counted)
     load(HEADER + "".join(f"S{n},Lamp,1,1\n" for n in range(10)))

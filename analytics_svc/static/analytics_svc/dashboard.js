@@ -31,7 +31,7 @@ async function ask(report) {
   const end = setTimeout(() => ending.abort(), (PATIENCE + 3) * 1000);
   try {
     const answer = await fetch(`/api/analytics/${report}`, {
-      headers: { Accept: "application/json", "X-Request-Timeout": String(PATIENCE) },
+      headers: { Accept: "application/json", "X-Request-Timeout": String(PATIENCE), "X-Purpose": "poll" },
       cache: "no-store",
       signal: ending.signal,
     });

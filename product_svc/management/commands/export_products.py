@@ -4,7 +4,7 @@ import io
 import os
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,7 +34,10 @@ class Command(BaseCommand):
                 count = write(stream, kind, catalog())
         except BrokenPipeError:  # who reads us has had enough
             os._exit(1)
-        except (OSError, DatabaseError) as error:
+        except OSError as error:
+            target = "Standard output" if file == "-" else file
+            raise CommandError(f"{target} cannot be written: {error.strerror or error}.") from None
+        except DatabaseError as error:
             raise CommandError(" ".join(str(error).split())) from None
         self.stderr.write(f"{count:,} products.", self.style.SUCCESS)
 
@@ -60,4 +63,5 @@ def _replaced(path: Path) -> Iterator[TextIO]:
             os.fsync(stream.fileno())
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()

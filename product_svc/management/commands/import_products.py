@@ -77,9 +77,10 @@ def summary(counts: Counter[str]) -> str:
 class Command(BaseCommand):
     help = (
         "Take a file of products into the catalog: CSV with a header, or JSON Lines, with "
-        f"{', '.join(COLUMNS)}. A product whose sku is there is changed as the file says, a "
-        "stock that differs is recorded as an adjustment. The same file again changes nothing. Lines that are not good "
-        "are named and left out into FILE.rejects; the exit code is then 1."
+        f"{', '.join(COLUMNS)}. A product is found by its sku, else by its id if the name is the same, "
+        "and changed as the file says; others are added. A stock that differs is recorded as an adjustment. The same "
+        "file again changes nothing. Lines that are refused are named and written to FILE.rejects; the exit code is "
+        "then 1."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -87,7 +88,9 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=(CSV, JSON_LINES), help="if the file's name does not say it")
         parser.add_argument("--rejects", type=Path, help="where to put what is left out (FILE.rejects)")
         parser.add_argument(
-            "--allow-without-sku", action="store_true", help="take lines without a sku; each run adds those anew"
+            "--allow-without-sku",
+            action="store_true",
+            help="add products that have neither a sku nor a known id; each run does",
         )
 
     def handle(self, *args: Any, file: str, rejects: Path | None, allow_without_sku: bool, **options: Any) -> None:
@@ -150,8 +153,10 @@ def _opened(file: str, rejects: Path) -> Iterator[IO[bytes]]:
 def _told_in_a_line() -> Iterator[None]:
     try:
         yield
-    except (FileError, OSError) as error:
+    except FileError as error:
         raise CommandError(str(error)) from None
+    except OSError as error:
+        raise CommandError(f"{error.filename or 'The file'}: {error.strerror or error}.") from None
     except DatabaseError as error:
         raise CommandError(f"{' '.join(str(error).split())}. {AGAIN}") from None
     except KeyboardInterrupt:

@@ -3,11 +3,12 @@
 import secrets
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.core.validators import validate_email
 
 from platform_core.vocabulary import Role
 from user_svc import services
+from user_svc.models import User
 
 
 class Command(BaseCommand):
@@ -17,7 +18,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: Any) -> None:
-        parser.add_argument("email", type=_email)
+        parser.add_argument("email")
         parser.add_argument("--name", default="Staff", help="of a new account")
         parser.add_argument(
             "--role", action="append", choices=[role.value for role in Role], help="may be given several times"
@@ -25,6 +26,9 @@ class Command(BaseCommand):
         parser.add_argument("--new-password", action="store_true", help="also for an account that is there already")
 
     def handle(self, *args: Any, email: str, name: str, role: list[str] | None, **options: Any) -> None:
+        problem = _problem(email, name)
+        if problem:
+            raise CommandError(problem)
         roles = sorted(set(role or [Role.ADMIN.value]))
         password = secrets.token_urlsafe(12)
         is_new = services.make_staff(email, name, roles, password, reset=options["new_password"])
@@ -33,9 +37,12 @@ class Command(BaseCommand):
             self.stdout.write(f"Password, shown this once: {password}")
 
 
-def _email(text: str) -> str:
+def _problem(email: str, name: str) -> str:
+    """What is wrong with an email address or a name, in the words of the model's validators; empty if nothing is."""
     try:
-        validate_email(text)
-    except Exception:
-        raise CommandError(f"{text!r} is no email address.") from None
-    return text
+        User(email=email, name=name).clean_fields()
+    except ValidationError as error:
+        field, messages = next(iter(error.message_dict.items()))
+        value, kind = (email, "email address") if field == "email" else (name, field)
+        return f"{value!r} is not a valid {kind}: {messages[0]}"
+    return ""

@@ -1,0 +1,31 @@
+"""Whether a platform has ever been used: its sequences say so, even after retention has deleted rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+
+from platform_core.conf.environment import database_parts
+from platform_core.topology import SERVICES
+
+EVENTS, LOCAL_ACCOUNTS = "events_event_id_seq", "auth_user_id_seq"
+
+
+def was_used(connection: psycopg.Connection[Any], sequences: Sequence[str] = (EVENTS, LOCAL_ACCOUNTS)) -> bool:
+    """Whether a service in this database has written a row that one of these sequences numbers."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_sequences WHERE schemaname = ANY(%s) AND sequencename = ANY(%s)"
+        " AND last_value IS NOT NULL)",
+        [[service.role for service in SERVICES], list(sequences)],
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def has_data(values: Mapping[str, Any]) -> bool:
+    """Whether there were ever users, products, orders or notifications. Raises psycopg.OperationalError."""
+    for service in SERVICES:
+        if service.has_feed:
+            with psycopg.connect(**(database_parts(service, values) or {}), connect_timeout=5) as connection:
+                if was_used(connection, (EVENTS,)):
+                    return True
+    return False

@@ -1,0 +1,64 @@
+"""Where the running platform is. `up` writes its URLs into its data folder, and the other commands read them there.
+
+`up` holds the lock of the folder for as long as it lives, so a file that a killed `up` left behind counts for nothing.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from platform_core.stack.processes import locked
+from platform_core.topology import SERVICES
+
+_LOCK, _PID, _URLS = "up.lock", "up.pid", "up.urls"
+_PROBE_SECONDS = 0.5
+"""How long the lock may be held by a command that only looks whether `up` runs."""
+
+
+def claim(folder: Path) -> IO[str] | None:
+    """Take the folder's lock and write this process's id beside it; None when another `up` runs. Raises OSError."""
+    until = time.monotonic() + _PROBE_SECONDS
+    while (lock := locked(folder / _LOCK, wait=False)) is None:
+        if time.monotonic() > until:
+            return None
+        time.sleep(0.02)
+    (folder / _URLS).unlink(missing_ok=True)
+    (folder / _PID).write_text(f"{os.getpid()}\n")
+    return lock
+
+
+def pid(folder: Path) -> str:
+    """The process id of the folder's `up`, as text for people."""
+    try:
+        return (folder / _PID).read_text().strip() or "?"
+    except OSError:
+        return "?"
+
+
+def publish(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write where the services are reached. Only the holder of the lock does so."""
+    part = folder / f"{_URLS}.part"
+    part.write_text(json.dumps({service.url_variable: values[service.url_variable] for service in SERVICES}, indent=1))
+    part.replace(folder / _URLS)
+
+
+def withdraw(folder: Path) -> None:
+    """Remove what `claim` and `publish` wrote."""
+    for name in (_URLS, _PID):
+        (folder / name).unlink(missing_ok=True)
+
+
+def urls(folder: Path) -> dict[str, str]:
+    """The URL variables of the `up` that runs from this folder; empty when none runs."""
+    try:
+        written = json.loads((folder / _URLS).read_text())
+        probe = locked(folder / _LOCK, shared=True, wait=False)
+    except (OSError, ValueError):
+        return {}
+    if probe is not None:  # nobody holds it: that `up` was killed
+        probe.close()
+        return {}
+    return {service.url_variable: written[service.url_variable] for service in SERVICES}

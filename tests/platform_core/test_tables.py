@@ -1,0 +1,25 @@
+"""Tables of commands, on terminals of any width."""
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from platform_core.tools.tables import fitted
+
+
+@pytest.mark.parametrize("width, is_table", [(200, True), (79, False), (40, False)])
+def test_a_table_that_does_not_fit_becomes_paragraphs_in_which_nothing_is_cut(width, is_table):
+    table = Table("service", "URL", "state", "version", "mode", "up for")
+    url = "http://127.0.0.1:8001"
+    table.add_row("user-service", url, "[green]ok[/]", "1.0.0", "development, and more", "12 s")
+    table.add_row("notification-service", url, "[red]no answer[/]", "", "", "")
+    out = io.StringIO()
+    console = Console(file=out, width=width)
+    console.print(fitted(console, table))
+    shown = out.getvalue()
+    for text in ("user-service", "notification-service", url, "1.0.0", "no answer", "12 s"):
+        assert text in shown
+    assert all(len(line) <= width for line in shown.splitlines())
+    assert ("\u2503" in shown) == is_table
