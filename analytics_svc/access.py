@@ -1,6 +1,6 @@
 """Access rules of analytics-service, for its routes and its admin pages."""
 
-from platform_core.auth.rules import GET, STAFF, AdminPages, Rule
+from platform_core.auth import GET, STAFF, AdminPages, Rule
 
 RULES = (
     Rule(GET, "/", staff=STAFF),

@@ -19,12 +19,8 @@ from prometheus_client import Gauge
 from analytics_svc.models import FeedPosition
 from analytics_svc.projection import Superseded, take_in
 from analytics_svc.sharing import Shared
-from platform_core.clients.bulkhead import BulkheadFull
-from platform_core.clients.errors import PeerError
-from platform_core.clients.feeds import FeedPage, has_expired, read_feed
-from platform_core.clients.peers import bulkhead
-from platform_core.http import context
-from platform_core.http.errors import DeadlineExceeded
+from platform_core.clients import BulkheadFull, FeedPage, PeerError, has_expired, peer_bulkhead, read_feed
+from platform_core.http import DeadlineExceeded, context
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 
 PAGE = 1000
@@ -95,7 +91,7 @@ def _catch_up(services: Sequence[str]) -> Freshness:
         return replace(_freshness(services, positions, {}), stale=list(SOURCES))
     fresh: dict[str, datetime] = {}
     try:
-        with bulkhead().place(budget):
+        with peer_bulkhead().place(budget):
             _read_all(services, until, positions, fresh)
     except BulkheadFull:
         log.warning("feed.busy", extra={"data": {"services": list(services)}})

@@ -9,9 +9,8 @@ from rest_framework.response import Response
 
 from analytics_svc import platform_status, reports
 from analytics_svc.serializers import DaysQuery
-from platform_core.api.html_pages import PageViewSet
-from platform_core.api.queries import read_query
-from platform_core.auth.access import is_open
+from platform_core.api import PageViewSet, read_query
+from platform_core.auth import is_open
 from platform_core.http import context
 from platform_core.topology import ORDER, PRODUCT, USER
 from platform_core.vocabulary import HOLDING_STOCK, PLACED

@@ -13,13 +13,17 @@ from django.utils.timezone import now
 
 from analytics_svc.catching_up import SOURCES
 from analytics_svc.models import FeedPosition
-from platform_core.clients.bulkhead import BulkheadFull
-from platform_core.clients.errors import PeerBusy, PeerError
-from platform_core.clients.feeds import FeedPage, read_feed
-from platform_core.clients.health import Health, get_health
-from platform_core.clients.peers import bulkhead
-from platform_core.http import context
-from platform_core.http.errors import DeadlineExceeded
+from platform_core.clients import (
+    BulkheadFull,
+    FeedPage,
+    Health,
+    PeerBusy,
+    PeerError,
+    get_health,
+    peer_bulkhead,
+    read_feed,
+)
+from platform_core.http import DeadlineExceeded, context
 from platform_core.observability import health
 from platform_core.topology import ANALYTICS, SERVICES, Service
 
@@ -65,7 +69,7 @@ def _asked(after: Mapping[str, str]) -> tuple[dict[str, _Answer | Exception], di
     """Reads the health of each peer, and the first event of each feed that is not in the figures yet."""
     peers = [service.name for service in SERVICES if service is not ANALYTICS]
     try:
-        with context.within(TIMEOUT), bulkhead().place(TIMEOUT):
+        with context.within(TIMEOUT), peer_bulkhead().place(TIMEOUT):
             healths = {name: _start(partial(_ask, name)) for name in peers}
             pages = {name: _start(partial(read_feed, name, position, 1)) for name, position in after.items()}
             return _results(healths), _results(pages)

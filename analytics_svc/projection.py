@@ -15,9 +15,9 @@ from prometheus_client import Counter
 
 from analytics_svc.contributions import KINDS, Contribution, Product, State, state_of
 from analytics_svc.models import Fact, FeedPosition, ParkedEvent
-from platform_core.api.json import encode
-from platform_core.clients.feeds import Event
-from platform_core.conf.failpoints import reached
+from platform_core.api import encode
+from platform_core.clients import Event
+from platform_core.conf import reached
 from platform_core.topology import SERVICES
 from platform_core.vocabulary import EventType
 

@@ -21,9 +21,17 @@ from analytics_svc.catching_up import PAGE, live_positions
 from analytics_svc.contributions import BIGINT, State, state_of
 from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
 from analytics_svc.projection import Undigestible, Update, fold_in, hold, park, read_row, take_in
-from platform_core.clients.errors import PeerError, PeerUnreachable
-from platform_core.clients.feeds import Event, FeedPage, has_expired, read_feed, read_kept_feed, read_list
-from platform_core.conf.failpoints import reached
+from platform_core.clients import (
+    Event,
+    FeedPage,
+    PeerError,
+    PeerUnreachable,
+    has_expired,
+    read_feed,
+    read_kept_feed,
+    read_list,
+)
+from platform_core.conf import reached
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 from platform_core.vocabulary import PLACED, SETTLED
 

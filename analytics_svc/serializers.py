@@ -5,8 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from analytics_svc.platform_status import LAGS, STATUSES
-from platform_core.api.fields import IdField, MoneyField, WholeField
-from platform_core.api.queries import Query
+from platform_core.api import IdField, MoneyField, Query, WholeField
 
 
 class DaysQuery(Query):

@@ -17,7 +17,7 @@ from analytics_svc.serializers import (
     SummarySerializer,
     UserReport,
 )
-from platform_core.api.queries import Query, read_query
+from platform_core.api import Query, read_query
 
 
 class AnalyticsViewSet(ViewSet):

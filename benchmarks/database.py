@@ -11,10 +11,8 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.seeding import Size, seed
-from platform_core.conf.environment import as_url, database_parts, parsed
-from platform_core.stack import postgres
-from platform_core.stack.roles import ensure_roles
-from platform_core.stack.supervisor import migrate_all
+from platform_core.conf import as_url, database_parts, parsed
+from platform_core.stack import ensure_roles, migrate_all, postgres
 from platform_core.topology import SERVICES
 from tests.suites import plain_environment
 

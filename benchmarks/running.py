@@ -12,9 +12,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.contender import Contender, Layout, Process
-from platform_core.conf.environment import ROOT
-from platform_core.stack.processes import die_with_parent
-from platform_core.stack.supervisor import health_of
+from platform_core.conf import ROOT
+from platform_core.stack import die_with_parent, health_of
 from tests.suites import plain_environment
 
 START_PATIENCE = 60.0

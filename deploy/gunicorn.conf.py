@@ -11,12 +11,10 @@ import gunicorn.glogging
 import gunicorn.util
 from django.conf import settings
 
-from platform_core.conf import production
-from platform_core.conf.environment import EXIT_CODE, ConfigurationError, parsed
-from platform_core.http.errors import phrase
-from platform_core.observability import tracing
-from platform_core.observability.logs import logging_config
-from platform_core.stack.processes import die_with_parent
+from platform_core.conf import EXIT_CODE, ConfigurationError, parsed, production
+from platform_core.http import phrase
+from platform_core.observability import logging_config, tracing
+from platform_core.stack import die_with_parent
 from platform_core.topology import BY_PACKAGE
 
 service = BY_PACKAGE.get(os.environ.get("DJANGO_SETTINGS_MODULE", "").removesuffix(".settings"))
@@ -90,7 +88,7 @@ gunicorn.util.write_error = write_problem  # there is no setting for it; see doc
 
 
 def on_starting(server):
-    from platform_core.observability.metrics import forget_the_dead
+    from platform_core.observability import forget_the_dead
 
     forget_the_dead()
 

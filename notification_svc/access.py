@@ -1,6 +1,6 @@
 """Access rules of notification-service, for its routes and its admin pages."""
 
-from platform_core.auth.rules import GET, OWN, POST, THEMSELVES, AdminPages, Rule
+from platform_core.auth import GET, OWN, POST, THEMSELVES, AdminPages, Rule
 from platform_core.topology import ANALYTICS, ORDER
 from platform_core.vocabulary import Role
 

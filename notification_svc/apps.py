@@ -9,6 +9,6 @@ class NotificationConfig(AppConfig):
         from django.core.checks import register
 
         from notification_svc.channels import check_handlers
-        from platform_core.conf.checks import START
+        from platform_core.conf import START
 
         register(check_handlers, START)

@@ -9,9 +9,8 @@ from django.core.checks import CheckMessage, Error
 from django.core.mail import EmailMessage
 
 from notification_svc.models import Notification
-from platform_core.clients.errors import PeerRefused
-from platform_core.clients.users import get_user
-from platform_core.outbox.queue import PermanentFailure
+from platform_core.clients import PeerRefused, get_user
+from platform_core.outbox import PermanentFailure
 from platform_core.vocabulary import Channel
 
 log = logging.getLogger("notification.delivery")

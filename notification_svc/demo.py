@@ -9,11 +9,11 @@ from msgspec import Struct
 
 from notification_svc.models import Notification
 from notification_svc.services import snapshot
-from platform_core.api.idempotency import fingerprint_of
-from platform_core.auth.identity import Kind
-from platform_core.db.bulk_copy import PastEvent, new_ids, sketch, writing
-from platform_core.outbox.queue import Message
-from platform_core.tools.demo_data import DEMO, Batch, Spec
+from platform_core.api import fingerprint_of
+from platform_core.auth import Kind
+from platform_core.db import PastEvent, new_ids, sketch, writing
+from platform_core.outbox import Message
+from platform_core.tools import DEMO, Batch, Spec
 from platform_core.topology import ORDER
 from platform_core.vocabulary import EventType, MessageKind
 

@@ -6,10 +6,16 @@ from django.core.validators import validate_email
 from rest_framework import serializers
 
 from notification_svc.models import Notification
-from platform_core.api.examples import request_examples
-from platform_core.api.fields import IdField, OptionalStringField, StringField, TimestampField
-from platform_core.api.queries import AnyOf, Query
-from platform_core.api.row_readers import Serializer
+from platform_core.api import (
+    AnyOf,
+    IdField,
+    OptionalStringField,
+    Query,
+    Serializer,
+    StringField,
+    TimestampField,
+    request_examples,
+)
 
 TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}\Z"
 KEY_PATTERN = r"^[\x20-\x7e]{1,255}\Z"

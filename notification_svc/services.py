@@ -7,10 +7,9 @@ from django.db.models import F, QuerySet
 from django.utils.timezone import now
 
 from notification_svc.models import Notification
-from platform_core.api.idempotency import Claim
-from platform_core.events.log import NewEvent, append
-from platform_core.outbox.models import OutboxMessage
-from platform_core.outbox.queue import Message, enqueue, redrive
+from platform_core.api import Claim
+from platform_core.events import NewEvent, append
+from platform_core.outbox import Message, OutboxMessage, enqueue, redrive
 from platform_core.vocabulary import EventType, MessageKind, NotificationStatus
 
 

@@ -4,12 +4,9 @@ from functools import partial
 
 from notification_svc import channels, services
 from notification_svc.models import Notification
-from platform_core.outbox.delivery import Handlers, deliver_due
-from platform_core.outbox.models import OutboxMessage
-from platform_core.outbox.queue import Handler
+from platform_core.outbox import Handler, Handlers, OutboxMessage, deliver_due
 from platform_core.vocabulary import MessageKind
-from platform_core.worker.duties import Duty
-from platform_core.worker.housekeeping import HOUSEKEEPING
+from platform_core.worker import HOUSEKEEPING, Duty
 
 
 def _deliver(message: OutboxMessage) -> None:

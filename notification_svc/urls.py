@@ -1,9 +1,7 @@
 from django.urls import re_path
 
 from notification_svc.views import NotificationViewSet
-from platform_core.api.queries import Query
-from platform_core.api.routers import Router
-from platform_core.api.views import ID
+from platform_core.api import ID, Query, Router
 
 router = Router()
 router.register("api/notifications", NotificationViewSet, basename="notification")

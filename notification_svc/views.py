@@ -10,12 +10,9 @@ from rest_framework.response import Response
 from notification_svc import services
 from notification_svc.models import Notification
 from notification_svc.serializers import NotificationQuery, NotificationSerializer
-from platform_core.api.idempotency import Claim, replayed, takes_key
-from platform_core.api.query_cache import declared
-from platform_core.api.views import ResourceViewSet
-from platform_core.auth.access import caller_of
-from platform_core.auth.identity import Kind
-from platform_core.conf.failpoints import reached
+from platform_core.api import Claim, ResourceViewSet, declared, replayed, takes_key
+from platform_core.auth import Kind, caller_of
+from platform_core.conf import reached
 from platform_core.topology import ANALYTICS
 
 

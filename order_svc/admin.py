@@ -14,7 +14,7 @@ from unfold.decorators import display
 from order_svc import services
 from order_svc.models import Order, OrderLine
 from platform_core.admin import ReadOnlyAdmin
-from platform_core.http.errors import PlatformError
+from platform_core.http import PlatformError
 from platform_core.vocabulary import HOLDING_STOCK, WITHOUT_STOCK, OrderStatus
 
 # Statuses of one group share a colour. The entries for single statuses come last and override the group's.

@@ -19,10 +19,9 @@ from msgspec import Struct
 
 from order_svc.models import Order, OrderLine
 from order_svc.services import confirmation, consequences, snapshot
-from platform_core.db.bulk_copy import PastEvent, new_ids, sketch, writing
-from platform_core.outbox.models import OutboxMessage
-from platform_core.outbox.queue import Message
-from platform_core.tools.demo_data import DAYS, DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, encoded, raw
+from platform_core.db import PastEvent, new_ids, sketch, writing
+from platform_core.outbox import Message, OutboxMessage
+from platform_core.tools import DAYS, DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, encoded, raw
 from platform_core.vocabulary import EventType, OrderStatus
 
 _CANCELLED_SHARE = 0.07

@@ -8,11 +8,17 @@ from rest_framework import serializers
 from order_svc.explaining.diagnosis import Mood
 from order_svc.explaining.timeline import State
 from order_svc.models import Order
-from platform_core.api.examples import request_examples
-from platform_core.api.fields import IdField, MoneyField, TimestampField, WholeField
-from platform_core.api.queries import AnyOf, Query
-from platform_core.api.row_readers import Serializer
-from platform_core.outbox.models import OutboxMessage
+from platform_core.api import (
+    AnyOf,
+    IdField,
+    MoneyField,
+    Query,
+    Serializer,
+    TimestampField,
+    WholeField,
+    request_examples,
+)
+from platform_core.outbox import OutboxMessage
 from platform_core.vocabulary import NotificationStatus, ReservationStatus
 
 MAX_QUANTITY = 1_000_000

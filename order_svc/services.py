@@ -17,15 +17,12 @@ from prometheus_client import Counter
 from order_svc.models import Order, OrderLine
 from order_svc.statements import CONFIRM, EARLIER, EARLIER_COLUMNS, OPEN
 from order_svc.steps import STOCK, USER, Steps, taken
-from platform_core.api.idempotency import Claim, in_progress
-from platform_core.api.json import decode, encode
-from platform_core.clients import products, users
-from platform_core.clients.errors import PeerError, PeerRefused, PeerUnreachable
-from platform_core.conf.failpoints import reached
-from platform_core.db.connections import array, prepared, prepared_atomic
-from platform_core.events.log import NewEvent, append
-from platform_core.http import context
-from platform_core.http.errors import (
+from platform_core.api import Claim, decode, encode, in_progress
+from platform_core.clients import PeerError, PeerRefused, PeerUnreachable, Reservation, get_user, reserve_stock
+from platform_core.conf import reached
+from platform_core.db import array, prepared, prepared_atomic
+from platform_core.events import NewEvent, append
+from platform_core.http import (
     Conflict,
     DeadlineExceeded,
     FieldError,
@@ -33,10 +30,10 @@ from platform_core.http.errors import (
     PlatformError,
     Unavailable,
     Unprocessable,
+    context,
 )
 from platform_core.observability import tracing
-from platform_core.outbox.models import OutboxMessage
-from platform_core.outbox.queue import Message, enqueue, hasten, redrive
+from platform_core.outbox import Message, OutboxMessage, enqueue, hasten, redrive
 from platform_core.topology import NOTIFICATION, PRODUCT
 from platform_core.vocabulary import STOCK_SHORTAGE, EventType, MessageKind, OrderStatus
 
@@ -77,7 +74,7 @@ def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None
     reached("order.opened")
     try:
         with taken(order.steps, STOCK):
-            reservation = products.reserve_stock(order.pk, quantities)
+            reservation = reserve_stock(order.pk, quantities)
         reached("order.reserved")
         placed = _confirm(order, lines, reservation)
         reached("order.confirmed")
@@ -125,7 +122,7 @@ def _repeated(refusal: dict[str, Any]) -> PlatformError:
 
 def _check_user(user_id: int) -> None:
     try:
-        users.get_user(user_id)
+        get_user(user_id)
     except PeerRefused as refusal:
         if refusal.status != 404:
             _count_rejection("unavailable")
@@ -169,7 +166,7 @@ def _open(
     return order, [OrderLine(order=order, product_id=product, quantity=n) for product, n in quantities.items()]
 
 
-def _confirm(order: Order, lines: list[OrderLine], reservation: products.Reservation) -> Placed:
+def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation) -> Placed:
     """Confirms the order. Raises Unavailable if recovery has rejected it in the meantime."""
     reserved = {int(item.product_id): item for item in reservation.items}
     for line in lines:

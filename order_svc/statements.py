@@ -4,8 +4,8 @@ Each statement is its own transaction, so it needs one round trip and holds its 
 one line per product, so the product id identifies the line.
 """
 
-from platform_core.events.log import appending
-from platform_core.outbox.queue import enqueueing
+from platform_core.events import appending
+from platform_core.outbox import enqueueing
 from platform_core.vocabulary import EventType, OrderStatus
 
 OPEN = f"""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC
 from typing import Any
 
-from platform_core.clients.call_stats import Effort, measured
+from platform_core.clients import Effort, measured
 
 USER, STOCK = "user", "stock"
 

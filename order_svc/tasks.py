@@ -4,16 +4,12 @@ import logging
 import threading
 
 from order_svc.services import overdue_orders, reject_overdue
-from platform_core.clients.notifications import send_notification
-from platform_core.clients.products import release_stock
-from platform_core.http.context import Context, entered
-from platform_core.outbox.delivery import Handlers, deliver_due
-from platform_core.outbox.models import OutboxMessage
-from platform_core.outbox.queue import Handler
+from platform_core.clients import release_stock, send_notification
+from platform_core.http import context
+from platform_core.outbox import Handler, Handlers, OutboxMessage, deliver_due
 from platform_core.topology import NOTIFICATION, PRODUCT
 from platform_core.vocabulary import MessageKind
-from platform_core.worker.duties import Duty
-from platform_core.worker.housekeeping import HOUSEKEEPING
+from platform_core.worker import HOUSEKEEPING, Duty
 
 RECOVERY_BATCH = 100
 log = logging.getLogger("order.recovery")
@@ -47,7 +43,7 @@ def recover(stopping: threading.Event) -> bool:
     orders = list(overdue[:RECOVERY_BATCH])
     for order in orders:
         if reject_overdue(order):
-            with entered(Context(order.request_id, order.traceparent)):
+            with context.entered(context.Context(order.request_id, order.traceparent)):
                 log.warning("order.recovered", extra={"data": {"orderId": str(order.pk)}})
     return len(orders) == RECOVERY_BATCH
 

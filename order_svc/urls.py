@@ -1,8 +1,7 @@
 from django.urls import re_path
 
 from order_svc.views import OrderPages, OrderViewSet
-from platform_core.api.routers import Router
-from platform_core.api.views import ID
+from platform_core.api import ID, Router
 
 router = Router()
 router.register("api/orders", OrderViewSet, basename="order")

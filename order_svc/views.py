@@ -15,13 +15,9 @@ from order_svc.explaining import Explanation, explain
 from order_svc.explaining.formatting import duration_text
 from order_svc.models import Order
 from order_svc.serializers import ExplanationSerializer, OrderInput, OrderQuery, OrderSerializer, lines_of, page_path
-from platform_core.api.html_pages import PageViewSet
-from platform_core.api.idempotency import Claim, idempotent, replayed, takes_key
-from platform_core.api.queries import Query
-from platform_core.api.query_cache import declared
-from platform_core.api.views import ID, ResourceViewSet
-from platform_core.auth.access import may, owner_of
-from platform_core.http.errors import Conflict, Forbidden, PlatformError
+from platform_core.api import ID, Claim, PageViewSet, Query, ResourceViewSet, declared, idempotent, replayed, takes_key
+from platform_core.auth import may, owner_of
+from platform_core.http import Conflict, Forbidden, PlatformError
 
 
 class OrderViewSet(ListModelMixin, ResourceViewSet):

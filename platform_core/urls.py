@@ -8,8 +8,8 @@ from django.urls import path, re_path
 from django.views.generic import RedirectView
 
 from platform_core.api.docs import DocsView, SchemaView
-from platform_core.api.problems import safe_methods_only
 from platform_core.events.views import EventFeed
+from platform_core.http.problems import safe_methods_only
 from platform_core.observability import health
 from platform_core.observability import metrics_endpoint as scraping
 

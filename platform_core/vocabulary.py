@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from django.db.models import TextChoices
 
+MAX_ID = 2**63 - 1
+"""The largest id: ids are Postgres's bigint."""
+
 
 class Role(StrEnum):
     """What a member of the staff works on. An account without a role belongs to a customer.

@@ -1,6 +1,6 @@
 """Access rules of product-service, for its routes and its admin pages."""
 
-from platform_core.auth.rules import GET, POST, WRITE, AdminPages, Rule
+from platform_core.auth import GET, POST, WRITE, AdminPages, Rule
 from platform_core.topology import ORDER
 from platform_core.vocabulary import Role
 

@@ -9,11 +9,10 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from platform_core.api.json import encode
-from platform_core.db.bulk_copy import new_ids, writing
-from platform_core.db.connections import violated_constraint
-from platform_core.events.log import NewEvent, append
-from platform_core.http.errors import Conflict, FieldError
+from platform_core.api import encode
+from platform_core.db import new_ids, violated_constraint, writing
+from platform_core.events import NewEvent, append
+from platform_core.http import Conflict, FieldError
 from platform_core.vocabulary import EventType
 from product_svc.events import snapshot
 from product_svc.models import SKU_TAKEN, Product, StockMovement

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from platform_core.db.bulk_copy import PastEvent, Writer, new_ids, sketch, writing
-from platform_core.http.errors import PlatformError
-from platform_core.tools.demo_data import DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, raw
+from platform_core.db import PastEvent, Writer, new_ids, sketch, writing
+from platform_core.http import PlatformError
+from platform_core.tools import DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, raw
 from platform_core.vocabulary import WITHOUT_STOCK, EventType
 from product_svc.events import snapshot
 from product_svc.models import Product, ReservationLine, StockMovement, StockReservation

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TextIO
 import msgspec
 from rest_framework.serializers import CharField
 
-from platform_core.api.json import decode, encode
+from platform_core.api import decode, encode
 from product_svc.serializers import ProductSerializer
 
 ID = "id"

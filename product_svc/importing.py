@@ -8,8 +8,8 @@ from typing import Any
 
 from rest_framework.exceptions import ValidationError
 
-from platform_core.api.problems import field_errors
-from platform_core.conf.failpoints import reached
+from platform_core.api import field_errors
+from platform_core.conf import reached
 from product_svc.bulk import Wanted, merge_products
 from product_svc.files import ID, SOURCES, Record
 from product_svc.serializers import ProductSerializer

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 from django.db import IntegrityError, connection, transaction
 from django.utils.timezone import now
 
-from platform_core.db.connections import array, prepared_atomic, violated_constraint
-from platform_core.events.log import NewEvent, append
-from platform_core.http import context
-from platform_core.http.errors import Conflict, FieldError, PlatformError, Unprocessable
+from platform_core.db import array, prepared_atomic, violated_constraint
+from platform_core.events import NewEvent, append
+from platform_core.http import Conflict, FieldError, PlatformError, Unprocessable, context
 from platform_core.vocabulary import EventType, ReservationStatus
 from product_svc.events import snapshot
 from product_svc.models import STOCK_CHECK, Product, ReservationLine, StockMovement, StockReservation

@@ -5,17 +5,21 @@ from typing import Any
 from django.db.models import QuerySet
 from rest_framework import serializers
 
-from platform_core.api.examples import request_examples
-from platform_core.api.fields import (
+from platform_core.api import (
+    AnyOf,
     IdField,
     MoneyField,
     OptionalStringField,
+    OrderingField,
+    Query,
+    Serializer,
     StringField,
+    TextField,
     TimestampField,
+    TrueField,
     WholeField,
+    request_examples,
 )
-from platform_core.api.queries import AnyOf, OrderingField, Query, TextField, TrueField
-from platform_core.api.row_readers import Serializer
 from product_svc import services
 from product_svc.models import MAX_STOCK, Product, StockMovement, StockReservation
 

@@ -7,12 +7,10 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils.timezone import now
 
-from platform_core.api.json import encode
-from platform_core.api.query_cache import declared
-from platform_core.db.connections import prepared_atomic
-from platform_core.events.log import NewEvent, append
-from platform_core.http import context
-from platform_core.http.errors import Conflict, NotFound
+from platform_core.api import declared, encode
+from platform_core.db import prepared_atomic
+from platform_core.events import NewEvent, append
+from platform_core.http import Conflict, NotFound, context
 from platform_core.models import write
 from platform_core.vocabulary import EventType
 from product_svc.events import snapshot

@@ -1,5 +1,5 @@
 """product-service: the catalog, its stock, and the reservations of stock."""
 
-from platform_core.conf.settings import service_settings
+from platform_core.conf import service_settings
 
 globals().update(service_settings("product_svc", apps=["platform_core.events"]))

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
-from platform_core.events.log import appending
+from platform_core.events import appending
 from platform_core.vocabulary import EventType, ReservationStatus
 from product_svc import events
 from product_svc.models import Product, StockMovement

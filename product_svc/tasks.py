@@ -1,5 +1,5 @@
 """Background work of product-service."""
 
-from platform_core.worker.housekeeping import HOUSEKEEPING
+from platform_core.worker import HOUSEKEEPING
 
 DUTIES = (HOUSEKEEPING,)

@@ -1,7 +1,6 @@
 from django.urls import re_path
 
-from platform_core.api.routers import Router
-from platform_core.api.views import ID
+from platform_core.api import ID, Router
 from product_svc.views import ProductBulkViewSet, ProductViewSet, ReservationViewSet, StockAdjustmentViewSet
 
 router = Router()

@@ -8,12 +8,9 @@ from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from platform_core.api.conditional import etag, expected_tags, expected_versions
-from platform_core.api.idempotency import idempotent
-from platform_core.api.query_cache import declared
-from platform_core.api.views import ResourceViewSet
-from platform_core.conf.failpoints import reached
-from platform_core.http.errors import NotFound, PreconditionFailed
+from platform_core.api import ResourceViewSet, declared, etag, expected_tags, expected_versions, idempotent
+from platform_core.conf import reached
+from platform_core.http import NotFound, PreconditionFailed
 from product_svc import bulk, reservations, services
 from product_svc.models import Product, StockMovement, StockReservation
 from product_svc.serializers import (

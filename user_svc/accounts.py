@@ -2,8 +2,8 @@
 
 from django.utils.crypto import salted_hmac
 
-from platform_core.clients.users import Standing
-from platform_core.http.errors import NotAuthenticated
+from platform_core.clients import Standing
+from platform_core.http import NotAuthenticated
 from user_svc import sign_in
 from user_svc.models import User
 from user_svc.signing import key_set

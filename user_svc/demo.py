@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from django.db.models.functions import Lower
 
-from platform_core.db.bulk_copy import PastEvent, new_ids, writing
-from platform_core.tools.demo_data import DEMO, Batch, Calendar, Spec, batches_of, draw, raw
+from platform_core.db import PastEvent, new_ids, writing
+from platform_core.tools import DEMO, Batch, Calendar, Spec, batches_of, draw, raw
 from platform_core.vocabulary import EventType
 from user_svc.models import User
 from user_svc.services import snapshot

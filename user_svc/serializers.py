@@ -8,10 +8,16 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from platform_core.api.examples import request_examples
-from platform_core.api.fields import IdField, OptionalStringField, StringField, TimestampField
-from platform_core.api.queries import Query, TextField
-from platform_core.api.row_readers import Serializer
+from platform_core.api import (
+    IdField,
+    OptionalStringField,
+    Query,
+    Serializer,
+    StringField,
+    TextField,
+    TimestampField,
+    request_examples,
+)
 from platform_core.vocabulary import Role
 from user_svc import services
 from user_svc.models import User

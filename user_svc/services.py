@@ -9,7 +9,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Lower
 from django.utils.timezone import now
 
-from platform_core.events.log import NewEvent, append
+from platform_core.events import NewEvent, append
 from platform_core.models import write
 from platform_core.vocabulary import EventType
 from user_svc.models import Session, User

@@ -1,6 +1,6 @@
 """user-service: accounts and profiles."""
 
-from platform_core.conf.settings import service_settings
+from platform_core.conf import service_settings
 
 globals().update(service_settings("user_svc", apps=["platform_core.events"]))
 

@@ -9,9 +9,8 @@ from django.contrib.auth.hashers import check_password, make_password
 from django.db import transaction
 from django.utils.timezone import now
 
-from platform_core.auth.throttle import attempts, count, give_back
-from platform_core.auth.tokens import AUDIENCE, USER_SECONDS
-from platform_core.http.errors import InvalidInput, NotAuthenticated, NotFound
+from platform_core.auth import AUDIENCE, USER_SECONDS, throttle
+from platform_core.http import InvalidInput, NotAuthenticated, NotFound
 from platform_core.topology import USER
 from user_svc.models import RefreshToken, Session, User
 from user_svc.services import revoke, update_user, with_email
@@ -46,12 +45,12 @@ def verified(email: str, password: str, address: str) -> User:
     All failures give the same message after the same time: the hasher also runs for an unknown address.
     Raises NotAuthenticated `invalid_credentials`, Throttled.
     """
-    limits = attempts("sign-in", email, address)
-    count(limits)
+    limits = throttle.attempts("sign-in", email, address)
+    throttle.count(limits)
     user = with_email(User.objects.all(), email).first() if "\0" not in email else None
     if not _is_right(user, password) or user is None or not user.is_active:
         raise _wrong()
-    give_back(limits)
+    throttle.give_back(limits)
     return user
 
 
@@ -114,11 +113,11 @@ def change_password(user_id: int, session: str, current: str, new: str, address:
     user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None:
         raise NotFound()
-    limits = attempts("sign-in", user.email, address)
-    count(limits)
+    limits = throttle.attempts("sign-in", user.email, address)
+    throttle.count(limits)
     if not _is_right(user, current):
         raise InvalidInput.field("current", "This is not the present password.", code="invalid_credentials")
-    give_back(limits)
+    throttle.give_back(limits)
     update_user(user_id, None, password=new, kept_session=session)
 
 

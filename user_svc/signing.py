@@ -15,8 +15,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 from joserfc.jwk import OKPKey
 
-from platform_core.auth.keys import private_key
-from platform_core.auth.tokens import LEEWAY, USER_SECONDS, USER_TYPE, sign
+from platform_core.auth import LEEWAY, USER_SECONDS, USER_TYPE, private_key, sign
 from user_svc.models import SigningKey
 
 _LOCK = 7_202_611_24

@@ -4,8 +4,7 @@ import threading
 
 from django.utils.timezone import now
 
-from platform_core.worker.duties import Duty
-from platform_core.worker.housekeeping import BATCH, HOUSEKEEPING
+from platform_core.worker import BATCH, HOUSEKEEPING, Duty
 from user_svc.models import RefreshToken, Session
 
 

@@ -1,7 +1,6 @@
 from django.urls import path, re_path
 
-from platform_core.api.routers import Router
-from platform_core.api.views import ID
+from platform_core.api import ID, Router
 from user_svc.views import AuthViewSet, KeySetView, StaffViewSet, UserViewSet
 
 router = Router()

@@ -11,14 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from platform_core.api.conditional import expected_versions
-from platform_core.api.idempotency import idempotent, takes_key
-from platform_core.api.query_cache import declared
-from platform_core.api.views import ResourceViewSet
-from platform_core.auth import throttle
-from platform_core.auth.access import caller_of, is_open
-from platform_core.auth.identity import NOBODY
-from platform_core.http.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from platform_core.api import ResourceViewSet, declared, expected_versions, idempotent, takes_key
+from platform_core.auth import NOBODY, caller_of, is_open, throttle
+from platform_core.http import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from platform_core.vocabulary import Role
 from user_svc import accounts, services, sign_in
 from user_svc.models import User

@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.utils.timezone import now
 
-from platform_core.outbox.depth import BOUND
+from platform_core.outbox import DEPTH_BOUND
 
 register = template.Library()
 _SIZES = ((17, "huge"), (13, "longest"), (9, "long"))
@@ -28,7 +28,7 @@ def count(number: int) -> str:
 @register.filter
 def counted(number: int) -> str:
     """A number that is only counted up to a limit."""
-    return f"{number:,}+" if number >= BOUND else f"{number:,}"
+    return f"{number:,}+" if number >= DEPTH_BOUND else f"{number:,}"
 
 
 @register.filter

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import requests
 
 from benchmarks.contender import SERVICES, Contender, Layout, Process
-from platform_core.conf.environment import ROOT, parsed
-from platform_core.stack.keys import make_keys
+from platform_core.conf import ROOT, parsed
+from platform_core.stack import make_keys
 from platform_core.topology import BY_PACKAGE, USER, Service
 
 EMAIL = "benchmark@example.com"

@@ -10,8 +10,8 @@ from order_svc.explaining.operations import Operation, operations
 from order_svc.explaining.timeline import Moment, timeline
 from order_svc.explaining.traces import LogSearch, Trace, search, traces
 from order_svc.models import Order
-from platform_core.clients.products import Reservation
-from platform_core.outbox.models import OutboxMessage
+from platform_core.clients import Reservation
+from platform_core.outbox import OutboxMessage
 
 __all__ = ["Explanation", "explain"]
 

@@ -17,7 +17,7 @@ from order_svc.explaining.formatting import (
     duration_text,
     what_of,
 )
-from platform_core.outbox.models import OutboxMessage
+from platform_core.outbox import OutboxMessage
 from platform_core.topology import PRODUCT
 from platform_core.vocabulary import WITHOUT_STOCK, NotificationStatus, ReservationStatus
 

@@ -9,12 +9,10 @@ from django.conf import settings
 from django.utils.timezone import now
 
 from order_svc.models import Order
-from platform_core.clients.errors import PeerError
-from platform_core.clients.notifications import Notification, find_notification
-from platform_core.clients.products import Reservation, get_reservation
-from platform_core.events.models import Event
-from platform_core.http.errors import DeadlineExceeded, NotFound
-from platform_core.outbox.models import OutboxMessage
+from platform_core.clients import Notification, PeerError, Reservation, find_notification, get_reservation
+from platform_core.events import Event
+from platform_core.http import DeadlineExceeded, NotFound
+from platform_core.outbox import OutboxMessage
 from platform_core.topology import NOTIFICATION, PRODUCT
 
 PEER_TIMEOUT = 1.5

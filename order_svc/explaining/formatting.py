@@ -3,7 +3,7 @@
 import re
 from datetime import datetime, timedelta
 
-from platform_core.outbox.models import OutboxMessage
+from platform_core.outbox import OutboxMessage
 from platform_core.vocabulary import Channel, OrderStatus
 
 REASONS = {

@@ -9,7 +9,7 @@ from django.utils.dateparse import parse_datetime
 from order_svc.explaining.facts import Facts, MessageToCustomer, Status
 from order_svc.explaining.formatting import REASONS, WHAT, counted, delivery_status, duration_text, what_of
 from order_svc.steps import STOCK, USER
-from platform_core.outbox.models import OutboxMessage
+from platform_core.outbox import OutboxMessage
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT
 from platform_core.topology import USER as USER_SERVICE
 from platform_core.vocabulary import PLACED, NotificationStatus

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from order_svc.explaining.facts import Facts
-from platform_core.http.context import Context
+from platform_core.http import context
 
 _SEARCHABLE = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
@@ -34,7 +34,7 @@ def traces(facts: Facts) -> list[Trace]:
     found: dict[str, Trace] = {}
     for what, request_id, traceparent in rows:
         if _SEARCHABLE.fullmatch(request_id):
-            trace_id = Context(traceparent=traceparent).trace_id
+            trace_id = context.Context(traceparent=traceparent).trace_id
             found.setdefault(request_id, Trace(request_id, trace_id, [])).of.append(what)
     return list(found.values())
 

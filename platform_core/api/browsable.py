@@ -19,8 +19,8 @@ from rest_framework.request import Request, override_method
 from platform_core.api.fields import StringField
 from platform_core.api.json import IndentedJSONRenderer, decode, encode
 from platform_core.api.pages import PageQuery
-from platform_core.api.problems import CONTENT_TYPE
 from platform_core.api.queries import AnyOf
+from platform_core.http.problems import CONTENT_TYPE
 
 _WRITING = ("POST", "PUT", "PATCH")
 

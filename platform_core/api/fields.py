@@ -7,7 +7,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-MAX_ID = 2**63 - 1
+from platform_core.vocabulary import MAX_ID
+
 _CONTAINERS = frozenset((dict, list, set))
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)

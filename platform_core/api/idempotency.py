@@ -21,10 +21,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from platform_core.api.json import encode
-from platform_core.api.problems import problem, translated
+from platform_core.api.problems import translated
 from platform_core.auth.access import caller_of
 from platform_core.db.connections import prepared
 from platform_core.http.errors import Conflict, InvalidInput, PlatformError, Unprocessable
+from platform_core.http.problems import problem
 from platform_core.models import IdempotencyKey
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)

@@ -8,8 +8,8 @@ from rest_framework import renderers
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser, FormParser, MultiPartParser
 
-from platform_core.api.problems import CONTENT_TYPE
 from platform_core.http.errors import TooLarge
+from platform_core.http.problems import CONTENT_TYPE
 from platform_core.http.request_body import MAX_BODY_BYTES
 
 decode = msgspec.json.Decoder(float_hook=Decimal).decode

@@ -3,9 +3,9 @@
 from typing import Any
 
 from platform_core.api.health import HEALTH_SCHEMAS
-from platform_core.api.problems import CONTENT_TYPE
 from platform_core.clients.users import SIGN_IN_ROUTE
 from platform_core.http.errors import phrase
+from platform_core.http.problems import CONTENT_TYPE
 from platform_core.topology import USER
 from platform_core.vocabulary import STOCK_SHORTAGE
 

@@ -5,8 +5,9 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
 from rest_framework.serializers import ListSerializer, Serializer
 
-from platform_core.api.fields import MAX_ID, IdField, MoneyField, OptionalStringField, StringField
+from platform_core.api.fields import IdField, MoneyField, OptionalStringField, StringField
 from platform_core.api.queries import Query
+from platform_core.vocabulary import MAX_ID
 
 Schema = dict[str, Any]
 

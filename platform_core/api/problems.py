@@ -1,23 +1,18 @@
 """Every error as `application/problem+json` (RFC 9457), whichever layer raised it; HTML only to a browser."""
 
-import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import msgspec
 from django.apps import apps
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
 from django.db.models import BaseConstraint
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from platform_core.http import context
 from platform_core.http.errors import (
     Conflict,
     DeadlineExceeded,
@@ -28,38 +23,10 @@ from platform_core.http.errors import (
     PlatformError,
     TooLarge,
     Unavailable,
-    phrase,
 )
+from platform_core.http.problems import coded, problem, problem_response
 
-CONTENT_TYPE = "application/problem+json"
 log = logging.getLogger("platform.error")
-
-
-def problem(error: PlatformError) -> dict[str, Any]:
-    """The body: ``type, title, status, detail, code, requestId`` and, where there are any, ``errors``."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": phrase(error.status),
-        "status": error.status,
-        "detail": error.detail,
-        "code": error.code,
-        "requestId": context.current().request_id,
-    }
-    if error.errors:
-        body["errors"] = error.errors
-    return body
-
-
-def problem_response(error: PlatformError, request: HttpRequest | None = None) -> HttpResponse:
-    """For the layers around DRF; a browser gets a small page."""
-    body = problem(error)
-    if request is not None and "text/html" in request.headers.get("Accept", ""):
-        response = render(request, "problem.html", {"problem": body}, status=error.status)
-    else:
-        response = HttpResponse(msgspec.json.encode(body), status=error.status, content_type=CONTENT_TYPE)
-    for name, value in error.headers.items():
-        response[name] = value
-    return response
 
 
 def handle(exc: Exception, ctx: dict[str, Any]) -> Response:
@@ -98,12 +65,6 @@ def translated(exc: Exception) -> PlatformError:  # noqa: C901  # a table
             return Unavailable("The database does not answer at the moment.")
         case _:
             return PlatformError()
-
-
-def coded(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> PlatformError:
-    error = PlatformError(detail, code=code, headers=headers)
-    error.status = status
-    return error
 
 
 def from_drf(exc: exceptions.APIException) -> PlatformError:
@@ -163,23 +124,6 @@ def summary(errors: list[FieldError]) -> str:
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{first['field']}: {first['detail']}{more}"
-
-
-SafeView = Callable[[HttpRequest], HttpResponse]
-
-
-def safe_methods_only(view: SafeView) -> SafeView:
-    """For plain views that are only looked at: any other method is a 405, whether or not it comes with cookies."""
-
-    @csrf_exempt
-    @functools.wraps(view)
-    def safe(request: HttpRequest) -> HttpResponse:
-        if request.method in ("GET", "HEAD"):
-            return view(request)
-        detail = f'Method "{request.method}" not allowed.'
-        return problem_response(coded(405, "method_not_allowed", detail, {"Allow": "GET, HEAD"}), request)
-
-    return safe
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

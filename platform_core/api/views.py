@@ -12,13 +12,13 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from platform_core.api.conditional import etag, is_unchanged
-from platform_core.api.fields import MAX_ID
 from platform_core.api.json import FORM_PARSERS, JSONParser
 from platform_core.api.queries import Query, parse_query
 from platform_core.api.query_cache import fetch_one, is_compared, is_declared
 from platform_core.api.row_readers import Reader, reader_for, reader_of
 from platform_core.auth.access import owner_of
 from platform_core.http.errors import NotFound
+from platform_core.vocabulary import MAX_ID
 
 ID = "[0-9]{1,19}"
 

@@ -12,13 +12,13 @@ from joserfc import jwt
 from joserfc.errors import ClaimError, JoseError
 from joserfc.jwk import OKPKey
 
-from platform_core.api.fields import MAX_ID
 from platform_core.auth.identity import Identity, Kind, known_roles
 from platform_core.auth.jwks_cache import Keys, KeySet, public_keys
 from platform_core.auth.keys import own_key, owner_of, service_keys
 from platform_core.clients.errors import PeerFailed
 from platform_core.http import context
 from platform_core.topology import BY_NAME, USER
+from platform_core.vocabulary import MAX_ID
 
 ALGORITHM = "Ed25519"
 AUDIENCE = "platform"

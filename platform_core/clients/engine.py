@@ -21,7 +21,7 @@ from platform_core.clients.errors import (
     PeerUnreachable,
 )
 from platform_core.clients.exchange import Answer, Ask, exchange
-from platform_core.clients.peers import bulkhead, peer_state
+from platform_core.clients.peers import peer_bulkhead, peer_state
 from platform_core.http import context
 from platform_core.observability import metrics
 
@@ -68,7 +68,7 @@ def call(
     ask = Ask(peer, method, path, params, content, sent)
     attempts = ATTEMPTS if method != "POST" or key is not None else 1
     try:
-        with bulkhead().place(deadline - began):
+        with peer_bulkhead().place(deadline - began):
             answer = _insist(ask, expect, deadline, attempts)
     except BulkheadFull:
         metrics.observe_call(peer, PeerBusy.__name__, time.monotonic() - began)

@@ -38,7 +38,7 @@ def breaker_states() -> dict[str, State]:
     return {peer: state.breaker.state for (process, peer), state in _known.items() if process == os.getpid()}
 
 
-def bulkhead() -> Bulkhead:
+def peer_bulkhead() -> Bulkhead:
     """One thread of the process always stays free for what needs no peer."""
     return _bulkhead(os.getpid())
 

@@ -8,12 +8,11 @@ from urllib.parse import urlsplit
 from csp.constants import NONE, SELF
 
 from platform_core.conf.environment import ROOT, database_parts, keys_dir, parsed
+from platform_core.http.context import DEFAULT_DEADLINE
 from platform_core.http.request_body import MAX_BODY_BYTES
 from platform_core.observability.logs import logging_config
 from platform_core.topology import BY_PACKAGE, SERVICES, Service
 
-DEFAULT_DEADLINE = 5.0
-MAX_DEADLINE = 30.0
 STATIC_URL = "/static/"
 
 

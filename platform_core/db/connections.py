@@ -18,8 +18,8 @@ from django.dispatch import Signal
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from platform_core.conf.settings import DEFAULT_DEADLINE
 from platform_core.http import context
+from platform_core.http.context import DEFAULT_DEADLINE
 from platform_core.observability import tracing
 
 _TIMEOUT_STEPS_MS = (25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 4000, 5000, 7500, 10000, 15000, 20000)

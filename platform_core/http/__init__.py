@@ -1,1 +1,8 @@
-"""Requests: context, deadline, body, security headers, errors."""
+"""Requests: context, deadline, body, security headers, errors.
+
+The public names are listed in `__init__.pyi`. Each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

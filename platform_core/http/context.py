@@ -10,6 +10,10 @@ from random import getrandbits
 
 from platform_core.http.errors import DeadlineExceeded
 
+DEFAULT_DEADLINE = 5.0
+"""Seconds that a request may take if its caller does not say."""
+MAX_DEADLINE = 30.0
+"""The most seconds that a caller may give it."""
 POLL = "poll"
 """The value of X-Purpose by which a caller says that it asks again every few seconds."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)

@@ -1,4 +1,4 @@
-"""The tree of errors that the services raise. `platform_core.api.problems` turns each into problem+json (RFC 9457)."""
+"""The tree of errors that the services raise. `platform_core.http.problems` turns each into problem+json (RFC 9457)."""
 
 import math
 from http import HTTPStatus

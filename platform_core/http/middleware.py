@@ -12,10 +12,18 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from platform_core.api.problems import problem_response
-from platform_core.conf.settings import DEFAULT_DEADLINE, MAX_DEADLINE
-from platform_core.http.context import POLL, Context, accepted_request_id, accepted_traceparent, current, entered
+from platform_core.http.context import (
+    DEFAULT_DEADLINE,
+    MAX_DEADLINE,
+    POLL,
+    Context,
+    accepted_request_id,
+    accepted_traceparent,
+    current,
+    entered,
+)
 from platform_core.http.errors import DeadlineExceeded, InvalidInput, PlatformError, TooLarge
+from platform_core.http.problems import problem_response
 from platform_core.http.request_body import LATE, LONGEST_LENGTH, MAX_BODY_BYTES, SHORT
 from platform_core.observability import metrics, tracing
 

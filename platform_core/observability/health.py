@@ -10,8 +10,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
 from platform_core import __version__
-from platform_core.api.problems import safe_methods_only
 from platform_core.clients.peers import breaker_states
+from platform_core.http.problems import safe_methods_only
 
 _started = time.monotonic()
 _migrated = False

@@ -22,8 +22,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from platform_core.api.problems import problem_response
 from platform_core.http.errors import NotAuthenticated, PlatformError
+from platform_core.http.problems import problem_response
 
 _STATES = ("active", "idle", "idle in transaction")
 _CONNECTIONS = """
@@ -90,10 +90,10 @@ def _connections() -> Iterator[Metric]:
 def _outbox() -> Iterator[Metric]:
     if not apps.is_installed("platform_core.outbox"):
         return
-    from platform_core.outbox.depth import BOUND, depth
+    from platform_core.outbox.depth import DEPTH_BOUND, depth
 
     found = depth()
-    bound = f"counted up to {BOUND}."
+    bound = f"counted up to {DEPTH_BOUND}."
     yield GaugeMetricFamily("outbox_pending_messages", f"Messages that wait for delivery, {bound}", found.pending)
     yield GaugeMetricFamily("outbox_dead_messages", f"Messages that nobody tries any more, {bound}", found.dead)
     age = found.oldest_seconds or 0

@@ -4,20 +4,20 @@ from typing import NamedTuple
 
 from django.db import connection
 
-BOUND = 1000
+DEPTH_BOUND = 1000
 """Nobody needs to know more exactly how bad it is, and counting further would cost the more the worse it is."""
 
 _UNSETTLED = "FROM outbox_outboxmessage WHERE state = %s ORDER BY id LIMIT"
 _DEPTH = f"""
     SELECT
-        (SELECT count(*) FROM (SELECT id {_UNSETTLED} {BOUND}) AS waiting),
+        (SELECT count(*) FROM (SELECT id {_UNSETTLED} {DEPTH_BOUND}) AS waiting),
         (SELECT extract(epoch FROM clock_timestamp() - created_at)::float {_UNSETTLED} 1),
-        (SELECT count(*) FROM (SELECT id {_UNSETTLED} {BOUND}) AS given_up)
+        (SELECT count(*) FROM (SELECT id {_UNSETTLED} {DEPTH_BOUND}) AS given_up)
 """
 
 
 class Depth(NamedTuple):
-    """``pending`` and ``dead`` are counted up to `BOUND`; ``oldest_seconds`` is None when nothing waits."""
+    """``pending`` and ``dead`` are counted up to `DEPTH_BOUND`; ``oldest_seconds`` is None when nothing waits."""
 
     pending: int
     oldest_seconds: float | None

@@ -18,11 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from platform_core.conf.environment import as_url
 from platform_core.conf.failpoints import reached
-from platform_core.stack.contents import was_used
-from platform_core.stack.epochs import raise_epochs_here
-from platform_core.stack.pg_tools import find_tool, run_tool
-from platform_core.stack.roles import lives_there
-from platform_core.stack.supervisor import StackError
+from platform_core.stack import StackError, lives_there, pg_tools, raise_epochs_here, was_used
 from platform_core.topology import SERVICES
 
 _CLOSING_SECONDS = 2.0
@@ -37,11 +33,11 @@ def back_up(values: Mapping[str, Any], file: Path, *, is_embedded: bool) -> None
     """
     url = values["DATABASE_URL"]
     _refuse_several_databases(values)
-    tool = find_tool("pg_dump", url, is_embedded=is_embedded)
+    tool = pg_tools.find_tool("pg_dump", url, is_embedded=is_embedded)
     part = file.with_name(f".{file.name}.part")
     try:
         part.touch()  # names the folder if it cannot be written
-        run_tool(tool, url, "--format=custom", "--lock-wait-timeout=10s", "--file", str(part))
+        pg_tools.run_tool(tool, url, "--format=custom", "--lock-wait-timeout=10s", "--file", str(part))
         part.replace(file)
     except OSError as error:
         raise StackError(f"{file} cannot be written: {error.strerror}.") from None
@@ -58,7 +54,7 @@ def restore(values: Mapping[str, Any], file: Path, *, is_embedded: bool, force: 
     """
     url = values["DATABASE_URL"]
     _refuse_several_databases(values)
-    tool = find_tool("pg_restore", url, is_embedded=is_embedded)
+    tool = pg_tools.find_tool("pg_restore", url, is_embedded=is_embedded)
     _check(tool, file)
     name = str(conninfo_to_dict(url)["dbname"])
     _refuse_while_in_use(url, name)
@@ -79,7 +75,7 @@ def _replace(url: str, name: str, tool: str, file: Path) -> None:
         _drop(connection, old)
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(new)))
         try:
-            run_tool(tool, _with_database(url, new), "--exit-on-error", str(file))
+            pg_tools.run_tool(tool, _with_database(url, new), "--exit-on-error", str(file))
             with psycopg.connect(_with_database(url, new), connect_timeout=5) as restored:
                 raise_epochs_here(restored)
             reached("restore.filled")

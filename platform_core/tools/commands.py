@@ -15,11 +15,18 @@ from rich.console import Console
 from rich.table import Table
 
 from platform_core.conf.environment import ConfigurationError, keys_dir, parsed, read_dotenv
-from platform_core.stack import pg_tools, postgres, running
-from platform_core.stack.epochs import raise_epochs
-from platform_core.stack.keys import make_keys
-from platform_core.stack.roles import ensure_roles
-from platform_core.stack.supervisor import Stack, StackError, health_of, migrate_all
+from platform_core.stack import (
+    Stack,
+    StackError,
+    ensure_roles,
+    health_of,
+    make_keys,
+    migrate_all,
+    pg_tools,
+    postgres,
+    raise_epochs,
+    running,
+)
 from platform_core.tools import backup as archive
 from platform_core.tools import demo as shop
 from platform_core.tools import generate as generating

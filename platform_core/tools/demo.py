@@ -24,8 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from platform_core.conf.environment import ROOT
-from platform_core.stack.processes import die_with_parent, locked
-from platform_core.stack.supervisor import StackError, health_of, service_environment
+from platform_core.stack import StackError, die_with_parent, health_of, locked, service_environment
 from platform_core.tools.demo_data import Batch, Spec, encoded, read_batches
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER, Service
 

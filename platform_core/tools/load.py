@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from platform_core.conf.environment import ROOT
-from platform_core.stack.processes import is_free
-from platform_core.stack.supervisor import StackError
+from platform_core.stack import StackError, is_free
 
 MIX = {"browse": 40, "search": 15, "order": 25, "read": 15, "cancel": 5}
 """How often each action is chosen, in relation to the others."""

@@ -10,16 +10,23 @@ from django.db.utils import Error as DjangoDatabaseError
 
 from platform_core.auth.keys import KeysError
 from platform_core.conf.environment import EXIT_CODE, ConfigurationError
-from platform_core.stack.postgres import PostgresError
-from platform_core.stack.roles import RolesError
-from platform_core.stack.supervisor import StackError
+from platform_core.stack import RolesError, StackError, postgres
 from platform_core.tools.generate import GenerateError
 from platform_core.tools.new_service import NewServiceError
 from platform_core.tools.verify import VerifyError
 
 NOT_MIGRATED = "run `manage.py migrate` first, or `manage.py up`"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_OURS = (StackError, PostgresError, RolesError, KeysError, VerifyError, GenerateError, NewServiceError, CommandError)
+_OURS = (
+    StackError,
+    postgres.PostgresError,
+    RolesError,
+    KeysError,
+    VerifyError,
+    GenerateError,
+    NewServiceError,
+    CommandError,
+)
 
 
 def in_one_line(run: Callable[[], int]) -> int:

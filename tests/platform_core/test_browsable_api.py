@@ -13,8 +13,8 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from order_svc.models import Order, OrderLine
 from platform_core.api.browsable import FormRenderer
 from platform_core.api.fields import StringField
-from platform_core.api.problems import coded, problem_response
 from platform_core.api.views import ResourceViewSet
+from platform_core.http.problems import coded, problem_response
 from platform_core.outbox.models import OutboxMessage
 from tests.clients import Browser
 

@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from platform_core.outbox.depth import BOUND, depth
+from platform_core.outbox.depth import DEPTH_BOUND, depth
 from platform_core.outbox.models import OutboxMessage
 from tests.wire import rows_read
 
@@ -51,10 +51,10 @@ def test_pending_and_dead_messages_are_reported_and_do_not_affect_health(client)
 
 
 def test_counting_is_bounded(client):
-    put(BOUND + 5)
-    put(BOUND + 5, "dead")
+    put(DEPTH_BOUND + 5)
+    put(DEPTH_BOUND + 5, "dead")
     reported = outbox_of(client)
-    assert (reported["pending"], reported["dead"]) == (BOUND, BOUND)
+    assert (reported["pending"], reported["dead"]) == (DEPTH_BOUND, DEPTH_BOUND)
 
 
 def test_the_outbox_is_counted_with_one_query_that_skips_delivered_rows():

@@ -14,7 +14,7 @@ from django.utils.timezone import now
 
 from platform_core.clients.engine import call
 from platform_core.clients.errors import PeerBusy, PeerError
-from platform_core.clients.peers import bulkhead
+from platform_core.clients.peers import peer_bulkhead
 from platform_core.observability import metrics
 from platform_core.observability import metrics_endpoint as scraping
 from platform_core.outbox.delivery import deliver_due
@@ -103,7 +103,7 @@ def test_the_state_of_a_breaker_is_exported(peer, scrape):
 
 def test_used_bulkhead_places_are_exported(scrape, settings):
     settings.PEER_PLACES = 2
-    with bulkhead().place():
+    with peer_bulkhead().place():
         assert (scrape().one("peer_places_used"), scrape().one("peer_places")) == (1, 2)
     assert scrape().one("peer_places_used") == 0
 
@@ -113,7 +113,7 @@ def test_a_call_refused_by_the_bulkhead_is_counted(settings, peer, rise):
     taken, done = threading.Event(), threading.Event()
 
     def hold():
-        with bulkhead().place():
+        with peer_bulkhead().place():
             taken.set()
             done.wait(10)
 

@@ -19,7 +19,7 @@ from django.utils.timezone import now
 from platform_core.events.log import Position
 from platform_core.events.models import FeedConsumer
 from platform_core.observability.logs import own_stdout
-from platform_core.tools.demo_data import Spec, Step, encoded, read_batches
+from platform_core.tools import Spec, Step, encoded, read_batches
 from platform_core.topology import ANALYTICS
 
 NOT_MIGRATED = "The database is not migrated: run `manage.py migrate` first, or `manage.py up`."

@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
 from platform_core.conf import production
-from platform_core.stack.processes import is_free
+from platform_core.stack import is_free
 
 
 class Command(StaticRunserver):

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from platform_core.observability.logs import own_stdout
+from platform_core.observability import own_stdout
 from product_svc.exporting import catalog
 from product_svc.files import CSV, JSON_LINES, format_of, write
 

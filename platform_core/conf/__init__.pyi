@@ -1,0 +1,10 @@
+from . import production as production
+from .checks import START as START
+from .environment import EXIT_CODE as EXIT_CODE
+from .environment import ROOT as ROOT
+from .environment import ConfigurationError as ConfigurationError
+from .environment import as_url as as_url
+from .environment import database_parts as database_parts
+from .environment import parsed as parsed
+from .failpoints import reached as reached
+from .settings import service_settings as service_settings

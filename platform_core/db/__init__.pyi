@@ -1,0 +1,9 @@
+from .bulk_copy import PastEvent as PastEvent
+from .bulk_copy import Writer as Writer
+from .bulk_copy import new_ids as new_ids
+from .bulk_copy import sketch as sketch
+from .bulk_copy import writing as writing
+from .connections import array as array
+from .connections import prepared as prepared
+from .connections import prepared_atomic as prepared_atomic
+from .connections import violated_constraint as violated_constraint

@@ -1,0 +1,5 @@
+from .log import NewEvent as NewEvent
+from .log import append as append
+from .log import appending as appending
+from .models import Event as Event
+from .models import FeedConsumer as FeedConsumer

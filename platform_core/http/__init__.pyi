@@ -1,0 +1,13 @@
+from . import context as context
+from .errors import Conflict as Conflict
+from .errors import DeadlineExceeded as DeadlineExceeded
+from .errors import FieldError as FieldError
+from .errors import Forbidden as Forbidden
+from .errors import InvalidInput as InvalidInput
+from .errors import NotAuthenticated as NotAuthenticated
+from .errors import NotFound as NotFound
+from .errors import PlatformError as PlatformError
+from .errors import PreconditionFailed as PreconditionFailed
+from .errors import Unavailable as Unavailable
+from .errors import Unprocessable as Unprocessable
+from .errors import phrase as phrase

@@ -1,0 +1,11 @@
+from .delivery import Handlers as Handlers
+from .delivery import deliver_due as deliver_due
+from .depth import DEPTH_BOUND as DEPTH_BOUND
+from .models import OutboxMessage as OutboxMessage
+from .queue import Handler as Handler
+from .queue import Message as Message
+from .queue import PermanentFailure as PermanentFailure
+from .queue import enqueue as enqueue
+from .queue import enqueueing as enqueueing
+from .queue import hasten as hasten
+from .queue import redrive as redrive

@@ -1,0 +1,13 @@
+from . import commands as commands
+from .demo_data import DAYS as DAYS
+from .demo_data import DEMO as DEMO
+from .demo_data import OPENING as OPENING
+from .demo_data import Batch as Batch
+from .demo_data import Calendar as Calendar
+from .demo_data import Spec as Spec
+from .demo_data import Step as Step
+from .demo_data import batches_of as batches_of
+from .demo_data import draw as draw
+from .demo_data import encoded as encoded
+from .demo_data import raw as raw
+from .demo_data import read_batches as read_batches
