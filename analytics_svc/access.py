@@ -1,4 +1,4 @@
-"""Who may do what in analytics-service: its routes, and its pages in the admin."""
+"""Access rules of analytics-service, for its routes and its admin pages."""
 
 from platform_core.auth import GET, STAFF, AdminPages, Rule
 

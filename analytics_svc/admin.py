@@ -1,4 +1,4 @@
-"""The read models, to be looked at: they are made from feeds and lists alone. Parked events can be tried again."""
+"""The read models in the admin. They are read-only, because they are derived data. Parked events can be retried."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from platform_core.admin import ReadOnlyAdmin
 
 
 class LiveAdmin(ReadOnlyAdmin):
-    """Of the generation that reports are made from."""
+    """Shows only the live generation."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         live = FeedPosition.objects.filter(live=True).values("generation")[:1]
@@ -37,7 +37,7 @@ class ParkedEventAdmin(LiveAdmin):
         if any(done):
             self.message_user(request, f"{sum(done)} are counted now.", messages.SUCCESS)
         if not all(done):
-            self.message_user(request, f"{len(done) - sum(done)} still cannot be taken in.", messages.WARNING)
+            self.message_user(request, f"{len(done) - sum(done)} still cannot be applied.", messages.WARNING)
 
 
 @admin.register(Fact)
@@ -66,4 +66,4 @@ class ProductFigureAdmin(LiveAdmin):
     list_display = ("product_id", "name", "stock", "listed", "units", "revenue")
     list_filter = ("listed",)
     search_fields = ("product_id", "name")
-    search_help_text = "product id or whole name"
+    search_help_text = "product id or complete name"

@@ -1,7 +1,7 @@
-"""Catching up with the feeds before an answer, within the request's deadline.
+"""Brings the figures up to date with the feeds before a report, within the request's deadline.
 
-All feeds are read in parallel, by threads that never touch the database; what they bring is taken in by the request's
-own thread. A request counts a service as fresh only by a read that began after the request did.
+Threads read all feeds in parallel and never use the database. The request's own thread applies the events. A service
+is fresh for a request only if the read of its feed began after the request.
 """
 
 import contextvars
@@ -26,16 +26,16 @@ from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 PAGE = 1000
 SHARE_OF_DEADLINE = 0.8
 SHARE_FOR_OTHERS = 0.25
-"""How much of its time a request may wait for what others do, before it reads the feeds itself."""
+"""Share of its time that a request may wait for another request's run before it reads the feeds itself."""
 DEFAULT_TIME = 5.0
 PENDING_PAUSE = 0.02
 NOTED_EVERY = timedelta(seconds=1)
 SOURCES = tuple(service.name for service in (USER, PRODUCT, ORDER, NOTIFICATION))
-"""Whose events are counted."""
+"""The services whose events are counted."""
 log = logging.getLogger("analytics.feeds")
 _lag = Gauge(
     "feed_lag_seconds",
-    "How old the figures of a service were when they were last asked for.",
+    "Age of a service's figures at the last request for them.",
     ["service"],
     multiprocess_mode="mostrecent",
 )
@@ -43,9 +43,10 @@ _lag = Gauge(
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """``as_of``: every change committed before it is in the figures. ``stale``: who did not answer in time.
+    """How complete the figures of a generation are.
 
-    ``generation``: the figures that this is said of.
+    All changes that were committed before ``as_of`` are in the figures. ``stale`` lists the services that did not
+    answer in time.
     """
 
     as_of: datetime
@@ -55,7 +56,7 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A page of a feed, behind which position, and when its reading began."""
+    """A page of a feed, the position before it, and the time when the read began."""
 
     after: FeedPosition
     began: datetime
@@ -68,9 +69,9 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def catch_up(services: Sequence[str]) -> Freshness:
-    """Take in what the feeds of ``services`` have; as much of it as the deadline allows.
+    """Applies the new events of ``services``, as many as the deadline allows.
 
-    While the figures are rebuilt nothing is taken in, and all services are stale.
+    During a rebuild no events are applied, and all services are stale.
     """
     left = context.remaining() or DEFAULT_TIME
     return _shared(tuple(services)).get(left * SHARE_FOR_OTHERS)
@@ -78,7 +79,7 @@ def catch_up(services: Sequence[str]) -> Freshness:
 
 @cache
 def _shared(services: tuple[str, ...]) -> Shared[Freshness]:
-    """A service that is stale for one request may have answered in time for another."""
+    """The shared runs of `_catch_up`. Stale results are not shared: another request may have more time."""
     return Shared(partial(_catch_up, services), will_do=lambda freshness: not freshness.stale)
 
 
@@ -102,7 +103,7 @@ def is_being_rebuilt(positions: Mapping[str, FeedPosition]) -> bool:
 
 
 def live_positions() -> dict[str, FeedPosition]:
-    """Of all services, by name, and all of one generation."""
+    """The positions of the live generation, by service."""
     found = {position.service: position for position in FeedPosition.objects.filter(live=True)}
     if not found:
         FeedPosition.objects.bulk_create([FeedPosition(service=name) for name in SOURCES], ignore_conflicts=True)
@@ -113,7 +114,7 @@ def live_positions() -> dict[str, FeedPosition]:
 def _read_all(
     services: Sequence[str], until: float, positions: dict[str, FeedPosition], fresh: dict[str, datetime]
 ) -> None:
-    """Read the feeds side by side, again and again, until each is at its end or the time is over."""
+    """Reads the feeds in parallel, page after page, until all are at their ends or the time is over."""
     running = {_start(positions[name]): name for name in services}
     while running:
         done, _ = wait(running, timeout=max(0.0, until - time.monotonic()), return_when=FIRST_COMPLETED)
@@ -140,7 +141,7 @@ def _read(after: FeedPosition, pause: float) -> _Read:
 def _digest(
     name: str, future: Future[_Read], positions: dict[str, FeedPosition], fresh: dict[str, datetime]
 ) -> float | None:
-    """Take a page in. None when the feed is done with, else after how many seconds to read on."""
+    """Applies a page. Returns the pause in seconds before the next read, or None if the feed is finished."""
     try:
         read = future.result()
         events = read.page.events
@@ -182,7 +183,7 @@ def _freshness(services: Sequence[str], positions: dict[str, FeedPosition], fres
 
 
 def _note(positions: dict[str, FeedPosition], fresh: dict[str, datetime]) -> None:
-    """Remember when we last were up to date; not at every request, for that would be a write for each."""
+    """Stores when the figures were last up to date. It does so at intervals, to avoid a write for each request."""
     late = [
         name
         for name, at in fresh.items()

@@ -1,7 +1,7 @@
-"""What the figures need to know of one resource, and what it adds to them.
+"""The states of resources, and their contributions to the figures.
 
-An event brings a resource's new state. The figures change by the new contribution less the old one, so that it does
-not matter how many events lie between, nor in which order two of them arrive: the higher version holds.
+An event carries a resource's new state. The figures change by the new contribution minus the old one. So missing
+intermediate events do no harm, and neither does the order of arrival: the higher version wins.
 """
 
 from collections import defaultdict
@@ -45,10 +45,10 @@ class Contribution:
 
 
 class State(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A resource as an event tells it; what the figures do not need is not kept.
+    """The state of a resource in an event, reduced to what the figures need.
 
-    Version 0 is a row of a service's list: later than any event that was taken in before it, and earlier than any that
-    will be.
+    A row of a service's list has version 0. It is newer than all events that were applied before it, and older than all
+    events that are applied later.
     """
 
     version: Annotated[int, Meta(ge=0, le=BIGINT)]
@@ -56,10 +56,10 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
     deleted: bool = False
 
     def following(self, known: Self | None) -> Self:
-        """What holds when this is told after ``known``.
+        """The state that results if this one arrives after ``known``.
 
-        The higher version; and a deletion for good, whatever comes before or after it: the stock of a deleted product
-        still changes when an order of it is cancelled.
+        The higher version wins, but a deletion is final in any order: the stock of a deleted product still changes when
+        one of its orders is cancelled.
         """
         if known is None:
             return self
@@ -75,7 +75,7 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def day(self) -> date:
-        """The day in UTC on which the resource was made."""
+        """The day (UTC) on which the resource was created."""
         return self.created_at.astimezone(UTC).date()
 
 
@@ -158,7 +158,7 @@ KINDS: Mapping[str, type[State]] = {"user": User, "product": Product, "order": O
 
 
 def state_of(kind: str, data: Any) -> State:
-    """Raises ValueError or OverflowError when ``data`` is not what such a resource's events hold."""
+    """Reads a state from the data of an event. Raises ValueError or OverflowError if the data is invalid."""
     state = msgspec.convert(data, KINDS[kind])
     _ = state.day
     return state
@@ -170,6 +170,6 @@ def _check_status(status: str, known: Container[str]) -> None:
 
 
 def _check_amount(amount: Decimal) -> None:
-    """NaN would spoil a sum for good."""
+    """Refuses NaN, infinity and huge amounts. A NaN would make a sum invalid for ever."""
     if not amount.is_finite() or abs(amount) >= 10**18:
         raise ValueError("an amount out of range")

@@ -1,4 +1,4 @@
-"""The dashboard: one page for the staff. It shows the figures of the moment; its script renews them by the API."""
+"""The dashboard, a page for the staff. It shows the current figures; its script refreshes them from the API."""
 
 from functools import cached_property
 from typing import Any
@@ -16,18 +16,18 @@ from platform_core.topology import ORDER, PRODUCT, USER
 from platform_core.vocabulary import HOLDING_STOCK, PLACED
 
 RANGES = (7, 30, 90, 365)
-PATIENCE = 2.0
-"""Seconds. The page does not wait longer for the feeds; its script asks again, and says what is missing."""
+FEED_TIMEOUT = 2.0
+"""Maximum time in seconds that the page waits for the feeds. Its script asks again and shows what is missing."""
 
 
 class Dashboard(PageViewSet):
-    """The page to browsers; its figures as JSON to programs."""
+    """Returns the page to browsers and its figures as JSON to programs."""
 
     template_name = "analytics_svc/dashboard.html"
     figures: dict[str, Any]
 
     def show(self, request: Request) -> Response:
-        with context.within(PATIENCE):
+        with context.within(FEED_TIMEOUT):
             freshness, figures = reports.overview(self.days)
         services = platform_status.platform()["services"]
         self.figures = {"asOf": freshness.as_of, "stale": freshness.stale, **figures, "services": services}
@@ -57,5 +57,5 @@ class Dashboard(PageViewSet):
 
 
 def _listed(words: list[str]) -> str:
-    """``a, b and c``"""
+    """Joins words as in ``a, b and c``."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -1,21 +1,21 @@
-"""Read models, kept up to date from the services' event feeds. `analytics_svc rebuild` makes all of it anew."""
+"""Read models, updated from the services' event feeds. `analytics_svc rebuild` rebuilds all of them."""
 
 from django.db import models
 
 
 class FeedPosition(models.Model):
-    """How far a service's feed has been taken in; changed in the transaction of what its events change.
+    """The position up to which a feed has been applied. It changes in the same transaction as the figures.
 
-    A generation is one set of read models. A rebuild fills a new one and then makes it the live one.
+    A generation is one set of read models. A rebuild fills a new generation and then makes it live.
     """
 
     service = models.CharField(max_length=64)
     generation = models.PositiveIntegerField(default=1)
-    live = models.BooleanField(default=True, help_text="Reports are made from this generation.")
+    live = models.BooleanField(default=True, help_text="Reports use this generation.")
     last_event_id = models.CharField(max_length=64, blank=True, default="")
     caught_up_at = models.DateTimeField(null=True, blank=True)
     rebuilding_until = models.DateTimeField(
-        null=True, blank=True, help_text="Until then a rebuild is under way, unless it says so anew."
+        null=True, blank=True, help_text="A rebuild is running until this time. It renews the time."
     )
 
     class Meta:
@@ -30,7 +30,7 @@ class FeedPosition(models.Model):
 
 
 class Fact(models.Model):
-    """The latest known state of one resource: what its contribution to the figures is computed from."""
+    """The latest known state of one resource. Its contribution to the figures is computed from it."""
 
     generation = models.PositiveIntegerField()
     kind = models.CharField(max_length=16)
@@ -49,16 +49,14 @@ class Fact(models.Model):
 
 
 class ParkedEvent(models.Model):
-    """An event that could not be taken in. It keeps no other from being taken in, and can be tried again."""
+    """An event that could not be applied. It blocks no other event and can be retried."""
 
     generation = models.PositiveIntegerField()
     service = models.CharField(max_length=64)
     event_id = models.CharField(max_length=100)
     type = models.CharField(max_length=100)
     subject = models.CharField(max_length=100)
-    content = models.TextField(
-        help_text="The event as JSON; cut when it is too long, and then it cannot be tried again."
-    )
+    content = models.TextField(help_text="The event as JSON. If it is too long, it is cut and cannot be retried.")
     error = models.CharField(max_length=500)
     parked_at = models.DateTimeField()
 
@@ -102,13 +100,13 @@ class DailyFigure(models.Model):
 
 
 class ProductFigure(models.Model):
-    """A product's stock, and what was sold of it."""
+    """A product's stock and sales."""
 
     generation = models.PositiveIntegerField()
     product_id = models.BigIntegerField()
     name = models.CharField(max_length=200)
     stock = models.BigIntegerField(default=0)
-    listed = models.BooleanField(default=False, help_text="It is in the catalog.")
+    listed = models.BooleanField(default=False, help_text="Whether the product is in the catalog.")
     units = models.BigIntegerField(default=0)
     revenue = models.DecimalField(max_digits=30, decimal_places=2, default=0)
 

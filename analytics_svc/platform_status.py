@@ -1,4 +1,4 @@
-"""How the five services are, and how far behind the figures are: asked now, in parallel, and within a second."""
+"""Status of the five services, and the lag of the figures. All are checked in parallel within a second."""
 
 import contextvars
 import time
@@ -27,8 +27,8 @@ from platform_core.http import DeadlineExceeded, context
 from platform_core.observability import health
 from platform_core.topology import ANALYTICS, SERVICES, Service
 
-PATIENCE = 1.0
-"""Seconds. Who has not said by then how it is, is not well enough to be waited for."""
+TIMEOUT = 1.0
+"""Time limit of the checks in seconds."""
 STATUSES = ("ok", "down", "unknown")
 LAGS = ("current", "pending", "behind", "unknown")
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Answer:
     health: Health
     latency_ms: float
 
@@ -48,16 +48,16 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def platform() -> Report:
-    """The five services in the order of their ports. A service that does not answer is `down`; nothing is raised.
+    """Reports the status of the five services, in the order of their ports. A service that does not answer is `down`.
 
-    Queries: the positions in the feeds, and the check of our own database.
+    Raises nothing. Queries: the positions in the feeds, and the check of this service's database.
     """
     positions = {position.service: position for position in FeedPosition.objects.filter(live=True)}
     after = {name: positions[name].last_event_id if name in positions else "" for name in SOURCES}
     healths, pages = _asked(after)
     services = [
         {
-            **(_own() if service is ANALYTICS else _standing(service, healths[service.name])),
+            **(_own_row() if service is ANALYTICS else _peer_row(service, healths[service.name])),
             "feedLag": _lag(pages[service.name], positions.get(service.name)) if service.name in SOURCES else None,
         }
         for service in SERVICES
@@ -65,14 +65,14 @@ def platform() -> Report:
     return {"asOf": now(), "services": services}
 
 
-def _asked(after: Mapping[str, str]) -> tuple[dict[str, _Told | Exception], dict[str, FeedPage | Exception]]:
-    """What each peer says of itself, and the first event of each feed that the figures do not have yet."""
+def _asked(after: Mapping[str, str]) -> tuple[dict[str, _Answer | Exception], dict[str, FeedPage | Exception]]:
+    """Reads the health of each peer, and the first event of each feed that is not in the figures yet."""
     peers = [service.name for service in SERVICES if service is not ANALYTICS]
     try:
-        with context.within(PATIENCE), peer_bulkhead().place(PATIENCE):
+        with context.within(TIMEOUT), peer_bulkhead().place(TIMEOUT):
             healths = {name: _start(partial(_ask, name)) for name in peers}
             pages = {name: _start(partial(read_feed, name, position, 1)) for name, position in after.items()}
-            return _come_of(healths), _come_of(pages)
+            return _results(healths), _results(pages)
     except BulkheadFull:
         busy = {name: PeerBusy(name, "too many requests wait for peers") for name in peers}
         return {**busy}, {**busy}
@@ -82,7 +82,7 @@ def _start(ask: Callable[[], T]) -> Future[T]:
     return _pool().submit(contextvars.copy_context().run, ask)
 
 
-def _come_of(futures: Mapping[str, Future[T]]) -> dict[str, T | Exception]:
+def _results(futures: Mapping[str, Future[T]]) -> dict[str, T | Exception]:
     found: dict[str, T | Exception] = {}
     for name, future in futures.items():
         try:
@@ -92,40 +92,43 @@ def _come_of(futures: Mapping[str, Future[T]]) -> dict[str, T | Exception]:
     return found
 
 
-def _ask(name: str) -> _Told:
+def _ask(name: str) -> _Answer:
     began = time.perf_counter()
-    told = get_health(name, timeout=PATIENCE)
-    return _Told(told, _ms_since(began))
+    answer = get_health(name, timeout=TIMEOUT)
+    return _Answer(answer, _ms_since(began))
 
 
-def _standing(service: Service, told: _Told | Exception) -> Report:
-    if isinstance(told, _Told):
-        return _row(service, told.health, told.latency_ms)
-    status = "unknown" if isinstance(told, PeerBusy | DeadlineExceeded) else "down"
+def _peer_row(service: Service, answer: _Answer | Exception) -> Report:
+    if isinstance(answer, _Answer):
+        return _row(service, answer.health, answer.latency_ms)
+    status = "unknown" if isinstance(answer, PeerBusy | DeadlineExceeded) else "down"
     empty = dict.fromkeys(("latencyMs", "version", "mode", "outbox"))
     return {"service": service.name, "status": status, **empty}
 
 
-def _own() -> Report:
-    """Of this service, without asking itself over the network."""
+def _own_row() -> Report:
+    """The row of this service, without a call over the network."""
     began = time.perf_counter()
-    told = msgspec.convert(health.report(), Health)
-    return _row(ANALYTICS, told, _ms_since(began))
+    answer = msgspec.convert(health.report(), Health)
+    return _row(ANALYTICS, answer, _ms_since(began))
 
 
-def _row(service: Service, told: Health, latency_ms: float) -> Report:
+def _row(service: Service, answer: Health, latency_ms: float) -> Report:
     return {
         "service": service.name,
-        "status": "ok" if told.status == "ok" else "down",
+        "status": "ok" if answer.status == "ok" else "down",
         "latencyMs": latency_ms,
-        "version": told.version,
-        "mode": told.mode,
-        "outbox": msgspec.to_builtins(told.outbox) if told.outbox else None,
+        "version": answer.version,
+        "mode": answer.mode,
+        "outbox": msgspec.to_builtins(answer.outbox) if answer.outbox else None,
     }
 
 
 def _lag(page: FeedPage | Exception, position: FeedPosition | None) -> Report:
-    """``seconds``: the age of the oldest event that is not in the figures; nought when they have all, None unknown."""
+    """The lag of one feed.
+
+    ``seconds`` is the age of the oldest event that is not in the figures: 0 if there is none, None if unknown.
+    """
     caught_up_at = position.caught_up_at if position else None
     if isinstance(page, Exception):
         status, seconds = "unknown", None

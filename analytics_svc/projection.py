@@ -1,4 +1,4 @@
-"""Taking events in: one transaction for a batch, together with the position behind it, so that each counts once."""
+"""Applies events to the read models. A batch and its position are one transaction, so each event counts once."""
 
 import logging
 import re
@@ -24,10 +24,10 @@ from platform_core.vocabulary import EventType
 MAX_CONTENT = 16_384
 log = logging.getLogger("analytics.feeds")
 _unknown = Counter("feed_events_unknown_total", "Events of types that change no figure.", ["service"])
-_parked = Counter("feed_events_parked_total", "Events that could not be taken in.", ["service"])
+_parked = Counter("feed_events_parked_total", "Events that could not be applied.", ["service"])
 for _service in SERVICES:
     if _service.has_feed:
-        _parked.labels(_service.name)  # there from the start, so that the first one is seen as a rise
+        _parked.labels(_service.name)  # starts at 0, so that the first parked event is an increase
 
 KIND_OF = {str(each): each.resource for each in EventType if each.resource in KINDS}
 """The types of events that change figures, and the kind of resource they are about. All other events are skipped."""
@@ -44,7 +44,7 @@ _ADD_DAILY = """
     SELECT %s, * FROM unnest(%s::text[], %s::date[], %s::numeric[]) ORDER BY 2, 3
     ON CONFLICT (generation, name, date) DO UPDATE SET value = f.value + excluded.value
 """
-# Product rows are written for two feeds at once; in id order neither waits for the other in a circle.
+# Two feeds write product rows concurrently. The order by id prevents deadlocks.
 _ADD_SOLD = """
     INSERT INTO analytics_svc_productfigure AS f (generation, product_id, name, stock, listed, units, revenue)
     SELECT %s, id, '', 0, false, units, revenue
@@ -61,8 +61,8 @@ _SET_PRODUCTS = """
 """
 
 
-class Told(NamedTuple):
-    """What an event tells of a resource."""
+class Update(NamedTuple):
+    """The new state of a resource, from an event or a list."""
 
     key: Key
     state: State
@@ -73,20 +73,20 @@ class Undigestible(Exception):
 
 
 class Superseded(Exception):
-    """A rebuild has put another generation in the place of this one."""
+    """A rebuild has replaced this generation by a newer one."""
 
 
 @transaction.atomic
 def take_in(position: FeedPosition, events: Sequence[Event], as_of: datetime | None) -> FeedPosition:
-    """Apply the events that follow ``position``, unless somebody else has moved it; where it is then.
+    """Applies the events that follow ``position`` and returns the new position.
 
-    ``as_of``: the moment up to which the figures are complete now; None when there is more to read.
-    Raises Superseded.
+    If another request has moved the position, applies nothing and returns the stored one. ``as_of`` is the time up to
+    which the figures are then complete, or None if there is more to read. Raises Superseded.
     """
     held = hold(position)
     if held.last_event_id == position.last_event_id:
-        told, parked = _sort_out(held, events)
-        fold_in(held.generation, told)
+        updates, parked = _sort_out(held, events)
+        fold_in(held.generation, updates)
         ParkedEvent.objects.bulk_create(parked, ignore_conflicts=True)
         reached("feed.applied")
         held.last_event_id = events[-1].id
@@ -96,7 +96,7 @@ def take_in(position: FeedPosition, events: Sequence[Event], as_of: datetime | N
 
 
 def hold(position: FeedPosition) -> FeedPosition:
-    """The position as it is now, locked: nobody else takes in anything of its feed until the transaction ends.
+    """Locks and returns the stored position. Nobody else can apply events of its feed until the transaction ends.
 
     Raises Superseded.
     """
@@ -106,43 +106,43 @@ def hold(position: FeedPosition) -> FeedPosition:
     return held
 
 
-def _sort_out(position: FeedPosition, events: Sequence[Event]) -> tuple[list[Told], list[ParkedEvent]]:
-    """What the events tell, and those that are to be parked: they must not keep all later ones from being taken in."""
-    told, parked = [], []
+def _sort_out(position: FeedPosition, events: Sequence[Event]) -> tuple[list[Update], list[ParkedEvent]]:
+    """Separates the updates from the invalid events, which are parked so that they do not block later events."""
+    updates, parked = [], []
     for event in events:
         kind = KIND_OF.get(event.type)
         if kind is None:
             _unknown.labels(position.service).inc()
             continue
         try:
-            told.append(read_event(kind, event))
+            updates.append(read_event(kind, event))
         except Undigestible as error:
             parked.append(park(position, event, str(error)))
-    return told, parked
+    return updates, parked
 
 
-def read_event(kind: str, event: Event) -> Told:
-    """Raises Undigestible."""
-    told = _told(kind, event.subject, {**event.data, "deleted": event.type.endswith(".deleted")})
-    if told.state.version < 1:
+def read_event(kind: str, event: Event) -> Update:
+    """The update in an event. Raises Undigestible."""
+    update = _update(kind, event.subject, {**event.data, "deleted": event.type.endswith(".deleted")})
+    if update.state.version < 1:
         raise Undigestible("a version below 1")
-    return told
+    return update
 
 
-def read_row(kind: str, row: Mapping[str, Any]) -> Told:
-    """A row of a service's list, as if it had been told. Raises Undigestible."""
-    return _told(kind, str(row.get("id")), {**row, "version": 0, "deleted": False})
+def read_row(kind: str, row: Mapping[str, Any]) -> Update:
+    """The update in a row of a service's list. Raises Undigestible."""
+    return _update(kind, str(row.get("id")), {**row, "version": 0, "deleted": False})
 
 
-def _told(kind: str, subject: str, data: Mapping[str, Any]) -> Told:
+def _update(kind: str, subject: str, data: Mapping[str, Any]) -> Update:
     try:
-        return Told((kind, _resource_id(subject)), state_of(kind, data))
+        return Update((kind, _resource_id(subject)), state_of(kind, data))
     except (ValueError, OverflowError) as error:
         raise Undigestible(str(error)) from None
 
 
 def park(position: FeedPosition, event: Event, error: str) -> ParkedEvent:
-    """An event to be looked at by somebody, not saved yet; told and counted."""
+    """Logs and counts an invalid event. Returns an unsaved row for an operator to look at."""
     _parked.labels(position.service).inc()
     data = {"service": position.service, "id": event.id, "type": event.type, "error": error}
     log.error("feed.event_parked", extra={"data": data})
@@ -159,7 +159,7 @@ def park(position: FeedPosition, event: Event, error: str) -> ParkedEvent:
 
 
 def _bounded(text: str, most: int) -> str:
-    """Postgres holds no NUL."""
+    """Cuts a text to ``most`` characters and replaces NUL, which Postgres cannot store."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:most]
 
 
@@ -168,9 +168,9 @@ _decode = msgspec.json.Decoder(Event, float_hook=Decimal).decode
 
 @transaction.atomic
 def try_again(parked: ParkedEvent) -> bool:
-    """Take a parked event in, and park it no more; False when it still cannot be taken in.
+    """Applies a parked event and deletes it. Returns False if it is still invalid.
 
-    It may be late: the higher version of its resource holds.
+    The event may be outdated: the higher version of its resource wins.
     """
     position = FeedPosition.objects.filter(service=parked.service, generation=parked.generation, live=True).first()
     if position is None:
@@ -178,31 +178,31 @@ def try_again(parked: ParkedEvent) -> bool:
     hold(position)
     try:
         event = _decode(parked.content)
-        told = read_event(KIND_OF[event.type], event)
+        update = read_event(KIND_OF[event.type], event)
     except (Undigestible, ValueError, KeyError) as error:
         ParkedEvent.objects.filter(pk=parked.pk).update(error=_bounded(str(error), 500))
         return False
-    fold_in(parked.generation, [told])
+    fold_in(parked.generation, [update])
     parked.delete()
     return True
 
 
-def fold_in(generation: int, told: Sequence[Told]) -> None:
-    """Change facts and figures by what was told, in the surrounding transaction, which holds the feed's position."""
-    _store(generation, *_fold(_known(generation, {key for key, _ in told}), told))
+def fold_in(generation: int, updates: Sequence[Update]) -> None:
+    """Applies updates to facts and figures. The surrounding transaction must hold the lock on the feed's position."""
+    _store(generation, *_fold(_known(generation, {key for key, _ in updates}), updates))
 
 
 def _resource_id(subject: str) -> int:
     if not re.fullmatch("[0-9]{1,18}", subject, re.ASCII):
-        raise ValueError("the subject is no id")
+        raise ValueError("the subject is not an id")
     return int(subject)
 
 
-def _fold(known: dict[Key, State], told: Sequence[Told]) -> tuple[dict[Key, State], Contribution]:
-    """The resources' new states, and by how much the figures change."""
+def _fold(known: dict[Key, State], updates: Sequence[Update]) -> tuple[dict[Key, State], Contribution]:
+    """Computes the new states of the resources and the change of the figures."""
     changed: dict[Key, State] = {}
     changes = Contribution()
-    for key, state in told:
+    for key, state in updates:
         old = known.get(key)
         new = state.following(old)
         if new != old:

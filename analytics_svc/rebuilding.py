@@ -1,8 +1,8 @@
-"""Making the read models anew, beside the live ones: from the feeds, or from the lists where a feed begins too late.
+"""Rebuilds the read models beside the live ones, from the feeds, or from the services' lists if a feed is incomplete.
 
-A rebuild fills a new generation and makes it the live one by one update. Until then reports show the old generation
-and name all services as stale. A rebuild that dies leaves the old generation as it was; after LEASE it is caught up
-again, and the next rebuild clears what was left behind.
+A rebuild fills a new generation and makes it live in one update. Until then reports show the old generation and list
+all services as stale. A rebuild that dies leaves the old generation unchanged. After LEASE, reports update the old
+generation again. The next rebuild deletes the unfinished one.
 """
 
 import time
@@ -20,7 +20,7 @@ from django.utils.timezone import now
 from analytics_svc.catching_up import PAGE, live_positions
 from analytics_svc.contributions import BIGINT, State, state_of
 from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
-from analytics_svc.projection import Told, Undigestible, fold_in, hold, park, read_row, take_in
+from analytics_svc.projection import Undigestible, Update, fold_in, hold, park, read_row, take_in
 from platform_core.clients import (
     Event,
     FeedPage,
@@ -36,8 +36,8 @@ from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 from platform_core.vocabulary import PLACED, SETTLED
 
 LEASE = timedelta(seconds=60)
-PATIENCE = 30.0
-"""Seconds that a service may be away before the rebuild is given up."""
+PEER_TIMEOUT = 30.0
+"""Seconds that a service may be unreachable before the rebuild fails."""
 PAUSE = 0.2
 BATCH = 1000
 _LOCK = 4711_0005
@@ -45,20 +45,20 @@ T = TypeVar("T")
 
 
 class RebuildError(Exception):
-    """The figures could not be made anew; the text says why. The old ones are as they were."""
+    """The rebuild failed; the message says why. The old figures are unchanged."""
 
 
 class Progress(Protocol):
-    """``share``: how much of a service is done, from 0 to 1; ``what`` and ``count``: what of, so far."""
+    """Called with the finished share of a service (0 to 1), and with the kind and number of the items so far."""
 
     def __call__(self, service: str, share: float, what: str, count: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A service's list, and the states in it that figures count.
+    """A service's list, and the statuses that the figures count.
 
-    ``remembered``: how to carry over what is not in it.
+    ``remembered`` converts the old state of a resource that is not in the list. Without it, such a state is dropped.
     """
 
     kind: str
@@ -68,12 +68,12 @@ class Source:
 
 
 def _deleted(state: State) -> State:
-    """What was there and is in the list no more."""
+    """A resource that is no longer in the list has been deleted."""
     return state.as_deleted()
 
 
 def _as_it_was(state: State) -> State:
-    """A failed notification that waits to be sent again: it still counts as failed."""
+    """A notification that failed and is being resent still counts as failed."""
     return state
 
 
@@ -86,7 +86,7 @@ SOURCES: Mapping[str, Source] = {
 
 
 def rebuild(progress: Progress) -> None:
-    """Make all figures anew. Raises RebuildError; then, and when it dies, the old ones stay."""
+    """Rebuilds all figures. Raises RebuildError. After an error or a crash the old figures are unchanged."""
     with _alone():
         old = live_positions()
         _clear_all_but(old)
@@ -104,11 +104,11 @@ def rebuild(progress: Progress) -> None:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One rebuild at a time; the lock goes with the session, however that ends."""
+    """Allows one rebuild at a time. The advisory lock ends with the database session, even after a crash."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
         if not cursor.fetchone()[0]:
-            raise RebuildError("Another rebuild is under way.")
+            raise RebuildError("Another rebuild is running.")
         try:
             yield
         finally:
@@ -124,14 +124,14 @@ def _claim(live: Mapping[str, FeedPosition]) -> None:
 
 
 def _clear_all_but(live: Mapping[str, FeedPosition]) -> None:
-    """What earlier rebuilds left: an unfinished generation, or the figures that requests may have been reading."""
+    """Deletes other generations: unfinished ones, and an old one that requests may still have been reading."""
     for model in (FeedPosition, Fact, Figure, DailyFigure, ProductFigure, ParkedEvent):
         _clear(model, generation__lt=_generation(live))
         _clear(model, generation__gt=_generation(live))
 
 
 def _clear(model: type[Model], **which: int) -> None:
-    """In batches: a statement has its time limit."""
+    """Deletes rows in batches, because of the statement timeout."""
     rows = model._default_manager.filter(**which).order_by().values_list("pk", flat=True)
     while ids := list(rows[: BATCH * 5]):
         model._default_manager.filter(pk__in=ids).delete()
@@ -149,7 +149,7 @@ def _make_live(old: Mapping[str, FeedPosition], new: Mapping[str, FeedPosition])
 
 
 class _Page(NamedTuple):
-    """A page of a list, newest first. It names all there is with ids from ``first`` to before ``end``."""
+    """A page of a list, newest first. It contains all rows with ``first`` <= id < ``end``."""
 
     rows: list[dict[str, Any]]
     first: int
@@ -161,7 +161,7 @@ _KEPT_EVENTS, _LIST, _LAST_EVENTS = (0.0, 0.45), (0.45, 0.95), (0.95, 0.99)
 
 
 class _Refill:
-    """One service's part of the new generation."""
+    """Fills one service's part of the new generation."""
 
     def __init__(
         self, name: str, old: Mapping[str, FeedPosition], new: Mapping[str, FeedPosition], progress: Progress
@@ -185,25 +185,27 @@ class _Refill:
             if not has_expired(error):
                 raise RebuildError(f"{error}. Nothing has changed; try again.") from None
             if self.position.last_event_id:
-                raise RebuildError(f"The feed of {self.name} was shortened meanwhile; try again.") from None
+                raise RebuildError(
+                    f"Events at the beginning of the feed of {self.name} were deleted during the rebuild; try again."
+                ) from None
             self.take_list()
             self.part = _LAST_EVENTS
             self.read_feed_on()
         self.progress(self.name, 1.0, "events", self.count)
 
     def read_feed_on(self) -> None:
-        """To its end; what is hidden there, or comes later, is caught up with before a report."""
+        """Reads the feed to its end. Hidden and later events are applied before the next report."""
         self.take_pages(self.following)
 
     def following(self) -> FeedPage:
         return self.ask(partial(read_feed, self.name, self.position.last_event_id, PAGE))
 
     def take_list(self) -> None:
-        """What the feed still has, then the list, then what only the old figures know of.
+        """Applies the remaining events of the feed, then the list, then resources that only the old figures have.
 
-        The list is read after the feed, up to a moment when the feed hid nothing. So whatever is told behind that
-        moment was committed later than all that was told before: a row of the list is later than the events that were
-        taken in before it, and gives way to those that come. If none comes, the row is the last state.
+        The list is read after the feed, and the feed is read to a position where it hides no events. All events after
+        this position were committed later than all events before it. So a row of the list is newer than the events that
+        were applied before it, and later events replace it. If there are none, the row is the latest state.
         """
         newest = self.newest_fact()
         self.part = _KEPT_EVENTS
@@ -211,14 +213,14 @@ class _Refill:
         self.part = _LIST
         for page in self.pages():
             counted = [row for row in page.rows if not self.source.statuses or row["status"] in self.source.statuses]
-            self.fold([told for row in counted if (told := self.told(row))])
+            self.fold([update for row in counted if (update := self.update_of(row))])
             self.carry_over(page, {int(row["id"]) for row in counted}, newest)
         self.position.last_event_id = start
         self.position.save(update_fields=["last_event_id"])
 
     def take_kept(self) -> str:
-        """The feed from where it begins now to its end; the position there, at a moment when it hides nothing."""
-        until = time.monotonic() + PATIENCE
+        """Reads the feed from its present beginning to its end. Returns a position at which it hides no events."""
+        until = time.monotonic() + PEER_TIMEOUT
         page = self.take_pages(self.kept)
         while page.pending or not page.position:
             if time.monotonic() > until:
@@ -233,7 +235,7 @@ class _Refill:
         return self.ask(partial(read_kept_feed, self.name, PAGE))
 
     def take_pages(self, read: Callable[[], FeedPage]) -> FeedPage:
-        """Take in page after page, to the first that is not full; that one."""
+        """Applies page after page. Returns the last one, which is the first that is not full."""
         while True:
             page = read()
             if page.events:
@@ -247,7 +249,7 @@ class _Refill:
 
     @transaction.atomic
     def newest_fact(self) -> int:
-        """What is older than this existed before the list was read. Nobody is writing facts of this service now."""
+        """The id of the newest fact, read under the lock. Facts up to it existed before the list was read."""
         hold(self.old)
         facts = Fact.objects.filter(generation=self.old.generation, kind=self.source.kind)
         return facts.aggregate(newest=Max("pk"))["newest"] or 0
@@ -265,8 +267,8 @@ class _Refill:
             share = 1 - first / (newest + 1)
             self.tell(share, f"{self.source.kind}s of the list", seen)
 
-    def told(self, row: dict[str, Any]) -> Told | None:
-        """A row of the list as if an event had told it; None when it is parked."""
+    def update_of(self, row: dict[str, Any]) -> Update | None:
+        """The update in a row of the list, or None if the row was parked."""
         try:
             return read_row(self.source.kind, row)
         except Undigestible as error:
@@ -276,13 +278,13 @@ class _Refill:
             return None
 
     @transaction.atomic
-    def fold(self, told: Sequence[Told]) -> None:
+    def fold(self, updates: Sequence[Update]) -> None:
         hold(self.position)
-        fold_in(self.position.generation, told)
+        fold_in(self.position.generation, updates)
         reached("rebuild.listed")
 
     def carry_over(self, page: _Page, listed: set[int], newest: int) -> None:
-        """What the old figures, or events, know of the page's stretch of ids, and the page does not name."""
+        """Carries over resources in the page's range of ids that the page lacks, from old figures and from events."""
         remember, kind = self.source.remembered, self.source.kind
         if remember is None:
             return
@@ -293,11 +295,11 @@ class _Refill:
         ):
             for facts in _batches(rows):
                 absent = [(pk, state) for pk, state in facts if pk not in listed]
-                self.fold([Told((kind, pk), remember(state_of(kind, state))) for pk, state in absent])
+                self.fold([Update((kind, pk), remember(state_of(kind, state))) for pk, state in absent])
 
     def ask(self, question: Callable[[], T]) -> T:
-        """A peer's answer; one that is away is waited for. Says that the rebuild lives."""
-        until = time.monotonic() + PATIENCE
+        """Calls a peer and waits if it is unreachable. Renews the lease of the rebuild."""
+        until = time.monotonic() + PEER_TIMEOUT
         while True:
             _claim(self.all_old)
             try:
@@ -309,7 +311,7 @@ class _Refill:
 
 
 def _batches(rows: QuerySet[Fact]) -> Iterator[list[tuple[int, Any]]]:
-    """Resource ids and states, in the order of the ids."""
+    """Yields resource ids and states in batches, in the order of the ids."""
     last = -1
     while found := list(
         rows.filter(resource_id__gt=last).order_by("resource_id").values_list("resource_id", "state")[:BATCH]
@@ -319,6 +321,6 @@ def _batches(rows: QuerySet[Fact]) -> Iterator[list[tuple[int, Any]]]:
 
 
 def _share(first: str, last: str, end: str) -> float:
-    """How far ``last`` lies between the first event's id and the end, by transaction."""
+    """The position of ``last`` between the first event and the end, by transaction id, from 0 to 1."""
     low, here, high = (int(place.split("-")[1]) if place else 0 for place in (first, last, end))
     return min(1.0, (here - low) / (high - low)) if high > low else 1.0

@@ -1,4 +1,4 @@
-"""The answers of analytics-service, each from its read model in a bounded number of queries."""
+"""The reports of analytics-service. Each reads its read model with a fixed number of queries."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +20,7 @@ Figures = Mapping[str, Decimal]
 
 
 def summary() -> Report:
-    """The headline of the four reports. Queries: positions, figures, today."""
+    """The headlines of the four reports. Queries: positions, figures, today's figures."""
     freshness = catch_up([USER.name, PRODUCT.name, ORDER.name, NOTIFICATION.name])
     figures = _figures(freshness.generation)
     return {
@@ -33,7 +33,7 @@ def summary() -> Report:
 
 
 def overview(days: int) -> tuple[Freshness, Mapping[str, Report]]:
-    """What the dashboard begins with, all of it after one catching up: the reports, by name."""
+    """The reports for the dashboard, by name. They catch up with the feeds once."""
     freshness = catch_up([USER.name, PRODUCT.name, ORDER.name, NOTIFICATION.name])
     generation = freshness.generation
     figures = _figures(generation)
@@ -54,7 +54,7 @@ def users(days: int) -> Report:
 
 
 def products(days: int) -> Report:
-    """``days`` sizes no series here; it is taken so that the four can be asked alike."""
+    """The report on products. ``days`` has no effect; it exists so that all four reports have the same parameter."""
     freshness = catch_up([PRODUCT.name, ORDER.name])
     generation = freshness.generation
     found = {**_products(_figures(generation, "products.")), **_product_lists(generation)}
@@ -108,7 +108,7 @@ def _products(figures: Figures) -> Report:
 
 
 def _product_lists(generation: int) -> Report:
-    """What is running low, and what sells."""
+    """The products with low stock, and the top sellers."""
     rows = ProductFigure.objects.filter(generation=generation)
     low = rows.filter(listed=True, stock__lte=settings.LOW_STOCK).order_by("stock", "product_id")
     top = rows.filter(units__gt=0).order_by("-units", "product_id")
@@ -148,7 +148,7 @@ def _notifications(figures: Figures) -> Report:
 
 
 def _series(generation: int, names: Sequence[str], days: int) -> list[tuple[date, dict[str, Decimal]]]:
-    """Every day of the last ``days``, oldest first, today included; nought where nothing happened."""
+    """The values of each of the last ``days`` days including today, oldest first. Missing values are 0."""
     first = _today() - timedelta(days=days - 1)
     rows = DailyFigure.objects.filter(generation=generation, name__in=names, date__gte=first).values_list(
         "name", "date", "value"

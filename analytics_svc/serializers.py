@@ -17,7 +17,7 @@ class SummaryQuery(Query):
 
 
 class Report(serializers.Serializer[Any]):
-    asOf = serializers.DateTimeField(help_text="Every change committed before it is counted.")
+    asOf = serializers.DateTimeField(help_text="All changes that were committed before this time are counted.")
     stale = serializers.ListField(child=serializers.CharField(), help_text="Services that did not answer in time.")
 
 
@@ -90,27 +90,27 @@ class OrderReport(OrderHeadline, Report):
 
 
 class OutboxDepth(serializers.Serializer[Any]):
-    pending = serializers.IntegerField(help_text="Messages that wait, counted up to 1000.")
-    oldestSeconds = serializers.FloatField(allow_null=True, help_text="How long the oldest of them has waited.")
-    dead = serializers.IntegerField(help_text="Messages that were given up, counted up to 1000.")
+    pending = serializers.IntegerField(help_text="Waiting messages, counted up to 1000.")
+    oldestSeconds = serializers.FloatField(allow_null=True, help_text="Age of the oldest waiting message in seconds.")
+    dead = serializers.IntegerField(help_text="Messages whose delivery has finally failed, counted up to 1000.")
 
 
 class FeedLag(serializers.Serializer[Any]):
     status = serializers.ChoiceField(
         choices=LAGS,
-        help_text="`behind`: there are events that are not in the figures yet; the next report takes them in. "
-        "`pending`: some are committed that the feed cannot show yet.",
+        help_text="`behind`: some events are not in the figures yet; the next report reads them. "
+        "`pending`: some events are committed but not visible in the feed yet.",
     )
     seconds = serializers.FloatField(
-        allow_null=True, help_text="The age of the oldest event that is not in the figures; null when it is not known."
+        allow_null=True, help_text="Age of the oldest event that is not in the figures. Null if unknown."
     )
-    caughtUpAt = serializers.DateTimeField(allow_null=True, help_text="When a report last had read all of the feed.")
+    caughtUpAt = serializers.DateTimeField(allow_null=True, help_text="When a report last read the feed to its end.")
 
 
 class ServiceStatus(serializers.Serializer[Any]):
     service = serializers.CharField()
-    status = serializers.ChoiceField(choices=STATUSES, help_text="`unknown`: there was no time to ask.")
-    latencyMs = serializers.FloatField(allow_null=True, help_text="What the answer of `/health` took.")
+    status = serializers.ChoiceField(choices=STATUSES, help_text="`unknown`: there was no time for the check.")
+    latencyMs = serializers.FloatField(allow_null=True, help_text="Duration of the call of `/health`.")
     version = serializers.CharField(allow_null=True)
     mode = serializers.CharField(allow_null=True)
     outbox = OutboxDepth(allow_null=True)

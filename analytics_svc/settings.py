@@ -1,8 +1,8 @@
-"""analytics-service: read models over everybody's events."""
+"""analytics-service: read models of the events of all services."""
 
 from platform_core.conf import service_settings
 
 globals().update(service_settings("analytics_svc"))
 
 LOW_STOCK = 10
-"""Products with so many pieces or fewer are listed as low."""
+"""Products with at most this many pieces are listed as low."""

@@ -1,4 +1,4 @@
-"""One run of a piece of work for all who ask for it at the same time, as databases do with an fsync (group commit)."""
+"""Shares one run of a function among concurrent callers, as databases share an fsync (group commit)."""
 
 import threading
 import time
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-PATIENCE = 0.25
-"""Seconds that anybody waits for anybody else; a run that has taken longer hangs, and is not waited for at all."""
+MAX_WAIT = 0.25
+"""Maximum time in seconds that a caller waits for another one. A run that takes longer counts as hanging."""
 
 
 @dataclass(slots=True, eq=False)
 class _Round(Generic[T]):
-    """``outcome`` is None until there is one that will do for all."""
+    """One run. ``outcome`` is None until there is a result that all callers may use."""
 
     began: float = 0.0
     ended: threading.Event = field(default_factory=threading.Event)
@@ -21,11 +21,12 @@ class _Round(Generic[T]):
 
 
 class Shared(Generic[T]):
-    """Runs ``make`` once for all who come before that run begins, and one run after the other.
+    """Coalesces concurrent calls of ``make``. Runs do not overlap.
 
-    Who comes while it runs may know of something that it has passed over already: they wait for its end, and the first
-    of them runs it for all of them. What does not satisfy ``will_do`` is only for the one who ran it, as is what it
-    raises: the others, who may have more time, try for themselves. So do those who have waited for too long.
+    Callers that arrive before a run starts share its result. Callers that arrive during a run may need newer data, so
+    they wait for the next run, which the first of them performs. A result that does not satisfy ``will_do`` and an
+    exception go only to the caller that performed the run. The others may have more time and call ``make`` themselves,
+    as do callers that have waited for too long.
     """
 
     def __init__(self, make: Callable[[], T], will_do: Callable[[T], bool]) -> None:
@@ -36,24 +37,24 @@ class Shared(Generic[T]):
         self._latest = _Round[T]()
         self._latest.ended.set()
 
-    def get(self, patience: float) -> T:
-        """Waits for others ``patience`` seconds at most. Raises what ``make`` does."""
-        patience = min(patience, PATIENCE)
+    def get(self, max_wait: float) -> T:
+        """Returns a result of ``make`` and raises its errors. Waits at most ``max_wait`` seconds for other callers."""
+        max_wait = min(max_wait, MAX_WAIT)
         with self._lock:
             before, joined = self._latest, self._gathering
             if joined is None:
                 own = self._gathering = _Round[T]()
         if joined is None:
-            return self._lead(own, before, patience)
-        joined.ended.wait(patience)
+            return self._lead(own, before, max_wait)
+        joined.ended.wait(max_wait)
         return self._make() if joined.outcome is None else joined.outcome
 
-    def _lead(self, own: _Round[T], before: _Round[T], patience: float) -> T:
+    def _lead(self, own: _Round[T], before: _Round[T], max_wait: float) -> T:
         try:
             try:
-                before.ended.wait(min(patience, before.began + PATIENCE - time.monotonic()))
+                before.ended.wait(min(max_wait, before.began + MAX_WAIT - time.monotonic()))
             finally:
-                with self._lock:  # from here on nobody joins, and only then it begins
+                with self._lock:  # nobody may join after this, so the run starts only now
                     self._gathering, self._latest = None, own
                     own.began = time.monotonic()
             outcome = self._make()

@@ -21,45 +21,45 @@ from platform_core.api import Query, read_query
 
 
 class AnalyticsViewSet(ViewSet):
-    """Figures over all services, up to date with every change that was committed before the request."""
+    """Figures of all services. They include every change that was committed before the request."""
 
     may_be_polled = True
 
     @extend_schema(parameters=[SummaryQuery], responses=SummarySerializer)
     @action(detail=False)
     def summary(self, request: Request) -> Response:
-        """The headline of all reports."""
+        """The headlines of all reports."""
         read_query(request, SummaryQuery)
         return Response(reports.summary())
 
     @extend_schema(parameters=[DaysQuery], responses=UserReport)
     @action(detail=False)
     def users(self, request: Request) -> Response:
-        """Users, and how many came each day."""
+        """Users, and new users per day."""
         return Response(reports.users(**read_query(request, DaysQuery)))
 
     @extend_schema(parameters=[DaysQuery], responses=ProductReport)
     @action(detail=False)
     def products(self, request: Request) -> Response:
-        """The catalog, its stock, what is running low and what sells."""
+        """Products, stock, low stock and top sellers."""
         return Response(reports.products(**read_query(request, DaysQuery)))
 
     @extend_schema(parameters=[DaysQuery], responses=OrderReport)
     @action(detail=False)
     def orders(self, request: Request) -> Response:
-        """Orders by status and day, and what they bring."""
+        """Orders by status and day, and revenue."""
         return Response(reports.orders(**read_query(request, DaysQuery)))
 
     @extend_schema(parameters=[DaysQuery], responses=NotificationReport)
     @action(detail=False)
     def notifications(self, request: Request) -> Response:
-        """Messages that were sent or failed."""
+        """Notifications, sent and failed."""
         return Response(reports.notifications(**read_query(request, DaysQuery)))
 
     @extend_schema(responses=PlatformStatus)
     @action(detail=False)
     def platform(self, request: Request) -> Response:
-        """How the five services are, what waits in their outboxes, and how far the figures are behind their feeds.
+        """Status of the five services, with the depths of their outboxes and the lag of the figures.
 
         A service that does not answer within a second is `down`.
         """

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 RENEWED_AFTER = 100
 """Requests after which a connection is replaced: the kernel deals connections out to workers by chance, and what it
 dealt at the start must not decide a whole measurement."""
@@ -89,9 +89,9 @@ class Client:
             self._open()
         last = 0.0
         while self.open_ones:
-            ready = self.poll.poll(PATIENCE)
+            ready = self.poll.poll(TIMEOUT)
             if not ready:
-                raise UnexpectedAnswer(f"no answer within {PATIENCE:g} s")
+                raise UnexpectedAnswer(f"no answer within {TIMEOUT:g} s")
             for number, _ in ready:
                 connection = self.open_ones[number]
                 stays = self._receive(connection)
@@ -166,7 +166,7 @@ def ask(port: int, request: bytes, expected: int) -> Answer:
     """One request on a connection of its own. Raises UnexpectedAnswer when the status is another."""
     received = b""
     with _connected(port) as connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(TIMEOUT)
         connection.sendall(request)
         while (answer := _parse(received)) is None:
             chunk = connection.recv(262_144)
@@ -179,7 +179,7 @@ def ask(port: int, request: bytes, expected: int) -> Answer:
 
 
 def _connected(port: int) -> socket.socket:
-    made = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    made = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return made
 

@@ -1,4 +1,4 @@
-"""Who may do what in notification-service: its routes, and its pages in the admin."""
+"""Access rules of notification-service, for its routes and its admin pages."""
 
 from platform_core.auth import GET, OWN, POST, THEMSELVES, AdminPages, Rule
 from platform_core.topology import ANALYTICS, ORDER

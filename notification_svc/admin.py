@@ -1,4 +1,4 @@
-"""Notifications in the admin: to be looked at, and tried again."""
+"""Notifications in the admin. They are read-only, and failed ones can be resent."""
 
 from typing import Any
 
@@ -46,6 +46,6 @@ class NotificationAdmin(ReadOnlyAdmin):
     def shown_status(self, notification: Notification) -> str:
         return notification.status
 
-    @admin.action(description="Try failed ones again", permissions=["operate"])
+    @admin.action(description="Resend failed notifications", permissions=["operate"])
     def retry(self, request: HttpRequest, queryset: Any) -> None:
-        self.message_user(request, f"{services.retry(queryset)} will be tried again.", messages.SUCCESS)
+        self.message_user(request, f"{services.retry(queryset)} will be sent again.", messages.SUCCESS)

@@ -1,4 +1,4 @@
-"""How a notification is delivered: one handler for each channel. `check_handlers` refuses a channel without one."""
+"""Delivery of notifications, with one handler per channel. `check_handlers` refuses a channel without a handler."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -17,9 +17,9 @@ log = logging.getLogger("notification.delivery")
 
 
 def send_email(notification: Notification) -> None:
-    """Raises PermanentFailure if the mail server will never accept it, OSError if it does not accept it now.
+    """Sends a mail. Raises PermanentFailure if the server will never accept it, OSError if it may accept it later.
 
-    SMTP has no idempotency keys: after a crash between the server's answer and our commit the mail is sent again.
+    SMTP has no idempotency keys. After a crash between the server's answer and our commit, the mail is sent twice.
     """
     recipient = notification.recipient or _address(notification.user_id)
     mail = EmailMessage(
@@ -62,7 +62,7 @@ HANDLERS: Mapping[str, Callable[[Notification], None]] = {
 
 
 def deliver(notification: Notification) -> None:
-    """Raises LookupError for a channel without a handler, and what the handler raises."""
+    """Delivers a notification. Raises LookupError for a channel without a handler, and the handler's errors."""
     handler = HANDLERS.get(notification.channel)
     if handler is None:
         raise LookupError(f"no handler for the channel {notification.channel}")
@@ -70,7 +70,7 @@ def deliver(notification: Notification) -> None:
 
 
 def check_handlers(**_: Any) -> list[CheckMessage]:
-    """Without a handler the messages of a channel would be accepted and never delivered."""
+    """System check: without a handler, messages of a channel would be accepted but never delivered."""
     return [
         Error(
             f"The channel {channel.value!r} has no handler.",

@@ -1,4 +1,4 @@
-"""The messages of made-up orders, as they stand once they are delivered. Nobody is mailed."""
+"""The notifications of demo orders, written as delivered. No mail is sent."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from platform_core.topology import ORDER
 from platform_core.vocabulary import EventType, MessageKind
 
 CALLER: Final = f"{Kind.SERVICE}:{ORDER.name}"
-"""Whom `idempotency.caller_of` takes order-service for: a message that it sends again finds the one that is there."""
+"""The caller that `idempotency.caller_of` gives for order-service. A resent message finds its earlier copy by it."""
 _ON_ITS_WAY = timedelta(seconds=1)
 
 
@@ -28,13 +28,13 @@ class Sent(Struct):
 
 
 class Sale(Struct):
-    """What is to know of an order here: the messages that its service has sent."""
+    """The part of an order that this service needs: the messages that order-service has sent."""
 
     messages: list[Sent]
 
 
 def accept(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The orders' messages to customers, as sent."""
+    """Writes the orders' messages to customers as sent."""
     for batch in batches:
         sales = [msgspec.json.decode(row, type=Sale) for row in batch.rows]
         made = [
@@ -68,7 +68,7 @@ def _notification(sent: Sent) -> Notification:
 
 
 def _fingerprint(payload: Any) -> bytes:
-    """Of the request that `clients.notifications.send_notification` makes of it."""
+    """The fingerprint of the request that `clients.notifications.send_notification` would make."""
     body = {"userId": str(payload["user_id"]), **{name: payload[name] for name in ("type", "subject", "message")}}
     return fingerprint_of("/api/notifications/send", body)
 

@@ -1,4 +1,4 @@
-"""Messages to customers, and what became of them."""
+"""Notifications to customers and the state of their delivery."""
 
 from django.db import models
 from django.db.models import Q
@@ -8,7 +8,7 @@ from platform_core.vocabulary import Channel, NotificationStatus
 
 
 class Notification(Resource):
-    """One message. It keeps its sender's key for ever, so that a repetition after a week doubles nothing."""
+    """One message. It keeps its sender's key for ever, so that even a late repetition is not sent twice."""
 
     Channel = Channel
     Status = NotificationStatus

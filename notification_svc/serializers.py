@@ -1,4 +1,4 @@
-"""The wire shape of notification-service."""
+"""The wire format of notification-service."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from platform_core.api import (
 
 TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}\Z"
 KEY_PATTERN = r"^[\x20-\x7e]{1,255}\Z"
-_SEVERAL = "Given several times: any of them."
+_SEVERAL = "May be repeated; matches any of the values."
 
 
 @request_examples(
@@ -27,7 +27,7 @@ _SEVERAL = "Given several times: any of them."
         "A message": {
             "userId": "1",
             "subject": "Hello",
-            "message": "Your parcel waits at the counter.",
+            "message": "Your parcel is ready for collection.",
             "channel": "email",
         }
     }
@@ -39,7 +39,9 @@ class NotificationSerializer(Serializer):
         TYPE_PATTERN, default="message", help_text="A word such as `order_confirmed`: a-z, 0-9, _ and ., at most 64."
     )
     channel = serializers.ChoiceField(choices=Notification.Channel.choices, default=Notification.Channel.EMAIL)
-    recipient = OptionalStringField(max_length=254, help_text="Without it the user's email address, at delivery.")
+    recipient = OptionalStringField(
+        max_length=254, help_text="Default: the user's email address at the time of delivery."
+    )
     subject = OptionalStringField(max_length=200)
     message = StringField(max_length=32_768, one_line=False, trim_whitespace=False)
     status = serializers.ChoiceField(choices=Notification.Status.choices, read_only=True)
@@ -71,5 +73,5 @@ class NotificationQuery(Query):
         source="sender_key",
         required=False,
         trim_whitespace=False,
-        help_text="The Idempotency-Key that the message was sent with.",
+        help_text="The Idempotency-Key of the request that sent the message.",
     )

@@ -20,9 +20,9 @@ class Accepted(NamedTuple):
 
 @transaction.atomic
 def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
-    """Take a message and queue its delivery. With a key that was seen before: the first answer again.
+    """Stores a message and queues its delivery. A repeated key gets the first answer again.
 
-    Raises Unprocessable when the key came with another message, Conflict while a twin is being taken.
+    Raises Unprocessable if the key was used with another message, Conflict while a request with the same key runs.
     """
     if claim:
         claim.hold()
@@ -55,12 +55,12 @@ def delivery_of(notification: Notification) -> Message:
 
 
 def mark_sent(notification_id: int, attempts: int) -> None:
-    """In the surrounding transaction, that of the delivery's own end; so is `mark_failed`."""
+    """Marks the notification as sent. Runs, like `mark_failed`, in the transaction that ends the delivery."""
     _settle(notification_id, NotificationStatus.SENT, attempts=attempts, sent_at=now(), last_error=None)
 
 
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:
-    """An attempt came to nothing; when it was the last, the notification is ``failed``."""
+    """Records a failed attempt. After the last attempt the notification is ``failed``."""
     changes = {"attempts": attempts, "last_error": error[:2000]}
     if final:
         _settle(notification_id, NotificationStatus.FAILED, **changes)
@@ -76,7 +76,7 @@ def _settle(notification_id: int, status: NotificationStatus, **changes: Any) ->
 
 
 def snapshot(notification: Notification) -> dict[str, Any]:
-    """A notification as its events tell it. The version says which of two events is the later one."""
+    """The notification as its events carry it. Of two events, the one with the higher version is newer."""
     return {
         "version": notification.version,
         "userId": str(notification.user_id),
@@ -88,7 +88,7 @@ def snapshot(notification: Notification) -> dict[str, Any]:
 
 
 def retry(notifications: QuerySet[Notification]) -> int:
-    """Try failed notifications again, from the beginning. How many there were."""
+    """Resends failed notifications with a fresh count of attempts. Returns how many there were."""
     count = 0
     for notification in notifications.filter(status=NotificationStatus.FAILED):
         with transaction.atomic():

@@ -1,4 +1,4 @@
-"""Background work of notification-service: delivery, one lane for each channel."""
+"""Background work of notification-service: delivery, with one worker lane per channel."""
 
 from functools import partial
 

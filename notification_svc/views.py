@@ -25,7 +25,7 @@ class NotificationViewSet(ListModelMixin, ResourceViewSet):
     owner_field = "user_id"
 
     def get_queryset(self) -> QuerySet[Notification]:
-        """A service other than analytics-service reaches those that it sent itself."""
+        """Services see the notifications that they sent themselves; analytics-service sees all."""
         notifications = super().get_queryset()
         if "user_id" in self.kwargs:
             notifications = notifications.filter(user_id=self.kwargs["user_id"])
@@ -34,19 +34,19 @@ class NotificationViewSet(ListModelMixin, ResourceViewSet):
         return notifications.filter(caller=caller.caller) if is_sender else notifications
 
     def list(self, request: Request) -> Response:
-        """Notifications, newest first. A service sees those that it sent itself, analytics-service all of them."""
+        """Notifications, newest first. A service sees those that it sent itself; analytics-service sees all."""
         return super().list(request)
 
     @extend_schema(operation_id="listNotificationsByUser", responses={200: NotificationSerializer(many=True)})
     def by_user(self, request: Request, user_id: int) -> Response:
-        """A user's notifications, newest first; none for a user who is not known."""
+        """A user's notifications, newest first. An unknown user has none."""
         return super().list(request)
 
     @extend_schema(responses={201: NotificationSerializer})
     @action(detail=False, methods=["post"])
     @takes_key
     def send(self, request: Request) -> Response:
-        """Queue a message. A key is kept for ever: a repetition gives the first answer, however late."""
+        """Queue a message. The Idempotency-Key is kept for ever: a repetition always gets the first answer."""
         claim = Claim.of(request)
         accepted = services.accept(self.validated(), claim)
         reached("notification.accepted")

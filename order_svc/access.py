@@ -1,4 +1,4 @@
-"""Who may do what in order-service: its routes, and its pages in the admin."""
+"""Access rules of order-service, for its routes and its admin pages."""
 
 from platform_core.auth import GET, OWN, POST, THEMSELVES, AdminPages, Rule
 from platform_core.topology import ANALYTICS

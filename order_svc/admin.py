@@ -1,4 +1,4 @@
-"""Orders in the admin: to be looked at, and moved only by the use cases."""
+"""Orders in the admin. They are read-only; their status changes only through the use cases."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from platform_core.admin import ReadOnlyAdmin
 from platform_core.http import PlatformError
 from platform_core.vocabulary import HOLDING_STOCK, WITHOUT_STOCK, OrderStatus
 
-# By what a status means; the few that have a colour of their own come last.
+# Statuses of one group share a colour. The entries for single statuses come last and override the group's.
 _COLOURS = {
     **dict.fromkeys(OrderStatus.values, "info"),
     **dict.fromkeys([status.value for status in HOLDING_STOCK], "primary"),
@@ -45,12 +45,12 @@ class OrderAdmin(ReadOnlyAdmin):
     search_help_text = "id, user id or request id"
     sortable_by = ("id", "created_at")
     fieldsets = (
-        (None, {"fields": ("user_id", "status", "total", "currency", "life")}),
-        ("When", {"fields": ("created_at", "confirmed_at", "updated_at")}),
-        ("If it was rejected", {"fields": ("reason", "refusal")}),
-        ("The request", {"fields": ("caller", "idempotency_key", "request_id", "traceparent", "version")}),
+        (None, {"fields": ("user_id", "status", "total", "currency", "timeline")}),
+        ("Times", {"fields": ("created_at", "confirmed_at", "updated_at")}),
+        ("Rejection", {"fields": ("reason", "refusal")}),
+        ("Request", {"fields": ("caller", "idempotency_key", "request_id", "traceparent", "version")}),
     )
-    readonly_fields = ("life",)
+    readonly_fields = ("timeline",)
     inlines = (OrderLineInline,)
     actions = ("cancel", "ship", "deliver")
 
@@ -58,11 +58,11 @@ class OrderAdmin(ReadOnlyAdmin):
     def shown_status(self, order: Order) -> str:
         return order.status
 
-    @display(description="life")  # type: ignore[untyped-decorator]
-    def life(self, order: Order) -> SafeString:
+    @display(description="timeline")  # type: ignore[untyped-decorator]
+    def timeline(self, order: Order) -> SafeString:
         return format_html('<a href="{}">Explain this order</a>', reverse("order-page", args=[order.pk]))
 
-    @admin.action(description="Cancel, and give the stock back", permissions=["operate"])
+    @admin.action(description="Cancel and release the stock", permissions=["operate"])
     def cancel(self, request: HttpRequest, queryset: Any) -> None:
         self.move(request, queryset, services.cancel_order)
 
@@ -81,5 +81,5 @@ class OrderAdmin(ReadOnlyAdmin):
             except PlatformError as error:
                 self.message_user(request, f"Order {order_id}: {error.detail}", messages.ERROR)
             else:
-                self.log_change(request, order, f"Now {order.status}.")
+                self.log_change(request, order, f"Status changed to {order.status}.")
                 self.message_user(request, f"Order {order_id} is {order.status}.", messages.SUCCESS)

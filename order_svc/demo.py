@@ -1,7 +1,7 @@
-"""Made-up orders: planned first, so that stock and messages can be had for them, and kept when those are there.
+"""Demo orders. They are planned first and written last, after their stock and their messages exist.
 
-That is the order of the saga. Where a run is cut short, stock is left held for orders that never came to be, and
-`manage.py verify --repair` releases it; never is there an order without its stock or its messages.
+This is the order of the saga. If a run is interrupted, some stock stays reserved for orders that do not exist;
+`manage.py verify --repair` releases it. An order never exists without its stock and its messages.
 """
 
 from array import array
@@ -45,7 +45,7 @@ class Item(Struct, rename="camel"):
 
 
 class Change(Struct):
-    """A step of an order's life."""
+    """A change of an order's status."""
 
     status: OrderStatus
     at: datetime
@@ -57,7 +57,7 @@ class Sent(Struct):
 
 
 class Sale(Struct):
-    """An order with all that has become of it, as the steps hand it on; ``number`` counts those of the seed."""
+    """An order with its whole history, as the demo's steps pass it on. ``number`` counts the orders of one seed."""
 
     id: int
     number: int
@@ -69,7 +69,7 @@ class Sale(Struct):
 
 
 class Market:
-    """Who may buy, and what: the users and products of the demo by number, the oldest and the most popular first."""
+    """The demo's users, oldest first, and its products, most popular first."""
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self.users = array("q")
@@ -82,17 +82,17 @@ class Market:
         self._popularity = list(accumulate(1 / (rank + 3) ** 0.9 for rank in range(len(self.products))))
 
     def buyer(self, chance: Random, part: float) -> int:
-        """One of those who were there when so much of the past was over; who came early buys more often."""
+        """Draws a user who existed after ``part`` of the period. Older users are drawn more often."""
         there = max(1, int(len(self.users) * part))
         return self.users[int(there * chance.random() ** 1.4)]
 
     def product(self, chance: Random) -> Product:
-        """By Zipf's law: what is popular is very much so."""
+        """Draws a product by Zipf's law."""
         return self.products[bisect_right(self._popularity, chance.random() * self._popularity[-1])]
 
 
 def plan(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Orders that are not there yet, complete but for their rows. The first batch tells how many there are already."""
+    """Plans the missing orders without writing them. The first batch says how many exist already."""
     market, calendar, first = Market(batches), Calendar(spec), _kept(spec)
     yield Batch("orders", min(first, spec.orders))
     for numbers in batches_of(spec.orders, first):
@@ -106,7 +106,7 @@ def _key(spec: Spec, number: int) -> str:
 
 
 def _kept(spec: Spec) -> int:
-    """How many of this seed there are. They were kept in the order of their numbers, so the last one tells."""
+    """How many orders of this seed exist. They are written in the order of their numbers, so the last one gives it."""
     ours = Order.objects.filter(caller=DEMO, idempotency_key__startswith=f"{spec.seed}-")
     last = ours.aggregate(last=Max("idempotency_key"))["last"]
     return int(last.split("-")[1]) + 1 if last else 0
@@ -121,7 +121,7 @@ def _sale(spec: Spec, market: Market, calendar: Calendar, number: int, pk: int) 
         number=number,
         user_id=market.buyer(chance, part),
         created_at=created_at,
-        steps=_life(chance, created_at, (1 - part) * DAYS, calendar.end),
+        steps=_status_changes(chance, created_at, (1 - part) * DAYS, calendar.end),
         items=_items(chance, market),
     )
     sale.messages = _messages(sale)
@@ -137,10 +137,11 @@ def _items(chance: Random, market: Market) -> list[Item]:
     return list(wanted.values())
 
 
-def _life(chance: Random, created_at: datetime, age: float, end: datetime) -> list[Change]:
-    """What has become of an order by ``end``: how far it came is decided by its ``age`` in a year of even days.
+def _status_changes(chance: Random, created_at: datetime, age: float, end: datetime) -> list[Change]:
+    """The status changes of an order until ``end``.
 
-    So it is the same in every run, on whatever day of the week; only the moments are fitted into the real time.
+    Which of them happen depends only on ``age``, which assumes equal traffic on all days. So the result is the same in
+    every run, on any weekday. Only the times are scaled to the real calendar.
     """
     cancelling, shipping = chance.uniform(0.02, 0.5), chance.uniform(0.3, 2.5)
     delivering = shipping + chance.uniform(0.8, 4.5)
@@ -164,7 +165,7 @@ def _caused(order: Order, lines: list[OrderLine], status: OrderStatus) -> list[M
 
 
 def _rows(sale: Sale) -> tuple[Order, list[OrderLine]]:
-    """The order as it is opened, but for its total."""
+    """The order as it is opened, except that it already has its total."""
     lines = [
         sketch(
             OrderLine,
@@ -188,13 +189,13 @@ def _rows(sale: Sale) -> tuple[Order, list[OrderLine]]:
         confirmed_at=sale.steps[0].at,
         caller=DEMO,
         request_id=DEMO,
-        steps="{}",  # what they took is not made up
+        steps="{}",  # durations are not invented
     )
     return order, lines
 
 
 def keep(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Write the orders, with their events, and their messages as delivered. The last step: it hands nothing on."""
+    """Writes the orders, their events, and their messages as delivered. It is the last step and passes nothing on."""
     for batch in batches:
         if batch.rows:
             sales = [msgspec.json.decode(row, type=Sale) for row in batch.rows]

@@ -8,10 +8,10 @@ from platform_core.vocabulary import UNPLACED, OrderStatus
 
 
 class Order(Resource):
-    """An order, from the moment it is requested. `platform_core.vocabulary` says what its statuses mean.
+    """An order, from the moment of its request. `platform_core.vocabulary` documents the statuses.
 
-    It carries the Idempotency-Key of the request that placed it; a rejection for which a repetition may succeed
-    gives the key free.
+    It stores the Idempotency-Key of the request that placed it. If the order is rejected and a retry may succeed, the
+    key is removed, so that it can be used again.
     """
 
     Status = OrderStatus
@@ -62,7 +62,7 @@ class Order(Resource):
 
 
 class OrderLine(models.Model):
-    """Pieces of one product; name and price are those of the moment of confirmation."""
+    """A quantity of one product. Name and price are copied when the order is confirmed."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
     product_id = models.BigIntegerField()

@@ -1,12 +1,12 @@
-"""The wire shape of order-service."""
+"""The wire format of order-service."""
 
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from order_svc.explaining.diagnosis import Mood
 from order_svc.explaining.timeline import State
-from order_svc.explaining.verdict import Mood
 from order_svc.models import Order
 from platform_core.api import (
     AnyOf,
@@ -33,7 +33,7 @@ class OrderLineSerializer(Serializer):
 
 
 class OrderSerializer(Serializer):
-    """An order as it is answered."""
+    """An order, as in responses."""
 
     id = IdField(read_only=True)
     userId = IdField(source="user_id")
@@ -41,7 +41,7 @@ class OrderSerializer(Serializer):
     items = OrderLineSerializer(source="lines", many=True)
     total = MoneyField(read_only=True, allow_null=True)
     currency = serializers.CharField(read_only=True)
-    reason = serializers.CharField(read_only=True, help_text="Why it was rejected; else empty.")
+    reason = serializers.CharField(read_only=True, help_text="Why the order was rejected, otherwise empty.")
     createdAt = TimestampField(source="created_at", read_only=True)
     updatedAt = TimestampField(source="updated_at", read_only=True)
 
@@ -63,7 +63,7 @@ class OrderItemInput(Serializer):
     }
 )
 class OrderInput(Serializer):
-    """An order as it is asked for: `productId` and `quantity`, or `items`."""
+    """An order, as in requests: with `productId` and `quantity`, or with `items`."""
 
     openapi = {
         "oneOf": [
@@ -90,7 +90,7 @@ class OrderInput(Serializer):
 
 
 def lines_of(order: dict[str, Any]) -> list[tuple[int, int]]:
-    """The lines of a valid OrderInput as they came, ``(product id, pieces)``."""
+    """The lines of a valid OrderInput in their order, as ``(product id, quantity)``."""
     items = order.get("items") or [{"productId": order["productId"], "quantity": order["quantity"]}]
     return [(item["productId"], item["quantity"]) for item in items]
 
@@ -101,7 +101,9 @@ def page_path(order_id: int) -> str:
 
 class VerdictSerializer(Serializer):
     text = serializers.CharField(help_text="One sentence for people.")
-    mood = serializers.ChoiceField(choices=[mood.value for mood in Mood], help_text="`stuck`: somebody should look.")
+    mood = serializers.ChoiceField(
+        choices=[mood.value for mood in Mood], help_text="`stuck`: an operator should look at the order."
+    )
 
 
 class MomentSerializer(Serializer):
@@ -109,7 +111,7 @@ class MomentSerializer(Serializer):
     title = serializers.CharField()
     service = serializers.CharField()
     state = serializers.ChoiceField(choices=[state.value for state in State])
-    at = serializers.DateTimeField(allow_null=True, help_text="Null for what has not happened.")
+    at = serializers.DateTimeField(allow_null=True, help_text="Null if it has not happened.")
     durationMs = serializers.FloatField(source="duration_ms", allow_null=True)
     attempts = serializers.IntegerField(allow_null=True)
     detail = serializers.CharField()
@@ -139,8 +141,9 @@ class OutboxSerializer(Serializer):
     lastError = serializers.CharField(source="last_error")
 
 
-class ToldSerializer(Serializer):
-    """A message to the customer that was handed over."""
+@extend_schema_serializer(component_name="Told")
+class CustomerNoticeSerializer(Serializer):
+    """A message to the customer that was handed over to notification-service."""
 
     key = serializers.CharField()
     status = serializers.ChoiceField(choices=[*NotificationStatus.values, "none", "unknown"])
@@ -167,24 +170,26 @@ class OperationSerializer(Serializer):
     name = serializers.CharField()
     title = serializers.CharField()
     why = serializers.CharField()
-    loses = serializers.CharField(help_text="What cannot be had back afterwards; else empty.")
+    loses = serializers.CharField(help_text="What cannot be undone, otherwise empty.")
 
 
 class ExplanationSerializer(Serializer):
-    """The life of one order across the services."""
+    """The history and the present state of one order across the services."""
 
     order = OrderSerializer()
     asOf = serializers.DateTimeField(source="as_of")
-    verdict = VerdictSerializer()
+    verdict = VerdictSerializer(source="diagnosis")
     unknown = serializers.ListField(child=serializers.CharField(), help_text="Services that did not answer.")
     timeline = MomentSerializer(many=True)
-    reservation = HeldStockSerializer(allow_null=True, help_text="Null, too, when product-service did not answer.")
+    reservation = HeldStockSerializer(
+        allow_null=True, help_text="Null if there is none, or if product-service did not answer."
+    )
     outbox = OutboxSerializer(many=True)
-    notifications = ToldSerializer(many=True)
+    notifications = CustomerNoticeSerializer(many=True)
     requests = TraceSerializer(source="traces", many=True)
-    logs = LogSearchSerializer(help_text="Commands that read the services' logs from their standard input.")
-    operations = OperationSerializer(many=True, help_text="What may safely be done about it now.")
-    page = serializers.SerializerMethodField(help_text="The same for people.")
+    logs = LogSearchSerializer(help_text="Commands that filter the services' logs on standard input.")
+    operations = OperationSerializer(many=True, help_text="The operations that are safe now.")
+    page = serializers.SerializerMethodField(help_text="URL of the same as a page.")
 
     def get_page(self, explanation: Any) -> str:
         return str(self.context["request"].build_absolute_uri(page_path(explanation.order.pk)))
@@ -192,6 +197,9 @@ class ExplanationSerializer(Serializer):
 
 class OrderQuery(Query):
     userId = IdField(source="user_id", required=False)
-    status = AnyOf(serializers.ChoiceField(choices=Order.Status.choices), help_text="Given several times: any of them.")
+    status = AnyOf(
+        serializers.ChoiceField(choices=Order.Status.choices),
+        help_text="May be repeated; matches any of the values.",
+    )
     createdAfter = TimestampField(source="created_at__gt", required=False)
     createdBefore = TimestampField(source="created_at__lt", required=False)

@@ -1,6 +1,6 @@
-"""Use cases of order-service: the saga that places an order, and what happens to one afterwards.
+"""Use cases of order-service: the saga that places an order, and the later changes of its status.
 
-Every change of state is one transaction: a conditional update, the event, and the outbox messages that it causes.
+Each change of status is one transaction: a conditional update, the event, and the outbox messages.
 """
 
 from collections.abc import Mapping
@@ -37,18 +37,18 @@ from platform_core.outbox import Message, OutboxMessage, enqueue, hasten, redriv
 from platform_core.topology import NOTIFICATION, PRODUCT
 from platform_core.vocabulary import STOCK_SHORTAGE, EventType, MessageKind, OrderStatus
 
-TIDYING_SECONDS = 2.0
+CLEANUP_SECONDS = 2.0
 ABANDONED = "abandoned"
-"""Why recovery rejects: whoever placed the order left it pending."""
+"""The reason of a rejection by recovery: the request ended and left the order pending."""
 CONFIRMED_VERSION = 2
-"""An order begins as version 1, and its confirmation is its first change."""
-_sagas = Counter("order_sagas_total", "Orders that were confirmed or rejected, and why.", ["outcome", "reason"])
-_recovered = Counter("orders_recovered_total", "Orders that were left pending, and that recovery has rejected.")
+"""An order starts with version 1, and its confirmation is the first change."""
+_sagas = Counter("order_sagas_total", "Orders confirmed or rejected, by reason.", ["outcome", "reason"])
+_recovered = Counter("orders_recovered_total", "Orders left pending and rejected by recovery.")
 _RULES: Mapping[str, type[PlatformError]] = {"insufficient_stock": Conflict, "unknown_product": Unprocessable}
 
 
 class Refused(PlatformError):
-    """The stored refusal of an earlier request with the same key, word for word."""
+    """The refusal that an earlier request with the same key got, repeated unchanged."""
 
 
 class Placed(NamedTuple):
@@ -58,11 +58,11 @@ class Placed(NamedTuple):
 
 
 def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None = None) -> Placed:
-    """The saga: ``{product id: pieces}`` → a confirmed order.
+    """Runs the saga and returns a confirmed order. ``quantities`` maps product ids to quantities.
 
-    Raises Unprocessable `unknown_user` or `unknown_product`; Conflict `insufficient_stock` with errors that count the
-    items in the order of ``quantities``; Unavailable when a peer does not answer: then no order is kept. With a claim
-    whose key has an order, that order's first answer again.
+    If the claim's key already has an order, repeats the first answer of that order. Raises Unprocessable
+    `unknown_user` or `unknown_product`; Conflict `insufficient_stock`, whose errors number the items in the order of
+    ``quantities``; Unavailable if a peer does not answer (the order is then rejected).
     """
     earlier = _earlier(claim)
     if earlier:
@@ -91,7 +91,7 @@ def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None
 
 
 def _earlier(claim: Claim | None) -> Placed | None:
-    """The answer that the key's order gave, or will give."""
+    """The first answer of the order that has this key. Raises Conflict if that order is still pending."""
     if claim is None:
         return None
     found = prepared(EARLIER, [claim.caller, claim.key])
@@ -144,7 +144,7 @@ def _count_rejection(reason: str) -> None:
 def _open(
     user_id: int, quantities: Mapping[int, int], claim: Claim | None, steps: Steps
 ) -> tuple[Order, list[OrderLine]]:
-    """The pending order, committed before any side effect. Raises Conflict when a twin has the key."""
+    """Commits the pending order before any side effect. Raises Conflict if a concurrent request has the same key."""
     at = now()
     values = {
         "user_id": user_id,
@@ -167,7 +167,7 @@ def _open(
 
 
 def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation) -> Placed:
-    """Raises Unavailable when recovery or a cancel was faster."""
+    """Confirms the order. Raises Unavailable if recovery has rejected it in the meantime."""
     reserved = {int(item.product_id): item for item in reservation.items}
     for line in lines:
         item = reserved[line.product_id]
@@ -198,19 +198,19 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation) -> 
 
 
 def _given_up() -> Unavailable:
-    """Recovery was faster, and the key may have another order by now."""
-    return Unavailable("The order was given up before it could be confirmed.")
+    """The error after recovery has rejected the order. Its key may belong to another order by now."""
+    return Unavailable("The order was rejected by recovery before it could be confirmed.")
 
 
 def _reject_by_rule(order: Order, refusal: PeerRefused) -> PlatformError:
-    """product-service said no: nothing was taken. The key keeps the answer."""
+    """Rejects an order whose reservation product-service refused. The order keeps the key and the answer."""
     kind = _RULES.get(refusal.code)
     if kind is None:
         _give_up(order)
         return _unavailable(refusal)
     error = kind(refusal.detail, code=refusal.code, errors=[_wire_error(each) for each in refusal.errors])
     stored = {"status": error.status, "code": error.code, "detail": error.detail, "errors": error.errors}
-    with context.grace(TIDYING_SECONDS), transaction.atomic():
+    with context.grace(CLEANUP_SECONDS), transaction.atomic():
         rejected = {"reason": refusal.code, "refusal": stored, "steps": order.steps}
         if not _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, **rejected):
             return _given_up()
@@ -225,15 +225,15 @@ def _wire_error(error: FieldError) -> FieldError:
 
 
 def _give_up(order: Order) -> None:
-    """The caller gets a 503: no order is kept. When even this fails, recovery does it."""
-    with context.grace(TIDYING_SECONDS):
+    """Rejects the order because the caller gets a 503. If this fails too, recovery rejects it later."""
+    with context.grace(CLEANUP_SECONDS):
         reject_pending(order.pk, "unavailable", steps=order.steps)
 
 
 def reject_pending(order_id: int, reason: str, **changes: Any) -> bool:
-    """Leave PENDING without a confirmation: the key is free again and the stock, if any was taken, goes back.
+    """Rejects a pending order, frees its key, and releases its stock if any was reserved.
 
-    False when the order was not pending any more.
+    Returns False if the order was not pending any more.
     """
     with transaction.atomic():
         changes |= {"reason": reason, "idempotency_key": None}
@@ -246,13 +246,13 @@ def reject_pending(order_id: int, reason: str, **changes: Any) -> bool:
 
 
 def overdue_orders() -> QuerySet[Order]:
-    """Pending for longer than any request lives: nobody is at work on them, and a confirmation would lose."""
+    """Orders that have been pending for longer than any request can run."""
     limit = now() - timedelta(seconds=settings.PENDING_SECONDS)
     return Order.objects.filter(status=Order.Status.PENDING, created_at__lt=limit)
 
 
 def reject_overdue(order: Order) -> bool:
-    """What recovery does with an order that was left pending, under the ids of the request that placed it."""
+    """Rejects an order that was left pending. Logs and spans carry the ids of the request that placed it."""
     with context.entered(context.Context(order.request_id, order.traceparent)), tracing.span("recover", "internal"):
         recovered = reject_pending(order.pk, ABANDONED)
     if recovered:
@@ -261,7 +261,10 @@ def reject_overdue(order: Order) -> bool:
 
 
 def reject_order(order_id: int) -> Order:
-    """What recovery would do, at once. Raises NotFound, Conflict `invalid_transition` while it may be confirmed."""
+    """Rejects an overdue order at once, as recovery would do later.
+
+    Raises NotFound; Conflict `invalid_transition` if the order is not overdue and may still be confirmed.
+    """
     order = Order.objects.filter(pk=order_id).first()
     if order is None:
         raise NotFound()
@@ -269,14 +272,16 @@ def reject_order(order_id: int) -> Order:
     if overdue is not None and reject_overdue(overdue):
         order.refresh_from_db()
     if order.reason != ABANDONED:
-        raise Conflict(f"An order that is {order.status} is not given up.", code="invalid_transition")
+        raise Conflict(
+            f"Only an overdue pending order can be rejected; this one is {order.status}.", code="invalid_transition"
+        )
     return order
 
 
 def retry_messages(order_id: int) -> int:
-    """Try the order's messages to other services at once: the dead ones anew, the waiting ones without their pause.
+    """Makes all undelivered messages of the order due now: requeues the dead ones and ends the backoff of the others.
 
-    How many are on their way now. Raises NotFound.
+    Returns how many are pending. Raises NotFound.
     """
     if not Order.objects.filter(pk=order_id).exists():
         raise NotFound()
@@ -295,27 +300,30 @@ def _unavailable(error: Exception) -> Unavailable:
         except DeadlineExceeded as exceeded:
             return exceeded
     peer = error.peer if isinstance(error, PeerError) else "A peer"
-    return Unavailable(f"{peer} does not answer at the moment; no order was kept.")
+    return Unavailable(f"{peer} does not answer at the moment; the order was not placed.")
 
 
 def cancel_order(order_id: int) -> Order:
-    """From confirmed: the stock goes back, the customer is told. Raises NotFound, Conflict `invalid_transition`."""
+    """Cancels a confirmed order, releases its stock and notifies the customer.
+
+    Raises NotFound, Conflict `invalid_transition`.
+    """
     return _transition(order_id, Order.Status.CONFIRMED, Order.Status.CANCELLED)
 
 
 def ship_order(order_id: int) -> Order:
-    """From confirmed: the customer is told. Raises NotFound, Conflict `invalid_transition`."""
+    """Marks a confirmed order as shipped and notifies the customer. Raises NotFound, Conflict `invalid_transition`."""
     return _transition(order_id, Order.Status.CONFIRMED, Order.Status.SHIPPED)
 
 
 def deliver_order(order_id: int) -> Order:
-    """From shipped. Raises NotFound, Conflict `invalid_transition`."""
+    """Marks a shipped order as delivered. Raises NotFound, Conflict `invalid_transition`."""
     return _transition(order_id, Order.Status.SHIPPED, Order.Status.DELIVERED)
 
 
 @transaction.atomic
 def _transition(order_id: int, old: OrderStatus, new: OrderStatus) -> Order:
-    """Repeating a transition that holds already changes nothing."""
+    """Changes the status. Does nothing if the order already has the new status."""
     moved = _move(order_id, old, new)
     order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
     if order is None:
@@ -329,12 +337,12 @@ def _transition(order_id: int, old: OrderStatus, new: OrderStatus) -> Order:
 
 
 def confirmation(order: Order, lines: list[OrderLine]) -> Message:
-    """The message of a confirmation."""
+    """The message that notifies the customer of the confirmation."""
     return _notification(order, Order.Status.CONFIRMED, f"Order {order.pk} is confirmed", _thanks(order, lines))
 
 
 def consequences(order: Order, new: OrderStatus) -> list[Message]:
-    """The messages of a transition."""
+    """The outbox messages that a change to this status causes."""
     if new == Order.Status.CANCELLED:
         text = f"Your order {order.pk} was cancelled. Nothing will be charged."
         return [_release(order.pk), _notification(order, new, f"Order {order.pk} was cancelled", text)]
@@ -345,7 +353,7 @@ def consequences(order: Order, new: OrderStatus) -> list[Message]:
 
 
 def _move(order_id: int, old: OrderStatus, new: OrderStatus, **changes: Any) -> bool:
-    """The conditional update that decides every race over an order's state."""
+    """The conditional update that decides all races for an order's status. Returns whether it changed a row."""
     rows = Order.objects.filter(pk=order_id, status=old)
     return bool(rows.update(status=new, version=F("version") + 1, updated_at=now(), **changes))
 
@@ -371,13 +379,13 @@ def _notification(order: Order, status: OrderStatus, subject: str, message: str)
 
 
 def _thanks(order: Order, lines: list[OrderLine]) -> str:
-    """At most a hundred lines of at most 250 characters."""
+    """The text of the confirmation: at most a hundred lines of at most 250 characters."""
     rows = [f"{line.quantity} × {line.name}: {line.subtotal} {order.currency}" for line in lines]
     return "\n".join(["Thank you for your order.", "", *rows, "", f"Total: {order.total} {order.currency}"])
 
 
 def snapshot(order: Order, lines: list[OrderLine]) -> dict[str, Any]:
-    """An order as its events tell it. The version says which of two events is the later one."""
+    """The order as its events carry it. Of two events, the one with the higher version is newer."""
     return {
         "version": order.version,
         "userId": str(order.user_id),

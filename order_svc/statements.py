@@ -1,6 +1,7 @@
-"""The two statements that place an order. Each is a transaction by itself: one round trip, and no lock is held longer.
+"""The two statements that place an order.
 
-The product of an order's line stands for the line, since an order has one line for each.
+Each statement is its own transaction, so it needs one round trip and holds its locks no longer than that. An order has
+one line per product, so the product id identifies the line.
 """
 
 from platform_core.events import appending
@@ -27,7 +28,10 @@ OPEN = f"""
     )
     SELECT id FROM opened
 """
-"""The pending order and its lines. No row: the caller has an order with this key, or a twin is just getting one."""
+"""Inserts the pending order and its lines.
+
+Returns no row if the caller has an order with this key, or if a concurrent request is just creating one.
+"""
 
 CONFIRM = f"""
     WITH confirmed AS (
@@ -42,14 +46,17 @@ CONFIRM = f"""
         FROM confirmed, unnest(%(products)s::bigint[], %(names)s::text[], %(prices)s::numeric[])
              AS priced (product_id, name, unit_price)
         WHERE line.order_id = %(order)s AND line.product_id = priced.product_id
-    ), told AS ({
+    ), recorded AS ({
     appending(f"SELECT '{EventType.ORDER_CONFIRMED}', id::text, %(snapshot)s::jsonb FROM confirmed")
 }), queued AS ({
     enqueueing("SELECT %(kind)s, %(destination)s, %(aggregate)s, %(message_key)s, %(payload)s::jsonb FROM confirmed")
 })
     SELECT id FROM confirmed
 """
-"""Decides the race with recovery and with a cancel: no row, and nothing is changed, when the order is not pending."""
+"""Confirms a pending order. If it is not pending any more, changes nothing and returns no row.
+
+This decides the race with recovery.
+"""
 
 EARLIER_COLUMNS = ("id", "user_id", "status", "currency", "total", "reason", "created_at", "confirmed_at")
 EARLIER = f"""

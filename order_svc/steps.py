@@ -1,4 +1,4 @@
-"""What the steps of the saga took. The order's row keeps it, in the statements that write the row anyway."""
+"""Durations and errors of the saga's steps. The statements that write the order's row store them in it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ Steps = dict[str, Any]
 
 @contextmanager
 def taken(steps: Steps, name: str) -> Iterator[None]:
-    """Note in ``steps`` what it takes to ask a peer, also when that comes to nothing."""
+    """Records the call to a peer in ``steps``, whether it succeeds or fails."""
     effort = Effort()
     try:
         with measured() as effort:

@@ -1,4 +1,4 @@
-"""Background work of order-service: delivering its outbox, and resolving orders that were left pending."""
+"""Background work of order-service: delivers its outbox and rejects orders that were left pending."""
 
 import logging
 import threading
@@ -38,7 +38,7 @@ def deliver_notifications(stopping: threading.Event) -> bool:
 
 
 def recover(stopping: threading.Event) -> bool:
-    """Reject what is pending for too long: no confirmation, no order. A confirmation that comes later loses."""
+    """Rejects orders that have been pending for too long. A later confirmation of such an order fails."""
     overdue = overdue_orders().order_by("created_at").only("pk", "request_id", "traceparent")
     orders = list(overdue[:RECOVERY_BATCH])
     for order in orders:

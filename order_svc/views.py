@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from order_svc import services
 from order_svc.explaining import Explanation, explain
-from order_svc.explaining.words import lasting
+from order_svc.explaining.formatting import duration_text
 from order_svc.models import Order
 from order_svc.serializers import ExplanationSerializer, OrderInput, OrderQuery, OrderSerializer, lines_of, page_path
 from platform_core.api import ID, Claim, PageViewSet, Query, ResourceViewSet, declared, idempotent, replayed, takes_key
@@ -21,7 +21,7 @@ from platform_core.http import Conflict, Forbidden, PlatformError
 
 
 class OrderViewSet(ListModelMixin, ResourceViewSet):
-    """Orders, and what can be done to them."""
+    """Orders and their changes of status."""
 
     queryset = declared(Order, prefetch=["lines"])
     serializer_class = OrderSerializer
@@ -32,7 +32,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
         return OrderInput if self.action == "create" else self.serializer_class
 
     def get_response_serializer(self, instance: Any) -> Any:
-        """The class's serializer, because an action has one for its body or none."""
+        """Always the class's serializer: an action's own serializer is only for its request body."""
         return type(self).serializer_class(instance, context=self.get_serializer_context())
 
     def get_queryset(self) -> QuerySet[Order]:
@@ -52,13 +52,13 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
     def create(self, request: Request) -> Response:
         """Place an order.
 
-        422 `unknown_user` or `unknown_product`, 409 `insufficient_stock`, 503 when a service that it needs does not
-        answer: then no order is kept.
+        422: `unknown_user` or `unknown_product`. 409: `insufficient_stock`. 503: a service that is needed does not
+        answer, and the order was not placed.
         """
         claim = Claim.of(request)
         wanted = self.validated()
         if owner_of(request) not in (None, wanted["userId"]):
-            raise Forbidden("userId: orders are placed for oneself.")
+            raise Forbidden("userId: customers may only place orders for themselves.")
         lines = lines_of(wanted)
         quantities: dict[int, int] = {}
         for product_id, quantity in lines:
@@ -75,36 +75,36 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
     @action(detail=True, methods=["post"], serializer_class=None)
     @idempotent
     def cancel(self, request: Request, pk: int) -> Response:
-        """Cancel a confirmed order; its stock goes back. 409 `invalid_transition` otherwise."""
+        """Cancel a confirmed order and release its stock. 409 `invalid_transition`: the order is not confirmed."""
         return self.transition(services.cancel_order)
 
     @extend_schema(request=None, responses={200: OrderSerializer})
     @action(detail=True, methods=["post"], serializer_class=None)
     @idempotent
     def ship(self, request: Request, pk: int) -> Response:
-        """Mark a confirmed order as shipped. 409 `invalid_transition` otherwise."""
+        """Mark a confirmed order as shipped. 409 `invalid_transition`: the order is not confirmed."""
         return self.transition(services.ship_order)
 
     @extend_schema(request=None, responses={200: OrderSerializer})
     @action(detail=True, methods=["post"], serializer_class=None)
     @idempotent
     def deliver(self, request: Request, pk: int) -> Response:
-        """Mark a shipped order as delivered. 409 `invalid_transition` otherwise."""
+        """Mark a shipped order as delivered. 409 `invalid_transition`: the order is not shipped."""
         return self.transition(services.deliver_order)
 
     @extend_schema(operation_id="listOrdersByUser", responses={200: OrderSerializer(many=True)})
     @action(detail=False, methods=["get"], url_path=f"user/(?P<user_id>{ID})", query_class=Query)
     def by_user(self, request: Request, user_id: int) -> Response:
-        """A user's orders, newest first; none for a user who is not known."""
+        """A user's orders, newest first. An unknown user has none."""
         return super().list(request)
 
     @extend_schema(operation_id="explainOrder", responses={200: ExplanationSerializer})
     @action(detail=True, methods=["get"], serializer_class=None)
     def explain(self, request: Request, pk: int) -> Response:
-        """The life of an order across the services. For people there is a page of it, with buttons.
+        """Explain an order: its timeline across the services, with durations, problems and log searches.
 
-        What takes how long, what waits for whom, and where the logs tell more. A service that does not answer is named
-        under `unknown`.
+        `page` is the URL of the same as a page, with buttons for the operations. Services that do not answer are listed
+        in `unknown`.
         """
         return Response(ExplanationSerializer(explain(pk), context={"request": request}).data)
 
@@ -114,7 +114,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
 
 
 class OrderPages(PageViewSet):
-    """The page that explains an order, and what can be done there to one that is stuck."""
+    """The page that explains an order, and the operations that it offers for a stuck one."""
 
     queryset = Order.objects.all()
     template_name = "order_svc/explain.html"
@@ -137,7 +137,7 @@ class OrderPages(PageViewSet):
         return self.done(pk, lambda: services.reject_order(pk).status)
 
     def done(self, pk: int, use_case: Callable[[], str]) -> Response:
-        """Back to the page, which says what was done. A browser is told there, too, that somebody was faster."""
+        """Redirects to the page, which shows the result. For browsers, also after a conflict with another change."""
         try:
             did = use_case()
         except Conflict:
@@ -155,7 +155,7 @@ class OrderPages(PageViewSet):
         times = [moment.at for moment in found.timeline if moment.at]
         return {
             "explanation": found,
-            "moments": [(each, lasting(each.at - times[0]) if each.at else "") for each in found.timeline],
+            "moments": [(each, duration_text(each.at - times[0]) if each.at else "") for each in found.timeline],
             "operations": offered,
             "is_refused": len(offered) < len(found.operations),
             "did": DID.get(request.query_params.get("did", "")),
@@ -163,16 +163,16 @@ class OrderPages(PageViewSet):
 
 
 DID = {
-    "retried": "The messages that had not arrived are being delivered again.",
+    "retried": "The undelivered messages are being delivered again.",
     "nothing": "There was nothing left to deliver.",
-    "cancelled": "The order is cancelled, and the release of its stock is on its way.",
-    "rejected": "The order is rejected; if any stock was taken, its release is on its way.",
-    "late": "Nothing was done: meanwhile the order had changed. This is how it is now.",
+    "cancelled": "The order is cancelled. Its stock is being released.",
+    "rejected": "The order is rejected. If stock was reserved, it is being released.",
+    "late": "Nothing was done, because the order has changed in the meantime. This page shows its present state.",
 }
 
 
 def _in_terms_of(lines: list[tuple[int, int]], error: dict[str, Any]) -> dict[str, Any]:
-    """Peers count summed products; the client counts the lines it sent."""
+    """Renumbers an error's field: the peer numbers the distinct products, the client the lines that it sent."""
     products = [product_id for product_id, _ in lines]
     product_id = error.get("productId")
     if product_id is None or int(product_id) not in products:

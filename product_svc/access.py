@@ -1,4 +1,4 @@
-"""Who may do what in product-service: its routes, and its pages in the admin."""
+"""Access rules of product-service, for its routes and its admin pages."""
 
 from platform_core.auth import GET, POST, WRITE, AdminPages, Rule
 from platform_core.topology import ORDER

@@ -1,4 +1,4 @@
-"""The catalog in the admin; stock only moves through adjustments."""
+"""The catalog in the admin. Stock changes only through adjustments."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovemen
 
 @admin.register(Product)
 class ProductAdmin(PlatformAdmin):
-    """Changes go through the use cases, so that the feed hears of them; a new stock is recorded as an adjustment."""
+    """Changes go through the use cases, so that they write events. A new stock is recorded as an adjustment."""
 
     list_display = ("id", "name", "category", "sku", "price", "stock", "created_at")
     list_filter = ("created_at",)
@@ -51,7 +51,7 @@ class ProductAdmin(PlatformAdmin):
             services.delete_product(product.pk, None)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """A product is only marked as deleted, so what refers to it does not stand in the way."""
+        """Allows deletion although other rows refer to the product, because it is only marked as deleted."""
         return [str(obj) for obj in objs], {"products": len(objs)}, set(), []
 
 

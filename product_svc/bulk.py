@@ -1,4 +1,4 @@
-"""Use cases over many products at once. A thousand take as many statements as one, and the books are kept alike."""
+"""Use cases for many products at once. The number of statements does not depend on the number of products."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from product_svc.statements import MERGE, merged
 
 
 class Outcome(StrEnum):
-    """What became of a product that was merged into the catalog."""
+    """The result of merging one product into the catalog."""
 
     NEW = "new"
     CHANGED = "changed"
@@ -39,10 +39,10 @@ class Merged(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A product as it is to be. ``given``: what is to hold of one that is there; the rest of that stays as it is.
+    """The wanted values of a product. Of an existing product, only the fields in ``given`` are changed.
 
-    ``pk``: the id that it is said to have, which counts only where the sku finds no product. ``may_be_new``: whether it
-    is added if it is not found.
+    ``pk``: an id, which is used only if the sku finds no product. ``may_be_new``: whether a product that is not found
+    is added.
     """
 
     values: Mapping[str, Any]
@@ -55,13 +55,13 @@ class Wanted:
         return self.values.get("sku")
 
     def changes(self, product: Product) -> dict[str, Any]:
-        """The fields in which ``product`` is different."""
+        """The wanted values that differ from those of ``product``."""
         wanted = {name: self.values[name] for name in self.given}
         return {name: value for name, value in wanted.items() if getattr(product, name) != value}
 
 
 def create_products(wanted: Sequence[Mapping[str, Any]]) -> list[Product]:
-    """All of them, in this order, or none. Raises Conflict `sku_taken`, whose errors name the items."""
+    """Creates all products, in this order, or none. Raises Conflict `sku_taken`, whose errors name the items."""
     while True:
         try:
             with transaction.atomic():
@@ -70,21 +70,21 @@ def create_products(wanted: Sequence[Mapping[str, Any]]) -> list[Product]:
             if not _is_about_a_sku(error):
                 raise
             if errors := _taken([values.get("sku") for values in wanted]):
-                raise Conflict("A sku is taken, or given twice.", code="sku_taken", errors=errors) from None
-            # Whoever had the sku has given it up meanwhile.
+                raise Conflict("A sku is taken or appears twice.", code="sku_taken", errors=errors) from None
+            # The other product with the sku is gone in the meantime: try again.
 
 
 def merge_products(wanted: Sequence[Wanted], *, taken: Set[int] = frozenset()) -> list[Merged]:
-    """Change the products that are there, and add the others; one transaction.
+    """Updates existing products and adds the others, in one transaction.
 
-    A product is found by its sku, else by its id. A product that is found by its id must have the same name, for the id
-    may come from another shop; otherwise it is refused. If the two have different skus, they are different products. A
-    stock is recorded as an adjustment by the difference. What is as wanted already is not touched. A product is found
-    only once, and not if ``taken`` contains its id. Raises ValueError when a sku is wanted twice.
+    A product is found by its sku, else by its id. A product that is found by its id must have the same name, since the
+    id may come from another shop; otherwise it is refused. If both have a sku and the skus differ, they are two
+    products. A different stock is recorded as an adjustment. Products that already have the wanted values are not
+    touched. A product is found only once, never if ``taken`` contains its id. Raises ValueError if a sku appears twice.
     """
     skus = [each.sku for each in wanted if each.sku]
     if len(set(skus)) < len(skus):
-        raise ValueError("A sku is wanted twice.")
+        raise ValueError("A sku appears twice.")
     while True:
         try:
             with writing():
@@ -92,11 +92,11 @@ def merge_products(wanted: Sequence[Wanted], *, taken: Set[int] = frozenset()) -
         except (_Moved, IntegrityError, OperationalError) as error:
             if not _is_lost_race(error):
                 raise
-            # Somebody was quicker with one of these products; what they left is looked at anew.
+            # One of the products was changed concurrently: read them again and retry.
 
 
 class _Moved(Exception):
-    """A product was deleted, or got another sku or name, between two looks."""
+    """A product was deleted, or got another sku or name, between two reads."""
 
 
 def _is_about_a_sku(error: DatabaseError) -> bool:
@@ -110,7 +110,7 @@ def _is_lost_race(error: Exception) -> bool:
 
 
 def _create(wanted: Iterable[Mapping[str, Any]]) -> list[Product]:
-    """In the order of skus: of two who add the same ones, the second waits for the first, and neither for the other."""
+    """Creates products in the order of their skus, so that concurrent calls with the same skus cannot deadlock."""
     products = [Product(**values) for values in wanted]
     for product, pk in zip(products, new_ids(Product, len(products)), strict=True):
         product.pk = pk
@@ -122,7 +122,7 @@ def _create(wanted: Iterable[Mapping[str, Any]]) -> list[Product]:
 
 
 def _taken(skus: Sequence[str | None]) -> list[FieldError]:
-    """Which items cannot have their sku. Asked after the rollback, so it is the state of now."""
+    """The errors of items whose sku is taken at present. It is called after the rollback."""
     there = set(_by_skus(skus).values_list("sku", flat=True))
     first: dict[str, int] = {}
     errors: list[FieldError] = []
@@ -130,7 +130,7 @@ def _taken(skus: Sequence[str | None]) -> list[FieldError]:
         if sku in there:
             errors.append(_refused(index, "Another product has this sku."))
         elif sku and first.setdefault(sku, index) != index:
-            errors.append(_refused(index, f"items[{first[sku]}] has this sku, too."))
+            errors.append(_refused(index, f"items[{first[sku]}] has the same sku."))
     return errors
 
 
@@ -185,7 +185,7 @@ def _by_skus(skus: Iterable[str | None]) -> QuerySet[Product]:
 
 
 def _change(wanted: Mapping[int, Wanted]) -> set[int]:
-    """Lock these products, in the order in which reservations do; the ids of those that are still to be changed."""
+    """Locks the products in the order that reservations use, and changes them. Returns the ids of changed ones."""
     if not wanted:
         return set()
     locked = list(live_products().filter(pk__in=wanted).order_by("pk").select_for_update(no_key=True))

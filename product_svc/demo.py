@@ -1,4 +1,4 @@
-"""A made-up catalog, and the stock that made-up orders take from it and give back."""
+"""The demo catalog, and the stock movements of the demo orders."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -32,7 +32,7 @@ _UPDATE = """
 
 
 class Shelf(NamedTuple):
-    """A category: the beginning of its skus, what a piece costs, what there is (cheap things first), of which kinds."""
+    """A category: the prefix of its skus, its prices, its things (cheap ones first), and their materials."""
 
     category: str
     code: str
@@ -115,7 +115,7 @@ SHELVES = (
 
 
 def products(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The wanted products, those that are missing made; a batch's rows are ``{"id", "name", "price"}``."""
+    """Creates the missing products and yields all of them. The rows of a batch are ``{"id", "name", "price"}``."""
     calendar = Calendar(spec)
     for numbers in batches_of(spec.products):
         wanted = [_product(spec, calendar, number) for number in numbers]
@@ -150,7 +150,7 @@ def _product(spec: Spec, calendar: Calendar, number: int) -> Product:
 
 
 def _price(chance: Random, shelf: Shelf, rank: int) -> Decimal:
-    """Such as 19.99; things cost the more the later they come."""
+    """A price such as 19.99. Later things of a category cost more."""
     low, high = shelf.prices
     whole = Decimal(round(low * float(high / low) ** ((rank + chance.random()) / len(shelf.things))))
     below = Decimal(chance.choice(("0.01", "0.05", "0.10", "0.50")))
@@ -182,7 +182,7 @@ class Change(Struct):
 
 
 class Sale(Struct):
-    """What the stock has to know of an order: its id, what is in it, and whether it was cancelled."""
+    """The part of an order that stock needs: its id, its items, and whether it was cancelled."""
 
     id: int
     steps: list[Change]
@@ -198,7 +198,7 @@ class Sale(Struct):
 
 
 class _Step(NamedTuple):
-    """A piece of the stock's history; sorts by time, and takes from one order in the order of the products' ids."""
+    """One movement in the history. Steps sort by time, and those of one order by product id."""
 
     at: datetime
     order_id: int
@@ -207,10 +207,10 @@ class _Step(NamedTuple):
 
 
 def reserve(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Take the stock of each order, and give it back where it was cancelled.
+    """Reserves the stock of each order, and releases it for cancelled orders.
 
-    An order that cannot be had (its id is refused by a tombstone, a product is gone) is left out of what is handed on.
-    When all are through, and some of them are new, the stock is taken.
+    An order whose stock cannot be reserved (a tombstone refuses its id, or a product is deleted) is not passed on.
+    After the last batch, if any order was new, some products are sold out (see `_sell_out`).
     """
     through, some_are_new = 0, False
     for batch in batches:
@@ -264,7 +264,7 @@ def _lines(sale: Sale) -> list[ReservationLine]:
 
 @dataclass(slots=True)
 class _Books:
-    """The products of a batch, locked in id order as every reservation locks them, and what becomes of their stock."""
+    """The products of a batch with their changes of stock. They are locked in id order, as by all reservations."""
 
     products: dict[int, Product]
     before: dict[int, tuple[int, int]]
@@ -349,7 +349,7 @@ def _movement(
 
 
 def take_stock(spec: Spec) -> None:
-    """Have some products sold out and some nearly so, by hand as it were."""
+    """Adjusts the stock so that some products are sold out and some nearly so."""
     calendar = Calendar(spec)
     for numbers in batches_of(spec.products):
         targets = {number: target for number in numbers if (target := _target(number)) is not None}
@@ -361,7 +361,7 @@ def take_stock(spec: Spec) -> None:
 
 
 def _target(number: int) -> int | None:
-    """How many pieces are left in the end of the product of this number, if that is decided here."""
+    """The final stock of the product with this number, or None if it stays as it is."""
     if number % _OUT_OF_STOCK_EVERY == _OUT_OF_STOCK_EVERY - 5:
         return 0
     return 1 + number % 7 if number % _LOW_EVERY == _LOW_EVERY - 2 else None
@@ -370,7 +370,7 @@ def _target(number: int) -> int | None:
 def _lower(product_id: int, target: int) -> None:
     stock = live_products().filter(pk=product_id).values_list("stock", flat=True).first()
     if stock is not None and stock > target:
-        with suppress(PlatformError):  # sold or deleted meanwhile
+        with suppress(PlatformError):  # sold or deleted in the meantime
             adjust_stock(product_id, target - stock, "Stocktaking")
 
 

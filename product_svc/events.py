@@ -1,4 +1,4 @@
-"""A product as its events show it. One list of fields, from the model, serves both Python and SQL."""
+"""The product in its events. One list of fields, derived from the model, is used in Python and in SQL."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db.models import DateTimeField, Field
 from product_svc.models import Product
 
 LEFT_OUT = frozenset({"description", "sku"})
-"""Nobody who reads the feed needs them."""
+"""Fields that consumers of the feed do not need."""
 
 
 def _wire_name(name: str) -> str:
@@ -21,11 +21,11 @@ FIELDS: dict[str, "Field[Any, Any]"] = {
     if field.name in ("version", "created_at") or (field.editable and not field.primary_key)
     if field.name not in LEFT_OUT
 }
-"""By their names on the wire. A field that must not leave the service is ``editable=False``, or in `LEFT_OUT`."""
+"""The fields by their names in events. Fields with ``editable=False`` and those in `LEFT_OUT` are omitted."""
 
 
 def snapshot(product: Product) -> dict[str, Any]:
-    """The version tells which of two events is the later one."""
+    """The product as its events carry it. Of two events, the one with the higher version is newer."""
     return {name: getattr(product, field.attname) for name, field in FIELDS.items()}
 
 
@@ -39,4 +39,4 @@ def _sql_value(field: "Field[Any, Any]") -> str:
 
 
 SQL_MEMBERS = ", ".join(f"'{name}', {_sql_value(field)}" for name, field in FIELDS.items())
-"""The same for ``jsonb_build_object``, where the product's `COLUMNS` are in reach."""
+"""The same as SQL arguments of ``jsonb_build_object``, for statements that select the product's `COLUMNS`."""

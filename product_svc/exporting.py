@@ -1,4 +1,4 @@
-"""The catalog, read in pages: no query and no memory holds all of it."""
+"""Reads the catalog in pages, so that neither a query nor the memory holds all of it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ PAGE = 1000
 
 
 def catalog() -> Iterator[dict[str, Any]]:
-    """All products by "pk" and their `SOURCES`, oldest first. Each page is of its own moment."""
+    """Yields all products as values by "pk" and `SOURCES`, oldest first. Each page is read at a different time."""
     last = 0
     while page := list(live_products().filter(pk__gt=last).order_by("pk").values("pk", *SOURCES.values())[:PAGE]):
         yield from page

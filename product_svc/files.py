@@ -1,7 +1,7 @@
-"""The catalog as a file: CSV with a header, or JSON Lines. A line that cannot be read costs no other line.
+"""The catalog as a file: CSV with a header, or JSON Lines. An invalid line does not affect the other lines.
 
-Of spreadsheets: they run a cell that begins with = + - or @ as a formula, so that in CSV such a text gets an apostrophe
-in front, which reading takes away again.
+Spreadsheets run a cell that begins with = + - or @ as a formula. In CSV such a text is written with an apostrophe in
+front, which is removed when the file is read.
 """
 
 import csv
@@ -19,34 +19,34 @@ from product_svc.serializers import ProductSerializer
 
 ID = "id"
 _FIRST = ("sku", "name", "price", "stock", "category", "description")
-"""The order of the columns that files have had from the beginning; columns that were added later follow."""
+"""The original columns in their order. Columns that were added later follow them."""
 _FIELDS = {name: field for name, field in ProductSerializer().fields.items() if not field.read_only}
 FIELDS = (*_FIRST, *(name for name in _FIELDS if name not in _FIRST))
-"""The columns that an import takes over."""
+"""The columns that an import changes."""
 COLUMNS = (ID, *FIELDS)
 REQUIRED = tuple(name for name in FIELDS if _FIELDS[name].required)
 SOURCES = {name: str(_FIELDS[name].source) for name in FIELDS}
-"""The attribute of a product that each column shows; the id is its primary key."""
+"""The attribute of a product for each column; the id is its primary key."""
 _BY_LOWER_NAME = {name.lower(): name for name in COLUMNS}
 CSV, JSON_LINES = "csv", "jsonl"
 ENDINGS = {".csv": CSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES}
 REJECTS = ".rejects"
 REJECTED = "#rejected "
-"""So begins a line that tells why the one below it was left out. Reading passes over it."""
+"""Prefix of a line with the reasons why the record below it was rejected. Such lines are skipped when reading."""
 MAX_LINE = 2**20
-"""Characters. A longer one is no line, and ends the reading."""
+"""Maximum length of a line in characters. A longer line stops the import."""
 MAX_RECORD = 2**16
-"""Characters of a record of several lines, so that a quote that nobody closes swallows no more than that."""
+"""Maximum length in characters of a record with several lines. It limits the effect of an unclosed quote."""
 _GUARDED = re.compile("'+[=+@＝＋－＠-]")
 _DANGEROUS = re.compile("'*[=+@＝＋－＠-]")
 
 
 class FileError(Exception):
-    """The file cannot be read any further; the text says why."""
+    """The file cannot be read any further. The message says why."""
 
 
 class Record(NamedTuple):
-    """``number`` and ``raw``: of its first line, and all of it as it stands. ``problem``: why there are no values."""
+    """A record: the number of its first line, its unchanged text, and its values or the problem with them."""
 
     number: int
     raw: str
@@ -55,13 +55,13 @@ class Record(NamedTuple):
 
 
 def format_of(path: Path) -> str | None:
-    """By the ending; a file of rejects is what its file was."""
+    """The format, from the file's suffix. A file of rejects has the format of its original."""
     name = Path(path.name.removesuffix(REJECTS))
     return ENDINGS.get(name.suffix.lower())
 
 
 class _Lines:
-    """The lines of a text. Those of a record that does not end can be given back."""
+    """The lines of a text. The lines of a record that does not end can be put back."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -69,7 +69,7 @@ class _Lines:
         self.number = 0
 
     def next(self) -> str:
-        """With its end; empty when there are no more."""
+        """The next line with its line ending. Empty at the end of the file."""
         line = self.given_back.popleft() if self.given_back else self.stream.readline(MAX_LINE + 1)
         self.number += bool(line)
         if len(line) > MAX_LINE:
@@ -81,7 +81,7 @@ class _Lines:
         self.number -= len(lines)
 
     def rest_of_record(self, first: str, taken: list[str]) -> Iterator[str]:
-        """The lines from ``first`` on, noted in ``taken``."""
+        """Yields the lines from ``first`` on and appends them to ``taken``."""
         line = first
         while line:
             taken.append(line)
@@ -91,16 +91,17 @@ class _Lines:
             line = self.next()
 
     def __iter__(self) -> Iterator[str]:
-        """Without those that are blank or tell why another one was left out."""
+        """Yields the lines, without blank lines and lines with reasons of a rejection."""
         while line := self.next():
             if line.strip() and not line.startswith(REJECTED):
                 yield line
 
 
 def read(stream: TextIO, kind: str) -> tuple[str, Iterator[Record]]:
-    """The header as it stands (empty where the format has none), and the records.
+    """Returns the unchanged header (empty if the format has none) and the records.
 
-    ``stream`` is opened with ``newline=""`` and ``errors="surrogateescape"``. Raises FileError, also on the way.
+    ``stream`` must be opened with ``newline=""`` and ``errors="surrogateescape"``. Raises FileError, also while the
+    records are read.
     """
     lines = _Lines(stream)
     if kind == JSON_LINES:
@@ -122,7 +123,7 @@ def _checked(record: Record, parse: Callable[[str], Any]) -> Record:
 def _parsed(line: str) -> Any:
     values = decode(line)
     if isinstance(values, dict) and (unknown := [name for name in values if name not in COLUMNS]):
-        raise ValueError(f"{unknown[0]!r} is unknown; known are {', '.join(COLUMNS)}")
+        raise ValueError(f"{unknown[0]!r} is unknown; the columns are {', '.join(COLUMNS)}")
     return values
 
 
@@ -136,11 +137,11 @@ def _header(lines: _Lines) -> tuple[str, list[str]]:
     if record.problem or not names:
         problem = record.problem or "there is none"
     elif unknown:
-        problem = f"the column {unknown[0]!r} is unknown; known are {', '.join(COLUMNS)}, with commas between them"
+        problem = f"the column {unknown[0]!r} is unknown; the columns are {', '.join(COLUMNS)}, separated by commas"
     elif missing:
         problem = f"the column {missing[0]!r} is missing"
     elif len(set(names)) < len(names):
-        problem = "a column is there twice"
+        problem = "a column appears twice"
     else:
         return line, names
     raise FileError(f"line {max(lines.number, 1)}: expected a header: {problem}")
@@ -168,9 +169,9 @@ def _values(names: Sequence[str], cells: Sequence[str]) -> dict[str, str | None]
 
 _NOT_TEXT = {name for name, field in _FIELDS.items() if not isinstance(field, CharField) and not field.required}
 _EMPTY = {name: None for name in _NOT_TEXT if _FIELDS[name].allow_null}
-"""What an empty cell means for an optional number, date and the like: null where there can be one."""
+"""The columns (numbers, dates and the like) for which an empty cell means null."""
 _SAY_NOTHING = _NOT_TEXT - _EMPTY.keys()
-"""An empty cell leaves these as they are, as if the column were missing. The stock is one."""
+"""The columns, such as the stock, that an empty cell leaves unchanged, as if the column were missing."""
 
 
 def _guarded(value: Any) -> Any:
@@ -182,7 +183,7 @@ def _unguarded(cell: str) -> str:
 
 
 def write(stream: TextIO, kind: str, products: Iterable[Mapping[str, Any]]) -> int:
-    """Products by "pk" and their `SOURCES`; how many they were."""
+    """Writes products, given as values by "pk" and `SOURCES`. Returns their number."""
     return _write_json(stream, products) if kind == JSON_LINES else _write_csv(stream, products)
 
 
@@ -194,7 +195,7 @@ def _write_json(stream: TextIO, products: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _write_csv(stream: TextIO, products: Iterable[Mapping[str, Any]]) -> int:
-    """RFC 4180, with quotes around all texts, so that no record begins like a reason."""
+    """Writes CSV (RFC 4180). All texts are quoted, so that no record looks like a line with reasons."""
     count = 0
     stream.write(",".join(COLUMNS) + "\r\n")
     writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC)
@@ -204,7 +205,7 @@ def _write_csv(stream: TextIO, products: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _shown(product: Mapping[str, Any]) -> dict[str, Any]:
-    """By the names of the columns, as the API shows it."""
+    """The values of a product by column, formatted as in the API."""
     shown: dict[str, Any] = {ID: str(product["pk"])}
     for name, source in SOURCES.items():
         shown[name] = None if product[source] is None else _FIELDS[name].to_representation(product[source])

@@ -1,4 +1,4 @@
-"""Taking a file of products into the catalog, in batches, each one transaction. Done again it changes nothing."""
+"""Imports a file of products in batches, with one transaction per batch. A repeated import changes nothing."""
 
 import re
 from collections import Counter
@@ -20,20 +20,23 @@ REJECTED = "rejected"
 
 @dataclass(slots=True)
 class Import:
-    """One run. ``reject`` gets what is left out, with the reasons; ``told`` is called after each batch and last."""
+    """One run of an import.
+
+    ``reject`` is called with each rejected record and its reasons; ``on_progress`` after each batch and at the end.
+    """
 
     reject: Callable[[Record, list[str]], None]
-    told: Callable[[Counter[str]], None]
+    on_progress: Callable[[Counter[str]], None]
     allow_without_sku: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     lines: dict[str, int] = field(default_factory=dict)
-    """Where each sku was; of a million they take some 150 MB."""
+    """The line of each sku. A million skus take about 150 MB."""
     found: set[int] = field(default_factory=set)
-    """The ids of products that were there, so that no product is changed by two lines."""
+    """The ids of the existing products, so that no product is changed by two lines."""
     serializer: ProductSerializer = field(default_factory=ProductSerializer)
 
     def run(self, records: Iterable[Record]) -> Counter[str]:
-        """How many were new, changed, unchanged, rejected. What a batch has written stays, whatever follows."""
+        """Returns how many products were new, changed, unchanged or rejected. Written batches stay after a failure."""
         batch: list[tuple[Record, Wanted]] = []
         for each in self._good(records):
             batch.append(each)
@@ -42,7 +45,7 @@ class Import:
                 batch = []
         if batch:
             self._merge(batch)
-        self.told(self.counts)
+        self.on_progress(self.counts)
         return self.counts
 
     def _merge(self, batch: Sequence[tuple[Record, Wanted]]) -> None:
@@ -52,7 +55,7 @@ class Import:
         for (record, _), each in zip(batch, merged, strict=True):
             if each.problem:
                 self.reject(record, [f"id: {each.problem}"])
-        self.told(self.counts)
+        self.on_progress(self.counts)
         reached("import.batch")
 
     def _good(self, records: Iterable[Record]) -> Iterator[tuple[Record, Wanted]]:
@@ -65,7 +68,7 @@ class Import:
                 self.counts[REJECTED] += 1
 
     def _read(self, record: Record) -> Wanted | list[str]:
-        """What the API would say to it, too; else what is wrong."""
+        """The validated product, or the problems. The rules are those of the API."""
         given, pk = _without_id(record.values)
         try:
             values = self.serializer.run_validation(given)
@@ -79,12 +82,12 @@ class Import:
         return [f"sku: {problem}"] if problem else Wanted(values, frozenset(fields), pk, may_be_new)
 
     def _problem_of_sku(self, sku: Any, pk: int | None, number: int) -> str:
-        """Each sku once: of two lines that differ, every run would change the product twice."""
+        """Allows each sku once in a file. Otherwise two different lines would change the product in every run."""
         if sku is None:
             is_fine = self.allow_without_sku or pk
-            return "" if is_fine else "Without one, and without an id, every import would add the product again."
+            return "" if is_fine else "It is missing, and so is an id. Every import would add the product again."
         first = self.lines.setdefault(sku, number)
-        return "" if first == number else f"It is on line {first}, too."
+        return "" if first == number else f"Line {first} has the same sku."
 
 
 def _without_id(values: Any) -> tuple[Any, int | str | None]:

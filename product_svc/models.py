@@ -18,7 +18,7 @@ STOCK_CHECK = "product_stock_not_negative"
 
 
 class Product(Resource):
-    """Something that is sold. A deleted one stays as a row, so that its reservations can still be released."""
+    """A product. The row of a deleted product is kept, so that its reservations can still be released."""
 
     name = models.CharField(max_length=200)
     description = models.TextField(max_length=5000, blank=True, default="")
@@ -60,12 +60,12 @@ class Product(Resource):
         return self.name
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
-        """Checks the sku even where `deleted_at` is not edited: it is unique among products that are not deleted."""
+        """Checks that the sku is unique among products that are not deleted, also if a form omits `deleted_at`."""
         super().validate_constraints(exclude=set(exclude or ()) - {"deleted_at"})
 
 
 class StockMovement(models.Model):
-    """One change of a product's stock. A product's stock is the sum of its movements, always."""
+    """One change of a product's stock. The stock always equals the sum of the movements."""
 
     class Reason(models.TextChoices):
         INITIAL = "initial"
@@ -78,7 +78,7 @@ class StockMovement(models.Model):
     kind = models.CharField(max_length=16, choices=Reason.choices)
     reason = models.CharField(max_length=200, blank=True, default="")
     order_id = models.BigIntegerField(null=True, blank=True)
-    stock = models.BigIntegerField(help_text="What there was after it.")
+    stock = models.BigIntegerField(help_text="The stock after the movement.")
     created_at = models.DateTimeField(default=now)
 
     class Meta:
@@ -91,7 +91,7 @@ class StockMovement(models.Model):
 
 
 class StockReservation(models.Model):
-    """The stock that an order holds. A released one stays as a tombstone: a late reserve finds it and is refused."""
+    """The stock reserved for an order. A released reservation is kept as a tombstone, which refuses a late reserve."""
 
     Status = ReservationStatus
 
@@ -111,7 +111,7 @@ class StockReservation(models.Model):
 
 
 class ReservationLine(models.Model):
-    """Pieces of one product, at the name and price they were reserved at."""
+    """A quantity of one product, with its name and price at the time of the reservation."""
 
     reservation = models.ForeignKey(StockReservation, on_delete=models.CASCADE, related_name="lines", db_index=False)
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+", db_index=False)

@@ -1,6 +1,6 @@
-"""Taking stock for an order, and giving it back. Keyed by the order, so that repeating either is harmless.
+"""Reserves and releases the stock of orders. The order's id is the key, so both can be repeated safely.
 
-The reservation is the validation: nothing reads the stock first and takes it later.
+The reservation is the validation: no code checks the stock first and takes it later.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,11 +32,11 @@ class Reserved(NamedTuple):
 
 
 def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
-    """Take the stock of an order, ``(product id, pieces)`` for each item, all or nothing; a product's items are summed.
+    """Reserves the stock of an order, all or nothing. Items are ``(product id, quantity)``, summed for each product.
 
     Raises Conflict `insufficient_stock`, `reservation_released` or `reservation_conflict`, and Unprocessable
-    `unknown_product`; the errors name a product's first item. Repeats the statement if the stock changes meanwhile, and
-    raises DeadlineExceeded when there is no time left for another attempt.
+    `unknown_product`; the errors name a product's first item. Retries if the stock changes concurrently, and raises
+    DeadlineExceeded if there is no time for another attempt.
     """
     quantities: dict[int, int] = {}
     for product_id, quantity in items:
@@ -62,7 +62,7 @@ def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
         refusal = _refusal([product_id for product_id, _ in items], quantities)
         if refusal is not None:
             raise refusal
-        # What was missing has come in meanwhile.
+        # The missing stock or product has been added in the meantime: try again.
 
 
 def _reserved(order_id: int, rows: list[tuple[Any, ...]]) -> Reserved:
@@ -75,7 +75,7 @@ def _reserved(order_id: int, rows: list[tuple[Any, ...]]) -> Reserved:
 
 @transaction.atomic
 def release(order_id: int) -> None:
-    """Give the stock of an order back. A tombstone stays, also for an order never seen, and refuses a late reserve."""
+    """Releases the stock of an order, also of an unknown one. It leaves a tombstone, which refuses a late reserve."""
     if _claim(order_id):
         return
     lines = ReservationLine.objects.filter(reservation_id=order_id).order_by("product_id")
@@ -89,20 +89,20 @@ def release(order_id: int) -> None:
 
 
 def _claim(order_id: int) -> bool:
-    """Whether the tombstone is ours; False when there was a row. It waits for whoever is just writing one."""
+    """Inserts a tombstone, after waiting for a concurrent insert. Returns False if the order already has a row."""
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, [order_id])
         return bool(cursor.rowcount == 1)
 
 
 def _lock(product_ids: list[int]) -> None:
-    """In id order, and before the reservation: whoever takes stock does so, too."""
+    """Locks products in id order and before the reservation, as all code that changes stock does."""
     with connection.cursor() as cursor:
         cursor.execute(_LOCK, [product_ids])
 
 
 def _give(order_id: int, product_id: int, quantity: int) -> tuple[StockMovement, NewEvent]:
-    """Put the stock back; the movement and the event are to be written by the caller."""
+    """Returns the stock to the products. The caller must write the movements and the events."""
     (product,) = Product.objects.raw(RELEASE, {"id": product_id, "n": quantity})
     kind = StockMovement.Reason.RELEASE
     movement = StockMovement(product=product, delta=quantity, stock=product.stock, kind=kind, order_id=order_id)
@@ -112,15 +112,17 @@ def _give(order_id: int, product_id: int, quantity: int) -> tuple[StockMovement,
 
 def _reserved_before(reservation: StockReservation, quantities: Mapping[int, int]) -> Reserved:
     if reservation.status == StockReservation.Status.RELEASED:
-        raise Conflict("The reservation of this order was released; it stays so.", code="reservation_released")
+        raise Conflict(
+            "The reservation of this order has been released and cannot be made again.", code="reservation_released"
+        )
     lines = list(ReservationLine.objects.filter(reservation=reservation))
     if {line.product_id: line.quantity for line in lines} != dict(quantities):
-        raise Conflict("This order has reserved other items before.", code="reservation_conflict")
+        raise Conflict("This order already has a reservation with other items.", code="reservation_conflict")
     return Reserved(reservation, lines, False)
 
 
 def _refusal(product_ids: list[int], quantities: Mapping[int, int]) -> PlatformError | None:
-    """Which items cannot be had, if any, as of now."""
+    """The error for items that are missing or short at present. Returns None if there are none."""
     stocks = dict(Product.objects.filter(pk__in=quantities, deleted_at=None).values_list("pk", "stock"))
     unknown: list[FieldError] = []
     short: list[FieldError] = []

@@ -1,4 +1,4 @@
-"""The wire shape of product-service."""
+"""The wire format of product-service."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ MAX_AT_ONCE = 1000
 
 
 class SkuField(StringField):
-    """Unique if given; empty means none."""
+    """A sku. It is optional and unique; an empty string means no sku."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"allow_blank": True, "allow_null": True, "default": None, "max_length": 64, **kwargs})
@@ -55,7 +55,10 @@ class ProductSerializer(Serializer):
     sku = SkuField(help_text="Unique, if given.")
     price = MoneyField()
     stock = WholeField(
-        min_value=0, max_value=MAX_STOCK, required=False, help_text="What can be sold now; a change is an adjustment."
+        min_value=0,
+        max_value=MAX_STOCK,
+        required=False,
+        help_text="The pieces that can be sold now. A change is recorded as an adjustment.",
     )
     createdAt = TimestampField(source="created_at", read_only=True)
     updatedAt = TimestampField(source="updated_at", read_only=True)
@@ -77,8 +80,8 @@ class ProductsSerializer(Serializer):
 
 
 class ProductQuery(Query):
-    search = TextField(required=False, max_length=200, help_text="All words, in name or description.")
-    category = AnyOf(TextField(max_length=100), help_text="Given several times: any of them.")
+    search = TextField(required=False, max_length=200, help_text="Words that must all be in name or description.")
+    category = AnyOf(TextField(max_length=100), help_text="May be repeated; matches any of the values.")
     minPrice = MoneyField(source="price__gte", required=False)
     maxPrice = MoneyField(source="price__lte", required=False)
     inStock = TrueField(required=False)
@@ -101,7 +104,7 @@ class StockMovementSerializer(Serializer):
     kind = serializers.ChoiceField(choices=StockMovement.Reason.choices, read_only=True)
     reason = OptionalStringField(max_length=200)
     orderId = IdField(source="order_id", read_only=True, allow_null=True)
-    stock = serializers.IntegerField(read_only=True, help_text="What there was after it.")
+    stock = serializers.IntegerField(read_only=True, help_text="The stock after the movement.")
     createdAt = TimestampField(source="created_at", read_only=True)
 
     def validate_delta(self, value: int) -> int:

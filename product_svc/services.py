@@ -1,4 +1,4 @@
-"""Use cases of the catalog and of hand-made changes of stock. Each is one transaction."""
+"""Use cases of the catalog and of manual stock adjustments. Each is one transaction."""
 
 from typing import Any
 
@@ -23,27 +23,27 @@ def live_products() -> QuerySet[Product]:
 
 
 def search_products(products: QuerySet[Product], words: str) -> QuerySet[Product]:
-    """All the words, English stemming, in name or description."""
+    """Filters products that contain all the words in name or description. Words are stemmed as English."""
     return products.filter(text=SearchQuery(words, config="english"))
 
 
 def create_product(*, stock: int = 0, **catalog: Any) -> Product:
-    """One statement, a transaction by itself. Raises IntegrityError by the constraint `product_sku_taken`."""
+    """Creates a product in one statement. Raises IntegrityError of the constraint `product_sku_taken`."""
     product = Product(stock=stock, **catalog)
     product.updated_at = product.created_at
-    told = {"snapshot": encode(snapshot(product)).decode()}
-    ((product.pk,),) = prepared_atomic(CREATE, {**context.origin(), **values_of(product), **told})
+    event = {"snapshot": encode(snapshot(product)).decode()}
+    ((product.pk,),) = prepared_atomic(CREATE, {**context.origin(), **values_of(product), **event})
     return product
 
 
 @transaction.atomic
 def update_product(product_id: int, expected: list[int] | None, *, stock: int | None = None, **changes: Any) -> Product:
-    """A ``stock`` that is given is recorded as an adjustment by the difference.
+    """Updates a product. A given ``stock`` is recorded as an adjustment by the difference.
 
-    Raises NotFound, PreconditionFailed, IntegrityError by the constraint `product_sku_taken`.
+    Raises NotFound, PreconditionFailed, IntegrityError of the constraint `product_sku_taken`.
     """
     write(live_products().filter(pk=product_id), expected, **changes)
-    product = Product.objects.get(pk=product_id)  # the row is ours until the end of the transaction
+    product = Product.objects.get(pk=product_id)  # the row is locked until the end of the transaction
     delta = 0 if stock is None else stock - product.stock
     if delta:
         (moved,) = Product.objects.raw(MOVE, {"product": product_id, "delta": delta})
@@ -54,7 +54,7 @@ def update_product(product_id: int, expected: list[int] | None, *, stock: int | 
 
 
 def events_of_change(product: Product, delta: int) -> list[NewEvent]:
-    """What the feed is told of a product that was changed, its stock by ``delta``."""
+    """The events of a changed product whose stock changed by ``delta``."""
     updated = NewEvent(EventType.PRODUCT_UPDATED, product.pk, snapshot(product))
     return [updated, _stock_changed(product, delta)] if delta else [updated]
 
@@ -74,7 +74,7 @@ def delete_product(product_id: int, expected: list[int] | None) -> None:
 
 @transaction.atomic
 def adjust_stock(product_id: int, delta: int, reason: str = "") -> StockMovement:
-    """Add or take pieces by hand. Raises NotFound; Conflict `insufficient_stock` or `stock_limit`."""
+    """Adds or removes pieces by hand. Raises NotFound; Conflict `insufficient_stock` or `stock_limit`."""
     room = live_products().filter(pk=product_id, stock__gte=-delta, stock__lte=MAX_STOCK - max(delta, 0))
     if not room.update(stock=F("stock") + delta, version=F("version") + 1, updated_at=now()):
         raise _no_room(product_id, delta)
@@ -92,7 +92,7 @@ def _no_room(product_id: int, delta: int) -> Exception:
         return Conflict(f"The stock cannot exceed {MAX_STOCK}.", code="stock_limit")
     shortage = {"field": "delta", "code": "insufficient_stock", "detail": "The stock would fall below zero."}
     return Conflict(
-        f"There are {product.stock}, {-delta} cannot be taken.",
+        f"The stock is {product.stock}; {-delta} cannot be taken.",
         code="insufficient_stock",
         errors=[{**shortage, "productId": str(product_id), "requested": -delta, "available": product.stock}],
     )
@@ -107,5 +107,5 @@ def record_movement(
 
 
 def movement(product_id: int, delta: int, stock: int, kind: StockMovement.Reason, *, reason: str = "") -> StockMovement:
-    """To be saved, by itself or with others. ``stock``: what there is after it."""
+    """Builds a movement without saving it. ``stock`` is the stock after the movement."""
     return StockMovement(product_id=product_id, delta=delta, stock=stock, kind=kind, reason=reason)

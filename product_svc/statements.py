@@ -1,7 +1,7 @@
 """The statements that write products and their stock. Their columns come from the model.
 
-Stock is always changed by a difference, ``stock = p.stock - n``, never set to a value that was computed from an earlier
-read: where a distributed Postgres splits a statement over two snapshots, the second form loses updates.
+Stock is always changed by a difference, ``stock = p.stock - n``. It is never set to a value computed from an earlier
+read: if a distributed Postgres splits a statement over two snapshots, that loses updates.
 """
 
 from typing import Any
@@ -18,8 +18,8 @@ WRITTEN = [f for f in Product._meta.concrete_fields if not f.generated and not f
 
 
 def values_of(product: Product) -> dict[str, Any]:
-    """The parameters of `CREATE` by which a new product is written, as Django would write it."""
-    database = connections[DEFAULT_DB_ALIAS]  # the proxy `connection` would be resolved several times for each field
+    """The parameters of `CREATE` for a new product. The values are those that Django would write."""
+    database = connections[DEFAULT_DB_ALIAS]  # the proxy `connection` would be resolved several times per field
     return {str(f.column): f.get_db_prep_save(f.pre_save(product, add=True), database) for f in WRITTEN}
 
 
@@ -31,13 +31,13 @@ CREATE = f"""
     ), moved AS (
         INSERT INTO product_svc_stockmovement (product_id, delta, stock, kind, reason, created_at)
         SELECT id, stock, stock, '{StockMovement.Reason.INITIAL}', '', %(created_at)s FROM made WHERE stock > 0
-    ), told AS ({appending(f"SELECT '{EventType.PRODUCT_CREATED}', id::text, %(snapshot)s::jsonb FROM made")})
+    ), recorded AS ({appending(f"SELECT '{EventType.PRODUCT_CREATED}', id::text, %(snapshot)s::jsonb FROM made")})
     SELECT id FROM made
 """
-"""One statement: by the ORM, in a transaction of its own, a new product takes eight times the CPU of this process."""
+"""Creates a product in one statement. A transaction with the ORM takes eight times the CPU in this process."""
 
 MOVE = "UPDATE product_svc_product SET stock = stock + %(delta)s WHERE id = %(product)s RETURNING id, stock"
-"""For a product whose row is locked, as part of another change."""
+"""Changes the stock of a product whose row is locked, as part of another change."""
 
 _REPLACED = [f for f in Product._meta.concrete_fields if f.editable and f.name not in ("id", "stock")]
 
@@ -51,11 +51,11 @@ MERGE = f"""
     WHERE p.id = new.id
     RETURNING p.id, p.stock
 """
-"""For products whose rows are locked; ``products`` is a JSON array of `merged`."""
+"""Updates products whose rows are locked. ``products`` is a JSON array of `merged` objects."""
 
 
 def merged(product: Product, delta: int) -> dict[str, Any]:
-    """A product as `MERGE` takes it: with all its fields, and the difference of its stock."""
+    """A product in the form that `MERGE` expects: all its fields, and the change of its stock."""
     fields = {str(f.column): f.get_prep_value(getattr(product, f.attname)) for f in _REPLACED}
     return {"id": product.pk, "stock_delta": delta, **fields}
 
@@ -101,21 +101,23 @@ RESERVE = f"""
     ), moved AS (
         INSERT INTO product_svc_stockmovement (product_id, delta, stock, kind, reason, order_id, created_at)
         SELECT id, -quantity, stock, '{_RESERVATION}', '', %(order)s, now() FROM taken ORDER BY id
-    ), told AS ({appending(_EVENTS)})
+    ), recorded AS ({appending(_EVENTS)})
     SELECT product_id, name, unit_price, quantity FROM lines ORDER BY id
 """
-"""The lines. No row, and no change, if the order already has a reservation or a product cannot be had.
+"""Reserves the stock of an order and returns the lines.
 
-It is a transaction by itself, so a product that many want at once is locked for no longer than it runs. Products are
-locked first, in id order, and the reservation after them, as everywhere, so that there are no deadlocks.
+Changes nothing and returns no row if the order already has a reservation, or if a product is missing or short.
 
-Postgres takes a statement's snapshot before it waits for a lock. `locked` returns a row as it is after the wait, so
-that row decides whether there is enough. The UPDATE, too, ends with the present row. Before it finds that row, however,
-it builds a new one from the snapshot's row and tests it against the CHECK. If the stock rose during the wait, that test
-may fail although there is enough. The statement then fails with ``product_stock_not_negative`` and is to be repeated:
-the next snapshot sees the present stock.
+The statement is its own transaction, so a popular product is locked only while it runs. To avoid deadlocks, products
+are locked first, in id order, and the reservation after them. All other code uses the same order.
 
-A line whose product was not taken has no name: that violates NOT NULL, and the whole statement fails.
+Postgres takes a statement's snapshot before it waits for a lock. `locked` returns the row as it is after the wait, and
+this row decides whether the stock suffices. The UPDATE also ends with the current row. But first it builds a new row
+from the snapshot and tests that one against the CHECK. If the stock rose during the wait, this test may fail although
+there is enough. The statement then fails with ``product_stock_not_negative``. The caller must repeat it; the next
+snapshot sees the current stock.
+
+A line whose product was not taken has no name. This violates NOT NULL, so the whole statement fails.
 """
 
 RELEASE = f"""
@@ -123,4 +125,4 @@ RELEASE = f"""
     WHERE id = %(id)s
     RETURNING id, {", ".join(f'"{column}"' for column in events.COLUMNS)}
 """
-"""For a product whose row is locked. What its event shows."""
+"""Returns stock to a product whose row is locked. Returns the columns for its event."""

@@ -30,7 +30,7 @@ class ProductViewSet(ListModelMixin, ResourceViewSet):
     query_class = ProductQuery
 
     def list(self, request: Request) -> Response:
-        """Products, newest first or as `ordering` says."""
+        """Products, newest first, or in the order of `ordering`."""
         return super().list(request)
 
     def retrieve(self, request: Request, pk: int) -> Response:
@@ -39,11 +39,11 @@ class ProductViewSet(ListModelMixin, ResourceViewSet):
 
     @idempotent
     def create(self, request: Request) -> Response:
-        """Add a product. 409 `sku_taken` when another one has the sku."""
+        """Add a product. 409 `sku_taken`: another product has the sku."""
         return self.answer(services.create_product(**self.validated()), status=201)
 
     def update(self, request: Request, pk: int) -> Response:
-        """Replace a product; a stock that is left out stays."""
+        """Replace a product. An omitted stock is kept."""
         return self.change(request)
 
     def partial_update(self, request: Request, pk: int) -> Response:
@@ -56,7 +56,7 @@ class ProductViewSet(ListModelMixin, ResourceViewSet):
         return self.answer(services.update_product(product.pk, expected_versions(request), **changes))
 
     def destroy(self, request: Request, pk: int) -> Response:
-        """Delete a product; the sku is free again."""
+        """Delete a product. Its sku can be used again."""
         services.delete_product(self.get_object().pk, expected_versions(request))
         return Response(status=204)
 
@@ -70,7 +70,7 @@ class ProductBulkViewSet(ResourceViewSet):
     @extend_schema(operation_id="createProducts")
     @idempotent
     def create(self, request: Request) -> Response:
-        """Add up to 1000 products, all or none. 409 `sku_taken` names the items whose sku is taken or given twice."""
+        """Add up to 1000 products, all or none. 409 `sku_taken` names items whose sku is taken or appears twice."""
         products = bulk.create_products(self.validated()["items"])
         return Response(self.get_serializer({"results": products}).data, status=201)
 
@@ -82,7 +82,7 @@ class StockAdjustmentViewSet(ListModelMixin, ResourceViewSet):
     serializer_class = StockMovementSerializer
 
     def get_queryset(self) -> QuerySet[StockMovement]:
-        """None of a product that is deleted."""
+        """Adjustments of existing products; a deleted product has none."""
         movements = super().get_queryset()
         return movements.filter(product_id=self.kwargs["product_id"], product__deleted_at=None)
 
@@ -95,20 +95,20 @@ class StockAdjustmentViewSet(ListModelMixin, ResourceViewSet):
 
     @idempotent
     def create(self, request: Request, product_id: int) -> Response:
-        """Add or take pieces. 409 `insufficient_stock` when the stock would fall below zero."""
+        """Add or remove pieces. 409 `insufficient_stock`: the stock would fall below zero."""
         movement = services.adjust_stock(product_id, **self.validated())
         return Response(self.get_serializer(movement).data, status=201)
 
 
 class ReservationViewSet(ResourceViewSet):
-    """The stock that orders hold, keyed by the order's id."""
+    """The stock that is reserved for orders. The key is the order's id."""
 
     queryset = declared(StockReservation, prefetch=["lines"])
     serializer_class = ReservationSerializer
     lookup_field = "order_id"
 
     def retrieve(self, request: Request, order_id: int) -> Response:
-        """The reservation of an order, released ones included."""
+        """The reservation of an order. It may have been released."""
         reservation = self.get_object()
         return self.shown(reservation, tag=reservation.status)
 
@@ -117,7 +117,7 @@ class ReservationViewSet(ResourceViewSet):
         responses={200: ReservationSerializer, 201: ReservationSerializer, 422: None},
     )
     def update(self, request: Request, order_id: int) -> Response:
-        """Take the stock of an order, all or nothing. The same again: 200."""
+        """Reserve the stock of an order, all or nothing. A repetition returns 200."""
         items = [(item["product_id"], item["quantity"]) for item in self.validated()["lines"]]
         self.check_if_match(request, order_id)
         reserved = reservations.reserve(order_id, items)
@@ -128,14 +128,14 @@ class ReservationViewSet(ResourceViewSet):
 
     @extend_schema(operation_id="releaseStock")
     def destroy(self, request: Request, order_id: int) -> Response:
-        """Give the stock of an order back, however often; a later reserve is refused."""
+        """Release the stock of an order. It can be repeated. A later reserve is refused."""
         self.check_if_match(request, order_id)
         reservations.release(order_id)
         reached("reservation.released")
         return Response(status=204)
 
     def check_if_match(self, request: Request, order_id: int) -> None:
-        """A reservation only goes from reserved to released, so a release after this check loses nothing."""
+        """A reservation only changes from reserved to released, so a release after this check does no harm."""
         tags = expected_tags(request)
         if tags is not None:
             status = StockReservation.objects.filter(order_id=order_id).values_list("status", flat=True).first()

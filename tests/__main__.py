@@ -25,14 +25,14 @@ from tests.suites import EXTRA, SERVER_VARIABLE, SETTINGS, plain_environment, te
 NO_TESTS_COLLECTED = 5
 LANES = 2
 ALONE = frozenset({"chaos"})
-"""Suites beside which nothing runs."""
+"""Suites that must run alone."""
 SEARCH, FAST = "--search", "--fast"
 CHOOSING = {"-k", "-m", SEARCH}
-"""With these options a suite may have no test to run, and is not worth spreading."""
+"""With these options a suite may have no matching test, so it is not spread over processes."""
 SPREAD = {"e2e": ("-n", "3", "--dist", "loadfile")}
 """Options of suites whose files run in several processes. The tests of a file stay together: they share a platform."""
 Results = dict[str, tuple[int, float]]
-"""A suite's exit code and its seconds."""
+"""Exit code and duration in seconds of a suite."""
 
 
 def main(arguments: list[str]) -> int:
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         print(f"There is no suite {unknown[0]!r}: {', '.join(SETTINGS)}.", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what runs in the background ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore Ctrl-C
     results: Results = {}
     for together in in_turn(suites):
         queue = deque(together)
@@ -63,13 +63,13 @@ def main(arguments: list[str]) -> int:
 
 
 def in_turn(suites: Sequence[str]) -> list[list[str]]:
-    """Suites that run side by side, the longest first, and what runs after them."""
+    """Suites that run in parallel, longest first, and suites that run after them."""
     together = sorted((suite for suite in suites if suite not in ALONE), key=lambda suite: suite not in SPREAD)
     return [together, *([suite] for suite in suites if suite in ALONE)]
 
 
 def lane(queue: "deque[str]", options: Sequence[str], results: Results, *, aloud: bool = False) -> None:
-    """Run suites from the queue, one after the other, until it is empty. Their output follows at their end, or at once
+    """Runs suites from the queue one after the other. Prints their output at the end of each, or at once
     if ``aloud``.
     """
     with temporary_server() as url:

@@ -1,6 +1,6 @@
-"""Asks every route of a service, with every method, as every kind of caller, whether the table of rules is kept.
+"""Calls every route of a service, with every method, as every kind of caller, and compares with the access rules.
 
-A suite has these tests by ``from tests.access import *``.
+A suite includes these tests with ``from tests.access import *``.
 """
 
 import re
@@ -48,7 +48,7 @@ def callers() -> dict[str, tuple[dict[str, str], Role | str]]:
 
 @pytest.fixture
 def _people(known_callers: None) -> None:
-    """In user-service the callers are there, too."""
+    """In user-service the callers must exist as users."""
     if django_settings.SERVICE.package == "user_svc":
         from user_svc.models import User
 
@@ -57,14 +57,14 @@ def _people(known_callers: None) -> None:
 
 
 def _paths(route: str) -> list[tuple[str, bool]]:
-    """The route with the customer's own id in it, and with another's."""
+    """The route with the customer's own id, and with another one's."""
     if "{" not in route:
         return [(route, True)]
     return [(re.sub(r"\{\w+\}", str(number), route), number == OWN) for number in (OWN, ANOTHERS)]
 
 
 def _expected(rule: Rule, kind: Role | str, is_own: bool) -> int | None:
-    """The status that refuses this caller; None when it is let in. Said here once more, in other words."""
+    """The expected status for a refused caller, or None if access is allowed. It restates the rules independently."""
     if rule.anybody:
         return None
     if kind == "nobody":
@@ -86,7 +86,7 @@ def _ask(api: Any, method: str, path: str, headers: dict[str, str]) -> tuple[int
 
 
 def _answers_to(api: Any, route: str, known: set[str], *, is_open: bool = False) -> list[str]:
-    """What is wrong with the answers of a route."""
+    """Yields the problems with a route's responses."""
     wrong = []
     for method in METHODS:
         rule = rule_for(method, bare(route))
@@ -119,7 +119,7 @@ _ASKING_NOBODY = {
     *("/api/auth/token", "/api/auth/refresh", "/api/auth/logout", "/.well-known/jwks.json"),
     *("/health", "/health/live", "/health/ready"),
 }
-"""Where a token is not looked at, so that one that is out of date is no hindrance."""
+"""Routes that ignore tokens, so that an expired one does no harm."""
 
 
 def test_the_rules_are_complete() -> None:
@@ -136,7 +136,7 @@ def test_a_route_is_open_to_whom_the_rules_name_and_nobody_else(api: Any, settin
 
 @pytest.mark.usefixtures("_people")
 def test_in_development_who_says_nothing_may_do_all_and_who_shows_a_token_what_it_allows(api: Any) -> None:
-    own = {"/api/users/me", "/api/users/me/password"}  # of nobody there is nothing to show
+    own = {"/api/users/me", "/api/users/me/password"}  # they need a signed-in user
     wrong = [
         line
         for route, known in known_methods().items()

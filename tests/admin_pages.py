@@ -1,7 +1,7 @@
 """Tests that hold for every service's admin, and helpers for the others.
 
-A suite has the tests by ``from tests.admin_pages import *``. It gives a fixture ``rows``, which fills the service's own
-tables, and the names ``SEARCHES`` (texts to search for), ``READ_ONLY`` (its own models that nobody changes by hand) and
+A suite includes the tests with ``from tests.admin_pages import *``. It provides a fixture ``rows``, which fills the
+service's own tables, and the names ``SEARCHES`` (texts to search for), ``READ_ONLY`` (its own read-only models) and
 ``FORGED`` (a form that tries to).
 """
 
@@ -21,12 +21,12 @@ __all__ = [
     "pytest_generate_tests",
     "test_an_anonymous_browser_is_redirected_to_the_sign_in",
     "test_every_table_can_be_listed_searched_filtered_and_opened",
-    "test_what_may_only_be_looked_at_cannot_be_touched",
+    "test_read_only_tables_cannot_be_changed",
 ]
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 _READ_ONLY = ("events.Event", "events.FeedConsumer", "outbox.OutboxMessage", "platform_core.IdempotencyKey")
-"""Of the library."""
+"""Read-only models of the library."""
 
 
 def pytest_generate_tests(metafunc: Any) -> None:
@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc: Any) -> None:
 
 @pytest.fixture
 def common_rows(api: Any) -> None:
-    """A row in each table that is filled in every service alike."""
+    """Creates a row in each table that all services have."""
     IdempotencyKey.objects.create(caller="c", key="k", fingerprint=b"x", status=201, body=b"{}")
     if settings.SERVICE.has_feed:
         api.get("/api/events?lastEventId=0-0-0", headers={"Feed-Consumer": "somebody"})
@@ -54,9 +54,7 @@ def test_every_table_can_be_listed_searched_filtered_and_opened(
 
 
 @pytest.mark.usefixtures("rows", "common_rows")
-def test_what_may_only_be_looked_at_cannot_be_touched(
-    admin_client: Any, read_only: Any, request: pytest.FixtureRequest
-) -> None:
+def test_read_only_tables_cannot_be_changed(admin_client: Any, read_only: Any, request: pytest.FixtureRequest) -> None:
     assert_untouchable(admin_client, read_only, request.module.FORGED)
 
 
@@ -71,7 +69,7 @@ def url(model: Any, page: str, *args: Any) -> str:
 
 
 def act(client: Any, model: Any, action: str, *rows: Any) -> Any:
-    """Run an action on rows; the page that follows."""
+    """Runs an action on rows and returns the next page."""
     chosen = {"action": action, "_selected_action": [row.pk for row in rows]}
     return client.post(url(model, "changelist"), chosen, follow=True)
 
@@ -81,7 +79,7 @@ def said(answer: Any) -> list[str]:
 
 
 def assert_pages_open(client: Any, model: Any, *searches: str) -> None:
-    """The list, however it is searched, sorted or paged, and the pages of its first rows."""
+    """Opens the list with all searches, orders and pages, and the pages of its first rows."""
     page = url(model, "changelist")
     nonsense = ("%00", "9" * 30)
     for query in ("", *(f"?q={text}" for text in (*searches, *nonsense)), "?o=1", "?o=-1.2", "?p=1"):
@@ -92,7 +90,7 @@ def assert_pages_open(client: Any, model: Any, *searches: str) -> None:
 
 
 def assert_untouchable(client: Any, model: Any, forged: dict[str, Any]) -> None:
-    """Rows of the model are neither added, changed nor deleted, whatever form is sent."""
+    """Asserts that no form adds, changes or deletes rows of the model."""
     before = list(model._default_manager.order_by("pk").values())
     row = model._default_manager.first()
     assert client.get(url(model, "add")).status_code == 403

@@ -1,9 +1,9 @@
-"""`python -m tests.breaking [git ref]`: what the committed OpenAPI documents have taken away since then.
+"""`python -m tests.breaking [git ref]`: finds breaking changes of the committed OpenAPI documents.
 
-A break is what makes a call that was right before wrong now, or an answer other than it was promised. It is let pass
-when CHANGELOG.md names its operation, as ``METHOD /path``, under a heading "Breaking" of what is not released yet.
-Without a ref the documents are compared with those of the last tag; before the first tag, with those that the branch
-began from; on the main branch itself, with those before the last change of them.
+A change is breaking if a valid call becomes invalid, or if a response loses something that was promised. It is allowed
+if CHANGELOG.md names its operation, as ``METHOD /path``, under "Breaking" in an unreleased section.
+Without a ref, the documents are compared with the last tag. If there is no tag, they are compared with the start of
+the branch, or on the main branch with the version before their last change.
 """
 
 import json
@@ -30,7 +30,7 @@ EXACT = ("pattern", "format", "multipleOf", "uniqueItems")
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """``operation`` is "GET /api/users"; ``what`` says where in it, and what was taken away."""
+    """``operation`` is, for example, "GET /api/users"; ``what`` says what changed and where."""
 
     operation: str
     what: str
@@ -40,7 +40,7 @@ class Break:
 
 
 def breaks(old: Schema, new: Schema) -> list[Break]:
-    """All that ``new`` takes away from ``old``, two whole documents."""
+    """Yields all breaking changes from ``old`` to ``new``, two complete documents."""
     after = operations_of(new)
     found = []
     for name, operation in operations_of(old).items():
@@ -100,7 +100,7 @@ class _Comparison:
                 yield from self._schemas(where, content["schema"], new["content"][media_type]["schema"], asked=asked)
 
     def _schemas(self, where: str, old: Schema, new: Schema, *, asked: bool) -> Iterator[str]:
-        """``asked``: the schema is one of requests, and must take all it took; else, of answers, it must give it."""
+        """With ``asked`` it is the schema of a request and must accept all earlier values, otherwise of a response."""
         old, new = target(self.old, _spelt_out(old)), target(self.new, _spelt_out(new))
         yield from _types(where, old, new, asked=asked)
         if asked:
@@ -146,14 +146,14 @@ def _types(where: str, old: Schema, new: Schema, *, asked: bool) -> Iterator[str
 
 
 def _spelt_out(schema: Schema | bool) -> Schema:
-    """What `true` and `false` say as schemas: anything, and nothing."""
+    """Expands the schemas `true` (anything) and `false` (nothing)."""
     if isinstance(schema, bool):
         return {} if schema else {"type": []}
     return schema
 
 
 def _types_of(schema: Schema) -> frozenset[str]:
-    """Without a type it may be anything; a number may be whole."""
+    """The allowed types. Without a type it is any; a number includes integers."""
     given = schema.get("type", TYPES)
     found = frozenset([given] if isinstance(given, str) else given)
     return found | {"integer"} if "number" in found else found
@@ -186,7 +186,7 @@ def _choices(schema: Schema) -> list[Any] | None:
 
 
 def named_in(changelog: str, released: str = "") -> str:
-    """What stands under "Breaking" in the sections of ``changelog`` that are not in the ``released`` one."""
+    """The text under "Breaking" in sections of ``changelog`` that the ``released`` one lacks."""
     sections = re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]
     headings = set(re.findall(r"^## (.*)", released, flags=re.MULTILINE))
     fresh = [
@@ -201,7 +201,7 @@ def not_named(found: list[Break], breaking: str) -> list[Break]:
 
 
 def git(*arguments: str) -> str:
-    """What git says; nothing when it knows nothing, or is not there."""
+    """The output of git. Empty if git fails or is missing."""
     try:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     except OSError:
@@ -210,7 +210,7 @@ def git(*arguments: str) -> str:
 
 
 def earlier() -> str:
-    """The ref to compare with; empty when there is none."""
+    """The ref to compare with. Empty if there is none."""
     if tag := git("describe", "--tags", "--abbrev=0"):
         return tag
     began = git("merge-base", "HEAD", MAIN)
@@ -221,7 +221,7 @@ def earlier() -> str:
 
 
 def since(ref: str) -> list[Break] | None:
-    """What was taken away since ``ref``; None when there are no documents in it."""
+    """The breaking changes since ``ref``. None if ``ref`` has no documents."""
     found, compared = [], False
     for service in SERVICES:
         file = committed(service)
@@ -243,7 +243,7 @@ def main(arguments: list[str]) -> int:
         print(f"{'BREAKS' if each in secret else 'named '}  {each}")
     print(f"Compared with {ref}: {len(found)} breaking changes, {len(secret)} of them not named in CHANGELOG.md.")
     if secret:
-        print('Keep what was promised, or name the operation under "### Breaking" in CHANGELOG.md, Unreleased.')
+        print('Undo the breaking change, or name the operation under "### Breaking" in CHANGELOG.md, Unreleased.')
     return 1 if secret else 0
 
 

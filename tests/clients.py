@@ -1,8 +1,8 @@
-"""The clients of all Django suites. Their requests take the path that production's requests take.
+"""The clients of all Django suites. Their requests take the same path as in production.
 
 Django's own test client calls a handler of its own. It sends an empty Cookie header where there are no cookies, no Host
-header, and a body that cannot be read beyond its end; it switches CSRF checks off, and it passes by what
-`platform_core.wsgi` does before Django.
+header, and a body that cannot be read beyond its end. It disables CSRF checks and bypasses the code of
+`platform_core.wsgi` that runs before Django.
 """
 
 from io import BytesIO
@@ -21,9 +21,9 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
 class Served:
-    """Calls the WSGI application as a server does; the response is Django's own, for the test client to look into.
+    """Calls the WSGI application as a server does. Returns Django's own response, for the test client to inspect.
 
-    Each has middlewares of its own, which see the settings of the test.
+    Each instance builds its own middlewares with the settings of the test.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class JsonClient(APIClient):
 
 
 class Browser(Client):
-    """A browser. What it sends bears the page's CSRF token, unless it is one that ``forges`` requests."""
+    """A browser. Its requests carry the page's CSRF token, unless it ``forges`` requests."""
 
     def __init__(self, *, forges: bool = False, **defaults: Any) -> None:
         super().__init__(**{"HTTP_HOST": HOST, **defaults})

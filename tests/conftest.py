@@ -1,4 +1,4 @@
-"""What all Django suites share: an API client, and a peer that is faked at the transport."""
+"""Shared by all Django suites: API clients, and peers that are faked at the transport."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def api() -> Any:
 
 @pytest.fixture
 def send(api: Any) -> Any:
-    """Sends bytes as they are."""
+    """Sends raw bytes."""
 
     def send(method: str, path: str, body: bytes | str, content_type: str = "application/json", **headers: str) -> Any:
         return api.client.generic(method, path, body, content_type=content_type, headers=headers)
@@ -27,7 +27,7 @@ def send(api: Any) -> Any:
 
 @pytest.fixture
 def client() -> Any:
-    """A browser, in the place of pytest-django's."""
+    """A browser. It replaces pytest-django's fixture."""
     from tests.clients import Browser
 
     return Browser()
@@ -35,7 +35,7 @@ def client() -> Any:
 
 @pytest.fixture
 def admin_client(admin_user: Any) -> Any:
-    """A browser in which a local administrator is signed in, in the place of pytest-django's."""
+    """A browser that is signed in as a local administrator. It replaces pytest-django's fixture."""
     from tests.clients import Browser
 
     browser = Browser()
@@ -45,7 +45,7 @@ def admin_client(admin_user: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _fresh_peers(request: pytest.FixtureRequest) -> None:
-    """No breaker remembers what an earlier test did to a peer."""
+    """Resets all breakers."""
     if os.environ.get("DJANGO_SETTINGS_MODULE"):
         from platform_core.clients.peers import forget
 
@@ -54,7 +54,7 @@ def _fresh_peers(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def known_callers(settings: Any) -> Iterator[None]:
-    """The people and services of `tests.people` are known here."""
+    """Trusts the keys of `tests.people`."""
     from platform_core.auth import tokens
     from tests import people
 
@@ -67,34 +67,34 @@ def known_callers(settings: Any) -> Iterator[None]:
 
 @pytest.fixture
 def production(settings: Any, known_callers: None) -> None:
-    """Nobody gets in without a proof."""
+    """Requires authentication, as in production."""
     settings.PLATFORM_ENV = "production"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def statements_are_told_with_their_values() -> None:
-    """A captured statement can then be run again, to see its plan; of a prepared one Django tells the text alone."""
+    """Disables prepared statements, so that captured statements have parameters and can be explained."""
     from django.apps import apps
 
     if not apps.ready:  # a suite that drives the platform from outside
         return
     from django.db.backends.postgresql.operations import DatabaseOperations
 
-    def told(operations: Any, cursor: Any, sql: Any, params: Any) -> Any:
+    def last_executed_query(operations: Any, cursor: Any, sql: Any, params: Any) -> Any:
         return operations.compose_sql(sql, params) if params else sql
 
-    DatabaseOperations.last_executed_query = told  # type: ignore[method-assign]
+    DatabaseOperations.last_executed_query = last_executed_query  # type: ignore[method-assign]
 
 
 @pytest.fixture
 def peers() -> Iterator[Any]:
-    """`responses` in the place of the network: what no test has allowed is refused as if nobody listened."""
+    """`responses` instead of the network. Requests that a test does not expect are refused like a closed port."""
     with mocked_network() as mock:
         yield mock
 
 
 def mocked_network() -> Any:
-    """`responses` in the place of the adapter that the clients use, and of no other."""
+    """Replaces only the adapter of the typed clients with `responses`."""
     import responses
 
     from platform_core.clients.connections import Adapter

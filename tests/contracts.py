@@ -1,9 +1,9 @@
-"""What the typed clients of `platform_core` ask of a service and need from its answers, held against its document.
+"""Compares the requests and needs of the typed clients in `platform_core` with the services' OpenAPI documents.
 
-A suite has these tests by ``from tests.contracts import *``, for the callees that it names as ``CALLEES``: the suite
-of the clients for all of them, a callee's suite for itself. Only the transport is faked. What is asked must be what
-the callee's OpenAPI document takes; every success that the document tells is answered, made up from its schema, and
-the client must understand it; and the document must promise every member of the type that the client reads.
+A suite includes these tests with ``from tests.contracts import *``, for the services in ``CALLEES``: the suite
+of the library for all, a service's suite for itself. Only the transport is faked. The document must accept each
+request. The client must understand every success response, which is generated from its schema. And the document
+must promise every member of the type that the client reads.
 """
 
 import inspect
@@ -26,28 +26,28 @@ from tests.documents import document, operations_of, target
 
 __all__ = [
     "pytest_generate_tests",
-    "test_a_refusal_that_callers_reckon_with_is_told",
+    "test_the_client_understands_the_documented_responses",
+    "test_the_document_accepts_the_clients_requests",
     "test_the_document_has_every_member_that_the_client_reads",
-    "test_what_the_client_asks_is_what_the_document_takes",
-    "test_what_the_document_promises_is_understood_by_the_client",
+    "test_the_document_lists_the_refusals_that_callers_handle",
 ]
 
 Schema = dict[str, Any]
 MODULES = (feeds, health, notifications, products, users)
 FEEDING = [service for service in SERVICES if service.has_feed]
 LISTS = {USER: "/api/users", PRODUCT: "/api/products", ORDER: "/api/orders", NOTIFICATION: "/api/notifications"}
-"""What analytics-service reads when a feed has forgotten."""
+"""The lists that analytics-service reads if a feed is incomplete."""
 OF_ALL = {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "traceparent"}
 OF_ALL |= {"user-agent"}
-"""Headers of HTTP itself, which no operation describes."""
+"""Headers of HTTP itself, which operations do not describe."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A call of a client. ``reads`` is the type that it decodes, None where it asks for the status alone.
+    """A call of a client. ``reads`` is the type that it decodes, or None if it only needs the status.
 
-    ``refusals``: the statuses that the client, or who calls it, makes something of. ``like``: members that a made-up
-    answer must have, since the client compares them with what it asked for.
+    ``refusals`` are the statuses that the client or its callers handle. ``like`` are members that a generated
+    response must have, because the client compares them with its request.
     """
 
     callee: Service
@@ -97,7 +97,7 @@ def pytest_generate_tests(metafunc: Any) -> None:
         metafunc.parametrize("contract", mine, ids=str)
 
 
-def test_what_the_client_asks_is_what_the_document_takes(contract: Contract, peers: Any, settings: Any) -> None:
+def test_the_document_accepts_the_clients_requests(contract: Contract, peers: Any, settings: Any) -> None:
     settings.SERVICE_KEY = people.private_service_key(settings.SERVICE.name)
     callee = Callee(contract)
     callee.listen(peers)
@@ -107,8 +107,8 @@ def test_what_the_client_asks_is_what_the_document_takes(contract: Contract, pee
     assert not wrong, f"{contract.callee.name} does not describe this: {wrong}"
 
 
-def test_what_the_document_promises_is_understood_by_the_client(contract: Contract, peers: Any) -> None:
-    """With all members, and with those alone that are sure to come."""
+def test_the_client_understands_the_documented_responses(contract: Contract, peers: Any) -> None:
+    """Tried with all members, and with the required ones only."""
     callee = Callee(contract)
     callee.listen(peers)
     contract.run()
@@ -134,8 +134,8 @@ def test_the_document_has_every_member_that_the_client_reads(contract: Contract,
     assert not wrong, f"{contract.client.__name__} needs what {contract.callee.name} does not promise: {wrong}"
 
 
-def test_a_refusal_that_callers_reckon_with_is_told(contract: Contract, peers: Any) -> None:
-    """And what the client does not make something else of arrives as a refusal with this status."""
+def test_the_document_lists_the_refusals_that_callers_handle(contract: Contract, peers: Any) -> None:
+    """A refusal that the client does not handle itself reaches the caller with its status."""
     callee = Callee(contract)
     callee.listen(peers)
     contract.run()
@@ -146,7 +146,7 @@ def test_a_refusal_that_callers_reckon_with_is_told(contract: Contract, peers: A
 
 
 def refused(contract: Contract) -> int | None:
-    """The status with which the call is refused; None when the client makes nothing of it, in its own sense."""
+    """The status of the refusal, or None if the client handles it."""
     try:
         found = contract.run()
     except PeerRefused as refusal:
@@ -155,7 +155,7 @@ def refused(contract: Contract) -> int | None:
 
 
 def uncovered() -> set[str]:
-    """The functions of the typed clients that no contract is about."""
+    """The functions of the typed clients without a contract."""
     named = {contract.client for contract in CONTRACTS}
     return {
         f"{module.__name__}.{name}"
@@ -166,7 +166,7 @@ def uncovered() -> set[str]:
 
 
 class Callee:
-    """Stands in for a service, by its document. Answers ``status``; its ``whole`` answers have all members."""
+    """A fake service, made from its document. It answers ``status``; ``whole`` responses have all members."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
@@ -180,7 +180,7 @@ class Callee:
             peers.add_callback(method, url, callback=self.answer)
 
     def operation(self, request: Any) -> tuple[str, Schema]:
-        """The one that the request is for, with its name; a path without parameters goes before one with them."""
+        """The operation of the request and its name. A path without parameters takes precedence."""
         path = urlsplit(request.url).path
         for name, operation in sorted(operations_of(self.document).items(), key=lambda item: "{" in item[0]):
             method, template = name.split(" ")
@@ -206,7 +206,7 @@ class Callee:
 
 
 def misfits(callee: Callee, request: Any) -> Iterator[str]:
-    """What of a request the document does not take."""
+    """Yields the parts of a request that the document does not accept."""
     name, operation = callee.operation(request)
     parameters = [target(callee.document, each) for each in operation["parameters"]]
     known = {(each["in"], each["name"].lower()): each for each in parameters}
@@ -259,7 +259,7 @@ def _body(callee: Callee, operation: Schema, request: Any) -> Iterator[str]:
 
 
 def closed(node: Any) -> Any:
-    """The schema without room for members that it does not name."""
+    """The schema with additional members forbidden."""
     if isinstance(node, list):
         return [closed(each) for each in node]
     if not isinstance(node, dict):
@@ -270,7 +270,7 @@ def closed(node: Any) -> Any:
 
 
 def _fits(found: Schema, schema: Schema, text: str) -> bool:
-    """Whether a parameter's text is what its schema says."""
+    """Whether a parameter's text matches its schema."""
     kind = target(found, schema).get("type")
     value: Any = int(text) if kind == "integer" and re.fullmatch("-?[0-9]+", text) else text
     rules = {**schema, "components": found["components"]}
@@ -291,7 +291,7 @@ TEXTS = {
 
 
 def sample(found: Schema, schema: Schema, *, whole: bool) -> Any:
-    """A value that the schema allows: ``whole`` with all members, else null and nothing wherever it may be so."""
+    """A valid value for the schema: with ``whole`` all members, otherwise null or missing wherever allowed."""
     schema = target(found, schema)
     for word in ("allOf", "oneOf", "anyOf"):
         if schema.get(word):
@@ -353,7 +353,7 @@ KINDS = {
 
 
 def lacking(found: Schema, schema: Schema, shape: Any, where: str) -> Iterator[str]:
-    """What the schema does not promise of the type: members, their presence, their types."""
+    """Yields what the type needs and the schema does not promise: members, their presence, their types."""
     schema = target(found, schema)
     shapes = shape.types if isinstance(shape, msgspec.inspect.UnionType) else (shape,)
     if any(isinstance(each, msgspec.inspect.AnyType) for each in shapes):

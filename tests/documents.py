@@ -13,7 +13,7 @@ Schema = dict[str, Any]
 
 @cache
 def generated(package: str) -> tuple[Schema, str]:
-    """A service's document, and the warnings about it."""
+    """Generates a service's document. Returns it with the warnings."""
     return openapi_document(package)
 
 
@@ -26,7 +26,7 @@ def committed(service: Service) -> Path:
 
 
 def operations_of(found: Schema) -> dict[str, Schema]:
-    """By method and path: ``GET /api/users/{id}``."""
+    """The operations by method and path, such as ``GET /api/users/{id}``."""
     return {
         f"{method.upper()} {path}": operation
         for path, item in found["paths"].items()
@@ -35,7 +35,7 @@ def operations_of(found: Schema) -> dict[str, Schema]:
 
 
 def target(found: Schema, node: Schema) -> Schema:
-    """The node, or what it refers to within the document."""
+    """Resolves a reference within the document."""
     while "$ref" in node:
         name, node = node["$ref"], found
         for part in name.removeprefix("#/").split("/"):

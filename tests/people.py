@@ -1,6 +1,6 @@
-"""What user-service is to the others: keys for access tokens, tokens of people, and the services' own.
+"""Stands in for user-service: keys, access tokens of users, and tokens of services.
 
-As `settings.ACCOUNTS` this module stands in for user-service where a test does not care how its keys come.
+As `settings.ACCOUNTS`, this module replaces user-service in tests that do not test the fetch of keys.
 """
 
 import json
@@ -23,12 +23,12 @@ def key_set() -> dict[str, Any]:
 
 
 def public_service_keys() -> str:
-    """Everybody's public keys, as SERVICE_KEYS takes them."""
+    """The public keys of all services, in the format of SERVICE_KEYS."""
     return json.dumps({"keys": [key.as_dict(private=False) for key in SERVICE_KEYS.values()]})
 
 
 def private_service_key(service: str) -> str:
-    """A service's own key, as SERVICE_KEY takes it."""
+    """A service's private key, in the format of SERVICE_KEY."""
     return json.dumps(SERVICE_KEYS[service].as_dict(private=True))
 
 
@@ -53,7 +53,7 @@ def service_token(caller: str, callee: str, **others: Any) -> str:
 
 
 def signed(claims: object, key: OKPKey = KEY, **header: Any) -> str:
-    """A token with whatever header and claims, properly signed. A header of None is left out."""
+    """A correctly signed token with any header and claims. Header members of None are omitted."""
     whole = {"alg": "Ed25519", "kid": key.kid, "typ": USER_TYPE, **header}
     return sealed(json.dumps({k: v for k, v in whole.items() if v is not None}), json.dumps(claims), key)
 
@@ -74,10 +74,10 @@ def bearer(token: str, **headers: str) -> dict[str, str]:
 
 
 def as_user(user_id: object = 1, *roles: str, **headers: str) -> dict[str, str]:
-    """The headers of somebody who is signed in."""
+    """Headers with an access token."""
     return bearer(user_token(user_id, *roles), **headers)
 
 
 def as_service(caller: Service, callee: Service) -> dict[str, str]:
-    """The headers of one service that calls another."""
+    """The headers of a call from one service to another."""
     return bearer(service_token(caller.name, callee.name))

@@ -1,7 +1,7 @@
-"""What each suite's pytest begins with.
+"""The pytest plugin of all suites.
 
 It picks the suite's settings, and starts a Postgres if none was given, so that plain `pytest tests/order_svc` works.
-Property tests use the same examples in every run. With `--search` only they run, on random examples, and on more.
+Property tests use the same examples in every run. `--search` runs only them, with more and random examples.
 """
 
 import os

@@ -3,17 +3,17 @@
 import socket
 
 PORTS = range(20_000, 26_000)
-"""Below what the kernel gives to clients."""
+"""Below the kernel's range of ephemeral ports."""
 CLAIMS = 6_000
-"""This far above each port is the one that its owner holds for as long as it runs."""
+"""Offset of the port that the owner of a port holds open as a lock."""
 _claims: list[socket.socket] = []
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on; they are this process's until it ends, whatever it starts there and stops.
+    """Returns free ports and reserves them until this process ends, whatever it starts and stops on them.
 
-    A port that was only looked at is anybody's until a server has bound it, and a platform takes seconds to do so: the
-    suites that run side by side would take each other's.
+    Without the reservation, another process could take a port before the server binds it. A platform takes seconds to
+    start, so parallel suites would take each other's ports.
     """
     found: list[int] = []
     for port in PORTS:

@@ -1,4 +1,4 @@
-"""For every suite: what raw statements insert fits the models.
+"""For every suite: raw INSERT statements match the models.
 
 A model's new field is unknown to a raw INSERT. If the column takes neither a default from the database nor NULL, the
 statement fails; if the model has a default that the database does not know, the row silently differs from what the ORM
@@ -19,7 +19,7 @@ TABLES = {model._meta.db_table: model for model in apps.get_models(include_auto_
 
 
 def _modules() -> list[str]:
-    """Those of the service and of the library that can be imported without a service of their own."""
+    """The modules of the service, and those of the library that any service can import."""
     found = []
     for package in (settings.SERVICE.package, "platform_core.events", "platform_core.outbox", "platform_core.auth"):
         paths = importlib.import_module(package).__path__
@@ -28,7 +28,7 @@ def _modules() -> list[str]:
 
 
 def inserts() -> list[tuple[str, str, frozenset[str]]]:
-    """Where each stands, its table, its columns. Tables of other services are looked at by their own suites."""
+    """The place, table and columns of each INSERT. Tables of other services are checked by their own suites."""
     found = []
     for name in _modules():
         for constant, text in vars(importlib.import_module(name)).items():
@@ -42,7 +42,7 @@ def inserts() -> list[tuple[str, str, frozenset[str]]]:
 
 
 def must_be_written(field: "Field") -> bool:
-    """Whether a row that is inserted without this column is refused, or differs from what the ORM writes."""
+    """Whether an INSERT without this column fails or gives a different row than the ORM."""
     if field.generated or field.db_default is not NOT_PROVIDED or field.get_internal_type() == "BigAutoField":
         return False
     return not field.null or field.get_default() is not None

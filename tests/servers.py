@@ -1,4 +1,4 @@
-"""A real HTTP server in a thread, for which each test says how it answers and how it misbehaves."""
+"""A real HTTP server in a thread. Tests script its responses and faults."""
 
 import json
 import socket
@@ -27,7 +27,7 @@ class Received:
 
 
 class Wire:
-    """What an answer is written to. ``patient`` waits, and says whether anybody still cares for the answer."""
+    """The connection for a response. ``patient`` waits and returns whether the client is still connected."""
 
     def __init__(self, sock: socket.socket, closing: threading.Event) -> None:
         self.sock = sock
@@ -40,7 +40,7 @@ class Wire:
         return not self.closing.wait(seconds)
 
     def reset(self) -> None:
-        """Close with a RST, as a killed process' host does."""
+        """Closes with a RST, as the host of a killed process does."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
@@ -52,7 +52,7 @@ Answering = Callable[[Wire, Received], bool | None]
 def answers(
     body: Any = None, status: int = 200, headers: Mapping[str, str] | None = None, *, keep_alive: bool = True
 ) -> Answering:
-    """A proper answer; ``body`` is bytes or becomes JSON."""
+    """A valid response. ``body`` is bytes, or is encoded as JSON."""
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     lines = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}
     head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
@@ -65,7 +65,7 @@ def answers(
 
 
 def says(raw: bytes) -> Answering:
-    """Bytes as they are, then the end of the connection."""
+    """Sends raw bytes and closes the connection."""
 
     def answer(wire: Wire, request: Received) -> None:
         wire.send(raw)
@@ -74,7 +74,7 @@ def says(raw: bytes) -> Answering:
 
 
 def trickles(head: bytes, drop: bytes, count: int, tail: bytes = b"", pause: float = 0.05) -> Answering:
-    """``head`` at once, then ``count`` drops, so that each is soon there and the whole is late."""
+    """Sends ``head`` at once and then ``count`` small pieces, so that each piece is in time but the whole is late."""
 
     def answer(wire: Wire, request: Received) -> None:
         wire.send(head)
@@ -93,7 +93,7 @@ def keeps_silent(wire: Wire, request: Received) -> None:
 
 
 def hangs_up(wire: Wire, request: Received) -> None:
-    """The connection ends before a byte of the answer."""
+    """Closes the connection before the first byte of a response."""
 
 
 def resets(wire: Wire, request: Received) -> None:
@@ -102,9 +102,9 @@ def resets(wire: Wire, request: Received) -> None:
 
 @dataclass
 class Server:
-    """``script`` answers one request after the other; its last entry answers all that follow.
+    """Each entry of ``script`` answers one request; the last entry answers all further ones.
 
-    ``dawdle``: seconds between reading a request's headers and its body. ``tls``: speak TLS.
+    ``dawdle`` is the pause in seconds between reading headers and body. ``tls`` enables TLS.
     """
 
     script: list[Answering] = field(default_factory=lambda: [answers({})])
@@ -134,7 +134,7 @@ class Server:
         return self
 
     def drop_connections(self) -> None:
-        """Close what is kept alive, as a server that restarts does."""
+        """Closes kept-alive connections, as a restarting server does."""
         with self._lock:
             for sock in self._open:
                 _shut(sock)
@@ -144,7 +144,7 @@ class Server:
         return len(self._open)
 
     def stop_listening(self) -> None:
-        """Refuse new connections. Those that are open stay."""
+        """Refuses new connections and keeps open ones."""
         _shut(self._listener)
         self._listener.close()
 
@@ -218,7 +218,7 @@ def serving(**options: Any) -> Iterator[Server]:
 
 
 def refused_url() -> str:
-    """Where nobody listens."""
+    """A URL without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     return f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""The suites, and what each needs: a settings module, since pytest-django knows one in a process, and a Postgres."""
+"""The suites and their needs: a settings module (pytest-django allows one per process) and a Postgres."""
 
 import os
 import tempfile
@@ -25,7 +25,7 @@ SETTINGS = {
     "tracing": None,
 }
 EXTRA = frozenset({"browser", "tracing"})
-"""Suites that want more than requirements-dev.txt; they run when they are asked for."""
+"""Suites that need more than requirements-dev.txt. They run only on request."""
 
 
 def plain_environment() -> dict[str, str]:
@@ -40,7 +40,7 @@ def plain_environment() -> dict[str, str]:
 
 @contextmanager
 def temporary_server() -> Iterator[str]:
-    """The URL of an embedded Postgres of the tests' own, with the five roles; gone afterwards."""
+    """Starts an embedded Postgres with the five roles, yields its URL, and removes it afterwards."""
     with tempfile.TemporaryDirectory(prefix="platform-tests-") as folder:
         Path(folder).chmod(0o755)  # as root the server runs as another user
         server = postgres.acquire(Path(folder))
@@ -54,7 +54,7 @@ def temporary_server() -> Iterator[str]:
 
 
 def _write_carelessly(url: str) -> None:
-    """Wait for no disk. The data is thrown away, and what is killed here is the server, never the machine."""
+    """Disables fsync. The data is temporary, and tests kill the server but never the machine."""
     with psycopg.connect(url, autocommit=True) as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())

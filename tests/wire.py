@@ -1,4 +1,4 @@
-"""What the contract says of every answer, and people who call at the same moment. For all suites."""
+"""Assertions on responses, and concurrent callers, for all suites."""
 
 import gc
 import io
@@ -14,7 +14,7 @@ PROBLEM = {"type", "title", "status", "detail", "code", "requestId"}
 
 
 def assert_problem(response: Any, status: int, code: str, fields: Iterable[str] | None = None) -> list[dict[str, Any]]:
-    """The answer is problem+json of this kind; ``fields`` are those that it names. Gives back its ``errors``."""
+    """Asserts that the response is problem+json of this kind with errors for ``fields``. Returns its ``errors``."""
     assert response.status_code == status, (response.status_code, response.content[:500])
     assert response["Content-Type"] == "application/problem+json"
     body = response.json()
@@ -31,7 +31,7 @@ def assert_problem(response: Any, status: int, code: str, fields: Iterable[str] 
 
 
 def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Wait for a condition; what it came to."""
+    """Waits for a condition and returns its value."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, "waited in vain"
@@ -40,7 +40,7 @@ def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 def feed(api: Any, query: str = "") -> Any:
-    """The answer of ``/api/events``, as soon as no older transaction of any session hides an event."""
+    """The response of ``/api/events`` as soon as no open transaction hides an event."""
 
     def complete() -> Any:
         answer = api.client.get(f"/api/events{query}", HTTP_ACCEPT="*/*")
@@ -50,7 +50,7 @@ def feed(api: Any, query: str = "") -> Any:
 
 
 def ask_wsgi(method: str, path: str, body: Any = None) -> str:
-    """Ask the service's WSGI application itself, as a server does and no test client; the status line."""
+    """Calls the WSGI application as a server does, without a test client. Returns the status line."""
     from wsgiref.util import setup_testing_defaults
 
     from platform_core.wsgi import application
@@ -68,8 +68,8 @@ def ask_wsgi(method: str, path: str, body: Any = None) -> str:
 
 
 def garbage_of(call: Callable[[], Any]) -> list[str]:
-    """The types of what only the garbage collector gets rid of after the call."""
-    call()  # what is made once refers to itself as it likes
+    """The types of objects that a call leaves to the garbage collector."""
+    call()  # objects that are made only once may have reference cycles
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
@@ -114,14 +114,14 @@ class Caller(threading.Thread):
 
 
 def at_once(calls: Iterable[Callable[[], Any]]) -> list[Any]:
-    """All the calls at the same moment, each in a thread; what they came to, in order."""
+    """Runs all calls concurrently in threads. Returns their results in order."""
     calls = list(calls)
     barrier = threading.Barrier(len(calls))
     return [caller.answer() for caller in [Caller(call, barrier) for call in calls]]
 
 
 def somebody_waits_for_a_lock() -> bool:
-    """Whether a session of this database stands behind another one's lock."""
+    """Whether a session of this database waits for another one's lock."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -133,7 +133,7 @@ def somebody_waits_for_a_lock() -> bool:
 
 
 def statements_of(call: Callable[[], Any]) -> list[str]:
-    """The SQL of a call, without what only begins and ends transactions."""
+    """The SQL of a call, without BEGIN, COMMIT and savepoints."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -160,7 +160,7 @@ def walk(api: Any, url: str, way: str = "next") -> list[list[str]]:
 
 
 def rows_read(statement: str) -> int:
-    """How many rows a statement looks at to find its own. It is run for that, and what it changed is undone."""
+    """The number of rows that a statement reads. It is executed, and its changes are rolled back."""
     from django.db import connection, transaction
 
     with transaction.atomic(), connection.cursor() as cursor:
@@ -178,7 +178,7 @@ def rows_read(statement: str) -> int:
 
 
 def form_fields(page: str) -> dict[str, str]:
-    """The fields of an HTML form as a browser would send them back untouched."""
+    """The fields of an HTML form as a browser submits them unchanged."""
     fields: dict[str, str] = {}
     unticked = set()
     for tag in re.findall("<input[^>]*>", page):

@@ -1,4 +1,4 @@
-"""What all services ask of accounts: the keys, and who is on the staff. The others ask over HTTP."""
+"""The account functions that every service needs: signing keys and staff accounts. The other services use HTTP."""
 
 from django.utils.crypto import salted_hmac
 
@@ -12,7 +12,10 @@ __all__ = ["key_set", "sign_staff_in", "standing"]
 
 
 def sign_staff_in(email: str, password: str, address: str) -> Standing | None:
-    """None when the credentials are wrong, or the account's that of a customer. Raises Throttled."""
+    """Checks the credentials of a member of the staff.
+
+    Returns None if they are wrong or belong to a customer. Raises Throttled.
+    """
     try:
         return _standing(sign_in.verified(email, password, address))
     except NotAuthenticated:
@@ -20,7 +23,7 @@ def sign_staff_in(email: str, password: str, address: str) -> Standing | None:
 
 
 def standing(account_id: int) -> Standing | None:
-    """None when the account is gone, disabled, or a customer's."""
+    """The account's present name and roles. Returns None if it is deleted, disabled, or a customer's."""
     return _standing(User.objects.filter(pk=account_id, is_active=True).first())
 
 

@@ -1,4 +1,4 @@
-"""Users in the admin; every change goes through the use cases, so that the feed hears of it."""
+"""Users in the admin. Every change goes through the use cases, so that it writes an event."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ class UserAdmin(PlatformAdmin):
     list_display = ("id", "name", "email", "is_active", "roles", "created_at")
     list_filter = ("is_active", "created_at")
     search_fields = ("name", "email")
-    search_help_text = "beginnings of words of name or email"
+    search_help_text = "prefixes of words in name or email"
     sortable_by = ("id",)
     readonly_fields = ("created_at", "updated_at", "version")
 
@@ -36,7 +36,7 @@ class UserAdmin(PlatformAdmin):
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Roles are given by admins alone."""
+        """Only admins may change roles."""
         return self.readonly_fields if request.user.is_superuser else (*self.readonly_fields, "roles")
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -46,7 +46,7 @@ class UserAdmin(PlatformAdmin):
         return super().has_delete_permission(request, obj) and self.may_touch(request, obj)
 
     def may_touch(self, request: HttpRequest, obj: User | None) -> bool:
-        """An account of the staff is an admin's business: else a lesser role could make itself a greater."""
+        """Only admins may change staff accounts. Otherwise other roles could escalate their privileges."""
         return request.user.is_superuser or obj is None or not obj.roles
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[User], search_term: str) -> Any:

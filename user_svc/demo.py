@@ -1,4 +1,4 @@
-"""Made-up customers. None of them can sign in; their addresses are under domains that nobody can own (RFC 2606)."""
+"""Demo customers. They cannot sign in, and their addresses use reserved domains (RFC 2606)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -33,16 +33,16 @@ _TOWNS = _words("Ashford,Brookfield,Eastport,Fairview,Greenhill,Lakewood,Northfi
 
 
 def users(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The wanted users, those that are missing made; a batch's rows are their ids, the oldest first."""
+    """Creates the missing users and yields batches with the ids of all of them, oldest first."""
     calendar = Calendar(spec)
     for numbers in batches_of(spec.users):
         wanted = [_user(spec, calendar, number) for number in numbers]
-        written = _make([user for user in wanted if user.pk is None]) if _recognise(wanted) else {}
+        written = _make([user for user in wanted if user.pk is None]) if _find_existing_ids(wanted) else {}
         yield Batch("users", len(wanted), [raw(user.pk) for user in wanted], written)
 
 
 def _user(spec: Spec, calendar: Calendar, number: int) -> User:
-    """Nobody's, or the one of an earlier run: that is told by the email."""
+    """Plans a user without an id. `_find_existing_ids` sets the id if an earlier run has created the user."""
     chance = draw(spec, "user", number)
     first, last = chance.choice(_FIRST), chance.choice(_LAST)
     domain = chance.choice(("example.com", "example.org"))
@@ -57,8 +57,8 @@ def _user(spec: Spec, calendar: Calendar, number: int) -> User:
     )
 
 
-def _recognise(wanted: Sequence[User]) -> bool:
-    """Give those who are there already their ids; whether anybody is missing."""
+def _find_existing_ids(wanted: Sequence[User]) -> bool:
+    """Sets the ids of users that exist already, found by email. Returns whether any user is missing."""
     emails = User.objects.alias(lower_email=Lower("email")).filter(lower_email__in=[user.email for user in wanted])
     known = {email.lower(): pk for email, pk in emails.values_list("email", "pk")}
     for user in wanted:

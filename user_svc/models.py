@@ -15,7 +15,7 @@ from platform_core.vocabulary import Role
 
 
 class WordVector(models.Func):
-    """The words of a text, lower-case, cut at anything but letters and digits: no dictionary, so names stay names."""
+    """The words of a text in lower case, split at all characters but letters and digits. Names are not stemmed."""
 
     template = (
         "array_to_tsvector(array_remove(regexp_split_to_array(lower((%(expressions)s)::text), '[^[:alnum:]]+'), ''))"
@@ -25,7 +25,7 @@ class WordVector(models.Func):
 
 
 class User(Resource):
-    """A person with an account: a customer, or with a role one of the staff. Without a password nobody can sign in."""
+    """A person with an account: a customer, or with any role a member of the staff. Sign-in needs a password."""
 
     name = models.CharField(max_length=200)
     email = models.EmailField(max_length=254)
@@ -66,7 +66,7 @@ class User(Resource):
 
 
 class Session(models.Model):
-    """A sign-in, and the family of refresh tokens that come of it. It ends for all of them at once."""
+    """A sign-in with all refresh tokens that it issued. When it ends, all of them become invalid."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")
@@ -74,7 +74,7 @@ class Session(models.Model):
     used_at = models.DateTimeField(default=now)
     expires_at = models.DateTimeField(db_index=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
-    reason = models.CharField(max_length=32, blank=True, default="", help_text="Why it was revoked.")
+    reason = models.CharField(max_length=32, blank=True, default="", help_text="Why the session was revoked.")
 
     class Meta:
         ordering = ("-created_at",)
@@ -84,7 +84,7 @@ class Session(models.Model):
 
 
 class RefreshToken(models.Model):
-    """What is kept of a refresh token: its SHA-256, and whether it is spent. Spent, it comes again as a copy alone."""
+    """The SHA-256 of a refresh token, and when it was spent. Reuse of a spent token means that it was stolen."""
 
     hash = models.BinaryField(primary_key=True, max_length=32)
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="tokens")
@@ -96,13 +96,13 @@ class RefreshToken(models.Model):
 
 
 class SigningKey(models.Model):
-    """A key for access tokens. ``sealed`` is its private half, encrypted by a key that is derived from SECRET_KEY.
+    """A key for access tokens. ``sealed`` is the private key, encrypted with a key that is derived from SECRET_KEY.
 
-    A retired key signs no more; its public half is published until what it signed has expired.
+    A retired key does not sign. Its public key is published until the last token that it signed expires.
     """
 
     kid = models.CharField(max_length=64, primary_key=True)
-    x = models.CharField(max_length=64, help_text="The public half, as in a JWK.")
+    x = models.CharField(max_length=64, help_text="The public key, as in a JWK.")
     sealed = models.BinaryField()
     created_at = models.DateTimeField(default=now)
     retired_at = models.DateTimeField(null=True, blank=True)

@@ -1,10 +1,11 @@
-"""The wire shape of user-service."""
+"""The wire format of user-service."""
 
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as PasswordError
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from platform_core.api import (
@@ -34,7 +35,7 @@ class PasswordField(StringField):
 
 
 def strong(password: str) -> str:
-    """Raises rest_framework's ValidationError with what Django's validators have against it."""
+    """Runs Django's password validators. Raises DRF's ValidationError with their messages."""
     try:
         validate_password(password)
     except PasswordError as error:
@@ -63,7 +64,7 @@ class UserSerializer(Serializer):
         trim_whitespace=False,
         max_length=128,
         style={"input_type": "password"},
-        help_text="Without one the account cannot sign in. Not a common one, and not digits alone.",
+        help_text="An account without a password cannot sign in. Common and numeric passwords are refused.",
     )
     phone = OptionalStringField(max_length=50)
     address = OptionalStringField(max_length=500, one_line=False)
@@ -76,8 +77,8 @@ class UserSerializer(Serializer):
 
 
 class UserQuery(Query):
-    email = TextField(required=False, max_length=254, help_text="The whole address, whatever its case.")
-    search = TextField(required=False, max_length=200, help_text="Beginnings of words of name or email.")
+    email = TextField(required=False, max_length=254, help_text="The complete address. Case is ignored.")
+    search = TextField(required=False, max_length=200, help_text="Prefixes of words in name or email.")
 
     def filter_email(self, users: QuerySet[User], email: str) -> QuerySet[User]:
         return services.with_email(users, email)
@@ -87,7 +88,7 @@ class UserQuery(Query):
 
 
 def _secret(**kwargs: Any) -> StringField:
-    """A password that is compared, not chosen: of any strength, and not shown again."""
+    """The field for an existing password: its strength is not checked, and it is never returned."""
     style = {"input_type": "password"}
     return StringField(write_only=True, trim_whitespace=False, one_line=False, max_length=128, style=style, **kwargs)
 
@@ -108,21 +109,21 @@ class CredentialsSerializer(Serializer):
     }
 )
 class StaffCredentialsSerializer(CredentialsSerializer):
-    """``address`` is where the person sits; it is the service that has seen it."""
+    """``address`` is the person's IP address, as the calling service saw it."""
 
     address = StringField(write_only=True, max_length=64, allow_blank=True, default="")
 
 
 @request_examples({"For instance": {"refresh": "F7dvKDor5ZIfJ8DqdAzRt2F1K4ZrMF5UXZjk7u1KUNA"}})
 class RefreshSerializer(Serializer):
-    refresh = StringField(write_only=True, max_length=200, help_text="Good for one use.")
+    refresh = StringField(write_only=True, max_length=200, help_text="Valid for one use.")
 
 
 class PairSerializer(Serializer):
     access = serializers.CharField(help_text="A JWT, for `Authorization: Bearer …`.")
-    refresh = serializers.CharField(help_text="Good for one use at `/api/auth/refresh`.")
+    refresh = serializers.CharField(help_text="Valid for one use at `/api/auth/refresh`.")
     tokenType = serializers.ChoiceField(choices=["Bearer"])
-    expiresIn = serializers.IntegerField(help_text="Seconds for which `access` is good.")
+    expiresIn = serializers.IntegerField(help_text="Lifetime of `access` in seconds.")
 
 
 @request_examples({"For instance": {"current": "correct horse battery staple", "new": "an even better one, 42"}})
@@ -134,12 +135,13 @@ class PasswordChangeSerializer(Serializer):
         return strong(value)
 
 
-class StandingSerializer(Serializer):
+@extend_schema_serializer(component_name="Standing")
+class StaffAccountSerializer(Serializer):
     id = IdField()
     name = serializers.CharField()
     email = serializers.CharField()
     roles = serializers.ListField(child=serializers.ChoiceField(choices=[role.value for role in Role]))
-    stamp = serializers.CharField(help_text="Another one after each change of the password.")
+    stamp = serializers.CharField(help_text="Changes with each change of the password.")
 
 
 class KeySerializer(Serializer):

@@ -14,7 +14,7 @@ from platform_core.models import write
 from platform_core.vocabulary import EventType
 from user_svc.models import Session, User
 
-# Every word of the text, as the beginning of a word of the row; cut by Postgres in the way that it cuts the rows.
+# A query that matches each word of the text as a prefix. Postgres splits the text as it splits the rows.
 _WORDS = """(
     SELECT string_agg(quote_literal(word) || ':*', ' & ')::tsquery
     FROM unnest(array_remove(regexp_split_to_array(lower(%s), '[^[:alnum:]]+'), '')) AS word
@@ -22,18 +22,18 @@ _WORDS = """(
 
 
 def with_email(users: QuerySet[User], email: str) -> QuerySet[User]:
-    """The account of an address, whatever its case."""
+    """Filters users by email address. Case is ignored."""
     return users.alias(lower_email=Lower("email")).filter(lower_email=Lower(Value(email)))
 
 
 def search_users(users: QuerySet[User], words: str) -> QuerySet[User]:
-    """All the words begin words of the name or the email."""
+    """Filters users: each of ``words`` must be a prefix of a word in the name or the email."""
     return users.filter(RawSQL(f"words @@ {_WORDS}", [words], output_field=BooleanField()))  # noqa: S611  # a constant
 
 
 @transaction.atomic
 def create_user(*, password: str | None = None, **profile: Any) -> User:
-    """Raises IntegrityError by the constraint `user_email_taken`."""
+    """Creates a user and its event. Raises IntegrityError of the constraint `user_email_taken`."""
     user = User.objects.create(**profile, password=make_password(password) if password else "")
     append(NewEvent(EventType.USER_CREATED, user.pk, snapshot(user)))
     return user
@@ -41,9 +41,9 @@ def create_user(*, password: str | None = None, **profile: Any) -> User:
 
 @transaction.atomic
 def update_user(user_id: int, expected: list[int] | None, *, kept_session: str = "", **changes: Any) -> User:
-    """A new password, and a deactivation, end the user's sessions, but for ``kept_session``.
+    """Updates a user. A new password or a deactivation ends the user's sessions, except ``kept_session``.
 
-    Raises NotFound, PreconditionFailed, IntegrityError by the constraint `user_email_taken`.
+    Raises NotFound, PreconditionFailed, IntegrityError of the constraint `user_email_taken`.
     """
     if "password" in changes:
         changes["password"] = make_password(changes["password"]) if changes["password"] else ""
@@ -57,15 +57,15 @@ def update_user(user_id: int, expected: list[int] | None, *, kept_session: str =
 
 
 def revoke(sessions: QuerySet[Session], reason: str) -> None:
-    """No refresh token of theirs is good any more; access tokens last their quarter of an hour."""
+    """Revokes sessions and their refresh tokens. Access tokens stay valid for up to 15 minutes."""
     sessions.filter(revoked_at=None).update(revoked_at=now(), reason=reason)
 
 
 @transaction.atomic
 def make_staff(email: str, name: str, roles: list[str], password: str, *, reset: bool = False) -> bool:
-    """Give the account of ``email`` its roles; ``password`` is that of a new account, or with ``reset`` of any.
+    """Sets the roles of an account and creates it if it is missing. Returns whether it was created.
 
-    Whether the account is new.
+    ``password`` is for a new account; with ``reset`` it also replaces the password of an existing one.
     """
     user = with_email(User.objects.all(), email).first()
     if user is None:
@@ -78,7 +78,7 @@ def make_staff(email: str, name: str, roles: list[str], password: str, *, reset:
 
 @transaction.atomic
 def delete_user(user_id: int, expected: list[int] | None) -> None:
-    """Nothing of the person stays; orders keep the bare id. Raises NotFound, PreconditionFailed."""
+    """Deletes a user with all personal data. Orders keep only the id. Raises NotFound, PreconditionFailed."""
     write(User.objects.filter(pk=user_id), expected)
     user = User.objects.get(pk=user_id)
     append(NewEvent(EventType.USER_DELETED, user.pk, {"version": user.version, "createdAt": user.created_at}))
@@ -86,7 +86,9 @@ def delete_user(user_id: int, expected: list[int] | None) -> None:
 
 
 def snapshot(user: User) -> dict[str, Any]:
-    """What other services may know of a user. Named one by one, on purpose: an event outlives the account, so nothing
-    personal may be in it, and a new field of a user is not added here unless it says nothing about the person.
+    """The user as its events carry it.
+
+    Events outlive the account, so they must hold no personal data. The fields are listed one by one for this reason:
+    a new field of a user is added here only if it is not personal.
     """
     return {"version": user.version, "createdAt": user.created_at, "isActive": user.is_active}

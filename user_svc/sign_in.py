@@ -1,4 +1,4 @@
-"""Signing in and out: access tokens that nobody can revoke but time, and refresh tokens that are good for one use."""
+"""Sign-in and sign-out. Access tokens are valid until they expire; a refresh token is valid for one use."""
 
 import hashlib
 import secrets
@@ -20,7 +20,7 @@ SESSION_DAYS = 30
 
 
 class Pair(NamedTuple):
-    """``expires_in``: seconds for which ``access`` is good."""
+    """An access token, valid for ``expires_in`` seconds, and a refresh token."""
 
     access: str
     refresh: str
@@ -31,7 +31,7 @@ def sign_in(email: str, password: str, address: str) -> Pair:
     """Raises NotAuthenticated `invalid_credentials`, Throttled."""
     user = verified(email, password, address)
     with transaction.atomic():
-        # While the hasher ran, the password may have been changed, which ended all sessions: none may follow.
+        # The password may have changed while the hasher ran. That ended all sessions, so no new one may start.
         same = User.objects.select_for_update().filter(pk=user.pk, password=user.password, is_active=True).first()
         if same is None:
             raise _wrong()
@@ -40,9 +40,9 @@ def sign_in(email: str, password: str, address: str) -> Pair:
 
 
 def verified(email: str, password: str, address: str) -> User:
-    """The account, if it is active and the password right.
+    """Returns the account if it is active and the password is right.
 
-    Whatever is wrong, words and time are the same: an unknown address, too, costs one run of the hasher.
+    All failures give the same message after the same time: the hasher also runs for an unknown address.
     Raises NotAuthenticated `invalid_credentials`, Throttled.
     """
     limits = throttle.attempts("sign-in", email, address)
@@ -72,9 +72,10 @@ def _is_right(user: User | None, password: str) -> bool:
 
 
 def refresh(token: str) -> Pair:
-    """Spend a refresh token for a new pair. One that is spent already was copied: its whole session ends.
+    """Exchanges a refresh token for a new pair. Reuse of a spent token means that it was stolen: its session ends.
 
-    Of two that come at once the row lock lets one through, and the other is the copy. Raises NotAuthenticated.
+    Of two concurrent requests with the same token, the row lock lets one through; the other counts as reuse.
+    Raises NotAuthenticated.
     """
     with transaction.atomic():
         session = _spend(token)
@@ -83,7 +84,7 @@ def refresh(token: str) -> Pair:
     with transaction.atomic():
         stolen = Session.objects.filter(tokens__hash=_hash(token), tokens__spent_at__isnull=False)
         revoke(stolen, "refresh token reused")
-    raise NotAuthenticated("The refresh token is not good any more: sign in again.", error="invalid_token")
+    raise NotAuthenticated("The refresh token is not valid any more. Sign in again.", error="invalid_token")
 
 
 def _spend(token: str) -> Session | None:
@@ -100,12 +101,15 @@ def _spend(token: str) -> Session | None:
 
 
 def sign_out(token: str) -> None:
-    """End the session of a refresh token; one that is not known has none."""
+    """Ends the session of a refresh token. Does nothing if the token is unknown."""
     revoke(Session.objects.filter(tokens__hash=_hash(token)), "signed out")
 
 
 def change_password(user_id: int, session: str, current: str, new: str, address: str) -> None:
-    """All other sessions end. Raises InvalidInput when ``current`` is wrong, NotFound, Throttled."""
+    """Changes the password and ends all other sessions.
+
+    Raises InvalidInput if ``current`` is wrong, NotFound, Throttled.
+    """
     user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None:
         raise NotFound()

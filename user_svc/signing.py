@@ -1,4 +1,4 @@
-"""The keys that sign access tokens: kept in the database, so that all processes have the same, and sealed there."""
+"""The keys that sign access tokens. They are stored encrypted in the database, so that all processes share them."""
 
 import hashlib
 import hmac
@@ -27,7 +27,7 @@ def access_token(claims: dict[str, Any]) -> str:
 
 
 def key_set() -> dict[str, Any]:
-    """The JWK set (RFC 7517): the present key, and retired ones for as long as a token of theirs may be good."""
+    """The JWK set (RFC 7517): the present key, and retired keys until the last token that they signed expires."""
     good = SigningKey.objects.filter(Q(retired_at=None) | Q(retired_at__gt=now() - _LIFE)).order_by("-created_at")
     return {
         "keys": [
@@ -37,9 +37,9 @@ def key_set() -> dict[str, Any]:
 
 
 def rotate(*, revoke: bool = False) -> str:
-    """A new key from now on; its id. With ``revoke`` what older ones signed is good no more.
+    """Creates a new signing key and returns its id. With ``revoke``, tokens signed by older keys become invalid.
 
-    Other services have known the older ones for at most the lifetime of their key sets, five minutes.
+    Other services cache the key set for at most five minutes, so they may accept such tokens until then.
     """
     with transaction.atomic():
         _lock()
@@ -49,7 +49,7 @@ def rotate(*, revoke: bool = False) -> str:
 
 
 def _first() -> OKPKey:
-    """No key can be used yet, or none any more since SECRET_KEY changed: those that cannot be opened are retired."""
+    """Creates the first key, or a new one after SECRET_KEY changed. Retires keys that can no longer be decrypted."""
     with transaction.atomic():
         _lock()
         return _present() or _next()

@@ -9,9 +9,9 @@ from user_svc.models import RefreshToken, Session
 
 
 def forget_sessions(stopping: threading.Event) -> bool:
-    """Delete sessions whose time is over, their refresh tokens first, for there is no telling how many one has.
+    """Deletes expired sessions. Their refresh tokens go first and in batches, since a session may have any number.
 
-    True when there may be more.
+    Returns whether there may be more.
     """
     overdue = Session.objects.filter(expires_at__lt=now()).order_by("expires_at")
     ids = list(overdue.values_list("pk", flat=True)[:BATCH])

@@ -23,8 +23,8 @@ from user_svc.serializers import (
     PairSerializer,
     PasswordChangeSerializer,
     RefreshSerializer,
+    StaffAccountSerializer,
     StaffCredentialsSerializer,
-    StandingSerializer,
     UserQuery,
     UserSerializer,
 )
@@ -51,7 +51,7 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
     @extend_schema(responses={201: UserSerializer, 429: None})
     @takes_key
     def create(self, request: Request) -> Response:
-        """Add a user. 409 `email_taken` when another one has the address."""
+        """Add a user. 409 `email_taken`: another user has the address."""
         if not caller_of(request).roles and not is_open():
             address, most = throttle.address_of(request), settings.SIGN_UPS_PER_HOUR
             throttle.count([throttle.Limit("sign-up", address, most, _SIGN_UP_WINDOW)])
@@ -62,7 +62,7 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
         return self.answer(services.create_user(**self.validated()), status=201)
 
     def update(self, request: Request, pk: int) -> Response:
-        """Replace a user's profile; what is left out becomes empty, but for the password, which stays."""
+        """Replace a user's profile. Omitted fields become empty, but an omitted password is kept."""
         return self.change(request)
 
     def partial_update(self, request: Request, pk: int) -> Response:
@@ -70,17 +70,19 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
         return self.change(request, partial=True)
 
     def change(self, request: Request, *, partial: bool = False) -> Response:
-        """A caller who is known gives the present password with a new one, at another route."""
+        """Refuses a new password from the user. It is changed at another route, with the present one."""
         user = self.get_object()
         self.check_role(request, user)
         changes = self.validated(user, partial=partial)
         caller = caller_of(request)
         if "password" in changes and caller is not NOBODY and Role.ADMIN not in caller.roles:
-            raise InvalidInput.field("password", "Change it at /api/users/me/password, with the present one.")
+            raise InvalidInput.field(
+                "password", "Change the password at /api/users/me/password; the present one is required."
+            )
         return self.answer(services.update_user(user.pk, expected_versions(request), **changes))
 
     def destroy(self, request: Request, pk: int) -> Response:
-        """Delete a user; the email is free again."""
+        """Delete a user. The email address can be used again."""
         user = self.get_object()
         self.check_role(request, user)
         services.delete_user(user.pk, expected_versions(request))
@@ -89,17 +91,17 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
     @extend_schema(operation_id="getMe", responses={200: UserSerializer})
     @action(detail=False)
     def me(self, request: Request) -> Response:
-        """The user who is signed in."""
+        """The signed-in user."""
         user = self.get_queryset().filter(pk=self.own_id(request), is_active=True).first()
         if user is None:
-            raise NotAuthenticated("This account is gone or disabled.", error="invalid_token")
+            raise NotAuthenticated("This account is deleted or disabled.", error="invalid_token")
         self.check_object_permissions(request, user)
         return self.shown(user)
 
     @extend_schema(operation_id="changePassword", request=PasswordChangeSerializer, responses={204: None, 429: None})
     @action(detail=False, methods=["post"], url_path="me/password", serializer_class=PasswordChangeSerializer)
     def password(self, request: Request) -> Response:
-        """Change one's own password; all other sessions end."""
+        """Change one's own password. All other sessions end."""
         wanted = self.validated()
         session = caller_of(request).session
         address = throttle.address_of(request)
@@ -123,19 +125,19 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
 class AuthViewSet(GenericViewSet[Any]):
     """Signing in and out."""
 
-    authentication_classes: tuple[type[BaseAuthentication], ...] = ()  # what is out of date is no hindrance here
+    authentication_classes: tuple[type[BaseAuthentication], ...] = ()  # an expired token must not prevent a sign-in
 
     @extend_schema(operation_id="signIn", responses={200: PairSerializer, 401: None, 429: None})
     @action(detail=False, methods=["post"], serializer_class=CredentialsSerializer)
     def token(self, request: Request) -> Response:
-        """Sign in. 401 `invalid_credentials` when email or password are wrong; 429 after too many attempts."""
+        """Sign in. 401 `invalid_credentials`: email or password is wrong. 429: too many attempts."""
         wanted = _validated(self)
         return _answer(sign_in.sign_in(wanted["email"], wanted["password"], throttle.address_of(request)))
 
     @extend_schema(operation_id="refreshTokens", responses={200: PairSerializer, 401: None})
     @action(detail=False, methods=["post"], serializer_class=RefreshSerializer)
     def refresh(self, request: Request) -> Response:
-        """Spend a refresh token for a new pair. One that was spent before ends its session."""
+        """Exchange a refresh token for a new pair. Reuse of a spent token ends its session."""
         return _answer(sign_in.refresh(_validated(self)["refresh"]))
 
     @extend_schema(operation_id="signOut", responses={204: None})
@@ -147,9 +149,9 @@ class AuthViewSet(GenericViewSet[Any]):
 
 
 class StaffViewSet(GenericViewSet[Any]):
-    """Who is on the staff: for the admins of the other services."""
+    """Staff accounts, for the admins of the other services."""
 
-    serializer_class = StandingSerializer
+    serializer_class = StaffAccountSerializer
 
     def get_serializer_class(self) -> Any:
         return StaffCredentialsSerializer if self.action == "check" else super().get_serializer_class()
@@ -157,18 +159,18 @@ class StaffViewSet(GenericViewSet[Any]):
     @extend_schema(
         operation_id="checkStaff",
         request=StaffCredentialsSerializer,
-        responses={200: StandingSerializer, 429: None},
+        responses={200: StaffAccountSerializer, 429: None},
     )
     def check(self, request: Request) -> Response:
-        """Check credentials for an admin's sign-in. 401 `invalid_credentials` when wrong, or a customer's."""
+        """Check credentials for an admin's sign-in. 401 `invalid_credentials`: they are wrong or a customer's."""
         found = accounts.sign_staff_in(**_validated(self))
         if found is None:
             raise NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
         return _unkept(found)
 
-    @extend_schema(operation_id="getStanding", responses={200: StandingSerializer})
+    @extend_schema(operation_id="getStanding", responses={200: StaffAccountSerializer})
     def show(self, request: Request, pk: int) -> Response:
-        """The roles that an account has at present; 404 when it has none."""
+        """The present roles of an account. 404: it has none."""
         found = accounts.standing(int(pk))
         if found is None:
             raise NotFound()
@@ -188,7 +190,7 @@ class KeySetView(GenericViewSet[Any]):
 
 
 def _validated(view: GenericViewSet[Any]) -> dict[str, Any]:
-    """The body, as the view's serializer takes it. Raises rest_framework's ValidationError."""
+    """Validates the request body with the view's serializer. Raises DRF's ValidationError."""
     serializer = view.get_serializer(data=view.request.data)
     serializer.is_valid(raise_exception=True)
     found: dict[str, Any] = serializer.validated_data
@@ -201,5 +203,5 @@ def _answer(pair: sign_in.Pair) -> Response:
 
 
 def _unkept(body: Any) -> Response:
-    """Not to be kept by any cache on the way (RFC 6749, section 5.1)."""
+    """Forbids caches to store the response (RFC 6749, section 5.1)."""
     return Response(body, headers={"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""How the dashboard writes figures; static/analytics_svc/dashboard.js writes them the same way when it renews them."""
+"""Formats of the dashboard's figures. static/analytics_svc/dashboard.js formats them in the same way."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,7 +16,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 @register.filter
 def money(amount: Decimal) -> str:
-    """To the cent, without a currency: the figures do not know it."""
+    """An amount with two decimals. It has no currency, because the figures have none."""
     return f"{amount:,.2f}"
 
 
@@ -27,7 +27,7 @@ def count(number: int) -> str:
 
 @register.filter
 def counted(number: int) -> str:
-    """What is counted up to a bound only."""
+    """A number that is only counted up to a limit."""
     return f"{number:,}+" if number >= DEPTH_BOUND else f"{number:,}"
 
 
@@ -38,7 +38,7 @@ def day(date: date) -> str:
 
 @register.filter
 def clock(moment: datetime | None) -> str:
-    """The time, and the day when it is not today's; the epoch is what a report says that never saw its feeds."""
+    """The time, with the day if it is not today. A report that has never read its feeds gives the epoch."""
     if moment is None or moment.year == 1970:
         return "never"
     other_day = "" if moment.date() == now().date() else f"{day(moment)}, "
@@ -47,7 +47,7 @@ def clock(moment: datetime | None) -> str:
 
 @register.filter
 def duration(seconds: float) -> str:
-    """In the largest unit that fits."""
+    """A duration in the largest unit that fits."""
     size, unit = next((each for each in _UNITS if seconds >= each[0]), (1, "s"))
     return f"{int(seconds // size)} {unit}"
 
@@ -59,11 +59,11 @@ def milliseconds(number: float) -> str:
 
 @register.filter
 def size(text: str) -> str:
-    """How much room a tile's figure wants; the stylesheet makes long ones smaller."""
+    """The length class of a tile's figure. The stylesheet uses a smaller font for long ones."""
     return next((name for length, name in _SIZES if len(text) > length), "short")
 
 
 @register.filter
 def of(part: Any, whole: Any) -> str:
-    """A share in per cent, for a bar's length."""
+    """A share in percent, for the length of a bar."""
     return f"{100 * float(part) / float(whole):.2f}" if whole else "0"

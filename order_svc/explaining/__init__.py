@@ -1,14 +1,14 @@
-"""The life of one order across the services, in words that somebody understands who was just woken up."""
+"""Explains one order across all services, in plain sentences for the operator on call."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from order_svc.explaining.life import MessageToCustomer, look
+from order_svc.explaining.diagnosis import Diagnosis, diagnose
+from order_svc.explaining.facts import MessageToCustomer, collect_facts
 from order_svc.explaining.operations import Operation, operations
 from order_svc.explaining.timeline import Moment, timeline
 from order_svc.explaining.traces import LogSearch, Trace, search, traces
-from order_svc.explaining.verdict import Verdict, verdict
 from order_svc.models import Order
 from platform_core.clients import Reservation
 from platform_core.outbox import OutboxMessage
@@ -18,11 +18,11 @@ __all__ = ["Explanation", "explain"]
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``unknown`` names the services that did not answer; what only they know is missing."""
+    """``unknown`` lists the services that did not answer. Data that only they have is missing."""
 
     order: Order
     as_of: datetime
-    verdict: Verdict
+    diagnosis: Diagnosis
     unknown: Sequence[str]
     timeline: Sequence[Moment]
     reservation: Reservation | None
@@ -34,19 +34,22 @@ class Explanation:
 
 
 def explain(order_id: int) -> Explanation:
-    """Four queries and at most three calls. A peer that does not answer is named. Raises NotFound."""
-    life = look(order_id)
-    found = traces(life)
+    """Collects and explains everything about an order. Costs four queries and at most three calls to peers.
+
+    Lists the peers that do not answer in ``unknown``. Raises NotFound.
+    """
+    facts = collect_facts(order_id)
+    found = traces(facts)
     return Explanation(
-        order=life.order,
-        as_of=life.as_of,
-        verdict=verdict(life),
-        unknown=life.unknown,
-        timeline=timeline(life),
-        reservation=life.reservation,
-        outbox=life.messages,
-        notifications=life.told,
+        order=facts.order,
+        as_of=facts.as_of,
+        diagnosis=diagnose(facts),
+        unknown=facts.unknown,
+        timeline=timeline(facts),
+        reservation=facts.reservation,
+        outbox=facts.messages,
+        notifications=facts.notices,
         traces=found,
         logs=search(found),
-        operations=operations(life),
+        operations=operations(facts),
     )

@@ -1,14 +1,14 @@
-"""What may safely be done about an order as it is now."""
+"""The operations that are safe for an order in its present status."""
 
 from dataclasses import dataclass
 
-from order_svc.explaining.life import Life, Status
-from order_svc.explaining.words import counted
+from order_svc.explaining.facts import Facts, Status
+from order_svc.explaining.formatting import counted
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``name`` is the last part of its path. ``loses``: what cannot be had back afterwards; asked about once more."""
+    """``name`` is the last part of the URL path. ``loses`` says what cannot be undone; the page asks to confirm it."""
 
     name: str
     title: str
@@ -16,24 +16,25 @@ class Operation:
     loses: str = ""
 
 
-def operations(life: Life) -> list[Operation]:
-    """None for an order with which all is well and that has come to its end."""
-    return [*_retry(life), *_reject(life), *_cancel(life)]
+def operations(facts: Facts) -> list[Operation]:
+    """The offered operations. The list is empty for an order that has ended without any problem."""
+    return [*_retry(facts), *_reject(facts), *_cancel(facts)]
 
 
-def _retry(life: Life) -> list[Operation]:
-    waiting = counted(len(life.undelivered), "message")
-    why = f"{waiting} of this order did not arrive yet. What has arrived meanwhile is not done twice."
-    return [Operation("retry", "Deliver again now", why)] if life.undelivered else []
+def _retry(facts: Facts) -> list[Operation]:
+    waiting = counted(len(facts.undelivered), "message")
+    why = f"{waiting} of this order did not arrive yet. A message that has already arrived is not processed twice."
+    return [Operation("retry", "Deliver again now", why)] if facts.undelivered else []
 
 
-def _reject(life: Life) -> list[Operation]:
-    why = "It was left pending, and no confirmation can come any more. Its stock, if any was taken, goes back."
-    return [Operation("reject", "Reject now, as recovery does", why)] if life.is_overdue else []
+def _reject(facts: Facts) -> list[Operation]:
+    why = "The order is still pending and can no longer be confirmed. If stock was reserved, it is released."
+    return [Operation("reject", "Reject now, as recovery does", why)] if facts.is_overdue else []
 
 
-def _cancel(life: Life) -> list[Operation]:
-    if life.order.status != Status.CONFIRMED:
+def _cancel(facts: Facts) -> list[Operation]:
+    if facts.order.status != Status.CONFIRMED:
         return []
-    loses = "It cannot be confirmed again: its stock may be sold to others, and the customer is told."
-    return [Operation("cancel", "Cancel and release the stock", "The stock goes back, the customer is told.", loses)]
+    loses = "A cancelled order cannot be confirmed again: its stock may be sold to others. The customer is notified."
+    why = "The stock is released and the customer is notified."
+    return [Operation("cancel", "Cancel and release the stock", why, loses)]

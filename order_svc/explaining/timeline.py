@@ -1,4 +1,4 @@
-"""An order's life as moments in the order of time, from all services, with what is still to come at the end."""
+"""The timeline of an order across all services, in the order of time. Steps that have not happened yet come last."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from django.utils.dateparse import parse_datetime
 
-from order_svc.explaining.life import Life, MessageToCustomer, Status
-from order_svc.explaining.words import REASONS, WHAT, counted, lasting, standing, what_of
+from order_svc.explaining.facts import Facts, MessageToCustomer, Status
+from order_svc.explaining.formatting import REASONS, WHAT, counted, delivery_status, duration_text, what_of
 from order_svc.steps import STOCK, USER
 from platform_core.outbox import OutboxMessage
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT
@@ -30,7 +30,10 @@ _OF_NOTIFICATIONS = {NotificationStatus.SENT.value: State.DONE, NotificationStat
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """``at`` is None for what has not happened; ``duration_ms`` is what it took, for a message since it was written."""
+    """One step on the timeline.
+
+    ``at`` is None if the step has not happened. The duration of a message is counted from when it was written.
+    """
 
     name: str
     title: str
@@ -43,50 +46,50 @@ class Moment:
 
     @property
     def took(self) -> str:
-        """In words, to the millisecond below a second; empty when it is not known."""
+        """The duration as text, in milliseconds below one second. Empty if it is not known."""
         if self.duration_ms is None:
             return ""
         if self.duration_ms < 1000:
             return f"{self.duration_ms:.0f} ms" if self.duration_ms >= 10 else f"{self.duration_ms:.1f} ms"
-        return lasting(timedelta(milliseconds=self.duration_ms))
+        return duration_text(timedelta(milliseconds=self.duration_ms))
 
 
-def timeline(life: Life) -> list[Moment]:
+def timeline(facts: Facts) -> list[Moment]:
     moments = [
-        *_asked_user(life),
-        _opened(life),
-        *_asked_stock(life),
-        *_settled(life),
-        *_moved(life),
-        *(_message(life, message) for message in life.messages),
-        *(_note(life, note) for note in life.told),
+        *_asked_user(facts),
+        _opened(facts),
+        *_asked_stock(facts),
+        *_settled(facts),
+        *_moved(facts),
+        *(_message(facts, message) for message in facts.messages),
+        *(_note(facts, note) for note in facts.notices),
     ]
-    return sorted(moments, key=lambda moment: moment.at or _FAR)  # stable: what ties stays in the saga's order
+    return sorted(moments, key=lambda moment: moment.at or _FAR)  # a stable sort: equal times keep the saga's order
 
 
-def _asked_user(life: Life) -> list[Moment]:
-    step = life.order.steps.get(USER)
+def _asked_user(facts: Facts) -> list[Moment]:
+    step = facts.order.steps.get(USER)
     return [_asked("user", "User checked", USER_SERVICE.name, step)] if step else []
 
 
-def _opened(life: Life) -> Moment:
-    lines = list(life.order.lines.all())
+def _opened(facts: Facts) -> Moment:
+    lines = list(facts.order.lines.all())
     pieces = sum(line.quantity for line in lines)
-    detail = f"{counted(len(lines), 'line')}, {counted(pieces, 'piece')}, for user {life.order.user_id}"
-    return Moment("opened", "Order opened", ORDER.name, at=life.order.created_at, detail=detail)
+    detail = f"{counted(len(lines), 'line')}, {counted(pieces, 'piece')}, for user {facts.order.user_id}"
+    return Moment("opened", "Order opened", ORDER.name, at=facts.order.created_at, detail=detail)
 
 
-def _asked_stock(life: Life) -> list[Moment]:
-    step = life.order.steps.get(STOCK)
-    if step is None and life.order.status == Status.PENDING:
-        return [Moment("stock", "Stock asked for", PRODUCT.name, State.WAITING, detail="no answer is noted")]
+def _asked_stock(facts: Facts) -> list[Moment]:
+    step = facts.order.steps.get(STOCK)
+    if step is None and facts.order.status == Status.PENDING:
+        return [Moment("stock", "Stock asked for", PRODUCT.name, State.WAITING, detail="no answer is recorded")]
     if step is None:
         return []
     return [_asked("stock", "Stock not reserved" if step["error"] else "Stock reserved", PRODUCT.name, step)]
 
 
 def _asked(name: str, title: str, service: str, step: dict[str, object]) -> Moment:
-    """A step of the saga, from what `order_svc.steps` noted; it counts as done when its answer was there."""
+    """A step of the saga, from the record that `order_svc.steps` made of it."""
     error = str(step["error"])
     began = parse_datetime(str(step["at"]))
     return Moment(
@@ -101,28 +104,28 @@ def _asked(name: str, title: str, service: str, step: dict[str, object]) -> Mome
     )
 
 
-def _settled(life: Life) -> list[Moment]:
-    order = life.order
+def _settled(facts: Facts) -> list[Moment]:
+    order = facts.order
     if order.confirmed_at:
         moment = _own(Status.CONFIRMED.value, "Confirmed", order.confirmed_at, f"{order.total} {order.currency}")
-        return [replace(moment, duration_ms=_ms(order.confirmed_at - _began(life)))]
+        return [replace(moment, duration_ms=_ms(order.confirmed_at - _began(facts)))]
     if order.status == Status.REJECTED:
         reason = REASONS.get(order.reason, order.reason)
         return [_own(Status.REJECTED.value, "Rejected", order.updated_at, reason, state=State.FAILED)]
     return [Moment("settled", "Confirmed or rejected", ORDER.name, State.WAITING)]
 
 
-def _began(life: Life) -> datetime:
-    step = life.order.steps.get(USER)
-    return (parse_datetime(step["at"]) if step else None) or life.order.created_at
+def _began(facts: Facts) -> datetime:
+    step = facts.order.steps.get(USER)
+    return (parse_datetime(step["at"]) if step else None) or facts.order.created_at
 
 
-def _moved(life: Life) -> list[Moment]:
-    """By its events; an order whose events are gone has at least its present state."""
-    requests = {event.type.removeprefix("order."): event.request_id for event in life.events}
-    states = [status for status in _MOVES if status in requests or status == life.order.status]
+def _moved(facts: Facts) -> list[Moment]:
+    """The later changes of status, from the order's events. Without events, only the present status."""
+    requests = {event.type.removeprefix("order."): event.request_id for event in facts.events}
+    states = [status for status in _MOVES if status in requests or status == facts.order.status]
     return [
-        _own(status, status.capitalize(), life.became(status), f"request {requests.get(status) or 'not noted'}")
+        _own(status, status.capitalize(), facts.became(status), f"request {requests.get(status) or 'not recorded'}")
         for status in states
     ]
 
@@ -131,8 +134,8 @@ def _own(name: str, title: str, at: datetime, detail: str, *, state: State = Sta
     return Moment(name, title, ORDER.name, state, at, detail=detail)
 
 
-def _message(life: Life, message: OutboxMessage) -> Moment:
-    """A message that arrived stands where it arrived, one that did not at the end."""
+def _message(facts: Facts, message: OutboxMessage) -> Moment:
+    """An outbox message, at the time of its delivery. An undelivered message has no time and comes last."""
     what = what_of(message)
     moment = Moment(f"outbox.{what}", _handing_over(what), message.destination, attempts=message.attempts)
     if message.delivered_at:
@@ -140,22 +143,22 @@ def _message(life: Life, message: OutboxMessage) -> Moment:
         took = _ms(message.delivered_at - message.created_at)
         return replace(moment, title=title, at=message.delivered_at, duration_ms=took)
     is_dead = message.state == OutboxMessage.State.DEAD
-    return replace(moment, state=State.FAILED if is_dead else State.WAITING, detail=_stands(life, message))
+    return replace(moment, state=State.FAILED if is_dead else State.WAITING, detail=_delivery_detail(facts, message))
 
 
 def _handing_over(what: str) -> str:
     return "Release of the stock" if what == "release" else f"{_sentence(WHAT.get(what, what))} handed over"
 
 
-def _stands(life: Life, message: OutboxMessage) -> str:
-    """Messages to one service keep their order, so the first that waits holds up the others."""
-    waiting = [m for m in life.messages if m.destination == message.destination and m.state == "pending"]
+def _delivery_detail(facts: Facts, message: OutboxMessage) -> str:
+    """Messages to one service are delivered in order, so the first undelivered one blocks the others."""
+    waiting = [m for m in facts.messages if m.destination == message.destination and m.state == "pending"]
     if message.state == "pending" and waiting[0].pk != message.pk:
         return f"comes after {waiting[0].key}"
-    return standing(message, life.as_of)
+    return delivery_status(message, facts.as_of)
 
 
-def _note(life: Life, note: MessageToCustomer) -> Moment:
+def _note(facts: Facts, note: MessageToCustomer) -> Moment:
     found = note.found
     moment = Moment(f"notification.{note.what}", f"{_sentence(WHAT[note.what])} mailed", NOTIFICATION.name)
     if found is None and note.is_known:

@@ -1,10 +1,10 @@
-"""The requests that an order went through, and how their lines are found in the logs of all services."""
+"""The requests that changed an order, and commands that find their lines in the logs of all services."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from order_svc.explaining.life import Life
+from order_svc.explaining.facts import Facts
 from platform_core.http import context
 
 _SEARCHABLE = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
@@ -12,7 +12,7 @@ _SEARCHABLE = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """``of``: what the request did to the order."""
+    """``of`` lists what the request did to the order, such as ``placed``."""
 
     request_id: str
     trace_id: str
@@ -21,16 +21,16 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class LogSearch:
-    """Commands that read the JSON lines of any number of services from their standard input; empty without ids."""
+    """Commands that filter JSON log lines of any number of services on standard input. Empty if there are no ids."""
 
     grep: str
     jq: str
 
 
-def traces(life: Life) -> list[Trace]:
-    """Each request once, in the order in which they came. Messages go by the ids of the request that caused them."""
-    rows = [("placed", life.order.request_id, life.order.traceparent)]
-    rows += [(event.type.removeprefix("order."), event.request_id, event.traceparent) for event in life.events]
+def traces(facts: Facts) -> list[Trace]:
+    """Each request once, in the order of time. A message has the ids of the request that caused it."""
+    rows = [("placed", facts.order.request_id, facts.order.traceparent)]
+    rows += [(event.type.removeprefix("order."), event.request_id, event.traceparent) for event in facts.events]
     found: dict[str, Trace] = {}
     for what, request_id, traceparent in rows:
         if _SEARCHABLE.fullmatch(request_id):
@@ -40,7 +40,7 @@ def traces(life: Life) -> list[Trace]:
 
 
 def search(found: Sequence[Trace]) -> LogSearch:
-    """Ids hold no character that a shell or jq would read otherwise."""
+    """Builds the search commands. The ids need no quoting: they contain no special character of the shell or of jq."""
     if not found:
         return LogSearch("", "")
     patterns = " ".join(f"""-e '"requestId":"{trace.request_id}"'""" for trace in found)

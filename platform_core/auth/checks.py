@@ -37,7 +37,7 @@ class Route:
 
 def routes() -> Iterator[Route]:
     """The routes of this service that need a rule: all but redirects and the pages of the admin."""
-    for pattern, view in _patterns(import_module(settings.ROOT_URLCONF).urlpatterns):
+    for pattern, view in _patterns(import_module(settings.ROOT_URLCONF).urlpatterns):  # type: ignore[misc]
         path = readable(pattern)
         if path not in _WITHOUT_RULE and getattr(view, "view_class", None) is not RedirectView:
             view_class = getattr(view, "cls", None)

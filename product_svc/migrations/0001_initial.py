@@ -59,7 +59,7 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(choices=[('initial', 'Initial'), ('adjustment', 'Adjustment'), ('reservation', 'Reservation'), ('release', 'Release')], max_length=16)),
                 ('reason', models.CharField(blank=True, default='', max_length=200)),
                 ('order_id', models.BigIntegerField(blank=True, null=True)),
-                ('stock', models.BigIntegerField(help_text='What there was after it.')),
+                ('stock', models.BigIntegerField(help_text='The stock after the movement.')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('product', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='movements', to='product_svc.product')),
             ],

@@ -1,4 +1,4 @@
-"""The four feeds at the other end of the wire, and what happens in the shop."""
+"""Fakes of the four feeds, and the history of a shop."""
 
 import json
 import re
@@ -37,8 +37,10 @@ def today() -> datetime:
 
 
 class Feed:
-    """A service's events, oldest first, and its list; ``step`` may be replaced by a test, ``pending`` counts answers
-    that say so, of the events the first ``trimmed`` are not kept any more."""
+    """A fake service: its events, oldest first, and its list. Tests may replace ``step``.
+
+    ``pending`` counts the answers that still report pending events. The first ``trimmed`` events have been deleted.
+    """
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -60,7 +62,7 @@ class Feed:
             self._enlist(int(subject), type_.endswith(".deleted"), data)
 
     def _enlist(self, pk: int, deleted: bool, data: dict[str, Any]) -> None:
-        """What the list shows of it from now on."""
+        """Sets the resource's row in the list."""
         if deleted:
             self.gone.add(pk)
         if data["version"] > self.rows.get(pk, {"version": 0})["version"]:
@@ -68,8 +70,8 @@ class Feed:
 
     def answer(self, request: Any) -> Any:
         query = {name: values[-1] for name, values in parse_qs(urlsplit(request.url).query).items()}
-        told = {"requestId": request.headers.get("X-Request-ID"), "consumer": request.headers.get("Feed-Consumer")}
-        self.asked.append({**query, **{name: value or "" for name, value in told.items()}})
+        headers = {"requestId": request.headers.get("X-Request-ID"), "consumer": request.headers.get("Feed-Consumer")}
+        self.asked.append({**query, **{name: value or "" for name, value in headers.items()}})
         return self.step(query)
 
     def answer_list(self, request: Any) -> Any:
@@ -93,7 +95,7 @@ class Feed:
         return f"1-{len(self.events)}-{len(self.events)}"
 
     def serve_list(self, query: dict[str, str]) -> Any:
-        """Newest first; of a row everything but its version."""
+        """The list, newest first, with all members of the rows but the version."""
         below, limit = int(query.get("cursor", 2**63)), int(query["limit"])
         found = [pk for pk in sorted(self.rows, reverse=True) if pk < below and pk not in self.gone]
         rows = [{k: v for k, v in self.rows[pk].items() if k != "version"} for pk in found[:limit]]
@@ -102,7 +104,7 @@ class Feed:
 
 
 class Shop:
-    """What happens, told as the services tell it."""
+    """Writes the events that the services would write."""
 
     def __init__(self) -> None:
         self.feeds = {name: Feed() for name in SERVICES}
@@ -153,7 +155,7 @@ def shop(peers, settings) -> Shop:
 
 @pytest.fixture
 def wired(settings, monkeypatch) -> Iterator[Shop]:
-    """The same, served by real servers, so that other processes can read it, too."""
+    """The same, served by real servers for other processes."""
     shop = Shop()
     with ExitStack() as stack:
         for name, feed in shop.feeds.items():
@@ -174,7 +176,7 @@ def _over_http(feed: Feed) -> Any:
 
 
 class Child:
-    """Another process of analytics-service, on the test's database and peers, that may be killed."""
+    """Another process of analytics-service on the same database and peers. It can be killed."""
 
     def __init__(self, code: str, folder: Path) -> None:
         from django.conf import settings
@@ -202,7 +204,7 @@ class Child:
         self.process.communicate()
 
     def end(self, seconds: float = 60) -> tuple[int, str]:
-        """Its exit code and what it said."""
+        """Returns its exit code and output."""
         said, _ = self.process.communicate(timeout=seconds)
         return self.process.returncode, said.decode()
 
@@ -223,7 +225,7 @@ def child(tmp_path, db) -> Iterator[Any]:
 
 @pytest.fixture
 def report(api):
-    """A report's figures, numbers exact."""
+    """A report with exact numbers."""
 
     def report(name: str, query: str = "", **headers: str) -> dict[str, Any]:
         answer = api.get(f"/api/analytics/{name}{query}", headers={k.replace("_", "-"): v for k, v in headers.items()})

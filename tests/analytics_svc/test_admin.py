@@ -1,4 +1,4 @@
-"""The admin of analytics-service: figures are made from the feeds alone, and may be looked at."""
+"""The admin of analytics-service is read-only, because the figures are derived from the feeds."""
 
 import json
 
@@ -17,7 +17,7 @@ FORGED = {"value": "5", "stock": "5", "version": "9", "last_event_id": "1-9-9", 
 
 @pytest.fixture
 def rows(shop, report):
-    """A row in each of the service's own tables."""
+    """Creates a row in each of the service's own tables."""
     shop.user(1)
     shop.product(11)
     shop.order(1)
@@ -27,12 +27,12 @@ def rows(shop, report):
 
 
 def test_a_parked_event_can_be_tried_again_and_counts_once(admin_client, shop, report):
-    """Somebody has mended what kept it from being understood."""
+    """The cause of the parking has been fixed."""
     shop.orders.tell("order.confirmed", 1, {})
     shop.order(2)
     assert report("orders")["total"] == 1
     parked = ParkedEvent.objects.get()
-    assert said(act(admin_client, ParkedEvent, "retry", parked)) == ["1 still cannot be taken in."]
+    assert said(act(admin_client, ParkedEvent, "retry", parked)) == ["1 still cannot be applied."]
     content = json.loads(parked.content)
     ParkedEvent.objects.update(content=json.dumps({**content, "data": shop.orders.events[1]["data"]}, default=float))
     assert said(act(admin_client, ParkedEvent, "retry", parked)) == ["1 are counted now."]
@@ -43,16 +43,16 @@ def test_a_parked_event_can_be_tried_again_and_counts_once(admin_client, shop, r
 def test_a_parked_event_that_has_been_overtaken_changes_nothing(admin_client, shop, report):
     shop.order(1, "confirmed", version=2)
     shop.order(1, "shipped", version=3)
-    told, shop.orders.events[0]["data"] = shop.orders.events[0]["data"], {}
+    data, shop.orders.events[0]["data"] = shop.orders.events[0]["data"], {}
     assert report("orders")["byStatus"]["shipped"] == 1
     parked = ParkedEvent.objects.get()
     content = json.loads(parked.content)
-    ParkedEvent.objects.update(content=json.dumps({**content, "data": told}, default=float))
+    ParkedEvent.objects.update(content=json.dumps({**content, "data": data}, default=float))
     act(admin_client, ParkedEvent, "retry", parked)
     assert report("orders")["byStatus"] == {"confirmed": 0, "cancelled": 0, "shipped": 1, "delivered": 0}
 
 
-def test_who_may_only_look_cannot_try_again(client, shop, report):
+def test_read_only_staff_cannot_retry_parked_events(client, shop, report):
     shop.orders.tell("order.confirmed", 1, {})
     report("orders")
     clerk = User.objects.create_user("clerk", password="x", is_staff=True)

@@ -1,4 +1,4 @@
-"""Promise 6, from the consumer's side: analytics is killed while it takes events in, and each counts once."""
+"""Promise 6 for the consumer: analytics-service is killed while it applies events, and each event counts once."""
 
 import random
 import time

@@ -131,7 +131,7 @@ def test_all_peers_that_do_not_answer_are_named(shop, report):
     assert report("products")["stale"] == ["product-service", "order-service"]
 
 
-def test_what_is_stale_says_when_it_was_known(shop, report):
+def test_stale_figures_have_the_time_of_the_last_update(shop, report):
     shop.order(1)
     report("orders")
     known = FeedPosition.objects.get(service="order-service").caught_up_at
@@ -142,8 +142,8 @@ def test_what_is_stale_says_when_it_was_known(shop, report):
     assert moment(report("users")) > known
 
 
-def test_what_is_quiet_is_known_as_of_the_last_look(shop, report):
-    """Nothing new came, and yet the figures were complete when they were last looked at."""
+def test_a_feed_without_new_events_is_current(shop, report):
+    """The feed had no new events, so the figures were complete at the last read."""
     report("orders")
     FeedPosition.objects.update(caught_up_at=now() - timedelta(hours=1))
     before = now()
@@ -152,7 +152,7 @@ def test_what_is_quiet_is_known_as_of_the_last_look(shop, report):
     assert moment(report("orders")) >= before
 
 
-def test_what_was_never_known_says_so(shop, report):
+def test_figures_that_were_never_read_say_so(shop, report):
     shop.orders.step = refuses
     found = report("orders")
     assert (found["total"], found["stale"]) == (0, ["order-service"])
@@ -160,7 +160,7 @@ def test_what_was_never_known_says_so(shop, report):
 
 
 def test_a_feed_that_breaks_off_amid_its_pages_is_not_known_as_of_now(shop, report, monkeypatch):
-    """A part of what was committed is counted; nobody may say that all of it is."""
+    """Only a part of the committed events is counted, so the report must not claim completeness."""
     monkeypatch.setattr(catching_up, "PAGE", 2)
     shop.order(1)
     report("orders")
@@ -181,7 +181,7 @@ def test_a_feed_that_breaks_off_amid_its_pages_is_not_known_as_of_now(shop, repo
     assert report("orders")["total"] == 6
 
 
-def test_a_request_whose_time_is_over_asks_nobody(api, shop):
+def test_a_request_past_its_deadline_calls_no_peer(api, shop):
     answer = api.get("/api/analytics/summary", headers={"X-Request-Timeout": "0.000001"})
     assert_problem(answer, 503, "deadline_exceeded")
     assert not shop.orders.asked
@@ -197,7 +197,7 @@ def real_peers(settings):
         yield users, others
 
 
-def test_a_silent_peer_is_named_within_the_requests_time(report, real_peers):
+def test_a_silent_peer_is_listed_as_stale_within_the_deadline(report, real_peers):
     users, others = real_peers
     users.will(keeps_silent)
     feed = Feed()
@@ -209,7 +209,7 @@ def test_a_silent_peer_is_named_within_the_requests_time(report, real_peers):
 
 
 def test_the_feeds_are_read_side_by_side(report, real_peers):
-    """All four are under way before any of them is answered."""
+    """All four reads run before any of them is answered."""
     _, others = real_peers
     together = threading.Barrier(3, timeout=10)
 
@@ -233,7 +233,7 @@ def test_the_same_events_read_by_many_at_once_count_once(shop, report, settings)
 
 @pytest.mark.django_db(transaction=True)
 def test_a_request_does_not_rely_on_a_reading_that_began_before_it(shop, report):
-    """What was committed between the two is counted in the second one's answer."""
+    """Changes committed between the two requests are in the second answer."""
     shop.order(1)
     began, go_on = threading.Event(), threading.Event()
 
@@ -257,7 +257,7 @@ def test_a_request_does_not_rely_on_a_reading_that_began_before_it(shop, report)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("further", [True, False])
 def test_a_reader_that_was_overtaken_reads_on_from_there(shop, report, monkeypatch, further):
-    """Between its look at the position and its writing somebody else has taken in more than it, or less."""
+    """Between the read of the position and the write, another request has applied more events, or fewer."""
     shop.order(1)
     overtaken = []
 
@@ -279,7 +279,7 @@ def test_a_reader_that_was_overtaken_reads_on_from_there(shop, report, monkeypat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_figures_and_position_stand_or_fall_together(shop, api, report):
+def test_figures_and_position_are_one_transaction(shop, api, report):
     shop.order(1)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""Who calls analytics-service finds what it asks for and reads what it is answered."""
+"""The OpenAPI document of analytics-service has everything that its typed client needs."""
 
 from platform_core.topology import ANALYTICS
 from tests.contracts import *  # noqa: F403

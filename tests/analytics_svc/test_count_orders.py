@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db
 HEAD = {"asOf", "stale"}
 
 
-def test_without_orders_everything_is_nought(shop, report):
+def test_without_orders_all_figures_are_0(shop, report):
     found = report("orders")
     assert set(found) == HEAD | {"total", "byStatus", "revenue", "averageOrderValue", "byDay"}
     assert found["stale"] == []
@@ -33,7 +33,7 @@ def test_every_placed_order_counts_and_revenue_is_what_was_not_cancelled(shop, r
     assert found["averageOrderValue"] == Decimal("39.98")
 
 
-def test_figures_follow_an_order_through_its_life(shop, report):
+def test_figures_follow_the_status_of_an_order(shop, report):
     shop.order(1)
     assert report("orders")["revenue"] == Decimal("39.98")
     shop.order(1, "shipped", version=3)
@@ -55,7 +55,7 @@ def test_a_cancelled_order_takes_its_revenue_back(shop, report):
 
 @pytest.mark.parametrize("look_between", [False, True])
 def test_events_in_the_other_order_and_twice_give_the_same(shop, report, look_between):
-    """Transactions that overlap may stand in the feed in either order."""
+    """Overlapping transactions may appear in the feed in any order."""
     for status, version in (("delivered", 4), ("confirmed", 2), ("delivered", 4), ("shipped", 3), ("confirmed", 2)):
         shop.order(1, status, version=version)
         if look_between:
@@ -117,13 +117,13 @@ def test_the_series_is_as_long_as_it_is_asked_for(shop, report, name, days):
 
 @pytest.mark.parametrize("name", ["users", "products", "orders", "notifications", "summary"])
 @pytest.mark.parametrize("days", ["0", "367", "-1", "x", "", "1.5", "1e2", "9" * 30, "١"])
-def test_a_malformed_length_is_told_and_nobody_is_asked(api, shop, name, days):
+def test_a_malformed_length_is_refused_without_reading_the_feeds(api, shop, name, days):
     assert_problem(api.get(f"/api/analytics/{name}?days={days}"), 400, "invalid", ["days"])
     assert not any(feed.asked for feed in shop.feeds.values())
 
 
 @pytest.mark.parametrize("name", ["users", "products", "orders", "notifications", "summary"])
-def test_an_unknown_parameter_is_told(api, shop, name):
+def test_an_unknown_parameter_is_refused(api, shop, name):
     assert_problem(api.get(f"/api/analytics/{name}?day=7"), 400, "invalid", ["day"])
 
 
@@ -134,7 +134,7 @@ def test_reports_are_only_read(api, shop, name):
 
 
 @pytest.mark.parametrize("path", ["/api/analytics/nothing", "/api/events"])
-def test_what_is_not_there_is_404(api, shop, path):
+def test_an_unknown_report_is_404(api, shop, path):
     assert_problem(api.get(path), 404, "not_found")
 
 

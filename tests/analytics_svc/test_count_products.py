@@ -19,7 +19,7 @@ def test_the_catalog_and_its_stock(shop, report):
     assert found["stockValue"] == Decimal("9999999999990000.30")
 
 
-def test_what_runs_low_comes_first(shop, report):
+def test_the_lowest_stock_comes_first(shop, report):
     for product_id, stock in ((1, 11), (2, 10), (3, 0), (4, 5)):
         shop.product(product_id, stock=stock)
     assert report("products")["lowStock"] == [
@@ -29,7 +29,7 @@ def test_what_runs_low_comes_first(shop, report):
     ]
 
 
-def test_what_is_low_is_a_setting(shop, report, settings):
+def test_the_low_stock_limit_is_a_setting(shop, report, settings):
     settings.LOW_STOCK = 2
     shop.product(1, stock=3)
     shop.product(2, stock=2)
@@ -60,7 +60,7 @@ def test_a_deleted_product_is_in_no_figure_but_what_was_sold(shop, report):
 
 @pytest.mark.parametrize("deletion_first", [True, False])
 def test_a_deleted_product_stays_deleted_when_its_stock_comes_back(shop, report, deletion_first):
-    """A cancelled order of a deleted product gives its pieces back; the two events may stand in either order."""
+    """Cancelling an order of a deleted product returns stock. The two events may come in any order."""
     shop.product(1, stock=3)
     report("products")
     events = [("product.deleted", 2, 3), ("stock.changed", 3, 5)]
@@ -70,7 +70,7 @@ def test_a_deleted_product_stays_deleted_when_its_stock_comes_back(shop, report,
     assert (found["total"], found["stockUnits"], found["lowStock"]) == (0, 0, [])
 
 
-def test_what_sells_best_comes_first(shop, report):
+def test_the_best_seller_comes_first(shop, report):
     for product_id in (11, 22, 33):
         shop.product(product_id)
     shop.order(1, items=((11, 1, Decimal("100")), (22, 5, Decimal("1"))))
@@ -92,8 +92,8 @@ def test_lists_are_short(shop, report):
     assert [entry["productId"] for entry in found["topSellers"]] == [str(n) for n in range(30, 20, -1)]
 
 
-def test_what_is_sold_is_known_before_its_product_is(shop, report):
-    """The feeds are read side by side; the one of the orders may be ahead."""
+def test_sales_count_before_their_product_is_known(shop, report):
+    """The feeds are read in parallel, so the feed of orders may be ahead."""
     shop.products.step = lambda query: (503, {}, "{}")
     shop.order(1)
     found = report("products")

@@ -23,7 +23,7 @@ def happen(shop, first, last):
     "name, queries", [("users", 4), ("products", 4), ("orders", 3), ("notifications", 3), ("summary", 3)]
 )
 def test_a_report_with_nothing_new_is_a_few_queries(shop, report, name, queries):
-    """How far the feeds were read, and the figures."""
+    """One query for the positions and one for the figures."""
     happen(shop, 1, 5)
     report("summary")
     assert len(statements_of(lambda: report(name, "?days=366" if name != "summary" else ""))) == queries

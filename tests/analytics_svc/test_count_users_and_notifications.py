@@ -9,7 +9,7 @@ from tests.analytics_svc.conftest import at
 pytestmark = pytest.mark.django_db
 
 
-def test_users_and_how_many_came_each_day(shop, report):
+def test_users_and_new_users_per_day(shop, report):
     for user_id, day in ((1, 0), (2, 0), (3, 1), (4, 40)):
         shop.user(user_id, day=day)
     found = report("users", "?days=3")
@@ -26,7 +26,7 @@ def test_a_change_of_a_user_is_no_new_user(shop, report):
 
 
 @pytest.mark.parametrize("inverted", [False, True])
-def test_a_deleted_user_is_one_less_but_did_come(shop, report, inverted):
+def test_a_deleted_user_still_counts_as_new_on_their_day(shop, report, inverted):
     shop.user(1)
     shop.user(2)
     report("users")
@@ -35,7 +35,7 @@ def test_a_deleted_user_is_one_less_but_did_come(shop, report, inverted):
     assert (report("users")["total"], report("users")["newToday"]) == (1, 2)
 
 
-def test_a_user_who_came_and_went_between_two_looks(shop, report):
+def test_a_user_created_and_deleted_between_two_reads(shop, report):
     shop.user(1)
     shop.user(1, "deleted", version=2)
     assert (report("users")["total"], report("users")["newToday"]) == (0, 1)

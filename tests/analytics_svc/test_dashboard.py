@@ -1,4 +1,4 @@
-"""The dashboard's page, and `/api/analytics/platform`, from which it knows how the services are."""
+"""The dashboard's page, and `/api/analytics/platform`, which gives it the status of the services."""
 
 import html
 import json
@@ -83,10 +83,10 @@ def visit(client):
 
 @pytest.fixture
 def healths(peers, settings):
-    """What each peer says of itself; a test may change it, or put an exception or a status in its place."""
-    told = {}
+    """The health of each peer. Tests may change it or replace it by an exception or a status."""
+    reported = {}
     for service in PEERS:
-        told[service.name] = {
+        reported[service.name] = {
             "status": "ok",
             "service": service.name,
             "version": "9.9.9",
@@ -96,13 +96,13 @@ def healths(peers, settings):
         }
 
         def answer(request, name=service.name):
-            said = told[name]
+            said = reported[name]
             if isinstance(said, Exception):
                 raise said
             return (said, {}, "{}") if isinstance(said, int) else (200, {}, json.dumps(said))
 
         peers.add_callback("GET", f"{settings.PEER_URLS[service.name]}/health", callback=answer)
-    return told
+    return reported
 
 
 def status_of(report, name):
@@ -196,13 +196,13 @@ def test_another_query_is_refused(api, shop, query):
     assert_problem(api.get(f"/{query}"), 400, "invalid")
 
 
-def test_without_orders_it_says_how_to_place_one_where_that_is_open_to_everybody(visit, shop):
+def test_without_orders_the_page_shows_how_to_place_one_if_anonymous_callers_may(visit, shop):
     text = html.unescape("".join(visit().text))
     assert "No orders yet" in text
     assert f"curl -X POST {django_settings.PEER_URLS[ORDER.name]}/api/orders" in text
 
 
-def test_what_is_missing_in_the_figures_is_said(visit, shop):
+def test_the_page_names_stale_services(visit, shop):
     shop.orders.step = lambda query: (500, {}, "{}")
     assert "order-service did not answer in time" in "".join(visit().text)
 
@@ -236,11 +236,11 @@ def test_inproduction_it_is_for_the_staff(visit, shop, role):
 
 
 @pytest.mark.usefixtures("production")
-def test_inproduction_who_is_signed_in_to_the_admin_sees_it(admin_client, shop):
+def test_inproduction_admin_sessions_open_the_dashboard(admin_client, shop):
     assert admin_client.get("/", headers={"Accept": BROWSER}).status_code == 200
 
 
-def test_it_is_a_page_that_is_only_looked_at(api):
+def test_the_dashboard_only_allows_reading(api):
     assert_problem(api.post("/"), 405, "method_not_allowed")
     assert api.client.options("/").status_code == 204
 
@@ -289,33 +289,33 @@ def test_the_page_costs_a_bounded_number_of_queries(visit, shop, healths):
     assert len(captured) <= 12, [query["sql"] for query in captured]
 
 
-def test_the_platform_is_told_service_by_service(report, shop, healths):
+def test_the_platform_report_has_every_service(report, shop, healths):
     healths["order-service"]["checks"]["outbox"] = {"status": "ok", "pending": 3, "oldestSeconds": 7.5, "dead": 1}
-    told = report("platform")["services"]
-    assert [each["service"] for each in told] == [service.name for service in SERVICES]
-    assert {each["status"] for each in told} == {"ok"}
-    assert all(each["latencyMs"] >= 0 for each in told)
-    assert (told[0]["version"], told[0]["mode"]) == ("9.9.9", "production")
-    assert (told[4]["version"], told[4]["mode"]) == (__version__, "development")
-    assert told[2]["outbox"] == {"pending": 3, "oldestSeconds": 7.5, "dead": 1}
-    assert [told[n]["outbox"] for n in (0, 1, 3, 4)] == [None] * 4
-    assert told[4]["feedLag"] is None
+    reported = report("platform")["services"]
+    assert [each["service"] for each in reported] == [service.name for service in SERVICES]
+    assert {each["status"] for each in reported} == {"ok"}
+    assert all(each["latencyMs"] >= 0 for each in reported)
+    assert (reported[0]["version"], reported[0]["mode"]) == ("9.9.9", "production")
+    assert (reported[4]["version"], reported[4]["mode"]) == (__version__, "development")
+    assert reported[2]["outbox"] == {"pending": 3, "oldestSeconds": 7.5, "dead": 1}
+    assert [reported[n]["outbox"] for n in (0, 1, 3, 4)] == [None] * 4
+    assert reported[4]["feedLag"] is None
 
 
 @pytest.mark.parametrize("trouble", [ConnectionError("refused"), 503, 500, {"status": "ok"}], ids=str)
-def test_a_service_that_does_not_answer_as_promised_is_down_and_the_others_are_told(report, shop, healths, trouble):
+def test_a_service_with_an_invalid_answer_is_down_and_the_others_are_reported(report, shop, healths, trouble):
     healths["order-service"] = trouble
-    told = {each["service"]: each["status"] for each in report("platform")["services"]}
-    assert told.pop("order-service") == "down"
-    assert set(told.values()) == {"ok"}
+    reported = {each["service"]: each["status"] for each in report("platform")["services"]}
+    assert reported.pop("order-service") == "down"
+    assert set(reported.values()) == {"ok"}
     down = status_of(report, "order-service")
     assert {down[name] for name in ("latencyMs", "version", "mode", "outbox")} == {None}
 
 
 def test_an_outbox_that_a_service_could_not_look_at_leaves_it_up(report, shop, healths):
     healths["order-service"]["checks"]["outbox"] = {"status": "down"}
-    told = status_of(report, "order-service")
-    assert (told["status"], told["outbox"]) == ("ok", None)
+    reported = status_of(report, "order-service")
+    assert (reported["status"], reported["outbox"]) == ("ok", None)
 
 
 def test_a_feed_is_behind_until_a_report_has_taken_it_in(report, shop, healths):
@@ -335,7 +335,7 @@ def test_a_feed_that_cannot_show_everything_yet_is_pending_and_one_that_fails_is
     assert status_of(report, "order-service")["feedLag"]["status"] == "unknown"
 
 
-def test_asking_for_the_platform_takes_nothing_in_and_is_two_queries(report, shop, healths):
+def test_the_platform_report_applies_no_events_and_is_two_queries(report, shop, healths):
     shop.order(1)
     with CaptureQueriesContext(connection) as captured:
         report("platform")

@@ -1,4 +1,4 @@
-"""Whatever happened in the shop, and however its events came in: the figures are those of a naive recount."""
+"""For any history and any order of arrival of its events, the figures equal a naive recount."""
 
 import random
 from collections import defaultdict
@@ -23,7 +23,7 @@ PAID = ("confirmed", "shipped", "delivered")
 
 @dataclass
 class Made:
-    """A user, a product, an order or a notification as it is."""
+    """The present state of a user, product, order or notification."""
 
     kind: str
     pk: int
@@ -34,7 +34,7 @@ class Made:
 
 
 class Story:
-    """A history in which each step does something that the shop allows; tells its events to the feeds."""
+    """A random history of allowed steps, which writes its events to the feeds."""
 
     def __init__(self, shop, dice):
         self.shop, self.dice = shop, dice
@@ -79,7 +79,7 @@ class Story:
             self.tell(product, "product.updated", price=self.price(), name=f"renamed {product.version}")
 
     def restock(self):
-        """Also of a deleted product, for orders of it may be cancelled."""
+        """It may be a deleted product, because orders of it may be cancelled."""
         product = self.some("product")
         if product:
             self.tell(product, "stock.changed", stock=self.dice.choice([0, 3, 10, 11, 1_000_000]), delta=1)
@@ -117,7 +117,7 @@ class Story:
             self.tell(notification, f"notification.{status}", status=status)
 
     def queue_again(self):
-        """A failed message waits to be sent once more; no event tells that."""
+        """A failed message is queued again, which writes no event."""
         notification = self.some("notification", status=("failed",))
         if notification:
             self.shop.notifications.rows[notification.pk]["status"] = "queued"
@@ -127,14 +127,14 @@ class Story:
         feed.tell(self.dice.choice(["order.noted", "user", "x.y", "stock.counted", "orders.confirmed"]), 1, {"a": 1})
 
     def repeat(self):
-        """The same event once more, under a new id."""
+        """Repeats an event under a new id."""
         feed = self.dice.choice(list(self.shop.feeds.values()))
         if feed.events:
             event = self.dice.choice(feed.events)
             feed.tell(event["type"], event["subject"], event["data"])
 
     def swap(self):
-        """Two events of one resource stand in the other order, as those of transactions that overlapped."""
+        """Swaps two events of one resource, as overlapping transactions may do."""
         feed = self.dice.choice(list(self.shop.feeds.values()))
         unread = feed.events[self.read.get(id(feed), 0) :]
         pairs = [(x, y) for n, x in enumerate(unread) for y in unread[n + 1 :] if x["subject"] == y["subject"]]
@@ -144,7 +144,7 @@ class Story:
                 one[name], other[name] = other[name], one[name]
 
     def look(self, report):
-        """What was read stands where it stood from now on."""
+        """Events that have been read keep their order from now on."""
         report("summary")
         self.read = {id(feed): len(feed.events) for feed in self.shop.feeds.values()}
 
@@ -154,7 +154,7 @@ STEPS = [name for name in STEPS if name not in ("some", "step", "tell", "new", "
 
 
 def recount(made, days):
-    """The reports as anybody would work them out with all that there is before them."""
+    """The reports, computed naively from all resources."""
     users = [m for m in made if m.kind == "user"]
     products = [m for m in made if m.kind == "product" and not m.deleted]
     orders = [m for m in made if m.kind == "order"]
@@ -227,7 +227,7 @@ def top_sellers(made, paid):
 
 
 def assert_recounted(story, report) -> None:
-    """Every report is up to date, and its figures are those of a recount."""
+    """Asserts that every report is current and equals a recount."""
     for name, expected in recount(story.made, 7).items():
         found = report(name, "?days=7")
         assert found.pop("stale") == []
@@ -242,7 +242,7 @@ def assert_recounted(story, report) -> None:
     seed=st.integers(0, 2**32),
 )
 def test_the_figures_are_those_of_a_naive_recount(shop, report, steps, looks, page, seed):
-    start_anew(shop)
+    start_again(shop)
     story = Story(shop, random.Random(seed))
     was, catching_up.PAGE = catching_up.PAGE, page
     try:
@@ -255,7 +255,7 @@ def test_the_figures_are_those_of_a_naive_recount(shop, report, steps, looks, pa
         catching_up.PAGE = was
 
 
-def start_anew(shop):
+def start_again(shop):
     for model in (DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure):
         model.objects.all().delete()
     for feed in shop.feeds.values():

@@ -1,4 +1,4 @@
-"""`manage.py analytics_svc rebuild`: all figures anew, and the same as before."""
+"""`manage.py analytics_svc rebuild`: rebuilds all figures, with the same result."""
 
 import io
 import random
@@ -18,7 +18,7 @@ from analytics_svc.catching_up import live_positions
 from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
 from platform_core.clients.peers import forget
 from tests.analytics_svc.conftest import SERVICES
-from tests.analytics_svc.test_digest_any_history import STEPS, Story, assert_recounted, start_anew
+from tests.analytics_svc.test_digest_any_history import STEPS, Story, assert_recounted, start_again
 from tests.wire import Caller, until
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +27,7 @@ REPORTS = ("users", "products", "orders", "notifications", "summary")
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
-    monkeypatch.setattr(rebuilding, "PATIENCE", 1.0)
+    monkeypatch.setattr(rebuilding, "PEER_TIMEOUT", 1.0)
     monkeypatch.setattr(rebuilding, "PAUSE", 0.01)
 
 
@@ -39,7 +39,7 @@ def rebuild() -> str:
 
 @pytest.fixture
 def figures(report):
-    """All reports, without when they were made."""
+    """All reports, without their times."""
 
     def figures():
         found = {name: report(name) for name in REPORTS}
@@ -52,7 +52,7 @@ def figures(report):
 
 
 def happen(shop):
-    """A bit of everything, deletions included."""
+    """A history with everything, including deletions."""
     for number in range(1, 8):
         shop.user(number, day=number % 3)
         shop.product(number, stock=number * 3)
@@ -76,7 +76,7 @@ def test_the_figures_are_what_they_were(shop, figures, trimmed):
     if trimmed:
         trim(shop)
     said = rebuild()
-    assert "All figures are made anew." in said
+    assert "All figures are rebuilt." in said
     assert all(f"{name}: 100%" in said for name in SERVICES)
     assert all(bool(feed.listed) == trimmed for feed in shop.feeds.values())
     assert figures() == before
@@ -112,7 +112,7 @@ def test_figures_that_were_spoiled_are_right_again(shop, figures, trimmed):
 
 
 @pytest.mark.parametrize("trimmed", [False, True], ids=["from the feeds", "from the lists"])
-def test_what_happens_afterwards_counts_once(shop, figures, trimmed):
+def test_changes_after_a_rebuild_count_once(shop, figures, trimmed):
     happen(shop)
     figures()
     if trimmed:
@@ -129,14 +129,14 @@ def test_what_happens_afterwards_counts_once(shop, figures, trimmed):
 
 
 def start_over(shop):
-    """As if nothing had ever been read, and all of it were still there."""
+    """Resets the figures as if no feed had ever been read."""
     for model in (DailyFigure, Fact, FeedPosition, Figure, ProductFigure, ParkedEvent):
         model.objects.all().delete()
     for feed in shop.feeds.values():
         feed.trimmed = 0
 
 
-def test_an_analytics_that_begins_too_late_is_stale_until_it_is_rebuilt(shop, report, caplog):
+def test_an_analytics_service_that_starts_too_late_is_stale_until_a_rebuild(shop, report, caplog):
     happen(shop)
     trim(shop)
     found = report("summary")
@@ -165,7 +165,7 @@ def test_one_service_that_was_read_too_late_is_named_and_the_others_are_fresh(sh
     assert (found["stale"], found["orders"]["total"]) == ([], 8)
 
 
-def test_what_was_deleted_in_the_gap_is_taken_for_deleted(shop, figures, report):
+def test_resources_missing_in_the_list_count_as_deleted(shop, figures, report):
     happen(shop)
     figures()
     shop.user(1, "deleted", version=2, day=1)
@@ -178,7 +178,7 @@ def test_what_was_deleted_in_the_gap_is_taken_for_deleted(shop, figures, report)
     assert figures() == rebuilt
 
 
-def test_what_came_and_went_unread_is_known_as_long_as_the_feed_keeps_it(shop, figures):
+def test_a_resource_missing_in_the_list_is_known_from_the_kept_feed(shop, figures):
     happen(shop)
     figures()
     trim(shop)
@@ -194,8 +194,8 @@ def test_what_came_and_went_unread_is_known_as_long_as_the_feed_keeps_it(shop, f
     assert figures() == rebuilt
 
 
-def test_what_is_told_of_a_deleted_product_does_not_bring_it_back(shop, figures):
-    """Its deletion is not kept any more; that an order of it was cancelled afterwards is."""
+def test_later_events_do_not_restore_a_deleted_product(shop, figures):
+    """The event of its deletion is gone from the feed, but the event of a later cancelled order is kept."""
     happen(shop)
     figures()
     shop.product(1, "product.deleted", version=2)
@@ -208,8 +208,8 @@ def test_what_is_told_of_a_deleted_product_does_not_bring_it_back(shop, figures)
     assert figures() == rebuilt
 
 
-def test_an_older_state_that_is_told_late_does_not_take_the_place_of_the_lists(shop, figures):
-    """The later one of two changes that were made at once is told first, and deleted first."""
+def test_an_old_event_does_not_replace_a_newer_row_of_the_list(shop, figures):
+    """The later one of two concurrent changes comes first in the feed and is deleted first."""
     shop.order(1, "shipped", version=3)
     shop.order(1, "confirmed", version=2)
     shop.orders.trimmed = 1
@@ -226,8 +226,8 @@ def test_a_failed_message_that_waits_to_be_sent_again_still_counts_as_failed(sho
     assert figures() == before
 
 
-def test_what_changes_while_the_list_is_read_counts_once(shop, figures, monkeypatch):
-    """Before its page and after it, and what is deleted from under the reader."""
+def test_changes_during_the_read_of_the_list_count_once(shop, figures, monkeypatch):
+    """Changes before and after the row's page, and deletions during the read."""
     monkeypatch.setattr(rebuilding, "read_list", small_pages(rebuilding.read_list))
     happen(shop)
     figures()
@@ -258,7 +258,7 @@ def small_pages(read_list):
 
 
 def test_the_position_is_taken_at_a_moment_when_nothing_is_hidden(shop, figures):
-    """Else an older state that is told late would take the place of the list's."""
+    """Otherwise a late event with an older state would replace the row of the list."""
     happen(shop)
     before = figures()
     trim(shop)
@@ -270,7 +270,7 @@ def test_the_position_is_taken_at_a_moment_when_nothing_is_hidden(shop, figures)
     assert figures() == before
 
 
-def test_a_feed_that_always_hides_something_is_told(shop, figures):
+def test_a_feed_that_always_hides_events_fails_the_rebuild(shop, figures):
     happen(shop)
     before = figures()
     trim(shop)
@@ -282,7 +282,7 @@ def test_a_feed_that_always_hides_something_is_told(shop, figures):
     assert figures() == before
 
 
-def test_meanwhile_all_are_stale_with_the_last_known_figures(shop, report, figures):
+def test_during_a_rebuild_reports_show_old_figures_and_all_services_are_stale(shop, report, figures):
     happen(shop)
     before = figures()
     asked = []
@@ -305,7 +305,7 @@ def test_meanwhile_all_are_stale_with_the_last_known_figures(shop, report, figur
 
 
 @pytest.mark.parametrize("trimmed", [False, True], ids=["from the feeds", "from the lists"])
-def test_a_service_that_is_away_stops_it_and_nothing_has_changed(shop, report, figures, trimmed):
+def test_an_unreachable_service_fails_the_rebuild_without_changes(shop, report, figures, trimmed):
     happen(shop)
     before = figures()
     if trimmed:
@@ -324,7 +324,7 @@ def test_a_service_that_is_away_stops_it_and_nothing_has_changed(shop, report, f
     assert figures() == before
 
 
-def test_a_service_that_is_away_for_a_moment_is_waited_for(shop, figures):
+def test_a_rebuild_waits_for_a_service_that_is_briefly_unreachable(shop, figures):
     happen(shop)
     before = figures()
     turns = []
@@ -351,7 +351,7 @@ def test_nothing_is_left_of_older_generations(shop, figures):
     assert figures() == before
 
 
-def test_events_that_were_parked_are_parked_anew(shop, figures):
+def test_parked_events_are_parked_again(shop, figures):
     happen(shop)
     shop.orders.tell("order.confirmed", 99, {})
     figures()
@@ -370,7 +370,7 @@ def test_a_row_of_a_list_that_cannot_be_understood_is_parked_and_the_others_coun
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_at_once_one_is_refused(shop, figures):
+def test_one_of_two_concurrent_rebuilds_is_refused(shop, figures):
     happen(shop)
     figures()
     begun, go_on = threading.Event(), threading.Event()
@@ -386,12 +386,12 @@ def test_of_two_at_once_one_is_refused(shop, figures):
     with pytest.raises(CommandError, match="Another rebuild"):
         rebuild()
     go_on.set()
-    assert "anew" in first.answer()
+    assert "All figures are rebuilt." in first.answer()
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_request_that_began_before_does_not_mix_old_and_new(shop, report, figures):
-    """Its page arrives when another generation is live: it says so, with the last known figures."""
+    """Its page arrives after another generation became live. The report is stale and has the last known figures."""
     happen(shop)
     figures()
     began, go_on = threading.Event(), threading.Event()
@@ -453,14 +453,14 @@ def rebuild_if_free() -> bool:
     page=st.sampled_from([2, 7, 1000]),
     seed=st.integers(0, 2**32),
 )
-def test_whatever_happened_the_rebuilt_figures_are_those_of_a_naive_recount(
+def test_rebuilt_figures_equal_a_naive_recount_after_any_history(
     shop, report, before, after, later, trimmed, page, seed
 ):
-    """Feeds that were read are cut anywhere, others are whole; things go on before and after the rebuild.
+    """Read feeds are cut at any position, others are complete. Changes continue before and after the rebuild.
 
-    What was told before it is not told again afterwards: no service does that.
+    Events from before the rebuild are not repeated afterwards, because no service does that.
     """
-    start_anew(shop)
+    start_again(shop)
     story = Story(shop, random.Random(seed))
     was = catching_up.PAGE, rebuilding.PAGE
     catching_up.PAGE = rebuilding.PAGE = page

@@ -1,4 +1,4 @@
-"""Who asks at the same time shares one reading of the feeds, but never one that began before they asked."""
+"""Concurrent requests share one read of the feeds, but never one that began before the request."""
 
 import threading
 import time
@@ -24,34 +24,34 @@ class Outcome:
 
 
 class Refused(Exception):
-    """What a run raises; its argument is the thread that ran it."""
+    """The error of a run. Its argument is the thread of the run."""
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
-    monkeypatch.setattr(sharing, "PATIENCE", LONG)
+    monkeypatch.setattr(sharing, "MAX_WAIT", LONG)
 
 
 def ask(get: Callable[[], Outcome]) -> list[tuple[float, int, Outcome | Refused]]:
-    """What everybody is told, with when and in which thread they asked."""
+    """The result of every caller, with the time and the thread of the call."""
     together = threading.Barrier(ASKERS)
 
     def one(_: int) -> list[tuple[float, int, Outcome | Refused]]:
-        told: list[tuple[float, int, Outcome | Refused]] = []
+        results: list[tuple[float, int, Outcome | Refused]] = []
         together.wait()
         for _ in range(TIMES):
             asked = time.monotonic()
             try:
-                told.append((asked, threading.get_ident(), get()))
+                results.append((asked, threading.get_ident(), get()))
             except Refused as error:
-                told.append((asked, threading.get_ident(), error))
-        return told
+                results.append((asked, threading.get_ident(), error))
+        return results
 
     with ThreadPoolExecutor(ASKERS) as pool:
-        return [each for told in pool.map(one, range(ASKERS)) for each in told]
+        return [each for results in pool.map(one, range(ASKERS)) for each in results]
 
 
-def test_everybody_is_told_of_a_run_that_began_after_they_asked_and_many_share_it():
+def test_callers_share_a_run_that_began_after_they_called():
     runs = []
 
     def make() -> Outcome:
@@ -60,10 +60,10 @@ def test_everybody_is_told_of_a_run_that_began_after_they_asked_and_many_share_i
         return runs[-1]
 
     shared = Shared(make, will_do=lambda outcome: True)
-    told = ask(lambda: shared.get(LONG))
-    assert len(told) == ASKERS * TIMES
-    assert all(isinstance(outcome, Outcome) and outcome.began >= asked for asked, _, outcome in told)
-    assert len(runs) < len(told) / 2
+    results = ask(lambda: shared.get(LONG))
+    assert len(results) == ASKERS * TIMES
+    assert all(isinstance(outcome, Outcome) and outcome.began >= asked for asked, _, outcome in results)
+    assert len(runs) < len(results) / 2
 
 
 def test_one_run_goes_after_the_other():
@@ -81,7 +81,7 @@ def test_one_run_goes_after_the_other():
     assert max(most) == 1
 
 
-def test_what_fails_or_will_not_do_is_told_to_nobody_else():
+def test_errors_and_unsuitable_results_are_not_shared():
     turns = iter(range(10**6))
 
     def make() -> Outcome:
@@ -92,18 +92,18 @@ def test_what_fails_or_will_not_do_is_told_to_nobody_else():
         return Outcome(time.monotonic(), threading.get_ident(), will_do=turn % 3 == 1)
 
     shared = Shared(make, will_do=lambda outcome: outcome.will_do)
-    told = ask(lambda: shared.get(LONG))
-    assert len(told) == ASKERS * TIMES
-    for _, asker, outcome in told:
+    results = ask(lambda: shared.get(LONG))
+    assert len(results) == ASKERS * TIMES
+    for _, asker, outcome in results:
         if isinstance(outcome, Refused):
             assert outcome.args == (asker,)
         elif not outcome.will_do:
             assert outcome.made_by == asker
-    assert any(isinstance(outcome, Outcome) and outcome.made_by != asker for _, asker, outcome in told)
+    assert any(isinstance(outcome, Outcome) and outcome.made_by != asker for _, asker, outcome in results)
 
 
 @pytest.mark.parametrize("patience", [0.0, 0.01])
-def test_nobody_waits_for_a_run_that_hangs(patience):
+def test_a_hanging_run_does_not_block_callers(patience):
     hangs, goes_on = threading.Event(), threading.Event()
 
     def make() -> str:

@@ -1,4 +1,4 @@
-"""A real browser on a running platform. No page may complain unseen, and no other host may be asked."""
+"""A real browser on a running platform. Tests fail on console errors and on requests to other hosts."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def shop(stack: Stack) -> Shop:
-    """With something on its shelves and in its books."""
+    """A platform with products and orders."""
     shop = Shop(stack)
     for number in range(1, 13):
         shop.made(USER, "/api/users", name=f"Ann {number}", email=f"ann{number}@example.com")
@@ -60,7 +60,7 @@ def shop(stack: Stack) -> Shop:
 
 @pytest.fixture(scope="session")
 def password(stack: Stack) -> str:
-    """Of the account that opens all five admins."""
+    """The password of the account for all five admins."""
     made = stack.run("user_svc", "make_staff", STAFF, "--role", "admin")
     assert made.returncode == 0, made.stderr
     return made.stdout.split()[-1]
@@ -76,7 +76,7 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Watch:
-    """What a browser complained about, and what it asked of whom."""
+    """The console errors and the requests of a browser."""
 
     hosts: set[str] = field(default_factory=set)
     complaints: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Watch:
     def judge(self, stack: Stack) -> None:
         ours = {urlsplit(stack.direct(service)).netloc for service in SERVICES} | {""}
         assert self.hosts <= ours, "another host was asked"
-        left = [told for told in self.complaints if not any(known in told for known in self.expected)]
+        left = [complaint for complaint in self.complaints if not any(known in complaint for known in self.expected)]
         assert not left, "\n".join(left)
 
 
@@ -121,7 +121,7 @@ def page(window: BrowserContext, watch: Watch) -> Page:
 
 @pytest.fixture
 def shoot(request: pytest.FixtureRequest) -> Any:
-    """Keeps a picture of a page under artefacts/screenshots, to be looked at."""
+    """Saves a screenshot of a page under artefacts/screenshots."""
 
     def shoot(page: Page, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def shoot(request: pytest.FixtureRequest) -> Any:
 
 
 def sign_in(page: Page, stack: Stack, service: Service, password: str) -> None:
-    """To a service's admin, as the staff."""
+    """Opens a service's admin with a staff account."""
     page.goto(stack.direct(service, "/admin/"))
     page.fill("input[name=username]", STAFF)
     page.fill("input[name=password]", password)

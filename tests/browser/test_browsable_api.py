@@ -1,4 +1,4 @@
-"""The browsable API: what people try first, by hand."""
+"""The browsable API: the first manual steps."""
 
 import re
 
@@ -33,7 +33,7 @@ def test_the_pages_of_the_api_and_its_docs_open(stack, page, shop, shoot):
     shoot(page, "api docs")
 
 
-def test_who_is_signed_in_to_the_admin_is_known_and_may_post(stack, page, shop, password, shoot):
+def test_an_admin_session_may_post_in_the_api_pages(stack, page, shop, password, shoot):
     sign_in(page, stack, PRODUCT, password)
     page.goto(stack.direct(PRODUCT, "/api/products"))
     assert page.locator("text=Sign out").count() or page.locator(f"text={STAFF}").count()

@@ -1,4 +1,4 @@
-"""The dashboard: what it shows is what the API says, and stays so by itself."""
+"""The dashboard: it shows the figures of the API and refreshes itself."""
 
 import itertools
 import json
@@ -27,12 +27,12 @@ def dashboard(stack, page, shop):
     return page
 
 
-def told(shop):
+def api_summary(shop):
     return json.loads(shop.ask("GET", ANALYTICS, "/api/analytics/summary").text, parse_float=Decimal)
 
 
 def test_it_shows_the_figures_of_the_api(dashboard, shop, shoot):
-    summary = told(shop)
+    summary = api_summary(shop)
     shown = eventually("the figures", lambda: figure(dashboard, "orders") == str(summary["orders"]["total"]))
     assert shown
     assert Decimal(figure(dashboard, "revenue")) == summary["orders"]["revenue"]
@@ -49,7 +49,7 @@ def test_an_order_appears_by_itself(dashboard, shop):
     before = int(figure(dashboard, "orders"))
     shop.made(ORDER, "/api/orders", userId="1", productId="12", quantity=1)
     eventually("the new order", lambda: int(figure(dashboard, "orders")) == before + 1)
-    assert Decimal(figure(dashboard, "revenue")) == told(shop)["orders"]["revenue"]
+    assert Decimal(figure(dashboard, "revenue")) == api_summary(shop)["orders"]["revenue"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -62,7 +62,7 @@ def test_it_fits_a_phone_and_a_tablet_in_both_schemes(dashboard, shoot, width, s
     shoot(dashboard, f"dashboard {width} {scheme}")
 
 
-def test_its_charts_are_told_as_a_table_and_its_headings_descend(dashboard):
+def test_the_charts_have_a_table_and_the_headings_are_in_order(dashboard):
     dashboard.click("text=The same as a table")
     assert dashboard.locator("#days tr:visible").count() == 30
     for chart in dashboard.locator("canvas").all():

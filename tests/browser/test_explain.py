@@ -5,13 +5,13 @@ from tests.browser.conftest import sign_in
 from tests.e2e.stack import eventually
 
 
-def test_the_life_of_an_order_is_told(stack, page, shop, shoot):
+def test_the_page_explains_an_order(stack, page, shop, shoot):
     order = shop.made(ORDER, "/api/orders", userId="3", productId="9", quantity=1)
     path = stack.direct(ORDER, f"/orders/{order['id']}/explain")
 
     def mailed() -> bool:
         page.goto(path)
-        return "mailed" in page.inner_text(".verdict")
+        return "mailed" in page.inner_text(".diagnosis")
 
     eventually("the confirmation is mailed", mailed)
     text = page.inner_text("main")
@@ -25,7 +25,7 @@ def test_the_life_of_an_order_is_told(stack, page, shop, shoot):
     shoot(page, "explain happy phone dark")
 
 
-def test_the_staff_cancels_by_a_button_that_asks_once_more(stack, page, shop, password, shoot):
+def test_staff_can_cancel_with_a_button_that_asks_for_confirmation(stack, page, shop, password, shoot):
     order = shop.made(ORDER, "/api/orders", userId="4", productId="10", quantity=1)
     sign_in(page, stack, ORDER, password)
     page.goto(stack.direct(ORDER, f"/orders/{order['id']}/explain"))

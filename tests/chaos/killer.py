@@ -1,4 +1,4 @@
-"""What goes wrong, one thing after the other, by a seeded die."""
+"""Injects one fault after the other, chosen by a seed."""
 
 import contextlib
 import random
@@ -16,7 +16,7 @@ from tests.e2e.stack import Stack
 
 
 class Killer(threading.Thread):
-    """Kills, stops and continues processes of the stack, restarts its Postgres, spoils what goes between services."""
+    """Kills, stops and continues processes, restarts Postgres, and disturbs the traffic between services."""
 
     def __init__(self, stack: Stack, faults: Faults, seed: int, stop: threading.Event) -> None:
         super().__init__(daemon=True)
@@ -64,6 +64,6 @@ class Killer(threading.Thread):
         self.faults.longest = self.random.choice([0.5, 6.0])
 
     def restart_postgres(self) -> None:
-        """Immediate shutdown, as in a crash; whoever runs it starts it again."""
+        """Shuts Postgres down immediately, as in a crash. The supervisor restarts it."""
         pid = int((self.stack.folder / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
         psutil.Process(pid).send_signal(signal.SIGQUIT)

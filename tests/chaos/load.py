@@ -1,4 +1,4 @@
-"""Clients who order, cancel, repeat and adjust, and remember what they were told."""
+"""Clients that order, cancel, repeat and adjust, and record the promises of the responses."""
 
 import random
 import threading
@@ -15,7 +15,7 @@ from tests.e2e.stack import Shop, Stack, eventually
 
 DEFINITE = (200, 201, 404, 422)
 LASTING = {"confirmed": {"confirmed", "cancelled", "shipped"}, "cancelled": {"cancelled"}, "shipped": {"shipped"}}
-"""An answer's state → the states that the order may be in afterwards."""
+"""Status in a response → statuses that the order may have afterwards."""
 CLIENTS = 12
 STOCK = 300
 TRIES = 60
@@ -23,18 +23,18 @@ TRIES = 60
 
 @dataclass(slots=True)
 class Promised:
-    """What answers have told the clients, to be held against what is there in the end."""
+    """The promises of the responses, to be compared with the final data."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     figures: Counter[str] = field(default_factory=Counter)
     orders: dict[str, str] = field(default_factory=dict)
-    """Order id → the last state that an answer told."""
+    """Order id → the last status in a response."""
     doubled: list[str] = field(default_factory=list)
     products: list[str] = field(default_factory=list)
     adjusted: Counter[str] = field(default_factory=Counter)
     """Product id → pieces that adjustments have added."""
     uncertain: set[str] = field(default_factory=set)
-    """Products of adjustments whose outcome was never told."""
+    """Products with adjustments of unknown outcome."""
 
     def count(self, name: str) -> None:
         with self.lock:
@@ -42,13 +42,13 @@ class Promised:
 
 
 class Client(threading.Thread):
-    """One customer, and now and then the keeper of the stock."""
+    """A customer that sometimes also adjusts stock."""
 
     def __init__(
-        self, stack: Stack, users: list[str], products: list[str], told: Promised, seed: int, stop: threading.Event
+        self, stack: Stack, users: list[str], products: list[str], promised: Promised, seed: int, stop: threading.Event
     ) -> None:
         super().__init__(daemon=True)
-        self.stack, self.users, self.products, self.told, self.stop_event = stack, users, products, told, stop
+        self.stack, self.users, self.products, self.promised, self.stop_event = stack, users, products, promised, stop
         self.random = random.Random(seed)
         self.session = requests.Session()
         self.session.trust_env = False
@@ -68,22 +68,24 @@ class Client(threading.Thread):
         if answer is not None and answer.status_code == 201:
             order_id = answer.json()["id"]
             self.placed.append((key, order_id, body))
-            with self.told.lock:
-                self.told.orders.setdefault(order_id, "confirmed")
-            self.told.count("orders confirmed")
+            with self.promised.lock:
+                self.promised.orders.setdefault(order_id, "confirmed")
+            self.promised.count("orders confirmed")
 
     def repeat(self) -> None:
-        """The same submit again, long after it was answered."""
+        """Repeats a request long after its response."""
         if not self.placed:
             return
         key, order_id, body = self.random.choice(self.placed)
         answer = self.insist(ORDER, "/api/orders", body, key)
         if answer is None:
             return
-        self.told.count("repeats")
+        self.promised.count("repeats")
         if answer.status_code != 201 or answer.json()["id"] != order_id:
-            with self.told.lock:
-                self.told.doubled.append(f"key {key}: first {order_id}, then {answer.status_code} {answer.text[:200]}")
+            with self.promised.lock:
+                self.promised.doubled.append(
+                    f"key {key}: first {order_id}, then {answer.status_code} {answer.text[:200]}"
+                )
 
     def cancel(self) -> None:
         self.move("cancel", "cancelled")
@@ -97,35 +99,35 @@ class Client(threading.Thread):
         _, order_id, _ = self.random.choice(self.placed)
         answer = self.insist(ORDER, f"/api/orders/{order_id}/{action}", None, None)
         if answer is not None and answer.status_code == 200:
-            with self.told.lock:
-                self.told.orders[order_id] = state
-            self.told.count(f"orders {state}")
+            with self.promised.lock:
+                self.promised.orders[order_id] = state
+            self.promised.count(f"orders {state}")
 
     def adjust(self) -> None:
         product, delta = self.random.choice(self.products), self.random.choice([-2, -1, 5, 10])
         key = uuid.UUID(int=self.random.getrandbits(128)).hex
         answer = self.insist(PRODUCT, f"/api/products/{product}/stock-adjustments", {"delta": delta}, key)
-        with self.told.lock:
+        with self.promised.lock:
             if answer is None:
-                self.told.uncertain.add(product)
+                self.promised.uncertain.add(product)
             elif answer.status_code == 201:
-                self.told.adjusted[product] += delta
-                self.told.figures["adjustments"] += 1
+                self.promised.adjusted[product] += delta
+                self.promised.figures["adjustments"] += 1
 
     def insist(self, service: Service, path: str, body: Any, key: str | None) -> requests.Response | None:
-        """Repeat until the answer is definite: what a client does who wants a thing once. None when it never is."""
+        """Repeats a request until the response is definite. Returns None if it never is."""
         headers = {"Idempotency-Key": key} if key else {}
         for attempt in range(TRIES):
             try:
                 answer = self.session.post(self.stack.direct(service, path), json=body, headers=headers, timeout=8)
             except requests.RequestException:
-                self.told.count("requests without an answer")
+                self.promised.count("requests without an answer")
             else:
-                self.told.count(f"answers {answer.status_code}")
+                self.promised.count(f"answers {answer.status_code}")
                 if answer.status_code in DEFINITE or (answer.status_code == 409 and not _comes_again(answer)):
                     return answer
             if attempt:
-                self.told.count("retries of clients")
+                self.promised.count("retries of clients")
             time.sleep(self.random.uniform(0.02, 0.3))
         return None
 
@@ -134,26 +136,26 @@ def _comes_again(answer: requests.Response) -> bool:
     return bool(answer.json().get("code") == "idempotency_in_progress")
 
 
-def customers(stack: Stack, told: Promised, seed: int, stop: threading.Event) -> list[Client]:
+def customers(stack: Stack, promised: Promised, seed: int, stop: threading.Event) -> list[Client]:
     """Clients, not started yet, of a shop that has a few users and products."""
     shop = Shop(stack)
     users = [shop.made(USER, "/api/users", name="Ann", email=f"ann{n}@example.com")["id"] for n in range(5)]
     products = [shop.made(PRODUCT, "/api/products", name=f"Thing {n}", price=7, stock=STOCK)["id"] for n in range(6)]
-    told.products = products
-    return [Client(stack, users, products, told, seed * 1000 + n, stop) for n in range(CLIENTS)]
+    promised.products = products
+    return [Client(stack, users, products, promised, seed * 1000 + n, stop) for n in range(CLIENTS)]
 
 
-def hold_to_what_was_told(stack: Stack, told: Promised) -> None:
-    """Every order that an answer confirmed is there, none is there twice, every adjustment counts once."""
+def check_promises(stack: Stack, promised: Promised) -> None:
+    """Asserts that every confirmed order exists once and that every adjustment counts once."""
     shop = Shop(stack)
-    assert told.doubled == []
-    assert told.orders, "nothing was ordered"
-    for order_id, state in told.orders.items():
+    assert promised.doubled == []
+    assert promised.orders, "nothing was ordered"
+    for order_id, state in promised.orders.items():
         assert shop.get(ORDER, f"/api/orders/{order_id}")["status"] in LASTING[state], order_id
     held = _held(shop)
-    for product in set(told.products) - told.uncertain:
-        expected = STOCK + told.adjusted[product] - held[product]
-        # The last releases may still be on their way, after a pause that grew while nobody answered.
+    for product in set(promised.products) - promised.uncertain:
+        expected = STOCK + promised.adjusted[product] - held[product]
+        # The last releases may still wait, because their pauses grew while the peer did not answer.
         eventually(
             f"product {product} has {expected}",
             lambda p=product, n=expected: shop.get(PRODUCT, f"/api/products/{p}")["stock"] == n,

@@ -1,4 +1,4 @@
-"""Load from many clients while everything is killed. Then the promises must hold, and every answer must be true."""
+"""Load from many clients while processes are killed. Afterwards the promises hold and all responses were true."""
 
 import threading
 import time
@@ -6,14 +6,14 @@ import time
 from platform_core.stack.supervisor import health_of
 from platform_core.topology import SERVICES
 from tests.chaos.killer import Killer
-from tests.chaos.load import Promised, customers, hold_to_what_was_told
+from tests.chaos.load import Promised, check_promises, customers
 from tests.e2e.proxy import Faults
 from tests.e2e.stack import eventually
 
 
-def test_no_promise_breaks_whatever_is_killed(stack, faults, seed, request, capsys):
-    told, over = Promised(), threading.Event()
-    clients = customers(stack, told, seed, over)
+def test_no_kill_breaks_a_promise(stack, faults, seed, request, capsys):
+    promised, over = Promised(), threading.Event()
+    clients = customers(stack, promised, seed, over)
     killer = Killer(stack, faults, seed, over)
     for thread in (*clients, killer):
         thread.start()
@@ -28,15 +28,15 @@ def test_no_promise_breaks_whatever_is_killed(stack, faults, seed, request, caps
 
     verified = stack.run("verify", "--patience", "90", timeout=400)
     with capsys.disabled():
-        tell(seed, told, killer, faults)
+        tell(seed, promised, killer, faults)
     assert verified.returncode == 0, f"seed {seed}\n{verified.stdout}{verified.stderr}\n{stack.said()[-4000:]}"
     unhandled = [line for line in stack.said().splitlines() if '"event":"unhandled"' in line]
     assert unhandled == []
-    hold_to_what_was_told(stack, told)
+    check_promises(stack, promised)
 
 
-def tell(seed: int, told: Promised, killer: Killer, faults: Faults) -> None:
+def tell(seed: int, promised: Promised, killer: Killer, faults: Faults) -> None:
     print(f"\nchaos with seed {seed}:")
-    figures = {**told.figures, **killer.done, "answers dropped": faults.dropped, "answers delayed": faults.delayed}
+    figures = {**promised.figures, **killer.done, "answers dropped": faults.dropped, "answers delayed": faults.delayed}
     for name, number in sorted(figures.items()):
         print(f"  {number:6} {name}")

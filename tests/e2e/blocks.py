@@ -66,7 +66,7 @@ def chosen(kind: str, detail: str = "") -> list[Block]:
 
 
 class Desk:
-    """Where a reader sits: the project's folder as it looks to them, and a shell."""
+    """A reader's environment: the project's folder and a shell."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class Desk:
             (folder / ".venv").symlink_to(sys.prefix)
 
     def enter(self, command: str, patience: float = 240.0) -> str:
-        """What the command answers. Fails unless it succeeds."""
+        """Runs a command and returns its output. Fails if the command fails."""
         done = subprocess.run(
             ["/bin/bash", "-o", "pipefail", "-c", command],
             cwd=self.folder,
@@ -106,7 +106,7 @@ def make_targets(command: str) -> Iterator[str]:
 
 
 def manage_arguments(command: str) -> list[str]:
-    """What follows ``manage.py``, up to a pipe; empty where it is not called."""
+    """The arguments of ``manage.py``, up to a pipe. Empty if it is not called."""
     words = shlex.split(command)
     if "manage.py" not in words:
         return []

@@ -30,7 +30,7 @@ def stack(folder: Path) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def template() -> Iterator[Path]:
-    """A data folder as `manage.py migrate` leaves it."""
+    """A data folder after `manage.py migrate`."""
     with temporary_stack() as stack:
         done = stack.run("migrate")
         assert done.returncode == 0, done.stderr
@@ -40,7 +40,7 @@ def template() -> Iterator[Path]:
 
 @pytest.fixture
 def own_stack(template: Path) -> Iterator[Stack]:
-    """Not started yet; whatever the test leaves running is ended."""
+    """A platform that is not started yet. It is stopped after the test."""
     with temporary_stack(template) as stack:
         yield stack
 

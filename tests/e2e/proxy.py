@@ -18,7 +18,7 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "server", "date"
 
 @dataclass(slots=True)
 class Faults:
-    """Shares of answers, from 0 to 1, and the bounds of a delay in seconds. Changed while the proxy runs."""
+    """The shares (0 to 1) of lost and delayed responses, and the delays in seconds. They can change at run time."""
 
     drop: float = 0.0
     delay: float = 0.0
@@ -32,7 +32,7 @@ class Faults:
 
 
 class Proxy:
-    """Forwards everything that comes to ``port`` on to ``target``, and treats the answers as ``faults`` says."""
+    """Forwards ``port`` to ``target`` and applies ``faults`` to the responses."""
 
     def __init__(self, target: int, faults: Faults, seed: int) -> None:
         self.faults = faults
@@ -51,7 +51,7 @@ class Proxy:
         self._server.server_close()
 
     def spoils(self) -> bool:
-        """Whether this answer is lost; it may first take its time."""
+        """Delays the response if due. Returns whether it is lost."""
         if self._random.random() < self.faults.delay:
             self.faults.delayed += 1
             time.sleep(self._random.uniform(self.faults.shortest, self.faults.longest))
@@ -88,7 +88,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Broken connections are what this is about."""
+        """Broken connections are expected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -125,4 +125,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = forward
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Disables the log."""

@@ -20,11 +20,11 @@ from platform_core.topology import SERVICES, Service
 from tests.ports import free_ports
 from tests.suites import plain_environment
 
-PATIENCE = 90.0
+TIMEOUT = 90.0
 
 
 def eventually(what: str, condition: Callable[[], Any], patience: float = 30.0) -> Any:
-    """The condition's first value that is true; fails with ``what`` when there is none in time."""
+    """Waits until the condition is true and returns its value. Fails with ``what`` after the time limit."""
     until = time.monotonic() + patience
     while True:
         value = condition()
@@ -61,11 +61,11 @@ class Stack:
         return {**plain_environment(), **urls, "PLATFORM_DATA": str(self.folder / "data"), "COLUMNS": "200"}
 
     def url(self, service: Service, path: str = "") -> str:
-        """Where peers reach the service."""
+        """The URL at which peers reach the service."""
         return f"http://127.0.0.1:{self.ports[service.package]}{path}"
 
     def direct(self, service: Service, path: str = "") -> str:
-        """Where the service itself listens."""
+        """The URL at which the service listens."""
         return self.url(service, path)
 
     def command(self, *arguments: str) -> list[str]:
@@ -92,13 +92,13 @@ class Stack:
             subprocess.run(["cp", "-a", str(self.template), str(self.folder / "data")], check=True)
         process = self.launch(**variables)
         eventually(
-            f"ready; it said:\n{self.said()}", lambda: "Ready in" in self.said() or process.poll() is not None, PATIENCE
+            f"ready; it said:\n{self.said()}", lambda: "Ready in" in self.said() or process.poll() is not None, TIMEOUT
         )
         assert process.poll() is None, self.said()
         return self
 
-    def run(self, *arguments: str, timeout: float = PATIENCE, **variables: str) -> subprocess.CompletedProcess[str]:
-        """A `manage.py` command to its end."""
+    def run(self, *arguments: str, timeout: float = TIMEOUT, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs a `manage.py` command until it ends."""
         return subprocess.run(
             self.command(*arguments),
             cwd=self.root,
@@ -114,19 +114,19 @@ class Stack:
         return self.output.read_text(errors="replace") if self.output.exists() else ""
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Signal `up` and wait for it; its exit code."""
+        """Sends a signal to `up`, waits, and returns its exit code."""
         assert self.process is not None
         self.processes()
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.end()
-        eventually("nothing runs any more", lambda: not self.processes(), PATIENCE)
+        eventually("nothing runs any more", lambda: not self.processes(), TIMEOUT)
 
     def processes(self) -> list[psutil.Process]:
-        """All that runs of this platform: what descends from its `up`, also from one that is dead, and its Postgres."""
+        """All processes of this platform: descendants of its `up`, even of a dead one, and its Postgres."""
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if str(self.folder / "data") in " ".join(process.cmdline()):
@@ -147,7 +147,7 @@ class Stack:
         return [process for process in self.processes() if _title(process).endswith("-service worker")]
 
     def database_url(self) -> str:
-        """libpq's URL as superuser, for what no client could do: locks, looks into tables."""
+        """The URL for a superuser connection, to take locks and read tables."""
         from platform_core.stack import postgres
 
         return postgres.url(self.folder / "data")
@@ -155,7 +155,7 @@ class Stack:
 
 @contextlib.contextmanager
 def own_folder() -> Iterator[Path]:
-    """Gone afterwards; as root the embedded Postgres runs as another user, so it is open to all."""
+    """A temporary folder with access for all: as root, the embedded Postgres runs as another user."""
     with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -163,7 +163,7 @@ def own_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_stack(template: Path | None = None) -> Iterator[Stack]:
-    """Not started yet; whatever is left running is ended."""
+    """A platform that is not started yet. It is stopped at the end."""
     with own_folder() as folder:
         stack = Stack(folder, template)
         try:
@@ -187,7 +187,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 class Shop:
-    """A client of the five services: what people do, in few words."""
+    """A client of the five services: short methods for common actions."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING says of a new field is done for real, in a copy of the project: model, serializer, migration."""
+"""Adds a field as CONTRIBUTING describes, in a copy of the project: model, serializer, migration."""
 
 from pathlib import Path
 

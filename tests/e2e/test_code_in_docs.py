@@ -1,4 +1,4 @@
-"""The code blocks of the docs run as they stand, or say in their source why they do not."""
+"""The code blocks of the docs run unchanged, or their marks say why they do not."""
 
 import argparse
 import json
@@ -35,7 +35,7 @@ class Platform:
         return self.desk.enter(ports_in(command, self.stack.ports))
 
     def run(self, block: Block) -> list[str]:
-        """What each command of the block answers. A block is run once."""
+        """The output of each command of the block. A block is run once."""
         if block not in self.answers:
             self.answers[block] = [self.enter(command) for command in block.commands]
         return self.answers[block]
@@ -69,8 +69,8 @@ def test_a_block_without_a_mark_would_be_noticed():
     assert len(BLOCKS) == sum(len(re.findall("^ *```", file.read_text(), re.M)) for file in blocks.FILES) // 2
 
 
-def test_the_quick_start_answers_as_a_newcomer_hopes(platform):
-    """First of all that run, while nothing is there yet."""
+def test_the_quick_start_gives_the_documented_answers(platform):
+    """Runs first, while the platform is empty."""
     block = next(block for block in blocks.chosen(RUN, PLATFORM) if block.file.name == "README.md")
     user, product, order, _, _, health = map(json.loads, platform.run(block))
     assert (user["id"], user["name"], user["email"]) == ("1", "John Doe", "john@example.com")

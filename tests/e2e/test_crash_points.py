@@ -1,4 +1,4 @@
-"""A process is killed at each step of the saga and of a delivery; the customer repeats, and gets one order."""
+"""A process is killed at each step of the saga and of a delivery. A repeated request gives one order."""
 
 import time
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def crashing() -> Iterator[Stack]:
 
 @pytest.fixture
 def shop(crashing: Stack) -> Shop:
-    """Its GETs may fall on a process that is just dying."""
+    """A client whose GETs may reach a dying process."""
     shop = Shop(crashing)
     shop.session.mount("http://", HTTPAdapter(max_retries=Retry(5, backoff_factor=0.1)))
     return shop
@@ -44,7 +44,7 @@ def arm(stack: Stack, point: str) -> Path:
 
 
 def insist(shop: Shop, path: str, body: dict | None, key: str) -> requests.Response:
-    """Ask until the answer is definite, as a client does whose connection breaks."""
+    """Repeats the request until the response is definite, as after a broken connection."""
 
     def definite() -> requests.Response | None:
         try:
@@ -66,7 +66,7 @@ def subjects(shop: Shop, body: dict) -> list[str]:
 
 
 @pytest.mark.parametrize("point", PLACING + DELIVERING)
-def test_whatever_step_a_process_dies_in_there_is_one_order_and_one_confirmation(crashing, shop, body, point):
+def test_a_crash_at_any_step_leaves_one_order_and_one_confirmation(crashing, shop, body, point):
     trap = arm(crashing, point)
     order = insist(shop, "/api/orders", body, f"key of {point}").json()
     eventually("somebody died", lambda: not trap.exists())

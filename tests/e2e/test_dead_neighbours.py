@@ -1,4 +1,4 @@
-"""What happens when each peer is down, hangs, or answers into the void."""
+"""Each peer is down, hangs, or loses its responses."""
 
 import signal
 import tempfile
@@ -53,7 +53,7 @@ def stock(shop: Shop, body: dict) -> int:
 
 
 def placed(shop: Shop, body: dict, **headers: str):
-    """An order that is asked for until the breakers have let it through."""
+    """Places an order and repeats the request until the breakers are closed."""
     return eventually(
         "an order goes through again",
         lambda: (
@@ -90,16 +90,16 @@ def test_without_notifications_orders_succeed_and_messages_arrive_when_it_is_bac
     order = shop.made(ORDER, "/api/orders", **body)
     faults[NOTIFICATION].clear()
 
-    def told() -> list[str]:
+    def mailed() -> list[str]:
         notes = shop.get(NOTIFICATION, f"/api/notifications/{body['userId']}")["results"]
         return [note["subject"] for note in notes if note["status"] == "sent"]
 
     subject = f"Order {order['id']} is confirmed"
-    eventually("the confirmation", lambda: subject in told())
-    assert told().count(subject) == 1  # though the first answers were lost after it had been taken
+    eventually("the confirmation", lambda: subject in mailed())
+    assert mailed().count(subject) == 1  # although the first responses were lost after acceptance
 
 
-def test_without_analytics_nobody_notices(shop, faults, body):
+def test_the_platform_works_without_analytics(shop, faults, body):
     faults[ANALYTICS].drop = 1.0
     assert shop.made(ORDER, "/api/orders", **body)["status"] == "confirmed"
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER, Service
-from tests.e2e.stack import PATIENCE, Shop, Stack, eventually
+from tests.e2e.stack import TIMEOUT, Shop, Stack, eventually
 
 SIZES = ("--users", "30", "--products", "40", "--orders", "150")
 MORE = ("--users", "35", "--products", "40", "--orders", "1400")
@@ -107,15 +107,15 @@ def test_beside_a_running_platform_larger_numbers_add_the_difference(filled):
     assert (figures["users"]["total"], figures["orders"]["total"]) == (36, 1400), "and the staff"
 
 
-def test_stopped_half_way_it_leaves_nothing_half_done_and_can_be_completed(filled):
+def test_an_interrupted_demo_leaves_no_partial_orders_and_can_be_completed(filled):
     command = ("demo", "--users", "30", "--products", "40", "--orders", "20000", "--seed", "2")
     process = subprocess.Popen(filled.command(*command), env=filled.environment, stderr=subprocess.PIPE, text=True)
     count = "SELECT count(*) FROM order_svc.order_svc_order WHERE idempotency_key LIKE '2-%'"
     with psycopg.connect(filled.database_url(), autocommit=True) as connection:
         eventually("some orders", lambda: connection.execute(count).fetchone() != (0,))
         process.terminate()
-        _, told = process.communicate(timeout=PATIENCE)
-        assert (process.returncode, told) == (1, "Stopped. The same command goes on from here.\n")
+        _, errors = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, errors) == (1, "Stopped. The same command goes on from here.\n")
         (kept,) = connection.execute(count).fetchone() or (0,)
     assert 0 < kept < 20000
     assert filled.run("verify", "--patience", "30").returncode == 0
@@ -164,7 +164,7 @@ def test_production_has_no_demo_data(own_stack):
 
 
 @pytest.mark.parametrize(
-    "options, told",
+    "options, message",
     [
         (("--users", "-1"), "--users: expected a whole number from 0 to 1000000"),
         (("--products", "many"), "--products: expected a whole number from 0 to 100000"),
@@ -173,8 +173,8 @@ def test_production_has_no_demo_data(own_stack):
         (("--users", "0"), "--users and --products above 0"),
     ],
 )
-def test_an_option_out_of_its_bounds_is_named(own_stack, options, told):
+def test_an_option_out_of_its_bounds_is_named(own_stack, options, message):
     done = own_stack.run("demo", *options)
     assert done.returncode in (1, 2)
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""The page that explains an order, of orders that really went through the services."""
+"""The page that explains an order, with real services."""
 
 import signal
 
@@ -19,7 +19,7 @@ def explained(shop, order):
     return shop.get(ORDER, f"/api/orders/{order['id']}/explain")
 
 
-def test_an_order_is_told_from_its_first_step_to_the_mail(shop, order):
+def test_an_order_is_explained_from_its_first_step_to_the_mail(shop, order):
     found = eventually("the confirmation is mailed", lambda: mailed(shop, order))
     assert found["verdict"]["text"].startswith("Confirmed; the confirmation was mailed")
     assert [moment["state"] for moment in found["timeline"]] == ["done"] * 6
@@ -33,8 +33,8 @@ def test_an_order_is_told_from_its_first_step_to_the_mail(shop, order):
     assert shop.get(NOTIFICATION, f"/api/notifications?senderKey={note['key']}")["results"][0]["id"] == note["id"]
 
 
-def test_a_release_that_waits_is_told_tried_again_and_done(own_stack):
-    """product-service hangs while the order is cancelled by the page's button. Breakers stay open afterwards."""
+def test_a_waiting_release_is_shown_retried_and_done(own_stack):
+    """product-service hangs while the page's button cancels the order. Breakers stay open afterwards."""
     stack, shop = own_stack, Shop(own_stack.up())
     user = shop.made(USER, "/api/users", name="Ann", email="ann@example.com")
     product = shop.made(PRODUCT, "/api/products", name="Lamp", price=19.99, stock=10)
@@ -54,7 +54,7 @@ def test_a_release_that_waits_is_told_tried_again_and_done(own_stack):
         for process in webs:
             process.send_signal(signal.SIGCONT)
     text = eventually("the stock is back", lambda: mailed(shop, order))["verdict"]["text"]
-    assert text.startswith("Cancelled; its stock is back, and the notice of its cancellation was mailed")
+    assert text.startswith("Cancelled; its stock is released, and the notice of its cancellation was mailed")
 
 
 def retried(shop: Shop, page: str) -> str:

@@ -1,4 +1,4 @@
-"""What only a real server shows: bodies of every kind, CORS, unknown paths."""
+"""Behaviour that needs a real server: bodies of every kind, CORS, unknown paths."""
 
 import contextlib
 import http.client
@@ -115,7 +115,7 @@ def test_half_a_body_holds_a_thread_no_longer_than_its_deadline(stack, shop):
         connection.close()
 
 
-def test_a_body_that_ends_too_early_is_no_body(stack):
+def test_a_truncated_body_is_refused(stack):
     with socket.create_connection(("127.0.0.1", stack.ports["user_svc"]), timeout=30) as connection:
         connection.sendall(
             b"POST /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -156,7 +156,7 @@ def test_a_body_that_trickles_ends_with_the_deadline_and_its_rest_is_no_request(
         ("POST", "/health", "application/json", 900_000, 405),
     ],
 )
-def test_a_body_that_nobody_wants_leaves_the_connection_usable(stack, method, path, media, size, status):
+def test_an_unread_body_leaves_the_connection_usable(stack, method, path, media, size, status):
     connection = http.client.HTTPConnection("127.0.0.1", stack.ports["user_svc"], timeout=10)
     for _ in range(3):
         connection.request(method, path, b" " * size, {"Content-Type": media, "Accept": "application/json"})
@@ -178,7 +178,7 @@ def test_headers_meant_for_a_proxy_change_nothing(shop):
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_what_is_only_looked_at_refuses_other_methods(shop, path, method):
+def test_read_only_routes_refuse_other_methods(shop, path, method):
     answer = shop.ask(method, ORDER, path)
     assert answer.status_code == 405
     assert answer.headers["Content-Type"] == PROBLEM
@@ -194,7 +194,7 @@ def test_what_is_only_looked_at_refuses_other_methods(shop, path, method):
         (b"POST /api/users HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
     ],
 )
-def test_what_is_no_http_is_refused_in_the_form_of_all_errors(stack, request_line, status):
+def test_bytes_that_are_not_http_are_refused_with_a_problem(stack, request_line, status):
     with socket.create_connection(("127.0.0.1", stack.ports["user_svc"]), timeout=10) as connection:
         connection.sendall(request_line)
         answer = connection.recv(65536)

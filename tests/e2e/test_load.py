@@ -1,4 +1,4 @@
-"""`manage.py load`: virtual users shop, and the summary says what they saw."""
+"""`manage.py load`: virtual users place orders, and the summary reports the results."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from platform_core.tools.load import MIX, mix_of
 from platform_core.topology import PRODUCT, SERVICES
-from tests.e2e.stack import PATIENCE, Stack, eventually
+from tests.e2e.stack import TIMEOUT, Stack, eventually
 from tests.e2e.test_production import Person, Production
 from tests.ports import free_ports
 from tests.servers import Received, Wire, answers, refused_url, serving
@@ -45,7 +45,7 @@ def test_users_shop_and_the_summary_has_every_endpoint(stack: Stack, tmp_path):
     assert report["total"]["failures"] == 0
     assert report["entering"]["total"]["failures"] == 0
     assert report["total"]["perSecond"] > 1
-    assert 3 <= report["seconds"] < 3 + PATIENCE
+    assert 3 <= report["seconds"] < 3 + TIMEOUT
     assert set(report["entering"]["endpoints"]) == {"user POST /api/users", "user POST /api/auth/token"}
     each = {**report["entering"]["endpoints"], **report["endpoints"]}
     for name in (*report["entering"]["endpoints"], "product GET /api/products", "order POST /api/orders"):
@@ -62,7 +62,7 @@ def test_users_shop_and_the_summary_has_every_endpoint(stack: Stack, tmp_path):
     assert sum(endpoint["requests"] for endpoint in report["endpoints"].values()) == report["total"]["requests"]
 
 
-def test_what_was_ordered_under_load_keeps_the_promises(stack: Stack):
+def test_orders_under_load_keep_the_promises(stack: Stack):
     assert stack.run("load", "--users", "4", "--seconds", "2", "--mix", "order=3,cancel=1").returncode == 0
     done = stack.run("verify")
     assert done.returncode == 0, done.stdout
@@ -100,7 +100,7 @@ def started(
             yield process, read
         finally:
             process.kill()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
             os.close(ours)
             errors.seek(0)
             said = errors.read().decode()
@@ -108,9 +108,9 @@ def started(
 
 
 def ended(process: subprocess.Popen[bytes], read: Callable[[], str], number: int, code: int = 0) -> str:
-    """Everything that the terminal has shown when the process has ended after the signal."""
+    """Sends a signal and returns all output of the terminal after the process has ended."""
     process.send_signal(number)
-    eventually("its end", lambda: read() and process.poll() is not None, PATIENCE)
+    eventually("its end", lambda: read() and process.poll() is not None, TIMEOUT)
     assert process.returncode == code
     assert "Traceback" not in read()
     assert "KeyboardInterrupt" not in read()
@@ -121,7 +121,7 @@ def ended(process: subprocess.Popen[bytes], read: Callable[[], str], number: int
 def test_a_live_table_fits_a_narrow_terminal_and_a_signal_ends_the_run_with_its_summary(stack, tmp_path, number):
     file = tmp_path / "load.json"
     with started(stack, "--users", "2", "--seconds", "600", "--json", str(file)) as (process, read):
-        eventually("a live table with orders", lambda: "order POST" in read(), PATIENCE)
+        eventually("a live table with orders", lambda: "order POST" in read(), TIMEOUT)
         shown = ended(process, read, number)
     lines = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "\n", shown).splitlines()
     assert max(map(len, lines)) <= 80
@@ -142,19 +142,19 @@ def test_runs_can_be_started_and_watched_on_locusts_page(stack: Stack, tmp_path)
     (port,) = free_ports(1)
     page = f"http://127.0.0.1:{port}"
     with started(stack, "--web", str(port), "--users", "2", "--json", str(file)) as (process, read):
-        eventually("the page's address", lambda: page in read(), PATIENCE)
-        assert "<title>Locust</title>" in requests.get(page, timeout=PATIENCE).text
+        eventually("the page's address", lambda: page in read(), TIMEOUT)
+        assert "<title>Locust</title>" in requests.get(page, timeout=TIMEOUT).text
         assert not file.read_text()
         for users in ("2", "1"):
-            began = requests.post(f"{page}/swarm", data={"user_count": users, "spawn_rate": "2"}, timeout=PATIENCE)
+            began = requests.post(f"{page}/swarm", data={"user_count": users, "spawn_rate": "2"}, timeout=TIMEOUT)
             assert began.json()["success"], began.text
 
             def names() -> set[str]:
-                figures = requests.get(f"{page}/stats/requests", timeout=PATIENCE).json()
+                figures = requests.get(f"{page}/stats/requests", timeout=TIMEOUT).json()
                 return {entry["name"] for entry in figures["stats"]}
 
-            eventually("orders on the page", lambda: "order POST /api/orders" in names(), PATIENCE)
-            assert requests.post(f"{page}/stop", timeout=PATIENCE).json()["success"]
+            eventually("orders on the page", lambda: "order POST /api/orders" in names(), TIMEOUT)
+            assert requests.post(f"{page}/stop", timeout=TIMEOUT).json()["success"]
             report = json.loads(file.read_text())
             assert report["users"] == int(users)
             assert report["entering"]["endpoints"]["user POST /api/users"]["requests"] == int(users)
@@ -165,7 +165,7 @@ def test_a_page_on_which_nothing_was_started_has_no_summary(stack: Stack, tmp_pa
     (port,) = free_ports(1)
     file = tmp_path / "load.json"
     with started(stack, "--web", str(port), "--json", str(file)) as (process, read):
-        eventually("the page's address", lambda: f"http://127.0.0.1:{port}" in read(), PATIENCE)
+        eventually("the page's address", lambda: f"http://127.0.0.1:{port}" in read(), TIMEOUT)
         assert "Shopping" not in ended(process, read, signal.SIGINT)
     assert not file.read_text()
 
@@ -211,7 +211,7 @@ def test_an_absent_service_is_a_failure(stack: Stack, tmp_path):
 
 def test_failures_to_sign_up_count_when_the_run_is_interrupted(stack: Stack):
     with started(stack, "--users", "1", "--seconds", "600", USER_SERVICE_URL=refused_url()) as (process, read):
-        eventually("users who browse", lambda: "Shopping" in read(), PATIENCE)
+        eventually("users who browse", lambda: "Shopping" in read(), TIMEOUT)
         shown = ended(process, read, signal.SIGINT, code=1)
     assert "users who could not sign up (no answer) and only browsed" in shown
 

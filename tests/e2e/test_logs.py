@@ -1,4 +1,4 @@
-"""What the platform logs: one id through all services, the documented fields, and on a terminal lines for people."""
+"""What the platform logs: one id in all services, the documented fields, and the console format on a terminal."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, SERVICES, USER
-from tests.e2e.stack import PATIENCE, Shop, Stack, eventually
+from tests.e2e.stack import TIMEOUT, Shop, Stack, eventually
 
 WHEN_KNOWN = {"caller", "user"}
 
@@ -28,7 +28,7 @@ def order(stack: Stack, user: str, product: str, request_id: str) -> None:
     assert made.status_code == 201, made.text
 
 
-def test_an_orders_request_id_is_in_the_lines_of_all_who_had_to_do_with_it(stack, user, product):
+def test_an_orders_request_id_is_in_the_logs_of_all_services_involved(stack, user, product):
     order(stack, user["id"], product["id"], "one-order-through-all")
 
     def workers() -> set[tuple[str, str]]:
@@ -48,9 +48,9 @@ def documented(event: str) -> set[str]:
 
 def test_the_line_of_a_request_has_the_documented_fields_and_no_others(stack, user, product):
     order(stack, user["id"], product["id"], "the-fields-of-a-line")
-    told = eventually("the line", lambda: [one for one in lines(stack, "the-fields-of-a-line") if "route" in one])
+    found = eventually("the line", lambda: [one for one in lines(stack, "the-fields-of-a-line") if "route" in one])
     fields = documented("every line") | documented("a request")
-    for line in told:
+    for line in found:
         assert line.keys() <= fields
         assert fields - line.keys() <= WHEN_KNOWN | {"exception"}
 
@@ -61,17 +61,17 @@ def test_log_level_silences_what_is_less_severe(own_stack):
     assert '"event"' not in own_stack.said()
 
 
-def test_lines_of_one_service_alone_can_be_asked_for_and_warnings_of_others_are_told_all_the_same(own_stack):
+def test_logs_of_one_service_include_warnings_of_the_others(own_stack):
     own_stack.options = ("--only", "order,user-service")
     own_stack.up()
     for service in SERVICES:
         Shop(own_stack).ask("GET", service, "/api/nothing-here")
-    told = [json.loads(line) for line in own_stack.said().splitlines() if line.startswith("{")]
-    assert {line["service"] for line in told if line["event"] == "request"} == {ORDER.name, USER.name}
-    assert {line["service"] for line in told if line["level"] == "warn"} == {service.name for service in SERVICES}
+    found = [json.loads(line) for line in own_stack.said().splitlines() if line.startswith("{")]
+    assert {line["service"] for line in found if line["event"] == "request"} == {ORDER.name, USER.name}
+    assert {line["service"] for line in found if line["level"] == "warn"} == {service.name for service in SERVICES}
 
 
-def test_a_service_that_there_is_not_is_named_with_those_there_are(own_stack):
+def test_an_unknown_service_is_refused_with_the_known_ones(own_stack):
     done = own_stack.run("up", "--only", "order,billing")
     assert done.returncode == 2
     assert "found 'billing'" in done.stderr
@@ -106,12 +106,12 @@ def terminal(own_stack):
 
     yield read
     process.terminate()
-    eventually("its end", lambda: read() and process.poll() is not None, PATIENCE)
+    eventually("its end", lambda: read() and process.poll() is not None, TIMEOUT)
     os.close(ours)
 
 
-def test_on_a_terminal_lines_are_for_people(own_stack, terminal):
-    eventually("ready", lambda: "Ready in" in terminal(), PATIENCE)
+def test_logs_on_a_terminal_use_the_console_format(own_stack, terminal):
+    eventually("ready", lambda: "Ready in" in terminal(), TIMEOUT)
     Shop(own_stack).ask("GET", USER, "/api/users?limit=1", headers={"X-Request-ID": "seen-by-people"})
     eventually("the request's line", lambda: "seen-by-people" in terminal())
     (line,) = (line for line in terminal().splitlines() if "seen-by-people" in line)

@@ -1,4 +1,4 @@
-"""The numbers of a running platform, whose processes count side by side."""
+"""The metrics of a running platform with several processes."""
 
 from platform_core.topology import NOTIFICATION, ORDER, SERVICES
 from tests.e2e.stack import eventually
@@ -26,7 +26,7 @@ def test_webs_and_workers_of_a_service_are_summed(shop, user, product):
     assert rise("peer_call_duration_seconds_count", peer=NOTIFICATION.name) >= 4, "which the worker alone calls"
 
 
-def test_what_the_database_knows_is_told_once_however_many_processes_there_are(shop, user, product):
+def test_database_metrics_are_exported_once_for_many_processes(shop, user, product):
     placed(shop, user, product)
     for service in SERVICES:
         found = scrape(shop, service)

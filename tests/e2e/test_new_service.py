@@ -1,4 +1,4 @@
-"""`manage.py new_service`, as `docs/sixth-service.md` tells a reader to use it, in a copy of the project."""
+"""`manage.py new_service`, used as `docs/sixth-service.md` describes, in a copy of the project."""
 
 import json
 import secrets
@@ -49,7 +49,7 @@ def stack(project: Copy, folder: Path) -> Iterator[Stack]:
         stack.stop()
 
 
-def test_what_was_made_has_its_migration_and_passes_djangos_checks_for_production(project):
+def test_the_new_service_has_a_migration_and_passes_the_production_checks(project):
     project.succeeds("manage.py", "reviews_svc", "makemigrations", "--check", "--dry-run", DATABASE_URL=NOWHERE)
     key = secrets.token_urlsafe(64)
     production = {"PLATFORM_ENV": "production", "SECRET_KEY": key, "ALLOWED_HOSTS": "shop.example.com"}

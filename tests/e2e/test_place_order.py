@@ -22,7 +22,7 @@ def test_concurrent_orders_for_the_last_pieces_never_oversell(stack, shop, user)
     assert sum(movement["delta"] for movement in moved) == 0
 
 
-def test_a_cancelled_order_gives_its_stock_back_and_tells_the_customer(shop, user, product):
+def test_cancelling_an_order_releases_its_stock_and_notifies_the_customer(shop, user, product):
     order = shop.made(ORDER, "/api/orders", userId=user["id"], productId=product["id"], quantity=3)
     assert shop.get(PRODUCT, f"/api/products/{product['id']}")["stock"] == 7
     assert shop.ask("POST", ORDER, f"/api/orders/{order['id']}/cancel").json()["status"] == "cancelled"

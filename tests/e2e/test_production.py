@@ -1,4 +1,4 @@
-"""The platform in production mode: nobody gets in without a proof, and no secret gets out."""
+"""The platform in production mode: every access needs authentication, and no secret leaks."""
 
 import json
 import re
@@ -39,7 +39,7 @@ class Production(Stack):
         return {**super().environment, **self.variables}
 
     def staff(self, email: str, *roles: str) -> str:
-        """Make an account of the staff; its password."""
+        """Creates a staff account and returns its password."""
         chosen = [part for role in roles for part in ("--role", role)]
         made = self.run("user_svc", "make_staff", email, *chosen, "--new-password")
         assert made.returncode == 0, made.stderr
@@ -47,7 +47,7 @@ class Production(Stack):
 
 
 class Person(Shop):
-    """Somebody who is signed in."""
+    """A signed-in user."""
 
     def __init__(self, stack: Stack, email: str, password: str) -> None:
         super().__init__(stack)
@@ -64,7 +64,7 @@ class Person(Shop):
 
 
 class Browser:
-    """A browser behind the proxy that ends TLS: it keeps cookies, and says where it comes from."""
+    """A browser behind a TLS proxy. It keeps cookies and sends Origin and Referer."""
 
     def __init__(self, stack: Stack, service: Service) -> None:
         self.base = stack.direct(service)
@@ -144,7 +144,7 @@ def own_id(person: Person) -> str:
     return str(person.get(USER, "/api/users/me")["id"])
 
 
-def test_a_stranger_sees_the_catalog_and_the_healths_and_nothing_else(production, lamp):
+def test_anonymous_callers_only_see_the_catalog_and_health(production, lamp):
     stranger = Shop(production)
     assert stranger.get(PRODUCT, f"/api/products/{lamp['id']}")["name"] == "Lamp"
     for service in SERVICES:
@@ -193,7 +193,7 @@ def test_the_user_for_whom_services_call_is_in_their_logs(production, ann, lamp)
     assert (reserved["caller"], reserved["user"]) == ("service:order-service", user_id)
 
 
-def test_tokens_of_before_a_rotation_stay_good_and_those_of_after_it_are_taken_at_once(production, ann):
+def test_tokens_signed_before_and_after_a_rotation_are_valid(production, ann):
     before = production.run("user_svc", "rotate_keys")
     assert before.returncode == 0, before.stderr
     after = Person(production, "ann@example.com", PASSWORD)
@@ -224,7 +224,7 @@ def _answers(stack: Stack, service: Service, gone: psutil.Process) -> bool:
         return False
 
 
-def test_one_account_of_the_staff_opens_the_five_admins_as_far_as_its_roles_go(production):
+def test_one_staff_account_opens_the_five_admins_according_to_its_roles(production):
     password = production.staff("cat@example.com", "catalog")
     for service in SERVICES:
         browser = Browser(production, service)

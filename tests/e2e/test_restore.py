@@ -1,4 +1,4 @@
-"""A backup is worth what its restore is: what `docs/operations.md` says, done on a platform that takes orders."""
+"""Backup and restore as in `docs/operations.md`, on a platform that takes orders."""
 
 import signal
 import subprocess
@@ -18,13 +18,13 @@ from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
 @pytest.fixture
 def successor() -> Iterator[Stack]:
-    """Another machine: nothing is there yet."""
+    """A new machine without data."""
     with temporary_stack() as stack:
         yield stack
 
 
 class Customer(threading.Thread):
-    """Orders, and now and then cancels, until it is told to stop."""
+    """Places orders and sometimes cancels one, until it is stopped."""
 
     def __init__(self, stack: Stack, user: str, product: str) -> None:
         super().__init__(daemon=True)
@@ -62,7 +62,7 @@ def customer(own_stack: Stack) -> Iterator[Customer]:
 
 
 def grow_older(stack: Stack) -> None:
-    """Use up transaction ids, so that a new server is behind for certain."""
+    """Consumes transaction ids, so that a new server's ids are lower."""
     with psycopg.connect(stack.database_url(), autocommit=True) as connection:
         for _ in range(20_000):
             connection.execute("SELECT pg_current_xact_id()")

@@ -1,4 +1,4 @@
-"""The five services, as real processes, answer what their committed OpenAPI documents say: whatever they are asked."""
+"""The five services, as real processes, conform to their committed OpenAPI documents for all requests."""
 
 import subprocess
 import sys
@@ -15,23 +15,23 @@ from tests.documents import committed
 from tests.e2e.stack import Shop, Stack, temporary_stack
 
 CALLERS_FIRST = [ORDER, NOTIFICATION, ANALYTICS, PRODUCT, USER]
-"""So that what an order needs is there while orders are asked for; then it is deleted, too."""
+"""The order of the services, so that users and products exist while orders are tested. Then they are deleted, too."""
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES, SEARCHED_EXAMPLES = 5, 100
-"""Made-up requests for each operation, besides those that go through the bounds of every parameter."""
+"""Generated requests per operation, in addition to those for the bounds of every parameter."""
 SECONDS, SEARCHING_SECONDS = 180, 3600
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """One of its own: what is asked here deletes what it finds, and uses up the attempts to sign in."""
+    """A separate platform, because these requests delete data and use up sign-in attempts."""
     with temporary_stack() as own:
         yield own.up()
 
 
 @pytest.fixture(scope="module")
 def things(stack: Stack) -> None:
-    """What the documents' examples name by "1" and "2"."""
+    """Creates the resources that the documents' examples name "1" and "2"."""
     shop = Shop(stack)
     for number in (1, 2):
         shop.made(USER, "/api/users", name="Ann", email=f"ann{number}@example.com", password="lamps and chairs")
@@ -42,14 +42,14 @@ def things(stack: Stack) -> None:
 @pytest.mark.parametrize("service", CALLERS_FIRST, ids=lambda service: service.package)
 @pytest.mark.usefixtures("things")
 @pytest.mark.searching
-def test_whatever_is_asked_the_answer_is_one_that_the_document_tells(
+def test_every_response_conforms_to_the_openapi_document(
     stack: Stack, service: Service, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     """No 500, no other status, header, media type or body; no request is taken that the document forbids."""
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION), "run"]
     command += [str(committed(service)), "--url", stack.url(service), "--continue-on-failure"]
     command += ["--workers", "1", "--no-color"]
-    if pytestconfig.getoption("--search"):  # the seed is in what it prints
+    if pytestconfig.getoption("--search"):  # it prints the seed
         command, seconds = [*command, "--max-examples", str(SEARCHED_EXAMPLES)], SEARCHING_SECONDS
     else:
         command, seconds = [*command, "--max-examples", str(EXAMPLES), "--generation-deterministic"], SECONDS
@@ -60,7 +60,7 @@ def test_whatever_is_asked_the_answer_is_one_that_the_document_tells(
 
 
 class Documented:
-    """A client that knows the services by their documents, and holds every answer against them."""
+    """A client that uses the OpenAPI documents and checks every response against them."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -76,7 +76,7 @@ class Documented:
         return answer
 
     def linked(self, service: Service, operation: str, answer: Any) -> dict[str, dict[str, Any]]:
-        """Where the answer leads to, by its document: operations, with their parameters."""
+        """The links of the response in its document: operations with their parameters."""
         responses = self._operation(service, operation).definition.raw["responses"]
         links = responses[str(answer.status_code)]["links"].values()
         members = answer.json()
@@ -89,7 +89,7 @@ class Documented:
         return next(each for each in found if each.definition.raw["operationId"] == name)
 
 
-def test_links_lead_from_a_user_and_a_product_to_an_order_and_through_its_life(stack: Stack) -> None:
+def test_openapi_links_lead_from_a_user_and_a_product_to_an_order_and_its_moves(stack: Stack) -> None:
     documented = Documented(stack)
     user = documented.ask(USER, "createUser", {"name": "Ann", "email": "ann.linked@example.com"})
     product = documented.ask(PRODUCT, "createProduct", {"name": "Lamp", "price": 19.99, "stock": 3})

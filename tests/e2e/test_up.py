@@ -1,4 +1,4 @@
-"""`manage.py up` in fair weather and foul: nothing is lost, and nothing is left behind."""
+"""`manage.py up` in normal operation and with faults: no data is lost, and no process is left."""
 
 import signal
 import socket
@@ -14,7 +14,7 @@ from platform_core.stack import postgres
 from platform_core.stack.roles import ensure_roles
 from platform_core.stack.supervisor import health_of
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER
-from tests.e2e.stack import PATIENCE, Shop, Stack, eventually
+from tests.e2e.stack import TIMEOUT, Shop, Stack, eventually
 
 
 def nothing_is_left(stack: Stack) -> None:
@@ -29,17 +29,17 @@ def order_something(stack: Stack) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
-def test_it_stops_cleanly_and_what_was_ordered_is_there_after_the_next_start(own_stack, number):
+def test_it_stops_cleanly_and_orders_survive_a_restart(own_stack, number):
     order = order_something(own_stack.up())
     assert own_stack.end(number) == 0
     nothing_is_left(own_stack)
     assert Shop(own_stack.up()).get(ORDER, f"/api/orders/{order}")["status"] == "confirmed"
 
 
-def test_killed_it_takes_everything_along_and_a_new_one_finds_the_data(own_stack):
+def test_a_killed_supervisor_stops_everything_and_a_new_one_keeps_the_data(own_stack):
     order = order_something(own_stack.up())
     own_stack.end(signal.SIGKILL)
-    own_stack.up()  # at once: ports and data may still be held by what is just dying
+    own_stack.up()  # at once: dying processes may still hold ports and data
     assert Shop(own_stack).get(ORDER, f"/api/orders/{order}")["status"] == "confirmed"
     own_stack.end(signal.SIGKILL)  # and this time without a successor
     nothing_is_left(own_stack)
@@ -55,7 +55,7 @@ def test_ctrl_c_during_the_start_leaves_nothing_behind(own_stack, moment):
     own_stack.up()
 
 
-def test_a_second_one_in_the_same_folder_says_which_process_has_it(stack):
+def test_a_second_platform_in_the_same_folder_names_the_running_process(stack):
     assert stack.process is not None
     second = stack.run("up")
     assert second.returncode == 1
@@ -100,7 +100,7 @@ def test_a_broken_cluster_is_named_with_its_log(own_stack):
     nothing_is_left(own_stack)
 
 
-def test_what_is_killed_is_started_again(own_stack):
+def test_a_killed_process_is_restarted(own_stack):
     order_something(own_stack.up())
     killed = own_stack.webs(USER)
     for service in (USER, ANALYTICS):
@@ -126,7 +126,7 @@ def test_postgres_killed_heals_without_a_restart_of_the_services(own_stack):
     pid = int((own_stack.folder / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
     subprocess.run(["kill", "-QUIT", str(pid)], check=True)
     shop = Shop(own_stack)
-    eventually("orders again", lambda: shop.ask("GET", ORDER, f"/api/orders/{order}").status_code == 200, PATIENCE)
+    eventually("orders again", lambda: shop.ask("GET", ORDER, f"/api/orders/{order}").status_code == 200, TIMEOUT)
     assert [process.pid for process in own_stack.webs(ORDER)] == webs
 
 
@@ -150,9 +150,9 @@ def test_a_request_in_flight_is_finished_before_it_stops(own_stack):
         eventually("it is stopping", lambda: "Stopping" in own_stack.said())
         time.sleep(0.5)
         connection.rollback()
-    client.join(PATIENCE)
+    client.join(TIMEOUT)
     assert answers == [201]
-    assert own_stack.process.wait(PATIENCE) == 0
+    assert own_stack.process.wait(TIMEOUT) == 0
 
 
 def test_a_signal_that_comes_twice_at_once_does_not_cut_requests_off(own_stack):
@@ -162,12 +162,12 @@ def test_a_signal_that_comes_twice_at_once_does_not_cut_requests_off(own_stack):
     for _ in range(3):
         own_stack.process.send_signal(signal.SIGTERM)
         time.sleep(0.05)
-    assert own_stack.process.wait(PATIENCE) == 0
+    assert own_stack.process.wait(TIMEOUT) == 0
     assert "ended with code" not in own_stack.said()
     assert not any(master.is_running() and master.status() != "zombie" for master in masters)
 
 
-def test_status_tells_how_the_five_are_and_by_its_exit_code(stack, own_stack):
+def test_status_shows_the_five_services_and_sets_its_exit_code(stack, own_stack):
     down = own_stack.run("status")
     assert down.returncode == 1
     assert down.stdout.count("no answer") == len(SERVICES)
@@ -197,17 +197,17 @@ def test_a_service_alone_migrates_and_serves_on_its_own_port_beside_another(own_
         for service in (USER, PRODUCT)
     ]
     try:
-        eventually("user-service", lambda: health_of(own_stack.url(USER), "/health/ready")[0] == 200, PATIENCE)
-        eventually("product-service", lambda: health_of(own_stack.url(PRODUCT), "/health")[0] == 200, PATIENCE)
+        eventually("user-service", lambda: health_of(own_stack.url(USER), "/health/ready")[0] == 200, TIMEOUT)
+        eventually("product-service", lambda: health_of(own_stack.url(PRODUCT), "/health")[0] == 200, TIMEOUT)
         assert health_of(own_stack.url(PRODUCT), "/health/ready")[0] == 503  # its migrations are missing
         servers[0].send_signal(signal.SIGINT)
-        servers[0].wait(PATIENCE)
+        servers[0].wait(TIMEOUT)
         assert health_of(own_stack.url(PRODUCT), "/health")[0] == 200  # the other one keeps Postgres
     finally:
         for server in servers:
             if server.poll() is None:
                 server.send_signal(signal.SIGINT)
-                server.wait(PATIENCE)
+                server.wait(TIMEOUT)
     nothing_is_left(own_stack)
 
 
@@ -238,7 +238,7 @@ def test_a_migration_may_take_longer_than_a_request_but_waits_for_no_lock_for_lo
         server.release()
 
 
-def test_an_unknown_word_is_answered_with_what_there_is(own_stack):
+def test_an_unknown_command_lists_the_commands(own_stack):
     done = own_stack.run("upp")
     assert done.returncode == 2
     for word in ("up", "migrate", "status", "user_svc"):

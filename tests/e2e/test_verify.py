@@ -1,4 +1,4 @@
-"""`manage.py verify` names what is broken, and repairs what is safe to repair."""
+"""`manage.py verify` reports broken promises, and repairs those that are safe to repair."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
 @pytest.fixture(scope="module")
 def kept() -> Iterator[Stack]:
-    """A platform whose tables are tampered with, and put right again."""
+    """A platform whose tables the tests corrupt and restore."""
     with temporary_stack() as stack:
         yield stack.up()
 
@@ -42,7 +42,7 @@ def tamper(stack: Stack, *statements: str) -> None:
             assert connection.execute(statement.encode()).rowcount > 0, statement
 
 
-def test_it_finds_nothing_where_nothing_is_wrong(kept, orders):
+def test_verify_finds_no_problem_in_a_healthy_platform(kept, orders):
     done = kept.run("verify")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "violations" not in done.stdout
@@ -95,18 +95,18 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_it_names_what_is_broken(kept, orders, damage):
-    breaking, mending, told = (text.format(**orders) for text in DAMAGE[damage])
+def test_verify_names_broken_promises(kept, orders, damage):
+    breaking, mending, expected = (text.format(**orders) for text in DAMAGE[damage])
     tamper(kept, breaking)
     try:
         done = kept.run("verify", "--patience", "1")
     finally:
         tamper(kept, mending)
     assert done.returncode == 1
-    assert told in done.stdout
+    assert expected in done.stdout
 
 
-def test_repair_releases_a_reservation_that_no_order_counts_on(kept, orders):
+def test_repair_releases_a_reservation_without_an_order(kept, orders):
     shop = Shop(kept)
     item = {"productId": orders["product"], "quantity": 5}
     assert shop.ask("PUT", PRODUCT, "/api/stock-reservations/5000", json={"items": [item]}).status_code == 201

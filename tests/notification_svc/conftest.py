@@ -1,4 +1,4 @@
-"""user-service at the other end of the wire, a mailbox, and a worker."""
+"""A fake of user-service, a mailbox, and a worker."""
 
 import json
 import re
@@ -14,7 +14,7 @@ HELLO = {"userId": ANN, "message": "Your parcel waits.", "subject": "Hello"}
 
 
 class UserService:
-    """It knows Ann. ``step`` may be replaced by a test."""
+    """A user-service that knows Ann. Tests may replace ``step``."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -41,7 +41,7 @@ def users(peers, settings) -> UserService:
 
 @pytest.fixture
 def send(api):
-    """Hands a message over; gives back the answer."""
+    """Sends a message and returns the response."""
 
     def send(body: Any = None, key: str | None = None, **fields: Any) -> Any:
         wanted = {**(HELLO if body is None else body), **fields} if body is None or fields else body
@@ -65,7 +65,7 @@ def state(api):
 
 
 def deliver() -> None:
-    """Rounds of all lanes until there is nothing more to do at once."""
+    """Runs all lanes until nothing more is due."""
     from notification_svc import tasks
 
     for lane in tasks.LANES:
@@ -74,7 +74,7 @@ def deliver() -> None:
 
 
 def time_passes() -> None:
-    """What waits for another attempt is due."""
+    """Makes waiting messages due."""
     from platform_core.outbox.models import OutboxMessage
 
     OutboxMessage.objects.update(available_at=now() - timedelta(seconds=1))

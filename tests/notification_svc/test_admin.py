@@ -1,4 +1,4 @@
-"""The admin of notification-service: to look, and to try again."""
+"""The admin of notification-service: read-only, with a retry of failed messages."""
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -18,7 +18,7 @@ FORGED = {"status": "failed", "message": "Forged", "recipient": "x@x.org", "stat
 
 @pytest.fixture
 def rows(api, send, users):
-    """A row in each of the service's own tables."""
+    """Creates a row in each of the service's own tables."""
     send(key="k-1")
     deliver()
 
@@ -28,14 +28,14 @@ def test_a_failed_message_is_tried_again_and_sent(admin_client, send, users, sta
     deliver()
     users.step = lambda request: (200, {}, '{"id": "404", "name": "New", "email": "new@example.com"}')
     answer = act(admin_client, Notification, "retry", *Notification.objects.all())
-    assert said(answer) == ["1 will be tried again."]
+    assert said(answer) == ["1 will be sent again."]
     assert (state(failed)["status"], state(sent)["status"]) == ("queued", "sent")
     deliver()
     assert state(failed)["status"] == "sent"
     assert [message.to for message in mailoutbox] == [["ann@example.com"], ["new@example.com"]]
-    told = list(Event.objects.filter(subject=failed.json()["id"]).order_by("id").values_list("type", "data__version"))
-    assert [kind for kind, _ in told] == ["notification.failed", "notification.sent"]
-    assert told[0][1] < told[1][1]
+    events = list(Event.objects.filter(subject=failed.json()["id"]).order_by("id").values_list("type", "data__version"))
+    assert [kind for kind, _ in events] == ["notification.failed", "notification.sent"]
+    assert events[0][1] < events[1][1]
 
 
 def test_a_message_that_fails_again_can_be_tried_again(admin_client, send, users, state):
@@ -47,7 +47,7 @@ def test_a_message_that_fails_again_can_be_tried_again(admin_client, send, users
         assert state(failed)["status"] == "queued"
 
 
-def test_a_dead_delivery_that_is_driven_anew_sends_the_message_too(admin_client, send, users, state, mailoutbox):
+def test_redriving_a_dead_delivery_sends_the_message(admin_client, send, users, state, mailoutbox):
     failed = send(userId=NOBODY)
     deliver()
     users.step = lambda request: (200, {}, '{"id": "404", "name": "New", "email": "new@example.com"}')
@@ -58,7 +58,7 @@ def test_a_dead_delivery_that_is_driven_anew_sends_the_message_too(admin_client,
     assert len(mailoutbox) == 1
 
 
-def test_who_may_only_look_can_do_nothing(client, send, users, state):
+def test_read_only_staff_cannot_run_actions(client, send, users, state):
     failed = send(userId=NOBODY)
     deliver()
     viewer = User.objects.create_user("viewer", is_staff=True)

@@ -1,4 +1,4 @@
-"""Every channel has a handler, or nothing starts."""
+"""Nothing starts if a channel has no handler."""
 
 import logging
 
@@ -52,7 +52,7 @@ def test_the_worker_does_not_start_without_a_handler(nobody_logs, settings, monk
 
 @pytest.mark.django_db(transaction=True)
 def test_a_message_for_a_channel_that_nobody_handles_is_a_failed_attempt(send, state, caplog):
-    """It was stored by a later version, say. It must not be logged and then counted as sent."""
+    """It may come from a newer version. It must not be logged and counted as sent."""
     answer = send(channel="log")
     Notification.objects.update(channel="pigeon")
     with caplog.at_level(logging.INFO, "notification.delivery"):

@@ -34,7 +34,7 @@ def test_a_repetition_is_two_queries(send):
     assert len(statements_of(lambda: send(key="k-1"))) == 2
 
 
-def test_what_is_malformed_costs_no_query(api, send, django_assert_num_queries):
+def test_malformed_requests_cost_no_query(api, send, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert send({}, key="k-1").status_code == 400
         assert api.get("/api/notifications?limit=0").status_code == 400
@@ -43,7 +43,7 @@ def test_what_is_malformed_costs_no_query(api, send, django_assert_num_queries):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_delivery_is_seven_queries(send, users):
-    """Claim, claimed, the message; settled, sent, as it is now, the event. And a look for more in each lane."""
+    """Claim, claimed rows, the message; then result, status, present state, event. And one poll per lane."""
     send()
     assert len(statements_of(deliver)) == 7 + 2
 

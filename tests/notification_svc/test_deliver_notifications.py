@@ -1,4 +1,4 @@
-"""The worker: what is queued is sent, or told as failed."""
+"""The worker sends queued messages or marks them as failed."""
 
 import logging
 
@@ -16,7 +16,7 @@ from tests.wire import at_once
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def told():
+def event_types():
     return list(Event.objects.order_by("id").values_list("type", flat=True))
 
 
@@ -29,7 +29,7 @@ def test_a_message_goes_to_the_users_address(send, users, state, mailoutbox):
     after = state(answer)
     assert (after["status"], after["attempts"], after["lastError"], after["recipient"]) == ("sent", 1, None, "")
     assert after["sentAt"] >= after["createdAt"]
-    assert told() == ["notification.sent"]
+    assert event_types() == ["notification.sent"]
 
 
 def test_a_message_with_a_recipient_goes_there_and_user_service_is_not_asked(send, users, mailoutbox):
@@ -46,13 +46,13 @@ def test_a_message_without_a_subject_has_one_of_its_type(send, users, mailoutbox
     assert mailoutbox[0].subject == subject
 
 
-def test_a_message_is_sent_once_however_often_the_worker_looks(send, users, mailoutbox):
+def test_a_message_is_sent_once_in_many_rounds(send, users, mailoutbox):
     send()
     for _ in range(3):
         deliver()
         time_passes()
     assert len(mailoutbox) == 1
-    assert told() == ["notification.sent"]
+    assert event_types() == ["notification.sent"]
 
 
 def test_a_message_for_the_log_is_logged_without_its_text(send, state, mailoutbox, caplog):
@@ -66,13 +66,13 @@ def test_a_message_for_the_log_is_logged_without_its_text(send, state, mailoutbo
     assert mailoutbox == []
 
 
-def test_a_message_to_nobody_has_failed_at_once(send, users, state, mailoutbox):
+def test_a_message_to_an_unknown_user_fails_at_once(send, users, state, mailoutbox):
     answer = send(userId=NOBODY)
     deliver()
     after = state(answer)
     assert (after["status"], after["attempts"], after["sentAt"]) == ("failed", 1, None)
     assert f"There is no user {NOBODY}." in after["lastError"]
-    assert told() == ["notification.failed"]
+    assert event_types() == ["notification.failed"]
     time_passes()
     deliver()
     assert len(users.asked) == 1
@@ -108,7 +108,7 @@ def test_a_message_is_sent_when_user_service_is_back(send, users, state, mailout
     waiting = state(answer)
     assert (waiting["status"], waiting["attempts"]) == ("queued", 1)
     assert waiting["lastError"]
-    assert told() == []
+    assert event_types() == []
     users.step = users.know
     time_passes()
     deliver()
@@ -159,7 +159,7 @@ def test_a_message_is_sent_when_the_mail_server_is_back(send, users, state, mail
     after = state(answer)
     assert (after["status"], after["attempts"], after["lastError"]) == ("sent", 4, None)
     assert len(mailoutbox) == 1
-    assert told() == ["notification.sent"]
+    assert event_types() == ["notification.sent"]
 
 
 def test_a_dead_mail_server_is_tried_by_one_message_at_a_time(send, users, mail_server_is_down):
@@ -176,10 +176,10 @@ def test_after_its_last_attempt_a_message_has_failed(send, users, state, mail_se
     after = state(answer)
     assert (after["status"], after["attempts"]) == ("failed", 60)
     assert "refused" in after["lastError"]
-    assert told() == ["notification.failed"]
+    assert event_types() == ["notification.failed"]
     time_passes()
     deliver()
-    assert told() == ["notification.failed"]
+    assert event_types() == ["notification.failed"]
 
 
 def test_an_error_of_any_length_is_kept_short(send, users, state):
@@ -190,7 +190,7 @@ def test_an_error_of_any_length_is_kept_short(send, users, state):
 
 
 def test_the_failure_and_its_event_are_one(send, users, state):
-    """Whoever reads of the failure in the feed finds it in the list, too."""
+    """A failure in the feed is also visible in the list."""
     answer = send(userId=NOBODY)
     deliver()
     event = Event.objects.get()
@@ -220,15 +220,15 @@ def test_two_workers_send_each_message_once(send, users, mailoutbox):
     deliver()
     assert sorted(message.subject for message in mail.outbox) == sorted(f"No. {n}" for n in range(25))
     assert Notification.objects.filter(status="sent", attempts=1).count() == 25
-    assert told() == ["notification.sent"] * 25
+    assert event_types() == ["notification.sent"] * 25
 
 
-def test_the_feed_tells_what_was_sent_and_what_failed(api, send, users):
+def test_the_feed_has_sent_and_failed_messages(api, send, users):
     sent, failed = send(), send(userId=NOBODY)
     deliver()
     send()
-    told = [(event["type"], event["subject"], event["source"]) for event in api.get("/api/events").json()]
-    assert told == [
+    events = [(event["type"], event["subject"], event["source"]) for event in api.get("/api/events").json()]
+    assert events == [
         ("notification.sent", sent.json()["id"], "notification-service"),
         ("notification.failed", failed.json()["id"], "notification-service"),
     ]

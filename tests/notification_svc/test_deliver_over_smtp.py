@@ -1,4 +1,4 @@
-"""The mail as a real SMTP server gets it, configured as an operator does."""
+"""Mails as a real SMTP server receives them, with an operator's configuration."""
 
 import email
 import email.policy
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class MailServer:
-    """Takes mail, or answers what ``says`` holds for a command."""
+    """Accepts mail, or answers a command with its reply in ``says``."""
 
     def __init__(self):
         self.mail = []
@@ -65,7 +65,7 @@ def server(settings):
     controller.stop()
 
 
-def test_a_mail_has_all_that_belongs_to_it(send, users, server):
+def test_a_mail_has_all_required_headers(send, users, server):
     answer = send(subject="Grüße & Küsse", message="Zeile eins\nZeile zwei 🙂\n.\nend")
     deliver()
     ((envelope, mail),) = server.mail
@@ -102,7 +102,7 @@ def test_an_address_in_another_script_is_written_as_mail_servers_want_it(send, s
 @pytest.mark.parametrize(
     "command, reply", [("RCPT", "550 No such mailbox"), ("DATA", "554 Spam"), ("DATA", "552 Too large")]
 )
-def test_what_the_mail_server_will_never_take_has_failed_at_once(send, users, state, server, command, reply):
+def test_a_permanent_refusal_of_the_mail_server_fails_at_once(send, users, state, server, command, reply):
     server.says[command] = reply
     answer = send()
     deliver()
@@ -115,7 +115,7 @@ def test_what_the_mail_server_will_never_take_has_failed_at_once(send, users, st
 @pytest.mark.parametrize(
     "command, reply", [("RCPT", "450 Greylisted"), ("RCPT", "421 Busy"), ("DATA", "451 Try again later")]
 )
-def test_what_the_mail_server_does_not_take_now_is_tried_again(send, users, state, server, command, reply):
+def test_a_temporary_refusal_of_the_mail_server_is_retried(send, users, state, server, command, reply):
     server.says[command] = reply
     answer = send()
     deliver()
@@ -139,8 +139,8 @@ def test_one_refused_address_does_not_hold_up_the_others(send, server):
     assert [envelope.rcpt_tos for envelope, _ in server.mail] == [["quick@example.com"]]
 
 
-def test_a_mail_that_was_taken_late_is_not_sent_again(send, users, state, server, monkeypatch):
-    """The time of the attempt is over when the mail server says yes; its yes counts."""
+def test_a_mail_accepted_late_is_not_sent_again(send, users, state, server, monkeypatch):
+    """The mail server accepts the mail after the attempt's time limit. The acceptance counts."""
     monkeypatch.setattr("platform_core.outbox.delivery.ATTEMPT_SECONDS", 0.4)
     server.waits = True
     answer = send()

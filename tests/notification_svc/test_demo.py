@@ -1,4 +1,4 @@
-"""The messages of the demo are there as if they had been sent, and are not sent."""
+"""The demo's messages exist as sent, but no mail is sent."""
 
 from datetime import UTC, datetime
 
@@ -30,7 +30,7 @@ def kept() -> Notification:
     return Notification.objects.get()
 
 
-def test_a_message_stands_as_sent_and_its_event_tells_it(kept):
+def test_a_sent_message_has_the_status_and_an_event(kept):
     assert (kept.status, kept.user_id, kept.type, kept.channel) == ("sent", 7, "order_confirmed", "email")
     assert kept.created_at < kept.sent_at == kept.updated_at
     event = Event.objects.get()

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def three(send):
-    """Of users 1, 2 and 1; their ids."""
+    """The ids of messages to users 1, 2 and 1."""
     made = [
         send(type="order_confirmed").json()["id"],
         send(userId=2, channel="log", type="order_shipped").json()["id"],
@@ -37,7 +37,7 @@ def three(send):
         ("channel=log&status=sent", []),
     ],
 )
-def test_filters_choose_newest_first(api, three, query, expected):
+def test_filters_select_notifications_newest_first(api, three, query, expected):
     assert ids(api.get(f"/api/notifications?{query}")) == [three[n] for n in expected]
 
 
@@ -58,7 +58,7 @@ def test_filters_choose_newest_first(api, three, query, expected):
         ("senderKey=" + "k" * 256, "senderKey"),
     ],
 )
-def test_a_malformed_or_unknown_parameter_is_told(api, query, field):
+def test_a_malformed_or_unknown_parameter_is_refused(api, query, field):
     assert_problem(api.get(f"/api/notifications?{query}"), 400, "invalid", [field])
 
 
@@ -97,7 +97,7 @@ def test_an_unknown_user_has_none(api, three):
 
 
 @pytest.mark.parametrize("user_id", [str(2**63), "9" * 40, "x", "-1", "1.5", "١"])
-def test_a_user_id_that_is_none_is_404(api, user_id):
+def test_an_invalid_user_id_is_404(api, user_id):
     assert_problem(api.get(f"/api/notifications/{user_id}"), 404, "not_found")
 
 

@@ -1,4 +1,4 @@
-"""A customer and the notifications of others: there are none."""
+"""A customer cannot see the notifications of others."""
 
 import pytest
 
@@ -13,7 +13,7 @@ BOB = 2
 
 @pytest.fixture
 def note():
-    """A message to somebody; gives back its id."""
+    """Sends a message to a user and returns its id."""
 
     def note(user: int, **others) -> str:
         common = {"channel": "email", "subject": "Hello", "message": f"secret of {user}"}
@@ -45,7 +45,7 @@ def test_no_id_shows_anothers_messages(api, note):
             assert "secret" not in answer.content.decode()
 
 
-def test_anothers_messages_are_like_those_of_nobody(api, note):
+def test_another_users_messages_are_404(api, note):
     note(ANN)
 
     def ask(user):
@@ -104,7 +104,7 @@ SMUGGLED = {
 }
 
 
-def test_what_is_not_the_senders_to_set_is_passed_over(api):
+def test_fields_that_a_sender_may_not_set_are_ignored(api):
     body = {**SMUGGLED, "userId": ANN, "message": "Hello"}
     answer = api.post("/api/notifications/send", body, headers=as_user(9, "support"))
     assert answer.status_code == 201
@@ -125,7 +125,7 @@ def test_order_service_sends_and_no_other_service_does(api):
 
 
 def test_a_key_is_its_callers_own(api):
-    """Two senders with the same key are two messages; a service keeps its key however often its token is renewed."""
+    """The same key of two senders gives two messages. A new token of a service does not change its keys."""
     body = {"userId": ANN, "message": "Hello"}
 
     def send(headers):

@@ -1,4 +1,4 @@
-"""POST /api/notifications/send with an Idempotency-Key: the sender's key stays on the message for ever."""
+"""POST /api/notifications/send with an Idempotency-Key: the message keeps the sender's key for ever."""
 
 import pytest
 from django.db import transaction
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 REPLAYED = "Idempotent-Replayed"
 
 
-def test_the_same_again_gives_the_first_answer_and_no_second_message(send):
+def test_a_repetition_gets_the_first_answer_and_creates_no_second_message(send):
     first = send(key="k-1")
     assert not first.has_header(REPLAYED)
     for _ in range(2):
@@ -37,7 +37,7 @@ def test_a_key_is_remembered_after_the_message_was_sent_and_everything_else_was_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_first_answer_comes_again_after_the_message_failed(send, users, state):
+def test_a_repetition_gets_the_first_answer_after_the_message_failed(send, users, state):
     first = send(key="k-1", userId=NOBODY)
     deliver()
     assert state(first)["status"] == "failed"
@@ -58,7 +58,7 @@ def test_other_keys_and_none_are_other_messages(send):
     assert Notification.objects.count() == OutboxMessage.objects.count() == 5
 
 
-def test_what_was_malformed_leaves_the_key_free(send):
+def test_a_malformed_request_does_not_use_its_key(send):
     assert_problem(send(key="k-1", message=""), 400, "invalid")
     assert not send(key="k-1").has_header(REPLAYED)
 
@@ -72,7 +72,7 @@ def test_a_malformed_key_is_refused(api, key):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_twins_at_the_same_moment_one_makes_the_message(send):
+def test_concurrent_duplicates_create_one_message(send):
     answers = at_once([lambda: send(key="k-1")] * 6)
     taken = [answer for answer in answers if answer.status_code == 201]
     assert len([answer for answer in taken if not answer.has_header(REPLAYED)]) == 1
@@ -84,7 +84,7 @@ def test_of_many_twins_at_the_same_moment_one_makes_the_message(send):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_twin_does_not_wait_for_the_firsts_transaction(send):
+def test_a_concurrent_duplicate_does_not_wait_for_the_first_transaction(send):
     with transaction.atomic():
         send(key="k-1")
         assert_problem(Caller(lambda: send(key="k-1")).answer(), 409, "idempotency_in_progress")

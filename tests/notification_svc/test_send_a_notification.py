@@ -28,12 +28,12 @@ def test_it_answers_201_with_the_queued_notification(send):
     assert (body["status"], body["attempts"], body["lastError"], body["sentAt"]) == ("queued", 0, None, None)
 
 
-def test_the_least_that_makes_a_message(send):
+def test_the_smallest_valid_message(send):
     body = send({"userId": ANN, "message": "Hi"}).json()
     assert (body["type"], body["channel"], body["subject"], body["recipient"]) == ("message", "email", "", "")
 
 
-def test_everything_that_can_be_said(send):
+def test_all_fields_of_a_message_are_accepted(send):
     everything = {
         "userId": "1",
         "message": " first\n\tsecond 🙂 ",
@@ -59,7 +59,7 @@ def test_a_user_need_not_be_known_yet(send, users):
 
 @pytest.mark.parametrize("field", ["subject", "recipient"])
 @pytest.mark.parametrize("nothing", [None, "", "   "])
-def test_what_is_left_empty_is_empty(send, field, nothing):
+def test_omitted_fields_are_empty(send, field, nothing):
     answer = send(**{field: nothing})
     assert answer.status_code == 201
     assert answer.json()[field] == ""
@@ -77,24 +77,24 @@ INVALID = [
 
 
 @pytest.mark.parametrize("field, value", [(field, value) for field, values in INVALID for value in values])
-def test_what_is_malformed_is_told_by_field(send, field, value):
+def test_malformed_fields_are_reported_by_name(send, field, value):
     assert_problem(send(**{field: value}), 400, "invalid", [field])
     assert not Notification.objects.exists()
     assert not OutboxMessage.objects.exists()
 
 
 @pytest.mark.parametrize("field", ["userId", "message"])
-def test_what_is_missing_is_told_by_field(send, field):
+def test_missing_fields_are_reported_by_name(send, field):
     (error,) = assert_problem(send({k: v for k, v in HELLO.items() if k != field}), 400, "invalid", [field])
     assert error["code"] == "required"
 
 
-def test_all_that_is_wrong_is_told_at_once(send):
+def test_all_validation_errors_are_reported_at_once(send):
     assert_problem(send({"channel": "sms", "type": "!"}), 400, "invalid", ["userId", "message", "channel", "type"])
 
 
 @pytest.mark.parametrize("body", [[], [HELLO], "Hello", 5, None])
-def test_a_body_that_is_no_object_is_told(send, api, body):
+def test_a_body_that_is_no_object_is_refused(send, api, body):
     assert api.post("/api/notifications/send", body).status_code == 400
 
 
@@ -115,7 +115,7 @@ def test_the_longest_that_is_allowed(send, field, value):
 
 
 @pytest.mark.parametrize("recipient", ["console", "#shop on irc", "5"])
-def test_on_the_log_a_recipient_is_any_word(send, recipient):
+def test_the_log_channel_accepts_any_recipient(send, recipient):
     assert send(channel="log", recipient=recipient).json()["recipient"] == recipient
 
 
@@ -128,7 +128,7 @@ def test_on_the_log_a_recipient_is_any_word(send, recipient):
         },
     )
 )
-def test_no_body_makes_it_stumble(send, body):
+def test_any_body_gives_a_valid_response(send, body):
     assert send(body).status_code in (201, 400)
 
 

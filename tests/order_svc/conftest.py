@@ -1,4 +1,4 @@
-"""user-service and product-service at the other end of the wire, and a shop with two products."""
+"""Fakes of user-service and product-service at the transport, and two products."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def problem(status: int, code: str, errors: Any = ()) -> tuple[int, dict[str, st
 
 
 class Neighbours:
-    """What the peers know, and what they were asked. ``user_step`` and ``product_step`` may be replaced by a test."""
+    """The data of the fake peers, and the requests they got. Tests may replace ``user_step`` and ``product_step``."""
 
     def __init__(self) -> None:
         self.users = {ANN, BOB}
@@ -125,7 +125,7 @@ FAILURES = {
 
 @pytest.fixture
 def place(api, neighbours):
-    """Places an order; gives back the answer."""
+    """Places an order and returns the response."""
 
     def place(body: Any = None, key: str | None = None, **fields: Any) -> Any:
         wanted = {"userId": ANN, "productId": LAMP, "quantity": 2} if body is None else body
@@ -147,7 +147,7 @@ def placed(place) -> dict[str, Any]:
 
 @pytest.fixture
 def order_in(place):
-    """An order in any state."""
+    """Creates an order in any status."""
     from order_svc.models import Order
 
     def make(status: str, **changes: Any) -> Order:
@@ -162,7 +162,7 @@ def order_in(place):
 
 
 def recover_what_is_pending() -> None:
-    """Recovery, as if a minute had passed."""
+    """Runs recovery as if a minute had passed."""
     from order_svc import tasks
     from order_svc.models import Order
 
@@ -171,7 +171,7 @@ def recover_what_is_pending() -> None:
 
 
 def forget() -> None:
-    """Drop the events and messages that were left so far."""
+    """Deletes all events and messages so far."""
     from platform_core.events.models import Event
     from platform_core.outbox.models import OutboxMessage
 

@@ -1,4 +1,4 @@
-"""The admin of order-service: to look, and to do what the API does."""
+"""The admin of order-service: read-only, with actions that do what the API does."""
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -18,7 +18,7 @@ FORGED |= {"lines-TOTAL_FORMS": "1", "lines-INITIAL_FORMS": "0", "lines-0-produc
 
 @pytest.fixture
 def rows(api, placed):
-    """A row in each of the service's own tables."""
+    """Creates a row in each of the service's own tables."""
     api.post(f"/api/orders/{placed['id']}/ship")
 
 
@@ -43,7 +43,7 @@ def test_orders_are_moved_as_the_api_moves_them(admin_client, order_in, action, 
     assert sum("release" in message for message in messages) == (2 if becomes == "cancelled" else 0)
 
 
-def test_a_refused_move_is_told_and_the_others_are_done(admin_client, order_in):
+def test_a_refused_move_is_reported_and_the_others_are_done(admin_client, order_in):
     shipped, confirmed = order_in("shipped"), order_in("confirmed")
     forget()
     answer = act(admin_client, Order, "cancel", shipped, confirmed)
@@ -56,7 +56,7 @@ def test_a_refused_move_is_told_and_the_others_are_done(admin_client, order_in):
     assert left_behind()[0] == ["order.cancelled"]
 
 
-def test_dead_messages_are_driven_anew(admin_client, placed, place):
+def test_dead_messages_can_be_redriven(admin_client, placed, place):
     place()
     dead, waiting = OutboxMessage.objects.order_by("id")
     OutboxMessage.objects.filter(pk=dead.pk).update(state="dead", attempts=60, last_error="x")
@@ -66,7 +66,7 @@ def test_dead_messages_are_driven_anew(admin_client, placed, place):
     assert (dead.state, dead.attempts) == ("pending", 0)
 
 
-def test_who_may_only_look_can_do_nothing(client, order_in):
+def test_read_only_staff_cannot_run_actions(client, order_in):
     order = order_in("confirmed")
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(*Permission.objects.filter(codename__startswith="view_"))

@@ -1,4 +1,4 @@
-"""Who calls order-service finds what it asks for and reads what it is answered."""
+"""The OpenAPI document of order-service has everything that its typed client needs."""
 
 from platform_core.topology import ORDER
 from tests.contracts import *  # noqa: F403

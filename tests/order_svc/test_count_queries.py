@@ -1,4 +1,4 @@
-"""What a request costs in queries. A number that rises here is a request that got slower for everybody."""
+"""The number of queries of each request. A higher number means a slower request."""
 
 import pytest
 from django.db import connection
@@ -29,7 +29,7 @@ def test_a_list_is_one_query(api, place, django_assert_num_queries, path):
         assert api.get(path.format(**orders[0].json())).status_code == 200
 
 
-def test_an_order_is_two_queries_and_one_that_is_not_there_one(api, placed, django_assert_num_queries):
+def test_an_order_is_two_queries_and_a_missing_order_is_one(api, placed, django_assert_num_queries):
     with django_assert_num_queries(2):
         tag = api.get(f"/api/orders/{placed['id']}")["ETag"]
     with django_assert_num_queries(2):
@@ -38,7 +38,7 @@ def test_an_order_is_two_queries_and_one_that_is_not_there_one(api, placed, djan
         assert api.get("/api/orders/0").status_code == 404
 
 
-def test_what_is_malformed_costs_no_query(api, place, django_assert_num_queries):
+def test_malformed_requests_cost_no_query(api, place, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert place({}).status_code == 400
         assert place({}, key="k-1").status_code == 400
@@ -49,7 +49,7 @@ def test_what_is_malformed_costs_no_query(api, place, django_assert_num_queries)
 @pytest.mark.parametrize("lines", [1, 100])
 @pytest.mark.parametrize("key, queries", [(None, 2), ("k-1", 3)])
 def test_placing_an_order_is_two_queries_with_a_key_three(place, neighbours, lines, key, queries):
-    """Order and lines; confirmation, prices, event and message. With a key: whether it was used."""
+    """First the order and lines, then confirmation, prices, event and message. A key adds a check of the key."""
     neighbours.catalog = dict.fromkeys(range(1, 101), ("P", "1"))
     body = {"userId": ANN, "items": [{"productId": n + 1, "quantity": 1} for n in range(lines)]}
     assert len(statements_of(lambda: place(body, key=key))) == queries
@@ -87,12 +87,12 @@ def test_a_refused_order_is_three_queries(place, neighbours):
     assert len(statements_of(place)) == 3
 
 
-def test_an_order_given_up_is_three_queries(place, neighbours):
+def test_placing_an_order_without_a_peer_is_three_queries(place, neighbours):
     neighbours.product_step = lambda request: problem(503, "unavailable")
     assert len(statements_of(place)) == 3
 
 
 @pytest.mark.parametrize("move, queries", [("cancel", 7), ("ship", 7)])
 def test_a_move_is_seven_queries(api, placed, move, queries):
-    """The order and its lines for those who ask about the object; the change, both again, the event, the messages."""
+    """The order and its lines for the permission check; then the change, both again, the event, the messages."""
     assert len(statements_of(lambda: api.post(f"/api/orders/{placed['id']}/{move}"))) == queries

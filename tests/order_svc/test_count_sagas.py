@@ -1,4 +1,4 @@
-"""What becomes of orders is counted, by outcome and reason, each once."""
+"""Each order is counted once, by outcome and reason."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_an_order_for_which_a_service_does_not_answer_is_counted_as_unavailable(
     assert rise("order_sagas_total") == rise("order_sagas_total", outcome="rejected", reason="unavailable") == 1
 
 
-def test_what_recovery_rejects_is_counted_apart(order_in, rise):
+def test_rejections_by_recovery_are_counted_separately(order_in, rise):
     order_in("pending")
     before = rise("order_sagas_total", reason="abandoned")
     recover_what_is_pending()

@@ -1,4 +1,4 @@
-"""The worker's rounds: releases to product-service, messages to notification-service, over real sockets."""
+"""The worker sends releases to product-service and messages to notification-service, over real sockets."""
 
 import threading
 from datetime import timedelta
@@ -28,7 +28,7 @@ def there():
 
 @pytest.fixture
 def order(place, settings, there):
-    """A confirmed order; from then on product- and notification-service are a real server."""
+    """A confirmed order. After it, a real server stands in for product-service and notification-service."""
     made = place().json()
     urls = dict.fromkeys(("product-service", "notification-service"), there.url)
     settings.PEER_URLS = {**settings.PEER_URLS, **urls}
@@ -37,14 +37,14 @@ def order(place, settings, there):
 
 @pytest.fixture
 def peers():
-    """The tests of this file go over the network, the placing of the order does not."""
+    """Placing the order uses fakes; the tests of this file use the network."""
     with mocked_network() as mock:
         mock.add_passthru("http://127.0.0.1")
         yield mock
 
 
 def deliver(duty):
-    """Rounds until there is nothing more to do at once."""
+    """Runs the worker until nothing more is due."""
     while duty(threading.Event()):
         pass
 
@@ -81,7 +81,7 @@ def test_the_stock_of_a_cancelled_order_is_released(api, there, order):
     assert row(order, "release").state == "delivered"
 
 
-def test_the_customer_hears_of_everything_in_the_order_it_happened(api, there, order):
+def test_notifications_arrive_in_the_order_of_the_events(api, there, order):
     for move in ("ship", "deliver"):
         api.post(f"/api/orders/{order['id']}/{move}")
     there.will(TAKEN)
@@ -139,7 +139,7 @@ def test_a_release_is_tried_until_it_is_answered(api, there, order, failure):
     assert row(order, "release").state == "delivered"
 
 
-def test_a_release_is_tried_ever_more_rarely(api, there, order):
+def test_releases_are_retried_with_growing_pauses(api, there, order):
     api.post(f"/api/orders/{order['id']}/cancel")
     OutboxMessage.objects.update(attempts=10_000)
     there.will(answers({}, 503))
@@ -156,7 +156,7 @@ def test_a_message_that_is_refused_is_parked_and_does_not_hold_up_the_next(api, 
     assert (row(order, "confirmed").state, row(order, "shipped").state) == ("dead", "delivered")
 
 
-def test_a_peer_that_is_silent_does_not_keep_the_worker(there, order, monkeypatch):
+def test_a_silent_peer_does_not_block_the_worker(there, order, monkeypatch):
     monkeypatch.setattr("platform_core.outbox.delivery.ATTEMPT_SECONDS", 0.3)
     there.will(keeps_silent)
     deliver(tasks.deliver_notifications)
@@ -185,7 +185,7 @@ def test_an_order_that_was_given_up_is_released_when_product_service_is_back(api
 
 
 @pytest.mark.parametrize("silent", ["user-service", "product-service"])
-def test_a_silent_peer_is_told_within_the_requests_time(api, there, order, settings, silent):
+def test_a_silent_peer_gives_503_within_the_deadline(api, there, order, settings, silent):
     settings.PEER_URLS = {**settings.PEER_URLS, "user-service": there.url}
     known = answers({"id": "1", "name": "Ann", "email": "a@x.org"})
     there.will(*([keeps_silent] if silent == "user-service" else [known, keeps_silent]))

@@ -1,4 +1,4 @@
-"""The orders of the demo are what the use cases would have written."""
+"""The demo's orders equal those that the use cases write."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def market() -> Iterator[Batch]:
 
 
 def made(spec: Spec = SPEC) -> list[Order]:
-    """Planned, and kept as if stock and messages had been had."""
+    """Plans and writes orders without their stock and messages."""
     list(demo.keep(spec, demo.plan(spec, market())))
     return list(Order.objects.prefetch_related("lines").order_by("id"))
 
@@ -39,18 +39,18 @@ def events_of(order: Order) -> list[Event]:
     return list(Event.objects.filter(subject=str(order.pk)).order_by("id"))
 
 
-def test_totals_are_right_and_an_order_stands_as_its_last_event_tells():
+def test_totals_are_right_and_orders_match_their_last_events():
     orders = made()
     assert len(orders) == 300
     for order in orders:
         lines = list(order.lines.all())
         assert all(line.subtotal == line.unit_price * line.quantity for line in lines)
         assert order.total == sum(line.subtotal for line in lines)
-        told = events_of(order)
-        assert [event.data["version"] for event in told] == list(range(2, order.version + 1))
-        assert told[-1].type == f"order.{order.status}"
-        assert told[-1].data == json.loads(encode(snapshot(order, lines)))
-        assert order.created_at < order.confirmed_at <= told[-1].time == order.updated_at < NOW
+        events = events_of(order)
+        assert [event.data["version"] for event in events] == list(range(2, order.version + 1))
+        assert events[-1].type == f"order.{order.status}"
+        assert events[-1].data == json.loads(encode(snapshot(order, lines)))
+        assert order.created_at < order.confirmed_at <= events[-1].time == order.updated_at < NOW
 
 
 def test_the_orders_are_of_all_kinds_spread_over_the_weeks_and_the_popular_sells_best():
@@ -74,7 +74,7 @@ def content(orders: list[Order]) -> Any:
     ]
 
 
-def test_the_same_seed_gives_the_same_orders_on_whatever_day():
+def test_the_same_seed_gives_the_same_orders_on_any_day():
     first = content(made())
     Order.objects.all().delete()
     forget()
@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_orders_on_whatever_day():
     assert content(made(msgspec.structs.replace(SPEC, seed=8))) != first
 
 
-def test_what_is_there_is_not_made_again_and_what_is_missing_is():
+def test_existing_orders_are_kept_and_missing_orders_are_created():
     part = msgspec.structs.replace(SPEC, orders=120)
     made(part)
     assert len(made(part)) == 120
@@ -94,7 +94,7 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is():
     assert len(made(msgspec.structs.replace(SPEC, seed=70, orders=10))) == 310
 
 
-def test_a_life_in_the_demo_leaves_what_a_real_one_leaves(place):
+def test_a_demo_order_leaves_the_same_rows_as_a_real_one(place):
     real = {}
     for status in ("delivered", "cancelled"):
         items = [{"productId": LAMP, "quantity": 2}, {"productId": DESK, "quantity": 1}]
@@ -108,7 +108,7 @@ def test_a_life_in_the_demo_leaves_what_a_real_one_leaves(place):
 
 
 def left_by(pk: int) -> Any:
-    """Types and shapes of the events, keys and shapes of the messages, of one order."""
+    """Compares types and shapes of the events, and keys and shapes of the messages, of one order."""
     events = [(e.type, e.data.keys(), e.data["status"]) for e in Event.objects.filter(subject=pk).order_by("id")]
     messages = OutboxMessage.objects.filter(aggregate=f"order:{pk}").order_by("id")
     return events, [

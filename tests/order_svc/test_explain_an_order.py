@@ -1,4 +1,4 @@
-"""The life of one order: GET /api/orders/{id}/explain, the page /orders/{id}/explain, and the buttons on it."""
+"""The explanation of one order: GET /api/orders/{id}/explain, the page /orders/{id}/explain, and its buttons."""
 
 import json
 import re
@@ -30,11 +30,11 @@ SILENT = raising(requests.exceptions.ConnectionError("refused"))
 
 
 class Afterwards:
-    """What the peers have of an order once it is placed. ``held`` and ``told`` may be changed, the steps replaced."""
+    """The peers' records of a placed order. Tests may change ``held`` and ``notices`` and replace the steps."""
 
     def __init__(self):
         self.held = "reserved"
-        self.told = {}
+        self.notices = {}
         self.asked = []
         self.product_step, self.notification_step = self.show_reservation, self.find
 
@@ -57,11 +57,11 @@ class Afterwards:
 
     def find(self, request):
         (key,) = parse_qs(urlsplit(request.url).query)["senderKey"]
-        found = [self.told[key]] if key in self.told else []
+        found = [self.notices[key]] if key in self.notices else []
         return 200, {}, json.dumps({"results": found, "next": None, "previous": None})
 
     def mailed(self, order, what="confirmed", status="sent", attempts=1, error=None, after=0.2):
-        """notification-service has the message. What was sent was so many seconds after it was written."""
+        """Stores a message in notification-service, sent the given seconds after it was written."""
         created = now()
         OutboxMessage.objects.filter(key=f"order-{order['id']}-{what}").update(
             state="delivered", attempts=1, delivered_at=created
@@ -69,7 +69,7 @@ class Afterwards:
         sent_at = created + timedelta(seconds=after) if status == "sent" else None
         times = {"createdAt": created.isoformat(), "sentAt": sent_at and sent_at.isoformat()}
         note = {"id": "5", "channel": "email", "status": status, "attempts": attempts, "lastError": error, **times}
-        self.told[f"order-{order['id']}-{what}"] = note | {"recipient": "ann@example.com", "subject": "x"}
+        self.notices[f"order-{order['id']}-{what}"] = note | {"recipient": "ann@example.com", "subject": "x"}
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def page(client, afterwards):
 
 @pytest.fixture
 def press(client, afterwards):
-    """A button of the page, in a browser where nobody is signed in; where it leads to."""
+    """Presses a button of the page in an anonymous browser. Returns the target of the redirect."""
 
     def press(order, operation):
         pk = order["id"] if isinstance(order, dict) else order.pk
@@ -131,7 +131,7 @@ def offered(found):
     return [operation["name"] for operation in found["operations"]]
 
 
-# What is told
+# The explanation
 
 
 def test_a_confirmed_order_from_its_first_step_to_the_mail(api, place, afterwards, explained):
@@ -158,7 +158,7 @@ def test_a_confirmed_order_from_its_first_step_to_the_mail(api, place, afterward
     assert offered(found) == ["cancel"]
 
 
-def test_the_notifications_tell_their_attempts_and_not_what_they_say(placed, afterwards, explained):
+def test_notifications_show_their_attempts_but_not_their_texts(placed, afterwards, explained):
     afterwards.mailed(placed, status="failed", attempts=60, error="OSError: refused")
     found = explained(placed)
     assert "could not be mailed (60 attempts: OSError: refused)" in found["verdict"]["text"]
@@ -173,19 +173,19 @@ def test_the_notifications_tell_their_attempts_and_not_what_they_say(placed, aft
     assert "ann@example.com" not in json.dumps(found)
 
 
-def test_a_mail_that_waits_and_one_that_is_not_there(placed, afterwards, explained):
+def test_waiting_and_missing_mails_are_shown(placed, afterwards, explained):
     afterwards.mailed(placed, status="queued", attempts=2, error="OSError: refused")
-    assert "waits to be mailed (2 attempts: OSError: refused)" in explained(placed)["verdict"]["text"]
-    afterwards.told.clear()
+    assert "is waiting to be mailed (2 attempts: OSError: refused)" in explained(placed)["verdict"]["text"]
+    afterwards.notices.clear()
     found = explained(placed)
     assert "has no message" in found["verdict"]["text"]
     assert [note["status"] for note in found["notifications"]] == ["none"]
 
 
-def test_a_confirmation_that_is_not_handed_over_yet_is_not_asked_for(placed, afterwards, explained):
+def test_notification_service_is_not_asked_for_an_undelivered_confirmation(placed, afterwards, explained):
     found = explained(placed)
     assert found["verdict"] == {
-        "text": "Confirmed; the confirmation is not handed over yet: not tried yet, due now.",
+        "text": "Confirmed; the confirmation is not handed over yet: not attempted yet, due now.",
         "mood": "waiting",
     }
     assert found["notifications"] == []
@@ -193,7 +193,7 @@ def test_a_confirmation_that_is_not_handed_over_yet_is_not_asked_for(placed, aft
     assert offered(found) == ["retry", "cancel"]
 
 
-def test_a_dead_message_is_told_with_its_cause(placed, explained):
+def test_a_dead_message_is_shown_with_its_cause(placed, explained):
     OutboxMessage.objects.update(state="dead", attempts=3, last_error="PeerRefused: notification-service: No.")
     found = explained(placed)
     assert found["verdict"]["mood"] == "stuck"
@@ -220,9 +220,7 @@ def test_a_rejected_order_tells_why(place, neighbours, afterwards, explained, co
     assert found["operations"] == []
 
 
-def test_an_order_given_up_tells_who_did_not_answer_and_how_often_it_was_tried(
-    place, neighbours, afterwards, explained
-):
+def test_a_rejected_order_names_the_silent_peer_and_the_attempts(place, neighbours, afterwards, explained):
     neighbours.product_step = lambda request: problem(503, "unavailable")
     place()
     afterwards.held = None
@@ -260,14 +258,14 @@ def test_a_cancelled_order_whose_release_waits(api, placed, afterwards, explaine
     assert offered(found) == ["retry"]
 
 
-def test_a_message_that_nobody_comes_for_asks_for_the_worker(placed, explained):
+def test_an_overdue_message_points_to_the_worker(placed, explained):
     OutboxMessage.objects.update(available_at=now() - timedelta(minutes=5), created_at=now() - timedelta(minutes=5))
     found = explained(placed)
     assert found["verdict"]["mood"] == "stuck"
     assert "does order-service's worker run?" in found["verdict"]["text"]
 
 
-def test_a_message_behind_another_says_so(api, placed, explained):
+def test_a_message_blocked_by_another_one_names_it(api, placed, explained):
     api.post(f"/api/orders/{placed['id']}/ship")
     assert moment(explained(placed), "outbox.shipped")["detail"] == f"comes after order-{placed['id']}-confirmed"
 
@@ -281,7 +279,7 @@ def test_a_cancelled_order_with_everything_done(api, placed, afterwards, explain
     found = explained(placed)
     assert found["verdict"]["mood"] == "well"
     assert re.fullmatch(
-        r"Cancelled; its stock is back, and the notice of its cancellation was mailed 0\.\d s later\.",
+        r"Cancelled; its stock is released, and the notice of its cancellation was mailed 0\.\d s later\.",
         found["verdict"]["text"],
     )
     assert found["operations"] == []
@@ -289,7 +287,7 @@ def test_a_cancelled_order_with_everything_done(api, placed, afterwards, explain
 
 
 @pytest.mark.parametrize("moves", [["ship"], ["ship", "deliver"]])
-def test_an_order_on_its_way(api, placed, afterwards, explained, moves):
+def test_a_shipped_or_delivered_order_is_explained(api, placed, afterwards, explained, moves):
     for move in moves:
         api.post(f"/api/orders/{placed['id']}/{move}")
     afterwards.mailed(placed)
@@ -317,16 +315,16 @@ def test_a_pending_order_by_its_age(order_in, explained, age, text, mood, can):
     assert [name for name, state in moments(found) if state == "waiting"] == ["stock", "settled"]
 
 
-def test_an_order_that_recovery_gave_up(order_in, afterwards, explained):
+def test_an_order_rejected_by_recovery_is_explained(order_in, afterwards, explained):
     order = order_in("pending", steps={})
     recover_what_is_pending()
     OutboxMessage.objects.update(state="delivered", delivered_at=now())
     afterwards.held = "released"
-    assert explained(order)["verdict"]["text"].startswith("Rejected: whoever placed it left it pending")
+    assert explained(order)["verdict"]["text"].startswith("Rejected: its request ended before the order was confirmed")
 
 
 @pytest.mark.parametrize("status, held", [("confirmed", None), ("confirmed", "released"), ("cancelled", "reserved")])
-def test_services_that_do_not_agree_are_told(order_in, afterwards, explained, status, held):
+def test_contradictions_between_services_are_shown(order_in, afterwards, explained, status, held):
     order = order_in(status)
     afterwards.held = held
     found = explained(order)
@@ -334,12 +332,12 @@ def test_services_that_do_not_agree_are_told(order_in, afterwards, explained, st
     assert "yet product-service holds" in found["verdict"]["text"]
 
 
-def test_an_order_of_which_little_was_noted_is_told_all_the_same(order_in, afterwards, explained, page):
+def test_an_order_with_few_records_can_be_explained(order_in, afterwards, explained, page):
     order = order_in("confirmed", steps={}, request_id="", traceparent="")
     found = explained(order)
     assert [name for name, _ in moments(found)] == ["opened", "confirmed", "notification.confirmed"]
     assert found["requests"] == []
-    assert "No request id was noted" in page(order)
+    assert "No request id is recorded" in page(order)
 
 
 def test_an_order_without_events_has_at_least_its_present_state(order_in, explained):
@@ -347,7 +345,7 @@ def test_an_order_without_events_has_at_least_its_present_state(order_in, explai
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-def test_peers_that_do_not_answer_are_named_and_the_rest_is_told(placed, afterwards, explained, page, failure):
+def test_silent_peers_are_named_and_the_rest_is_shown(placed, afterwards, explained, page, failure):
     afterwards.mailed(placed)
     afterwards.product_step = afterwards.notification_step = failure
     found = explained(placed)
@@ -376,7 +374,7 @@ def test_the_log_search_finds_the_lines(placed, explained):
     assert f'.requestId == "{request["requestId"]}"' in found["logs"]["jq"]
 
 
-def test_ids_that_are_none_get_into_no_command(order_in, explained):
+def test_invalid_ids_are_not_in_the_commands(order_in, explained):
     found = explained(order_in("confirmed", request_id="'; rm -rf / #"))
     assert found["requests"] == []
     assert found["logs"] == {"grep": "", "jq": ""}
@@ -384,7 +382,7 @@ def test_ids_that_are_none_get_into_no_command(order_in, explained):
 
 @pytest.mark.parametrize("path", ["/api/orders/{}/explain", "/orders/{}/explain"])
 @pytest.mark.parametrize("order_id", ["0", "4711", str(2**63), "9" * 40, "x"])
-def test_an_order_that_is_not_there_is_404(api, db, path, order_id):
+def test_a_missing_order_is_404(api, db, path, order_id):
     assert_problem(api.get(path.format(order_id)), 404, "not_found")
 
 
@@ -400,7 +398,7 @@ def test_it_costs_four_queries_however_many_lines(api, place, neighbours, afterw
 
 
 def test_no_query_is_made_after_a_peer_was_asked(placed, afterwards, explained):
-    """So that a silent peer costs no database connection anything."""
+    """A silent peer must not hold a database connection."""
     made = []
     with CaptureQueriesContext(connection) as captured:
         afterwards.product_step = lambda request: made.append(len(captured)) or problem(503, "unavailable")
@@ -412,7 +410,7 @@ def test_no_query_is_made_after_a_peer_was_asked(placed, afterwards, explained):
 # The page
 
 
-def test_the_page_says_it_in_plain_words_and_takes_nothing_from_elsewhere(client, placed, afterwards, page):
+def test_the_page_explains_the_order_and_loads_nothing_from_other_hosts(client, placed, afterwards, page):
     afterwards.mailed(placed)
     text = page(placed)
     for words in ("the confirmation was mailed", "User checked", "Stock reserved", "took", "1 attempt", "grep -F"):
@@ -422,7 +420,7 @@ def test_the_page_says_it_in_plain_words_and_takes_nothing_from_elsewhere(client
     assert {client.get(path).status_code for path in parsed.loaded} == {200}
 
 
-def test_what_people_wrote_is_shown_and_not_obeyed(place, neighbours, page):
+def test_html_in_data_is_escaped(place, neighbours, page):
     neighbours.catalog[LAMP] = ("<b>Lamp</b>", "1")
     order = place().json()
     OutboxMessage.objects.update(state="dead", last_error="<script>alert(1)</script>")
@@ -437,21 +435,21 @@ def test_programs_get_the_same_as_from_the_api(api, placed, explained):
     assert found["page"] == f"http://testserver/orders/{placed['id']}/explain"
 
 
-def test_a_missing_order_is_told_on_a_page(client, db):
+def test_browsers_get_a_page_for_a_missing_order(client, db):
     answer = client.get("/orders/4711/explain", headers={"Accept": BROWSER})
     assert answer.status_code == 404
     assert answer["Content-Type"].startswith("text/html")
     assert "There is no such resource" in answer.content.decode()
 
 
-def test_the_admin_leads_to_it(admin_client, placed):
+def test_the_admin_links_to_the_explanation(admin_client, placed):
     assert (
         f'href="/orders/{placed["id"]}/explain"'
         in admin_client.get(url(Order, "change", placed["id"])).content.decode()
     )
 
 
-def test_what_is_in_the_address_is_not_repeated(placed, page):
+def test_the_query_string_is_not_echoed_on_the_page(placed, page):
     assert "Nothing was done" in page(placed, "?did=late")
     assert "nonsense" not in page(placed, "?did=nonsense")
 
@@ -475,7 +473,7 @@ def test_waiting_and_dead_messages_are_tried_again_and_delivered_ones_are_not(ap
     assert "being delivered again" in page(placed, "?did=retried")
 
 
-def test_a_message_that_is_just_being_tried_is_left_alone(placed, press):
+def test_a_message_with_a_running_attempt_is_not_redriven(placed, press):
     later = now() + timedelta(hours=1)
     OutboxMessage.objects.update(lease="0" * 32, leased_until=now() + timedelta(seconds=20), available_at=later)
     press(placed, "retry")
@@ -491,14 +489,14 @@ def test_the_messages_of_other_orders_are_left_alone(place, press):
     assert press(mine, "retry") == "nothing"
 
 
-def test_cancelling_is_what_the_api_does_and_doing_it_again_changes_nothing(placed, press):
+def test_the_cancel_button_does_what_the_api_does_and_is_idempotent(placed, press):
     forget()
     assert [press(placed, "cancel") for _ in range(2)] == ["cancelled", "cancelled"]
     keys = [f"order-{placed['id']}-{what}" for what in ("release", "cancelled")]
     assert left_behind() == (["order.cancelled"], keys)
 
 
-def test_what_loses_something_asks_once_more(placed, page):
+def test_irreversible_operations_ask_for_confirmation(placed, page):
     text = page(placed)
     asked = text[text.index("<details>") : text.index("</details>")]
     assert "cannot be confirmed again" in asked
@@ -524,7 +522,7 @@ def test_an_order_that_may_still_be_confirmed_is_not_rejected(order_in, press, p
 
 
 @pytest.mark.parametrize("operation", ["cancel", "reject"])
-def test_who_comes_too_late_changes_nothing(api, order_in, press, operation):
+def test_an_operation_that_comes_too_late_changes_nothing(api, order_in, press, operation):
     order = order_in("shipped")
     assert press(order, operation) == "late"
     assert_problem(api.post(f"/orders/{order.pk}/explain/{operation}"), 409, "invalid_transition")
@@ -532,7 +530,7 @@ def test_who_comes_too_late_changes_nothing(api, order_in, press, operation):
 
 
 @pytest.mark.parametrize("operation", ["retry", "cancel", "reject"])
-def test_an_operation_on_an_order_that_is_not_there_is_404(api, db, operation):
+def test_an_operation_on_a_missing_order_is_404(api, db, operation):
     assert_problem(api.post(f"/orders/4711/explain/{operation}"), 404, "not_found")
     assert_problem(api.get(f"/orders/4711/explain/{operation}"), 405, "method_not_allowed")
 
@@ -546,15 +544,15 @@ def test_a_key_makes_an_operation_one(api, placed):
     assert again["Idempotent-Replayed"] == "true"
 
 
-# Who may
+# Access
 
 
 @pytest.fixture
 def production(production, afterwards):
-    """With neighbours that answer."""
+    """The production settings, with peers that answer."""
 
 
-def test_programs_without_a_token_are_refused_and_browsers_led_to_the_door(client, placed, production):
+def test_without_a_token_programs_get_401_and_browsers_the_sign_in(client, placed, production):
     path = f"/orders/{placed['id']}/explain"
     answer = client.get(path, headers={"Accept": "application/json"})
     assert_problem(answer, 401, "not_authenticated")
@@ -574,7 +572,7 @@ ROLES = [
 
 
 @pytest.mark.parametrize("roles, looking, doing", ROLES)
-def test_who_works_on_orders_may_do_things_and_support_may_look(client, placed, production, roles, looking, doing):
+def test_the_role_orders_may_act_and_the_role_support_may_read(client, placed, production, roles, looking, doing):
     headers = {**people.as_user(9, *roles), "Accept": BROWSER}
     path = f"/orders/{placed['id']}/explain"
     for looked in (path, f"/api{path}"):
@@ -585,12 +583,12 @@ def test_who_works_on_orders_may_do_things_and_support_may_look(client, placed, 
         assert client.post(f"{path}/{operation}", headers=headers).status_code == doing
 
 
-def test_no_service_and_no_customer_looks_even_at_their_own(client, placed, production):
+def test_services_and_customers_cannot_open_explanations(client, placed, production):
     for headers in (people.as_service(NOTIFICATION, ORDER), people.as_user(ANN)):
         assert client.get(f"/api/orders/{placed['id']}/explain", headers=headers).status_code == 403
 
 
-def test_who_is_signed_in_needs_the_pages_token_for_its_buttons(admin_user, placed, production, afterwards):
+def test_buttons_need_the_pages_csrf_token(admin_user, placed, production, afterwards):
     browser = Browser(forges=True)
     browser.force_login(admin_user)
     path, headers = f"/orders/{placed['id']}/explain", {"Accept": BROWSER}
@@ -603,10 +601,10 @@ def test_who_is_signed_in_needs_the_pages_token_for_its_buttons(admin_user, plac
     assert Order.objects.get().status == "cancelled"
 
 
-# What is noted on the way
+# Recorded steps
 
 
-def test_the_row_keeps_what_each_step_took(placed):
+def test_the_order_stores_the_duration_of_each_step(placed):
     steps = Order.objects.get().steps
     assert set(steps) == {"user", "stock"}
     for step in steps.values():
@@ -622,5 +620,5 @@ def test_repeated_attempts_are_counted(place, neighbours):
     assert Order.objects.get().steps["stock"]["attempts"] == 2
 
 
-def test_events_say_nothing_of_it(placed):
+def test_durations_of_steps_are_not_in_events(placed):
     assert "steps" not in Event.objects.get().data

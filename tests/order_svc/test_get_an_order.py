@@ -7,7 +7,7 @@ from tests.wire import assert_problem
 pytestmark = pytest.mark.django_db
 
 
-def test_a_confirmed_order_is_read_as_it_was_answered(api, placed):
+def test_a_confirmed_order_reads_like_the_answer_to_its_request(api, placed):
     answer = api.get(f"/api/orders/{placed['id']}")
     assert answer.status_code == 200
     assert answer.json() == placed
@@ -35,7 +35,7 @@ def test_a_trailing_slash_and_leading_noughts_make_no_difference(api, placed):
 
 
 @pytest.mark.parametrize("order_id", ["0", "4711", str(2**63), "x"])
-def test_an_order_that_is_not_there_is_404(api, order_id):
+def test_a_missing_order_is_404(api, order_id):
     assert_problem(api.get(f"/api/orders/{order_id}"), 404, "not_found")
 
 

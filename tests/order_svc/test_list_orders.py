@@ -21,7 +21,7 @@ def ids(answer):
 
 @pytest.fixture
 def three(place):
-    """Of Ann, Bob and Ann; an hour between each; delivered, cancelled and confirmed. Their ids."""
+    """The ids of three orders, one hour apart: delivered (Ann), cancelled (Bob), confirmed (Ann)."""
     made = [place(userId=user).json()["id"] for user in (ANN, BOB, ANN)]
     for n, (pk, status) in enumerate(zip(made, ["delivered", "cancelled", "confirmed"], strict=True)):
         Order.objects.filter(pk=pk).update(created_at=NOON + timedelta(hours=n), status=status)
@@ -69,7 +69,7 @@ def test_every_status_is_in_the_list(api, order_in):
         ("createdAfter=9999-12-31T23:59:59Z", []),
     ],
 )
-def test_filters_choose(api, three, query, expected):
+def test_filters_select_orders(api, three, query, expected):
     assert ids(api.get(f"/api/orders?{query}")) == [three[n] for n in expected]
 
 
@@ -78,7 +78,7 @@ BAD_TIMES = ["yesterday", "2026-13-01T00:00:00Z", "2026-05-01T25:00:00Z", "17145
 
 @pytest.mark.parametrize("field", ["createdAfter", "createdBefore"])
 @pytest.mark.parametrize("value", [*BAD_TIMES, "9999-12-31T23:59:59-14:00", "2026-05-01T12:00:00 02:00x"])
-def test_a_malformed_time_is_told(api, field, value):
+def test_a_malformed_time_is_refused(api, field, value):
     assert_problem(api.get(f"/api/orders?{field}={quote(value)}"), 400, "invalid", [field])
 
 
@@ -106,7 +106,7 @@ def test_a_malformed_time_is_told(api, field, value):
         ("page=2", "page"),
     ],
 )
-def test_a_malformed_or_unknown_parameter_is_told(api, query, field):
+def test_a_malformed_or_unknown_parameter_is_refused(api, query, field):
     assert_problem(api.get(f"/api/orders?{query}"), 400, "invalid", [field])
 
 
@@ -141,7 +141,7 @@ def test_pages_keep_their_filters(api, three):
     assert ids(api.get(page.json()["next"])) == [three[0]]
 
 
-def test_a_page_holds_fifty_unless_it_is_told(api, place):
+def test_a_page_has_fifty_orders_by_default(api, place):
     orders = [place().json()["id"] for _ in range(51)]
     assert ids(api.get("/api/orders")) == orders[:0:-1]
 
@@ -164,7 +164,7 @@ def test_a_user_who_is_not_known_has_no_orders(api, three):
 
 
 @pytest.mark.parametrize("user_id", [str(2**63), "9" * 40, "x", "-1", "١", ""])
-def test_a_user_id_that_is_none_is_404(api, user_id):
+def test_an_invalid_user_id_is_404(api, user_id):
     assert_problem(api.get(f"/api/orders/user/{user_id}"), 404, "not_found")
 
 
@@ -178,7 +178,7 @@ STATUSES = ("pending", "confirmed", "rejected", "cancelled", "shipped", "deliver
 
 @pytest.fixture
 def mixed(place):
-    """Twelve orders, two of each status in turn. ``{id: status}``, the newest first."""
+    """Twelve orders, two of each status, as ``{id: status}``, newest first."""
     made = {place().json()["id"]: STATUSES[n % 6] for n in range(12)}
     for pk, status in made.items():
         Order.objects.filter(pk=pk).update(status=status)
@@ -209,7 +209,7 @@ def test_a_repeated_filter_is_combined_with_the_others(api, mixed):
     assert ids(api.get(f"/api/orders?userId=99&status={mixed[newest]}&status=pending")) == [newest]
 
 
-def test_a_value_that_is_unknown_is_named_among_others(api):
+def test_an_unknown_value_among_several_is_named(api):
     errors = assert_problem(api.get("/api/orders?status=confirmed&status=lost"), 400, "invalid", ["status"])
     assert "lost" in errors[0]["detail"]
 

@@ -21,7 +21,7 @@ def path(order, move):
 
 
 @pytest.mark.parametrize("state, move", [row for row in TABLE if row in ALLOWED])
-def test_what_is_allowed_is_done_and_answered_with_the_order(api, order_in, state, move):
+def test_an_allowed_move_returns_the_order(api, order_in, state, move):
     order = order_in(state)
     answer = api.post(path(order, move))
     assert answer.status_code == 200
@@ -31,7 +31,7 @@ def test_what_is_allowed_is_done_and_answered_with_the_order(api, order_in, stat
 
 
 @pytest.mark.parametrize("state, move", [(state, move) for move, state in MOVES.items()])
-def test_what_holds_already_is_answered_the_same_and_changes_nothing(api, order_in, state, move):
+def test_repeating_a_move_returns_the_order_and_changes_nothing(api, order_in, state, move):
     order = order_in(state)
     before = Order.objects.values().get()
     for _ in range(2):
@@ -53,7 +53,7 @@ def test_anything_else_is_an_invalid_transition_and_changes_nothing(api, order_i
 
 @pytest.mark.parametrize("move", MOVES)
 @pytest.mark.parametrize("order_id", ["0", "4711", str(2**63), "x"])
-def test_an_order_that_is_not_there_is_404(api, db, order_id, move):
+def test_a_missing_order_is_404(api, db, order_id, move):
     assert_problem(api.post(f"/api/orders/{order_id}/{move}"), 404, "not_found")
 
 
@@ -88,7 +88,7 @@ def test_each_change_leaves_its_event_and_messages_once(api, placed, moves, even
     assert left_behind() == (events, [f"order-{placed['id']}-{message}" for message in messages])
 
 
-def test_a_cancelled_order_gives_its_stock_back_and_tells_the_customer(api, placed):
+def test_cancelling_an_order_releases_its_stock_and_notifies_the_customer(api, placed):
     forget()
     api.post(path(placed, "cancel"))
     release, message = OutboxMessage.objects.order_by("id")
@@ -100,7 +100,7 @@ def test_a_cancelled_order_gives_its_stock_back_and_tells_the_customer(api, plac
     assert release.aggregate == message.aggregate
 
 
-def test_a_shipped_order_tells_the_customer(api, placed):
+def test_shipping_an_order_notifies_the_customer(api, placed):
     forget()
     api.post(path(placed, "ship"))
     (message,) = OutboxMessage.objects.all()
@@ -108,7 +108,7 @@ def test_a_shipped_order_tells_the_customer(api, placed):
     assert placed["id"] in message.payload["subject"]
 
 
-def test_an_event_tells_the_whole_order_and_its_version_rises(api, placed):
+def test_an_event_has_the_complete_order_and_a_rising_version(api, placed):
     api.post(path(placed, "ship"))
     api.post(path(placed, "deliver"))
     confirmed, shipped, delivered = Event.objects.order_by("id")
@@ -142,7 +142,7 @@ def test_prices_do_not_change_when_an_order_goes_on(api, placed, neighbours):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_a_cancel_and_a_ship_at_the_same_moment_one_wins(api, place):
+def test_one_of_a_concurrent_cancel_and_ship_wins(api, place):
     for _ in range(5):
         order = place().json()
         forget()
@@ -160,7 +160,7 @@ def test_of_a_cancel_and_a_ship_at_the_same_moment_one_wins(api, place):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_cancel_that_waits_for_a_ship_sees_that_it_lost(api, placed):
-    """The ship is done and not committed yet; the cancel stands behind its row."""
+    """The ship is not committed yet, and the cancel waits for its row lock."""
     with transaction.atomic():
         assert api.post(path(placed, "ship")).status_code == 200
         cancel = Caller(lambda: api.post(path(placed, "cancel")))
@@ -182,7 +182,7 @@ def test_many_cancels_at_once_give_the_stock_back_once(api, placed):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("table", ["events_event", "outbox_outboxmessage"])
-def test_the_change_its_event_and_its_messages_stand_or_fall_together(api, placed, table):
+def test_a_change_its_event_and_its_messages_are_one_transaction(api, placed, table):
     forget()
     with connection.cursor() as cursor:
         cursor.execute(

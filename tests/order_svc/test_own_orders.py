@@ -1,4 +1,4 @@
-"""A customer and the orders of others: there are none."""
+"""A customer cannot see the orders of others."""
 
 import pytest
 
@@ -13,7 +13,7 @@ LAMPS = {"userId": ANN, "productId": LAMP, "quantity": 2}
 
 @pytest.fixture
 def order_of(api, neighbours):
-    """An order that somebody has placed; gives back its id."""
+    """Places an order for a user and returns its id."""
 
     def order_of(user: int, key: str | None = None) -> str:
         headers = as_user(user, **({"Idempotency-Key": key} if key else {}))
@@ -38,7 +38,7 @@ def test_everybody_sees_their_own(api, order_of):
 
 
 def walk(pk: str) -> list[str]:
-    """The ids around one's own, and some that are none."""
+    """Ids near the own one, and invalid ids."""
     odd = ["0", str(2**63 - 1), str(2**63), "9" * 40, "-1", "+1", "1.0", "1e1", "%00", "1%00", "..%2f1", "%2e%2e%2f1"]
     odd += ["..", "%D9%A1", "１", "²", "1%20", "1;2", "1,2", "*", "null", "user", "user/1/..", "1%2fcancel", "1%3f"]
     return [*map(str, range(max(1, int(pk) - 3), int(pk) + 4)), "0" + pk, *odd]
@@ -60,7 +60,7 @@ def test_no_id_shows_anothers_order(api, order_of):
 
 @pytest.mark.parametrize("path", ["/api/orders/{}", "/api/orders/{}/"])
 @pytest.mark.parametrize("headers", [{}, {"If-None-Match": "*"}, {"If-None-Match": '"2"'}])
-def test_anothers_order_is_like_none(api, order_of, path, headers):
+def test_another_users_order_is_404(api, order_of, path, headers):
     def ask(pk):
         answer = api.get(path.format(pk), {**as_user(BOB), **headers})
         return answer.status_code, {**answer.json(), "requestId": ""}, answer.headers.get("ETag")
@@ -138,7 +138,7 @@ SMUGGLED = {
 }
 
 
-def test_what_is_not_ones_to_set_is_passed_over(api, neighbours):
+def test_fields_that_a_customer_may_not_set_are_ignored(api, neighbours):
     answer = api.post("/api/orders", {**SMUGGLED, **LAMPS}, headers=as_user(ANN))
     assert answer.status_code == 201
     order = Order.objects.get()
@@ -156,7 +156,7 @@ def test_a_line_has_the_price_of_the_catalog(api, neighbours):
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])
-def test_an_order_is_not_written_over(api, order_of, method):
+def test_an_order_cannot_be_overwritten(api, order_of, method):
     own = order_of(ANN)
     answer = getattr(api, method)(f"/api/orders/{own}", {"status": "delivered", "total": 0}, headers=as_user(ANN))
     assert_problem(answer, 405, "method_not_allowed")
@@ -179,7 +179,7 @@ def test_nobody_else_cancels(api, order_of, key):
 
 @pytest.mark.parametrize("move", ["ship", "deliver"])
 @pytest.mark.parametrize("role", [None, "support", "catalog"])
-def test_only_who_works_on_orders_ships_them(api, order_of, move, role):
+def test_only_the_role_orders_may_ship(api, order_of, move, role):
     own = order_of(ANN)
     headers = as_user(ANN, *([role] if role else []))
     assert_problem(api.post(f"/api/orders/{own}/{move}", headers=headers), 403, "permission_denied")
@@ -204,7 +204,7 @@ def test_a_service_places_no_orders(api, neighbours):
 
 
 def test_a_key_is_its_callers_own(api, order_of):
-    """Nobody is answered what another was, and nobody can take another's key away."""
+    """Two callers with the same key get their own answers and cannot block each other."""
     of_ann, of_bob = order_of(ANN, key="k-1"), order_of(BOB, key="k-1")
     assert of_ann != of_bob
     assert order_of(ANN, key="k-1") == of_ann

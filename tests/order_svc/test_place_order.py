@@ -37,7 +37,7 @@ FIELDS = {"id", "userId", "status", "items", "total", "currency", "createdAt", "
 
 
 def ordered(neighbours):
-    """What product-service was asked to reserve."""
+    """The reservations that product-service was asked for."""
     (request,) = [request for request in neighbours.received if request.method == "PUT"]
     return json.loads(request.body)["items"]
 
@@ -56,7 +56,7 @@ def test_it_answers_201_with_the_confirmed_order_and_where_it_is(place):
     assert order["createdAt"].endswith("Z") and order["updatedAt"].endswith("Z")
 
 
-def test_what_it_answers_is_what_can_be_read_afterwards(api, place):
+def test_the_answer_equals_a_later_read(api, place):
     answer = place(items=[{"productId": DESK, "quantity": 1}, {"productId": LAMP, "quantity": 3}], body={"userId": 1})
     read = api.get(answer["Location"])
     assert read.json() == answer.json()
@@ -142,7 +142,7 @@ NO_ID = ["", "x", "-1", -1, 1.5, True, None, [], {}, [1], 2**63, str(2**63), "1"
 
 
 @pytest.mark.parametrize("body, fields", INVALID)
-def test_what_is_malformed_is_told_by_field_and_nobody_is_asked(place, neighbours, body, fields):
+def test_malformed_fields_are_reported_by_name_without_calling_peers(place, neighbours, body, fields):
     assert_problem(place(body), 400, "invalid", fields)
     assert not neighbours.asked
     assert not Order.objects.exists()
@@ -187,7 +187,7 @@ odd_bodies = st.fixed_dictionaries(
 
 
 @given(body=odd_bodies | json_values)
-def test_no_body_makes_it_stumble(place, neighbours, body):
+def test_any_body_gives_a_valid_response(place, neighbours, body):
     assert place(body).status_code in (201, 400, 422)
 
 
@@ -209,8 +209,8 @@ def test_too_little_stock_is_409_and_says_how_much_there_is(place, neighbours):
     neighbours.stock = {LAMP: 4, DESK: 0}
     body = {"userId": 1, "items": [{"productId": LAMP, "quantity": 5}, {"productId": DESK, "quantity": 1}]}
     errors = assert_problem(place(body), 409, "insufficient_stock", ["items[0]", "items[1]"])
-    told = [(e["code"], e["productId"], e["requested"], e["available"]) for e in errors]
-    assert told == [("insufficient_stock", "11", 5, 4), ("insufficient_stock", "22", 1, 0)]
+    found = [(e["code"], e["productId"], e["requested"], e["available"]) for e in errors]
+    assert found == [("insufficient_stock", "11", 5, 4), ("insufficient_stock", "22", 1, 0)]
 
 
 @pytest.mark.parametrize("product, code, status", [(LAMP, "insufficient_stock", 409), (404, "unknown_product", 422)])
@@ -278,7 +278,7 @@ def test_after_a_503_the_same_key_may_succeed(place, neighbours, failure):
 
 
 def test_an_answer_that_comes_after_recovery_confirms_nothing(place, neighbours):
-    """The order was given up while product-service was still at it."""
+    """Recovery rejected the order while product-service was still working."""
 
     def late(request):
         recover_what_is_pending()
@@ -293,7 +293,7 @@ def test_an_answer_that_comes_after_recovery_confirms_nothing(place, neighbours)
 
 
 @pytest.mark.parametrize("failure", ["insufficient_stock", "unknown_product"])
-def test_a_refusal_that_comes_after_recovery_is_503_for_the_key_may_have_another_order(place, neighbours, failure):
+def test_a_refusal_after_recovery_is_503_because_the_key_may_have_another_order(place, neighbours, failure):
     def late(request):
         recover_what_is_pending()
         return problem(409, failure)
@@ -306,7 +306,7 @@ def test_a_refusal_that_comes_after_recovery_is_503_for_the_key_may_have_another
     assert place(key="k-1").status_code == 201
 
 
-def test_a_request_whose_time_is_over_before_the_work_asks_nobody(api, neighbours):
+def test_a_request_past_its_deadline_calls_no_peer_before_the_saga(api, neighbours):
     body = {"userId": ANN, "productId": LAMP, "quantity": 1}
     answer = api.post("/api/orders", body, headers={"X-Request-Timeout": "0.000001"})
     assert_problem(answer, 503, "deadline_exceeded")
@@ -316,7 +316,7 @@ def test_a_request_whose_time_is_over_before_the_work_asks_nobody(api, neighbour
 
 
 @pytest.mark.parametrize("step", ["user_step", "product_step"])
-def test_a_request_whose_time_runs_out_on_the_way_keeps_no_order(api, neighbours, step):
+def test_a_deadline_during_the_saga_rejects_the_order(api, neighbours, step):
     usual = getattr(neighbours, step)
 
     def takes_all_the_time(request):
@@ -332,7 +332,7 @@ def test_a_request_whose_time_runs_out_on_the_way_keeps_no_order(api, neighbours
     assert left_behind()[0] == []
 
 
-def test_the_peers_are_asked_in_turn_and_the_order_stands_before_stock_is_taken(place, neighbours):
+def test_peers_are_called_in_order_and_the_order_is_committed_before_stock_is_reserved(place, neighbours):
     seen = []
 
     def look(request):
@@ -345,7 +345,7 @@ def test_the_peers_are_asked_in_turn_and_the_order_stands_before_stock_is_taken(
     assert neighbours.asked == [("GET", "/api/users/1"), ("PUT", f"/api/stock-reservations/{order['id']}")]
 
 
-def test_the_peers_hear_the_requests_id_and_trace_and_how_long_they_have(api, neighbours):
+def test_peers_get_the_request_id_the_trace_and_the_remaining_time(api, neighbours):
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     headers = {"X-Request-ID": "abc-1", "traceparent": trace, "X-Request-Timeout": "3"}
     api.post("/api/orders", {"userId": ANN, "productId": LAMP, "quantity": 1}, headers=headers)
@@ -418,8 +418,8 @@ def test_the_longest_confirmation_fits_into_a_message(place, neighbours):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_reservation_that_cannot_be_written_down_is_given_back(place, neighbours):
-    """A bug of ours or of theirs: no order may stay pending for it."""
+def test_stock_is_released_if_the_confirmation_cannot_be_written(place, neighbours):
+    """After an unexpected error, too, no order may stay pending."""
     neighbours.catalog[LAMP] = ("x" * 201, "1")
     answer = place(key="k-1")
     assert_problem(answer, 500, "internal_error")
@@ -440,7 +440,7 @@ def test_a_broken_constraint_leaves_the_transaction_of_the_caller_usable(neighbo
     assert not Order.objects.exists()
 
 
-def test_a_confirmation_that_fails_inside_a_transaction_gives_the_order_up(neighbours):
+def test_a_confirmation_that_fails_in_its_transaction_rejects_the_order(neighbours):
     neighbours.catalog[LAMP] = ("Lamp", "1e30")  # more than the column takes
     with transaction.atomic(), pytest.raises(DataError):
         services.place_order(ANN, {LAMP: 1})

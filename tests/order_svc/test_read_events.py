@@ -8,7 +8,7 @@ from tests.wire import feed
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_the_feed_tells_what_became_of_orders_and_of_nothing_else(api, place, neighbours):
+def test_the_feed_only_has_events_of_placed_orders(api, place, neighbours):
     first, second = place().json()["id"], place().json()["id"]
     place(userId=NOBODY)
     neighbours.stock = {11: 0}
@@ -18,8 +18,7 @@ def test_the_feed_tells_what_became_of_orders_and_of_nothing_else(api, place, ne
     api.post(f"/api/orders/{second}/ship")
     api.post(f"/api/orders/{first}/deliver")
     events = feed(api).json()
-    told = [(event["type"], event["subject"]) for event in events]
-    assert told == [
+    assert [(event["type"], event["subject"]) for event in events] == [
         ("order.confirmed", first),
         ("order.confirmed", second),
         ("order.shipped", first),
@@ -29,7 +28,7 @@ def test_the_feed_tells_what_became_of_orders_and_of_nothing_else(api, place, ne
     assert {event["source"] for event in events} == {"order-service"}
 
 
-def test_an_event_tells_what_was_sold_for_how_much(api, placed):
+def test_an_event_has_the_sold_products_and_prices(api, placed):
     (event,) = feed(api).json()
     assert event["data"]["userId"] == "1"
     assert event["data"]["total"] == 39.98

@@ -1,4 +1,4 @@
-"""The recovery duty: what is pending for too long becomes rejected."""
+"""Recovery rejects orders that are pending for too long."""
 
 import threading
 from datetime import timedelta
@@ -22,7 +22,7 @@ def recover():
 
 @pytest.fixture
 def pending(order_in):
-    """A pending order of an age in seconds."""
+    """Creates a pending order of the given age in seconds."""
 
     def make(age, key=None, **changes):
         return order_in("pending", created_at=now() - timedelta(seconds=age), idempotency_key=key, **changes)
@@ -56,7 +56,7 @@ def test_an_old_order_that_is_settled_is_left_alone(order_in, status):
     assert left_behind() == ([], [])
 
 
-def test_the_patience_is_a_setting(pending, settings):
+def test_the_time_limit_of_pending_orders_is_a_setting(pending, settings):
     settings.PENDING_SECONDS = 600
     order = pending(61)
     recover()
@@ -73,7 +73,7 @@ def test_doing_it_again_changes_nothing(pending):
     assert left_behind() == ([], [f"order-{order.pk}-release"])
 
 
-def test_it_goes_on_at_once_while_there_may_be_more(pending, monkeypatch):
+def test_recovery_continues_at_once_after_a_full_batch(pending, monkeypatch):
     monkeypatch.setattr(tasks, "RECOVERY_BATCH", 2)
     orders = [pending(61) for _ in range(3)]
     assert recover() is True

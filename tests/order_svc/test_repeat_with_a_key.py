@@ -37,7 +37,7 @@ def assert_replay(answer, first):
         assert answer.headers.get(header) == first.headers.get(header), header
 
 
-def test_the_same_again_gives_the_first_answer_and_no_second_order(place, neighbours):
+def test_a_repetition_gets_the_first_answer_and_creates_no_second_order(place, neighbours):
     first = place(key="k-1")
     assert not first.has_header(REPLAYED)
     for _ in range(2):
@@ -47,7 +47,7 @@ def test_the_same_again_gives_the_first_answer_and_no_second_order(place, neighb
 
 
 @pytest.mark.parametrize("moves", [["cancel"], ["ship"], ["ship", "deliver"]])
-def test_the_first_answer_comes_again_after_the_order_went_on(api, place, moves):
+def test_a_repetition_gets_the_first_answer_after_the_order_has_changed(api, place, moves):
     first = place(key="k-1")
     for move in moves:
         assert api.post(f"{first['Location']}/{move}").status_code == 200
@@ -57,13 +57,13 @@ def test_the_first_answer_comes_again_after_the_order_went_on(api, place, moves)
     assert Order.objects.count() == 1
 
 
-def test_the_first_answer_comes_again_when_no_peer_answers_any_more(place, neighbours):
+def test_a_repetition_gets_the_first_answer_without_any_peer(place, neighbours):
     first = place(key="k-1")
     neighbours.user_step = neighbours.product_step = raising(requests.exceptions.ConnectionError("refused"))
     assert_replay(place(key="k-1"), first)
 
 
-def test_the_first_answer_comes_again_when_the_user_is_gone(place, neighbours):
+def test_a_repetition_gets_the_first_answer_after_the_user_is_deleted(place, neighbours):
     first = place(key="k-1")
     neighbours.users.clear()
     assert_replay(place(key="k-1"), first)
@@ -71,7 +71,7 @@ def test_the_first_answer_comes_again_when_the_user_is_gone(place, neighbours):
 
 @pytest.mark.parametrize("path", ["/api/orders", "/api/orders/"])
 @pytest.mark.parametrize("body", [LAMPS, dict(reversed(LAMPS.items()))], ids=["as it was", "in another sequence"])
-def test_the_same_body_written_otherwise_is_the_same(api, place, path, body):
+def test_equivalent_bodies_count_as_the_same_request(api, place, path, body):
     first = place(key="k-1")
     assert_replay(api.post(path, body, headers={"Idempotency-Key": "k-1"}), first)
 
@@ -116,7 +116,7 @@ def test_any_printable_key_will_do(api, neighbours, key):
     assert_replay(answers[1], answers[0])
 
 
-def test_while_the_first_is_running_a_twin_is_told_to_come_back(place, neighbours):
+def test_a_duplicate_of_a_running_request_gets_409_with_retry_after(place, neighbours):
     twins = []
 
     def twin_arrives(request):
@@ -135,8 +135,8 @@ def test_while_the_first_is_running_a_twin_is_told_to_come_back(place, neighbour
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_twin_that_overtakes_the_first_is_the_order(place, neighbours):
-    """Both found the key free, and both have asked user-service; one of them makes the order."""
+def test_a_duplicate_that_overtakes_the_first_request_places_the_order(place, neighbours):
+    """Both requests found the key unused and have called user-service. One of them creates the order."""
     twins = []
 
     def twin_arrives(request):
@@ -151,7 +151,7 @@ def test_a_twin_that_overtakes_the_first_is_the_order(place, neighbours):
 
 
 @pytest.mark.parametrize("product, code", [(LAMP, "insufficient_stock"), (NOTHING, "unknown_product")])
-def test_the_refusal_of_a_rule_is_the_answer_for_good(place, neighbours, product, code):
+def test_a_refusal_by_a_rule_is_stored_for_its_key(place, neighbours, product, code):
     neighbours.stock = {LAMP: 1}
     items = [{"productId": DESK, "quantity": 1}, {"productId": product, "quantity": 2}]
     body = {"userId": ANN, "items": [*items, items[1]]}
@@ -166,7 +166,7 @@ def test_the_refusal_of_a_rule_is_the_answer_for_good(place, neighbours, product
     assert place(body, key="another").status_code == 201
 
 
-def test_what_was_refused_before_the_work_leaves_the_key_free(place, neighbours):
+def test_a_request_that_fails_validation_does_not_use_its_key(place, neighbours):
     assert_problem(place(key="k-1", quantity=0), 400, "invalid")
     assert_problem(place(key="k-1", userId=NOBODY), 422, "unknown_user")
     answer = place(key="k-1")
@@ -175,14 +175,14 @@ def test_what_was_refused_before_the_work_leaves_the_key_free(place, neighbours)
 
 
 @pytest.mark.parametrize("step", ["user_step", "product_step"])
-def test_after_a_503_another_body_may_use_the_key_for_nothing_was_kept(place, neighbours, step):
+def test_after_a_503_the_key_may_be_used_with_another_body(place, neighbours, step):
     setattr(neighbours, step, lambda request: problem(503, "unavailable"))
     assert_problem(place(key="k-1"), 503, "unavailable")
     neighbours.user_step, neighbours.product_step = neighbours.know_user, neighbours.reserve
     assert place(key="k-1", quantity=5).status_code == 201
 
 
-def test_recovery_gives_the_key_of_a_request_that_died_free(place, neighbours):
+def test_recovery_frees_the_key_of_a_request_that_died(place, neighbours):
     def dies(request):
         raise KeyboardInterrupt  # the process is gone: nothing tidies up
 
@@ -198,8 +198,8 @@ def test_recovery_gives_the_key_of_a_request_that_died_free(place, neighbours):
     assert sorted(Order.objects.values_list("status", flat=True)) == ["confirmed", "rejected"]
 
 
-def test_a_first_request_that_comes_back_after_its_twin_got_the_order_changes_nothing(place, neighbours):
-    """Recovery gave the key free, the twin used it, and then product-service answers the first one."""
+def test_a_slow_first_request_changes_nothing_after_its_duplicate_placed_the_order(place, neighbours):
+    """Recovery freed the key, the duplicate used it, and then product-service answers the first request."""
     twins = []
 
     def late(request):
@@ -216,7 +216,7 @@ def test_a_first_request_that_comes_back_after_its_twin_got_the_order_changes_no
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_twins_at_the_same_moment_one_makes_the_order(place):
+def test_concurrent_duplicates_create_one_order(place):
     answers = at_once([lambda: place(key="k-1")] * 6)
     made = [answer for answer in answers if answer.status_code == 201]
     assert len([answer for answer in made if not answer.has_header(REPLAYED)]) == 1
@@ -230,7 +230,7 @@ def test_of_many_twins_at_the_same_moment_one_makes_the_order(place):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_twin_does_not_wait_for_the_firsts_transaction(place):
+def test_a_concurrent_duplicate_does_not_wait_for_the_first_transaction(place):
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT last_value + is_called::int FROM order_svc_order_id_seq")
         ((following,),) = cursor.fetchall()
@@ -243,7 +243,7 @@ def test_a_twin_does_not_wait_for_the_firsts_transaction(place):
 
 
 @pytest.mark.parametrize("move", ["cancel", "ship"])
-def test_a_move_with_a_key_is_answered_alike_ever_after(api, placed, move):
+def test_a_repeated_move_with_a_key_gets_the_first_answer(api, placed, move):
     path, headers = f"/api/orders/{placed['id']}/{move}", {"Idempotency-Key": "k-1"}
     first = api.post(path, headers=headers)
     assert first.status_code == 200
@@ -252,7 +252,7 @@ def test_a_move_with_a_key_is_answered_alike_ever_after(api, placed, move):
     assert_problem(api.post(f"/api/orders/{placed['id']}/{other}", headers=headers), 422, "idempotency_key_reused")
 
 
-def test_a_refused_move_with_a_key_is_refused_alike_ever_after(api, placed):
+def test_a_repeated_refused_move_with_a_key_gets_the_first_refusal(api, placed):
     path, headers = f"/api/orders/{placed['id']}/deliver", {"Idempotency-Key": "k-1"}
     first = api.post(path, headers=headers)
     assert_problem(first, 409, "invalid_transition")

@@ -1,4 +1,4 @@
-"""Every filter finds its rows by an index when there are many."""
+"""Every filter uses an index on large tables."""
 
 import threading
 
@@ -48,7 +48,7 @@ def crowd():
 
 
 def most_rows_read(captured):
-    """By any of the statements that look for rows."""
+    """Covers all statements that search rows."""
     verbs = ("SELECT", "UPDATE", "WITH")
     statements = [query["sql"] for query in captured if query["sql"].lstrip(" \n(").startswith(verbs)]
     return max(rows_read(statement) for statement in statements)

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def note(api) -> dict[str, Any]:
-    """A note that is there already, in its first version."""
+    """An existing note in its first version."""
     body = {"name": "Ann", "label": "ann@example.com", "text": "1 Elm Street"}
     made: dict[str, Any] = api.post("/api/notes", body).json()
     return made

@@ -44,7 +44,7 @@ def test_a_list_loads_no_long_column_that_it_does_not_show(admin_client, orders,
     assert not [sql for sql in statements(captured) if '"fingerprint"' in sql or '"refusal"' in sql]
 
 
-def test_what_may_only_be_looked_at_has_no_button_to_save(admin_client, orders):
+def test_read_only_pages_have_no_save_button(admin_client, orders):
     page = admin_client.get(f"{ORDERS}{orders[0].pk}/change/").content.decode()
     assert 'name="_save"' not in page
     assert "Close" in page
@@ -64,7 +64,7 @@ def test_dead_messages_are_tried_again(admin_client):
 
 
 @pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example/", "javascript:alert(1)"])
-def test_signing_in_leads_nowhere_else(client, admin_user, elsewhere):
+def test_the_sign_in_redirects_only_to_its_own_host(client, admin_user, elsewhere):
     answer = client.post(f"/admin/login/?next={elsewhere}", {"username": "admin", "password": "password"})
     assert (answer.status_code, answer["Location"]) == (302, "/admin/")
 

@@ -1,4 +1,4 @@
-"""The admin's door: accounts of user-service with a role, and local ones; and the API by the session that it opens."""
+"""Admin sign-in with accounts of user-service and with local ones, and use of the API with the session."""
 
 import json
 import re
@@ -27,7 +27,7 @@ WRONG = "Please enter the correct username and password"
 
 
 class Accounts:
-    """The staff, as user-service knows it."""
+    """A fake user-service with staff accounts."""
 
     def __init__(self) -> None:
         self.roles = {BOSS: ["admin"], SUE: ["support"], OLA: ["orders"], CAT: ["catalog"]}
@@ -79,7 +79,7 @@ def accounts(settings, peers):
 
 @pytest.fixture
 def enter(client):
-    """Signs in at the door; gives back the answer."""
+    """Signs in to the admin and returns the response."""
 
     def enter(username=OLA, password=PASSWORD, browser=client, **meta):
         return browser.post(DOOR, {"username": username, "password": password, "next": "/admin/"}, **meta)
@@ -122,20 +122,20 @@ def test_an_email_is_the_same_whatever_its_case(client, enter):
     assert User.objects.count() == 1
 
 
-def test_user_service_hears_where_the_person_sits(enter, accounts):
+def test_the_clients_address_is_sent_to_user_service(enter, accounts):
     enter(REMOTE_ADDR="203.0.113.9")
     assert accounts.asked == [{"email": OLA, "password": PASSWORD, "address": "203.0.113.9"}]
 
 
 @pytest.mark.parametrize("username, password", [(OLA, "wrong"), ("customer@example.com", PASSWORD), ("ola", PASSWORD)])
-def test_who_is_not_on_the_staff_stays_out(client, enter, username, password):
+def test_only_staff_accounts_can_sign_in(client, enter, username, password):
     assert_stays_out(client, enter(username, password))
     assert not User.objects.exists()
 
 
 @pytest.mark.parametrize("username", ["staff:9", "staff:", "staff:9@example.com"])
 @pytest.mark.parametrize("password", ["!", "", PASSWORD])
-def test_nobody_enters_as_a_shadow(client, enter, username, password):
+def test_nobody_can_sign_in_as_a_shadow_account(client, enter, username, password):
     enter()
     client.post("/admin/logout/")
     answer = enter(username, password)
@@ -144,7 +144,7 @@ def test_nobody_enters_as_a_shadow(client, enter, username, password):
 
 
 def test_a_shadow_is_no_local_account_even_with_a_password(client, enter):
-    """An admin may have set one by mistake: it would outlive the account."""
+    """An admin may have set a password by mistake. It would stay valid after the account is deleted."""
     enter()
     client.post("/admin/logout/")
     shadow = User.objects.get()
@@ -157,12 +157,12 @@ ODD = ["x" * 300 + "@example.com", "a\0b@example.com", "@", "a@b@c", "é@example
 
 
 @pytest.mark.parametrize("username", ODD, ids=lambda name: name[-20:])
-def test_an_odd_name_stays_out(client, enter, username):
+def test_an_odd_name_cannot_sign_in(client, enter, username):
     assert enter(username, "wrong").status_code == 200
     assert not is_in(client)
 
 
-def test_a_password_without_measure_is_not_passed_on(client, enter, accounts):
+def test_an_oversized_password_is_not_passed_on(client, enter, accounts):
     assert enter(password="x" * 129).status_code == 200
     assert enter("x" * 255 + "@example.com").status_code == 200
     assert not accounts.asked
@@ -180,7 +180,7 @@ def test_roles_open_pages(client, enter, email, order_page, local_accounts):
     assert pages(client, Order, User) == [order_page, local_accounts]
 
 
-def test_who_works_on_orders_ships_one_in_the_admin(client, enter, order):
+def test_staff_with_the_role_orders_can_ship_an_order_in_the_admin(client, enter, order):
     enter(OLA)
     act(client, Order, "ship", order)
     assert Order.objects.get().status == "shipped"
@@ -200,7 +200,7 @@ def test_roles_open_the_api_by_the_session(client, enter, order, email, status):
 
 
 def test_a_session_has_no_rights_of_a_customer_with_the_same_id(client, enter, accounts):
-    """An account is one: its own orders are its own here, too, and nobody else's."""
+    """A session may read the orders of its own account only."""
     Order.objects.create(user_id=1, currency="USD")
     own = Order.objects.create(user_id=7, currency="USD")
     enter(CAT)  # boss, cat, ola, sue: the ids are 7 to 10
@@ -212,7 +212,7 @@ def test_a_session_has_no_rights_of_a_customer_with_the_same_id(client, enter, a
 
 @pytest.fixture
 def later(monkeypatch):
-    """A minute has passed: roles are asked for again."""
+    """Lets a minute pass, so that roles are read again."""
     return lambda: staff._asked.clear()
 
 
@@ -243,7 +243,7 @@ def test_a_promotion_and_a_demotion_take_effect(client, enter, accounts, order, 
     assert not User.objects.get().is_superuser
 
 
-def test_who_is_disabled_is_out(client, enter, accounts, order, later):
+def test_a_disabled_account_is_signed_out(client, enter, accounts, order, later):
     enter(BOSS)
     assert is_in(client)
     del accounts.roles[BOSS]
@@ -254,7 +254,7 @@ def test_who_is_disabled_is_out(client, enter, accounts, order, later):
     assert (shadow.is_active, shadow.is_staff, shadow.is_superuser) == (False, False, False)
 
 
-def test_who_was_disabled_stays_out_while_user_service_is_down(client, enter, accounts, later):
+def test_a_disabled_account_cannot_sign_in_while_user_service_is_down(client, enter, accounts, later):
     enter(BOSS)
     del accounts.roles[BOSS]
     later()
@@ -264,7 +264,7 @@ def test_who_was_disabled_stays_out_while_user_service_is_down(client, enter, ac
     assert not is_in(client)
 
 
-def test_sessions_of_before_a_change_of_the_password_are_over(client, enter, accounts, later):
+def test_a_change_of_the_password_ends_older_sessions(client, enter, accounts, later):
     enter(BOSS)
     accounts.stamp = "second"
     later()
@@ -274,7 +274,7 @@ def test_sessions_of_before_a_change_of_the_password_are_over(client, enter, acc
     assert is_in(client)
 
 
-def test_who_comes_back_has_a_fresh_start(client, enter, accounts, later):
+def test_a_deleted_consumer_that_returns_starts_fresh(client, enter, accounts, later):
     enter(OLA)
     roles = accounts.roles.pop(OLA)
     later()
@@ -284,8 +284,8 @@ def test_who_comes_back_has_a_fresh_start(client, enter, accounts, later):
     assert is_in(client)
 
 
-def test_a_hurry_does_not_keep_anybody_what_they_were(client, enter, accounts, later):
-    """X-Request-Timeout is the client's word; by it the look-up would fail for as long as somebody likes."""
+def test_a_short_deadline_does_not_extend_old_roles(client, enter, accounts, later):
+    """X-Request-Timeout comes from the client. It must not let a client make the look-up of roles fail."""
     enter(BOSS)
     del accounts.roles[BOSS]
     later()
@@ -294,26 +294,26 @@ def test_a_hurry_does_not_keep_anybody_what_they_were(client, enter, accounts, l
     assert accounts.deadlines[0] > 0.5
 
 
-def test_while_user_service_is_down_the_staff_goes_on_as_it_was(client, enter, accounts, later):
+def test_staff_sessions_continue_while_user_service_is_down(client, enter, accounts, later):
     enter(OLA)
     accounts.down = True
     later()
     assert pages(client, Order, User) == [200, 403]
 
 
-def test_while_user_service_is_down_a_local_account_gets_in(client, enter, accounts, admin_user):
+def test_a_local_account_can_sign_in_while_user_service_is_down(client, enter, accounts, admin_user):
     accounts.down = True
     assert enter("admin", "password").status_code == 302
     assert is_in(client)
     assert not accounts.asked
 
 
-def test_while_user_service_is_down_the_staff_is_told(client, enter, accounts):
+def test_staff_see_an_error_while_user_service_is_down(client, enter, accounts):
     accounts.down = True
     assert_stays_out(client, enter(), "user-service does not answer")
 
 
-def test_what_user_service_says_of_too_many_attempts_is_told(client, enter, accounts):
+def test_too_many_attempts_at_user_service_are_reported_to_the_user(client, enter, accounts):
     accounts.throttled = True
     assert_stays_out(client, enter(), "try again in 5 seconds")
 
@@ -336,7 +336,7 @@ def test_a_local_account_that_is_not_staff_stays_out(client, enter):
     assert not is_in(client)
 
 
-def test_a_local_account_without_more_looks_at_nothing_by_the_api(client, enter, order):
+def test_a_local_account_without_permissions_reads_nothing_through_the_api(client, enter, order):
     User.objects.create_user("local", password="a local password", is_staff=True)
     enter("local", "a local password")
     assert is_in(client)
@@ -382,7 +382,7 @@ def test_the_session_is_a_new_one_after_signing_in(client, enter, settings):
     ],
 )
 @pytest.mark.parametrize("way", ["query", "form"])
-def test_signing_in_leads_nowhere_else(client, elsewhere, way):
+def test_the_sign_in_redirects_only_to_its_own_host(client, elsewhere, way):
     body = {"username": OLA, "password": PASSWORD}
     if way == "query":
         answer = client.post(DOOR, body, QUERY_STRING=f"next={requests.utils.quote(elsewhere)}")
@@ -400,7 +400,7 @@ JSON = "application/json"
 
 @pytest.fixture
 def browser(enter):
-    """A browser that minds CSRF tokens, signed in."""
+    """A signed-in browser that checks CSRF tokens."""
     browser = Browser(forges=True)
     browser.get(DOOR)
     token = browser.cookies["order_csrf"].value
@@ -408,7 +408,7 @@ def browser(enter):
     return browser
 
 
-def test_the_door_wants_a_csrf_token(enter):
+def test_the_sign_in_needs_a_csrf_token(enter):
     assert enter(browser=Browser(forges=True)).status_code == 403
 
 
@@ -422,7 +422,7 @@ def test_another_site_does_nothing_by_the_session(browser, order):
     assert Order.objects.get().status == "confirmed"
 
 
-def test_a_page_of_ours_does(browser, order):
+def test_our_pages_have_the_policy(browser, order):
     headers = {"X-CSRFToken": browser.cookies["order_csrf"].value}
     assert browser.post(f"/api/orders/{order.pk}/ship", content_type=JSON, headers=headers).status_code == 200
 
@@ -449,7 +449,7 @@ def test_a_bearer_token_needs_no_csrf_token(browser, order, settings):
     tokens.forget()
 
 
-def test_a_bad_bearer_token_is_not_made_good_by_a_session(browser, order):
+def test_a_session_does_not_replace_a_bad_bearer_token(browser, order):
     answer = browser.get(f"/api/orders/{order.pk}", headers={"Authorization": "Bearer x"})
     assert answer.status_code in (401, 503)
 
@@ -462,7 +462,7 @@ def tried(username: str, times: int, address: str = "127.0.0.1") -> None:
     Throttle.objects.create(key=limit.key, count=times, resets_at=now() + timedelta(minutes=5))
 
 
-def test_guesses_at_the_door_are_counted_in_postgres(client, enter, accounts, admin_user):
+def test_failed_admin_sign_ins_are_counted_in_postgres(client, enter, accounts, admin_user):
     for username, password in ((OLA, PASSWORD), ("admin", "password")):
         tried(username, 10)
         assert_stays_out(client, enter(username, password), "Too many attempts")
@@ -472,7 +472,7 @@ def test_guesses_at_the_door_are_counted_in_postgres(client, enter, accounts, ad
 
 
 @pytest.mark.django_db(transaction=True)
-def test_guesses_at_once_are_counted_one_by_one(enter, accounts):
+def test_concurrent_guesses_are_counted_one_by_one(enter, accounts):
     tried(OLA, 6)
     answers = at_once([lambda: enter(OLA, "guess", browser=Browser())] * 8)
     assert len(accounts.asked) == 4
@@ -486,7 +486,7 @@ def test_a_form_without_a_password_is_not_a_way_to_get_attempts_back(enter):
     assert Throttle.objects.get(key=attempts("admin", OLA, "127.0.0.1")[0].key).count >= 5
 
 
-def test_what_went_well_does_not_count(enter):
+def test_successful_sign_ins_do_not_count(enter):
     tried(OLA, 9)
     for _ in range(3):
         assert enter().status_code == 302

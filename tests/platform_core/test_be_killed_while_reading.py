@@ -1,5 +1,7 @@
-"""Promise 6: writers whose transactions commit out of order, and a consumer that misses nothing and counts nothing
-twice, although it is killed again and again."""
+"""Promise 6: a consumer that is killed again and again misses no event and counts none twice.
+
+The writers commit out of order.
+"""
 
 import itertools
 import random
@@ -88,7 +90,7 @@ def consumed() -> list[tuple[str, str]]:
 
 
 def write(number: int, over: Callable[[int], bool]) -> None:
-    """Ids are taken at once and committed after a while, so later ones overtake earlier ones; some never are."""
+    """Ids are taken at once and committed later, so later ids overtake earlier ones. Some are rolled back."""
     dice = random.Random(number)
     for turn in itertools.count():
         if over(turn):
@@ -124,7 +126,7 @@ def test_a_consumer_that_is_killed_at_random_misses_nothing_and_counts_nothing_t
 
 
 def test_a_transaction_that_stays_open_delays_the_feed_and_nothing_is_lost(consumer, api):
-    """It is shown as lag meanwhile."""
+    """In the meantime it is shown as lag."""
     consumer()
     with transaction.atomic():
         append(NewEvent("note.created", 1, {}))

@@ -1,4 +1,4 @@
-"""Which changes of a committed OpenAPI document break its readers, and how the changelog lets one pass."""
+"""Which changes of an OpenAPI document are breaking, and how the changelog allows one."""
 
 from copy import deepcopy
 
@@ -137,7 +137,7 @@ def test_a_change_that_breaks_callers_is_named(old, path, value, said):
 
 
 @pytest.mark.parametrize(("path", "value"), [case[1:] for case in HARMLESS], ids=[case[0] for case in HARMLESS])
-def test_a_change_that_breaks_nobody_is_let_pass(old, path, value):
+def test_a_compatible_change_passes(old, path, value):
     assert breaks(old, changed(old, path, value)) == []
 
 
@@ -181,7 +181,7 @@ CHANGELOG = """# Changelog
 RELEASED = "## 1.0.0\n"
 
 
-def test_a_break_may_pass_when_the_changelog_names_its_operation():
+def test_a_breaking_change_is_allowed_if_the_changelog_names_it():
     named = named_in(CHANGELOG, RELEASED)
     passed = Break("POST /api/things/{id}", "request.note is gone")
     secret = [
@@ -197,13 +197,13 @@ def test_a_release_that_is_being_made_names_its_breaks_in_its_own_section():
     assert not_named([Break("GET /api/others", "it is gone")], named_in(CHANGELOG, "## 0.9.0\n")) == []
 
 
-def test_with_nothing_to_compare_with_it_says_so(monkeypatch, capsys):
+def test_a_comparison_without_an_earlier_version_says_so(monkeypatch, capsys):
     monkeypatch.setattr(breaking, "git", lambda *arguments: "")
     assert main([]) == 0
     assert "there is no earlier version" in capsys.readouterr().out
 
 
-def test_a_break_that_nobody_named_fails_and_says_what_to_do(monkeypatch, capsys):
+def test_an_unnamed_breaking_change_fails_with_instructions(monkeypatch, capsys):
     monkeypatch.setattr(breaking, "git", lambda *arguments: "")
     monkeypatch.setattr(breaking, "since", lambda ref: [Break("GET /api/things", "200.size is gone")])
     assert main(["v1"]) == 1

@@ -25,7 +25,7 @@ USER = "http://127.0.0.1:8001/api/users/1"
 
 @pytest.fixture
 def browser(client):
-    """What a browser asks, and the page it gets."""
+    """Requests a page as a browser does."""
 
     def ask(method, path, body=None, content_type=None):
         options = {"content_type": content_type} if content_type else {}
@@ -59,7 +59,7 @@ def neighbours(peers):
 
 @pytest.fixture
 def signed_in(admin_user, monkeypatch):
-    """What a browser asks in which somebody has signed in to the admin, where the API lets them in by that."""
+    """Requests a page with an admin session that the API accepts."""
     monkeypatch.setattr(ResourceViewSet, "authentication_classes", [SessionAuthentication])
     client = Browser(forges=True)
     client.force_login(admin_user)
@@ -93,7 +93,7 @@ def test_a_page_needs_no_other_host_and_its_files_are_there(browser, client, ord
     assert {client.get(resource).status_code for resource in resources} == {200}
 
 
-def test_what_people_wrote_is_shown_and_not_obeyed(browser, order):
+def test_html_in_data_is_escaped(browser, order):
     page = browser("get", f"/api/orders/{order.pk}").content.decode()
     assert "&lt;b&gt;Lamp&lt;/b&gt;" in page
     assert "<b>Lamp</b>" not in page
@@ -135,7 +135,7 @@ def test_an_order_is_placed_by_the_example_in_the_raw_form(browser, neighbours):
     assert OrderLine.objects.count() == 2
 
 
-def test_what_was_refused_stays_in_the_forms_with_what_is_wrong(browser):
+def test_refused_values_stay_in_the_form_with_their_errors(browser):
     answer = browser("post", "/api/orders", {"userId": "1", "productId": "eleven", "quantity": "2"})
     assert answer.status_code == 400
     assert 'value="eleven"' in answer.page
@@ -149,7 +149,7 @@ def test_what_was_refused_stays_in_the_forms_with_what_is_wrong(browser):
 
 
 @pytest.mark.parametrize("body", ['{"userId":', "[]", '"text"', "null", "\xff"])
-def test_a_body_that_cannot_be_read_is_told_on_a_page(browser, body):
+def test_browsers_get_a_page_for_an_unreadable_body(browser, body):
     answer = browser("post", "/api/orders", body, "application/json")
     assert answer.status_code == 400
     assert "HTTP 400 Bad Request" in answer.page
@@ -159,7 +159,7 @@ def test_an_order_is_moved_by_buttons(browser, order):
     page = browser("get", f"/api/orders/{order.pk}").page
     assert f'<form class="button-form" action="http://testserver/api/orders/{order.pk}/cancel" method="POST">' in page
     links = re.findall(rf'<a href="http://testserver/api/orders/{order.pk}/(\w+)">', page)
-    assert links == ["explain"]  # what has a button is no link as well
+    assert links == ["explain"]  # operations with a button are not links
     shipped = browser("post", f"/api/orders/{order.pk}/ship")
     assert shipped.status_code == 200
     assert '"status": "shipped"' in shipped.page
@@ -169,7 +169,7 @@ def test_an_order_is_moved_by_buttons(browser, order):
     assert "invalid_transition" in refused.page
 
 
-def test_what_takes_no_body_shows_no_form_for_one(browser, order):
+def test_operations_without_a_body_have_no_form(browser, order):
     answer = browser("get", f"/api/orders/{order.pk}/cancel")
     assert answer.status_code == 405
     assert "<textarea" not in answer.page
@@ -190,7 +190,7 @@ def test_events_are_shown_as_the_media_type_that_clients_get(browser):
 
 
 def test_a_browser_keeps_no_page_by_the_version_of_the_resource(browser, client, order):
-    """After an upgrade the page around a resource is another one, though the resource is not."""
+    """After an upgrade the page differs although the resource is the same."""
     assert not browser("get", f"/api/orders/{order.pk}").has_header("ETag")
     assert client.get(f"/api/orders/{order.pk}").has_header("ETag")
     unchanged = client.get(f"/api/orders/{order.pk}", headers={"Accept": BROWSER, "If-None-Match": '"1"'})
@@ -219,7 +219,7 @@ def test_options_can_be_asked_for_and_look_nothing_up(browser, django_assert_num
     assert "OPTIONS" in answer["Allow"]
 
 
-def test_nobody_is_asked_to_sign_in_and_comes_back(browser, client, admin_user):
+def test_anonymous_browsers_sign_in_and_return_to_the_page(browser, client, admin_user):
     page = browser("get", "/api/orders?status=pending&limit=5").page
     link = re.search(r'<a href="([^"]*)"[^>]*>Sign in', page)[1]
     assert link == "/admin/login/?next=%2Fapi%2Forders%3Fstatus%3Dpending%26limit%3D5"
@@ -228,7 +228,7 @@ def test_nobody_is_asked_to_sign_in_and_comes_back(browser, client, admin_user):
     assert (back.status_code, back["Location"]) == (302, "/api/orders?status=pending&limit=5")
 
 
-def test_who_has_signed_in_is_named_and_can_sign_out_where_they_are(signed_in):
+def test_a_signed_in_user_is_named_and_can_sign_out_on_the_page(signed_in):
     page = signed_in("get", "/api/orders?limit=5").content.decode()
     assert "Sign in" not in page
     assert '<li class="navbar-text">admin</li>' in page
@@ -240,7 +240,7 @@ def test_who_has_signed_in_is_named_and_can_sign_out_where_they_are(signed_in):
     assert "Sign in" in signed_in("get", "/api/orders").content.decode()
 
 
-def test_who_comes_with_a_token_is_named_and_has_nothing_to_sign_out_of(browser, monkeypatch):
+def test_a_caller_with_a_token_is_named_and_has_no_sign_out_button(browser, monkeypatch):
     class Bearer:
         is_authenticated = True
 
@@ -258,7 +258,7 @@ def test_who_comes_with_a_token_is_named_and_has_nothing_to_sign_out_of(browser,
     assert "Sign in" not in page
 
 
-def test_buttons_and_forms_of_who_has_signed_in_prove_where_they_come_from(signed_in, order, neighbours):
+def test_buttons_and_forms_of_signed_in_users_have_csrf_tokens(signed_in, order, neighbours):
     path = f"/api/orders/{order.pk}/ship"
     page = signed_in("get", f"/api/orders/{order.pk}").content.decode()
     button = re.search(rf'<form class="button-form" action="[^"]*{path}" method="POST">.*?</form>', page, re.DOTALL)[0]
@@ -270,16 +270,16 @@ def test_buttons_and_forms_of_who_has_signed_in_prove_where_they_come_from(signe
     assert signed_in("post", "/api/orders", {**new, "csrfmiddlewaretoken": token_in(page)}).status_code == 201
 
 
-def test_scripts_of_the_page_are_told_what_to_prove_it_with(signed_in, order):
+def test_page_scripts_get_the_csrf_token(signed_in, order):
     page = signed_in("get", f"/api/orders/{order.pk}").content.decode()
-    told = json.loads(re.search(r'<script type="application/json" id="drf_csrf">(.*?)</script>', page, re.DOTALL)[1])
-    assert told["csrfHeaderName"].lower() == "x-csrftoken"
+    csrf = json.loads(re.search(r'<script type="application/json" id="drf_csrf">(.*?)</script>', page, re.DOTALL)[1])
+    assert csrf["csrfHeaderName"].lower() == "x-csrftoken"
     path = f"/api/orders/{order.pk}/ship"
-    assert signed_in("post", path, **{told["csrfHeaderName"]: told["csrfToken"]}).status_code == 200
+    assert signed_in("post", path, **{csrf["csrfHeaderName"]: csrf["csrfToken"]}).status_code == 200
 
 
 @pytest.mark.parametrize(("status", "is_asked"), [(401, True), (403, False)])
-def test_a_page_that_wants_a_name_says_where_to_sign_in(status, is_asked):
+def test_a_page_that_needs_a_sign_in_links_to_it(status, is_asked):
     request = RequestFactory().get("/metrics?x=1&y=2", headers={"Accept": BROWSER})
     page = problem_response(coded(status, "refused", "Not like this."), request).content.decode()
     assert ('<a href="/admin/login/?next=%2Fmetrics%3Fx%3D1%26y%3D2">Sign in</a>' in page) is is_asked

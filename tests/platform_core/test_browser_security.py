@@ -1,4 +1,4 @@
-"""What browsers are told to refuse, and that no page of ours needs what they refuse. By the pages of order-service."""
+"""Security policies for browsers, and pages that comply with them. Tested with the pages of order-service."""
 
 import re
 from html.parser import HTMLParser
@@ -25,7 +25,7 @@ PAGES = (*API_PAGES, *OTHER_PAGES, *ADMIN_PAGES)
 
 
 class Page(HTMLParser):
-    """What of a page a policy would look at."""
+    """The parts of a page that a policy applies to."""
 
     def __init__(self, text):
         super().__init__()
@@ -59,7 +59,7 @@ def directives(answer):
 
 @pytest.fixture
 def visit(client, admin_client, admin_user):
-    """A page as somebody sees it who may do everything, with rows to see."""
+    """A page for a superuser, with rows in its tables."""
     order = Order.objects.create(pk=1, user_id=1, currency="USD", status="confirmed", total=20, confirmed_at=now())
     OrderLine.objects.create(order=order, product_id=11, quantity=2, name="Lamp", unit_price=10, subtotal=20)
     OutboxMessage.objects.create(key="1", kind="note", destination="there", aggregate="order:1", payload={})
@@ -77,9 +77,11 @@ def visit(client, admin_client, admin_user):
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_runs_no_script_but_ours_and_is_framed_by_nobody(visit, path):
     answer = visit(path)
-    told = directives(answer)
-    assert told["default-src"] == told["object-src"] == told["base-uri"] == told["frame-ancestors"] == ["'none'"]
-    assert told["script-src"] == told["connect-src"] == told["form-action"] == ["'self'"]
+    policy = directives(answer)
+    assert (
+        policy["default-src"] == policy["object-src"] == policy["base-uri"] == policy["frame-ancestors"] == ["'none'"]
+    )
+    assert policy["script-src"] == policy["connect-src"] == policy["form-action"] == ["'self'"]
     assert answer["X-Frame-Options"] == "DENY"
 
 
@@ -101,7 +103,7 @@ def test_outside_the_admin_no_page_has_styles_in_it(visit, path):
     "path", ["/api/orders", "/admin/", "/nowhere", "/health", "/metrics", "/static/x.js", "/admin"]
 )
 @pytest.mark.parametrize("accept", [BROWSER, "application/json"])
-def test_every_answer_tells_browsers_to_keep_to_themselves(client, path, accept):
+def test_every_response_has_isolation_headers(client, path, accept):
     answer = client.get(path, headers={"Accept": accept})
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["X-Frame-Options"] == "DENY"
@@ -110,7 +112,7 @@ def test_every_answer_tells_browsers_to_keep_to_themselves(client, path, accept)
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_opens_no_door_to_others_and_asks_for_no_device(visit, path):
+def test_pages_forbid_embedding_and_device_access(visit, path):
     answer = visit(path)
     assert answer["Referrer-Policy"] == "same-origin"
     assert answer["Cross-Origin-Opener-Policy"] == "same-origin"
@@ -118,7 +120,7 @@ def test_a_page_opens_no_door_to_others_and_asks_for_no_device(visit, path):
 
 
 @pytest.mark.parametrize("path", ["/api/orders", "/api/orders/404", "/api/schema", "/health", "/metrics", "/nowhere"])
-def test_what_is_no_page_may_do_nothing(client, path):
+def test_responses_that_are_not_pages_get_the_strictest_policy(client, path):
     answer = client.get(path, headers={"Accept": "application/json"})
     assert directives(answer) == {"default-src": ["'none'"], "frame-ancestors": ["'none'"]}
 
@@ -130,7 +132,7 @@ def test_an_unchanged_resource_leaves_the_policy_alone_that_the_browser_has(visi
     assert not answer.has_header("Content-Security-Policy")
 
 
-def test_the_docs_take_their_script_from_a_file_of_their_own(admin_client):
+def test_the_docs_load_their_script_from_a_file(admin_client):
     page = admin_client.get("/api/docs").content.decode()
     assert '<script src="/api/docs?script="></script>' in page
     script = admin_client.get("/api/docs?script=", headers={"Accept": "*/*"})
@@ -146,8 +148,8 @@ def test_the_admin_needs_no_eval(client):
     assert b"Permission is hereby granted" in client.get("/static/unfold/js/alpine/LICENSE").getvalue()
 
 
-def test_what_alpine_cannot_read_without_eval_is_what_our_script_says_otherwise(visit):
-    """After an upgrade of unfold this tells what `platform_core/static/platform_core/admin.js` has to learn."""
+def test_the_script_covers_every_alpine_expression_that_needs_eval(visit):
+    """After an upgrade of unfold, this lists the expressions that `admin.js` of `platform_core` must cover."""
     expressions = {text for path in ADMIN_PAGES for text in Page(visit(path).content.decode()).expressions}
     assert len(expressions) > 50
     beyond = re.compile(r"=>|;.|`|\.\.\.|\?\?|\?\.|\b(if|for|const|let|var|new|function|await|typeof)\b")

@@ -1,4 +1,4 @@
-"""A resource is changed: PUT, PATCH, and the versions in If-Match. By the notes."""
+"""Changes of one resource: PUT, PATCH, If-Match. Tested with notes."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_put_replaces_the_whole(api, note, url):
 
 
 @pytest.mark.parametrize("missing", ["name", "label"])
-def test_put_wants_name_and_label(api, note, url, missing):
+def test_put_requires_name_and_label(api, note, url, missing):
     body = {key: value for key, value in BOB.items() if key != missing}
     assert_problem(api.put(url, body), 400, "invalid", [missing])
     assert api.get(url).json() == note
@@ -55,14 +55,14 @@ def test_patch_changes_a_part_and_leaves_the_rest(api, note, url, part, shown):
     [{"name": ""}, {"name": None}, {"name": 5}, {"label": ""}, {"label": None}, {"text": 5}],
 )
 @pytest.mark.parametrize("method", ["put", "patch"])
-def test_what_creating_refuses_changing_refuses_too(api, note, url, method, part):
+def test_updates_have_the_same_validation_as_creation(api, note, url, method, part):
     body = {**BOB, **part} if method == "put" else part
     assert_problem(getattr(api, method)(url, body), 400, "invalid", part)
     assert api.get(url).json() == note
 
 
 @pytest.mark.parametrize("method", ["put", "patch"])
-def test_what_the_service_decides_cannot_be_changed(api, note, url, method):
+def test_read_only_fields_cannot_be_changed(api, note, url, method):
     forbidden = {"id": "77", "createdAt": "2001-01-01T00:00:00Z", "version": 50}
     answer = getattr(api, method)(url, {**BOB, **forbidden, "updatedAt": "2001-01-01T00:00:00Z", "isStaff": True})
     assert answer.status_code == 200
@@ -113,12 +113,12 @@ def test_a_stale_if_match_is_refused(api, note, url, method, tag):
 
 
 @pytest.mark.parametrize("tag", ['"1"', "*", "garbage"])
-def test_nobody_is_not_found_whatever_the_version(api, tag):
+def test_a_missing_resource_is_404_for_any_if_match(api, tag):
     assert_problem(api.put("/api/notes/1", BOB, headers={"If-Match": tag}), 404, "not_found")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_who_change_the_same_version_one_succeeds(api, url):
+def test_one_of_many_concurrent_changes_of_a_version_succeeds(api, url):
     answers = at_once(lambda n=n: api.patch(url, {"text": str(n)}, headers={"If-Match": '"1"'}) for n in range(8))
     assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
     (winner,) = [answer.json() for answer in answers if answer.status_code == 200]

@@ -1,4 +1,4 @@
-"""The transport adapter on libcurl, against real sockets that misbehave in every way that libcurl lets through."""
+"""The transport adapter on libcurl, against real sockets with all faults that libcurl lets through."""
 
 import datetime
 import ipaddress
@@ -139,7 +139,7 @@ def test_the_length_in_the_answer_to_a_head_is_not_that_of_a_body(peer, send):
     ],
 )
 def test_half_a_head_is_no_answer(peer, send, head):
-    """libcurl takes the end of the connection for the end of the head."""
+    """libcurl treats the end of the connection as the end of the head."""
     peer.will(says(head))
     with pytest.raises(Dropped):
         send()
@@ -230,7 +230,7 @@ def test_a_line_break_does_not_make_another_header(peer, send, value, place):
 
 
 @pytest.mark.parametrize("path", ["/a b", "/a\r\nX-Evil: 1", "/a\nb", "/a\0b", "/\ud800"])
-def test_an_address_with_blanks_or_line_breaks_is_not_asked_for(peer, send, path):
+def test_a_url_with_blanks_or_line_breaks_is_not_requested(peer, send, path):
     with pytest.raises((NotConnected, InvalidURL)):
         send(path=path)
     assert peer.connections == 0
@@ -266,7 +266,7 @@ def test_a_redirect_is_an_answer(peer, send, status):
 
 
 @pytest.mark.parametrize("status", [401, 407, 417])
-def test_no_refusal_is_answered_by_a_second_request(peer, adapter, status):
+def test_refusals_are_not_retried(peer, adapter, status):
     peer.will(answers({}, status, {"WWW-Authenticate": "Basic", "Proxy-Authenticate": "Basic"}))
     url = peer.url.replace("//", "//me:secret@")
     assert adapter.send(prepared(url, "POST", body=b"x" * 2_000_000), timeout=LONG).status_code == status
@@ -298,7 +298,7 @@ def test_a_request_that_a_kept_connection_lost_is_not_sent_again(peer, send, dro
 
 
 def test_a_peer_that_took_the_request_and_then_died_has_seen_something(peer, send):
-    """libcurl's second attempt does not find anybody who listens."""
+    """libcurl's second attempt finds no listener."""
 
     def dies(wire, request):
         peer.stop_listening()
@@ -325,7 +325,7 @@ def test_a_peer_that_took_the_request_and_then_froze_has_seen_something(peer, se
             send("POST", timeout=1.0)
 
 
-def test_where_nobody_listens_the_peer_has_seen_nothing(adapter):
+def test_a_refused_connection_means_that_the_peer_saw_nothing(adapter):
     with pytest.raises(NotConnected):
         adapter.send(prepared(servers.refused_url(), "POST"), timeout=LONG)
 
@@ -352,7 +352,7 @@ def test_replaced_connections_are_closed(peer, send):
 
 
 def test_a_connection_that_was_idle_for_too_long_is_not_used_again(peer, monkeypatch):
-    """So the peer, which closes idle ones a little later, does not close it under a request."""
+    """The peer closes idle connections later, so it does not close one during a request."""
     monkeypatch.setattr(connections, "MAX_IDLE", 1)
     with closing(Adapter()) as adapter:
         for _ in range(3):
@@ -451,7 +451,7 @@ def test_a_peer_that_does_not_read_ends_in_time(peer, send):
 
 
 def frozen(address):
-    """A socket whose backlog is full: whoever connects gets no answer, as behind a firewall that drops packets."""
+    """A socket with a full backlog. Connects get no answer, as behind a firewall that drops packets."""
     resources = ExitStack()
     listener = resources.enter_context(socket.socket())
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -498,7 +498,7 @@ def silent():
 
 
 def test_addresses_that_drop_packets_share_one_deadline(named, silent):
-    """Each by itself would take all of it."""
+    """Each address alone would use up the whole time."""
     url = named(silent, *(f"127.0.0.{last}" for last in range(2, 8)))
     began = time.monotonic()
     with closing(Adapter()) as adapter, pytest.raises(NotConnected):
@@ -506,7 +506,7 @@ def test_addresses_that_drop_packets_share_one_deadline(named, silent):
     assert time.monotonic() - began < 10
 
 
-def test_behind_addresses_that_are_dead_the_living_one_is_found(named, peer):
+def test_a_reachable_address_is_found_after_unreachable_ones(named, peer):
     url = named(peer.port, "127.0.0.2", "127.0.0.3", "127.0.0.1")
     with closing(Adapter()) as adapter, frozen(("127.0.0.2", peer.port)):
         assert adapter.send(prepared(url), timeout=LONG).status_code == 200

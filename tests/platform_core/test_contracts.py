@@ -1,4 +1,4 @@
-"""The typed clients ask what the services' documents take, and understand what they promise."""
+"""The typed clients send valid requests and understand the documented responses."""
 
 import re
 
@@ -14,7 +14,7 @@ def test_every_function_of_the_typed_clients_has_a_contract():
     assert not uncovered()
 
 
-def test_nobody_calls_a_service_but_through_a_typed_client():
+def test_services_are_only_called_through_typed_clients():
     packages = ["platform_core", *(service.package for service in SERVICES)]
     sources = [file for package in packages for file in (ROOT / package).rglob("*.py")]
     using = {file.parent.name for file in sources if re.search(r"clients\.(engine|exchange) import", file.read_text())}

@@ -49,7 +49,7 @@ ours = pytest.mark.parametrize("name", [*OWNERS, "migrate", "keys"])
 
 
 def environment_of(name: str, containers: dict = CONTAINERS) -> dict[str, str]:
-    """As a container gets it when nothing is configured but what must be."""
+    """The variables of a container with the minimal configuration."""
     given = containers[name].get("environment", {})
     return {variable: interpolated(str(text)) for variable, text in given.items()}
 
@@ -132,7 +132,7 @@ def test_a_container_is_given_variables_that_exist_with_values_that_are_valid(na
     assert environment["PLATFORM_ENV"] == "development", "named, and not left to the image or to .env"
 
 
-def test_what_a_variable_is_in_compose_when_nobody_sets_it_is_what_it_is_elsewhere():
+def test_defaults_in_compose_are_the_defaults_of_the_code():
     for name, default in INTERPOLATED.items():
         assert name in OF_COMPOSE or default in ("", DEFAULTS[name]), name
 
@@ -209,7 +209,7 @@ def test_a_service_is_given_its_own_keys_alone_and_cannot_change_them(name, serv
 
 
 @owners
-def test_webs_and_workers_are_told_where_traces_go(name, service):
+def test_webs_and_workers_get_the_trace_endpoint(name, service):
     assert environment_of(name)["OTEL_EXPORTER_OTLP_ENDPOINT"] == ""
     assert "requirements-tracing.lock" in DOCKERFILE
     assert "!requirements-tracing.lock" in (ROOT / ".dockerignore").read_text().splitlines()
@@ -242,7 +242,7 @@ def test_a_container_can_write_to_its_volumes_and_tmp_alone_and_gains_no_rights(
 
 
 @pytest.mark.parametrize("name", [*OWNERS, "postgres", *MONITORING])
-def test_what_crashes_is_started_again(name):
+def test_a_crashed_container_is_restarted(name):
     assert COMPOSE["services"][name]["restart"] == "unless-stopped"
 
 
@@ -362,7 +362,7 @@ def test_production_takes_secrets_from_the_files_that_the_container_sees_and_fro
     assert read == {f"{MOUNTED}/{secret}" for secret in PRODUCTION[name].get("secrets", [])}
 
 
-def test_no_secret_stands_in_the_file_for_production():
+def test_the_production_file_contains_no_secret():
     assert set(re.findall(r"\$\{(\w+)", OVERLAY_TEXT)) == {"ALLOWED_HOSTS", "NUM_PROXIES"}
     assert "://" not in OVERLAY_TEXT
     assert {name: where["file"] for name, where in OVERLAY["secrets"].items()} == {
@@ -370,11 +370,11 @@ def test_no_secret_stands_in_the_file_for_production():
     }
 
 
-def test_production_does_not_start_before_somebody_has_named_its_hosts():
+def test_production_does_not_start_without_named_hosts():
     assert ALLOWED_HOSTS.startswith("${ALLOWED_HOSTS:?")
 
 
-def test_the_secrets_that_are_made_are_those_that_production_wants(secret_files):
+def test_generated_secrets_are_those_that_production_requires(secret_files):
     assert {path.name for path in secret_files.iterdir()} == set(OVERLAY["secrets"])
 
 
@@ -383,7 +383,7 @@ def test_others_can_read_a_secret_once_it_is_mounted_but_not_in_its_folder(secre
     assert {stat.S_IMODE(path.stat().st_mode) for path in secret_files.iterdir()} == {0o644}
 
 
-def test_secrets_are_made_once_and_what_is_missing_later_is_made_then(tmp_path):
+def test_secrets_are_generated_once_and_missing_ones_are_added(tmp_path):
     make_secrets(tmp_path)
     before = contents(tmp_path)
     (tmp_path / "order_database_url").unlink()
@@ -406,12 +406,12 @@ def test_no_two_secrets_are_the_same(secret_files, tmp_path):
     assert len(set(words)) == len(words) - 2, "the superuser's stands in two files"
 
 
-def test_a_superusers_password_that_would_fit_no_longer_is_not_made(secret_files, tmp_path):
+def test_a_superuser_password_that_does_not_match_the_volume_is_not_generated(secret_files, tmp_path):
     make_secrets(tmp_path)
     (tmp_path / "postgres_password").unlink()
-    with pytest.raises(subprocess.CalledProcessError) as told:
+    with pytest.raises(subprocess.CalledProcessError) as error:
         make_secrets(tmp_path)
-    assert b"delete both" in told.value.stderr
+    assert b"delete both" in error.value.stderr
 
 
 def test_secrets_go_neither_into_git_nor_into_the_image():
@@ -457,7 +457,7 @@ def test_the_image_is_closed_unless_told_otherwise_and_not_run_by_root():
     assert int(re.search(r"^USER (\d+)$", last_stage, re.MULTILINE)[1]) > 0
 
 
-def test_the_image_asks_nothing_of_the_builder_that_older_ones_lack():
+def test_the_image_builds_with_older_builders():
     assert not re.search(r"^# *syntax=|<<|--link|--mount", DOCKERFILE, re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""Whatever DRF documents as an extension point works on our viewsets, however it is set."""
+"""Every documented extension point of DRF works on our viewsets."""
 
 from datetime import UTC, datetime, timedelta
 from types import ModuleType, SimpleNamespace
@@ -47,7 +47,7 @@ def orders() -> list[Order]:
 
 @pytest.fixture
 def serve(settings, api):
-    """Serves a viewset in place of the orders; gives back a client."""
+    """Serves a viewset in place of the orders and returns a client."""
 
     def serve(viewset: type[OrderViewSet]) -> Any:
         router = Router()
@@ -143,7 +143,7 @@ def test_a_throttle_of_one_action_is_asked_there_alone(serve, orders) -> None:
     assert api.get("/api/orders").status_code == 200
 
 
-def test_what_as_view_is_given_counts(settings, api, orders) -> None:
+def test_arguments_of_as_view_take_effect(settings, api, orders) -> None:
     view = OrderViewSet.as_view({"get": "list"}, throttle_classes=[RefusesAll])
     settings.ROOT_URLCONF = urlconf(path("some", view))
     assert api.get("/some").status_code == 429
@@ -185,7 +185,7 @@ def test_an_authenticator_that_refuses_is_a_401_with_its_challenge(serve, orders
     ids=["class", "method"],
 )
 def test_permissions_are_asked(serve, orders, attributes) -> None:
-    nameless = {**attributes, "authentication_classes": []}  # else DRF asks strangers to sign in first
+    nameless = {**attributes, "authentication_classes": []}  # otherwise DRF asks anonymous callers to sign in
     assert serve(type("V", (OrderViewSet,), nameless)).get("/api/orders").status_code == 403
 
 
@@ -279,7 +279,7 @@ def test_the_queryset_of_the_class_and_of_as_view_counts(serve, settings, api, o
 
 
 def test_no_value_of_an_earlier_request_is_kept(serve, orders) -> None:
-    """A queryset that looks at the clock looks at it each time."""
+    """A queryset that uses the present time evaluates it in each request."""
     clock = [PAST - timedelta(hours=1)]
 
     class V(OrderViewSet):
@@ -659,7 +659,7 @@ BROWSER = {"Accept": "text/html"}
 
 @pytest.fixture
 def own_handler(settings):
-    """An engineer's own exception handler, set in the settings."""
+    """A custom exception handler from the settings."""
 
     def handler(exc: Exception, context: Any) -> Response:
         return Response({"mine": type(exc).__name__}, status=418)
@@ -687,7 +687,7 @@ def test_the_exception_handler_decides_about_a_browser_that_is_not_signed_in(api
 
 
 @pytest.mark.usefixtures("production")
-def test_without_one_the_browser_is_redirected_to_the_sign_in(api) -> None:
+def test_a_browser_without_a_token_is_redirected_to_the_sign_in(api) -> None:
     answer = api.get("/orders/999/explain", headers=BROWSER)
     assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=%2Forders%2F999%2Fexplain")
 

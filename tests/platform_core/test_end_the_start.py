@@ -1,4 +1,4 @@
-"""Ctrl-C ends `manage.py up` whatever the moment, also one at which Python drops what a signal handler raises."""
+"""Ctrl-C ends `manage.py up` at any moment, even when Python drops the exception of a signal handler."""
 
 import signal
 import time

@@ -85,7 +85,7 @@ def test_a_call_leaves_the_request_time_to_say_that_the_peer_is_slow(peer):
         assert context.remaining() > 0
 
 
-def test_a_request_whose_time_is_over_asks_nobody(peer):
+def test_a_request_past_its_deadline_calls_no_peer(peer):
     with within(-1), pytest.raises(DeadlineExceeded):
         ask()
     assert not peer.requests
@@ -102,7 +102,7 @@ def test_a_large_body_has_the_time_of_its_own_call(peer):
 
 
 @pytest.mark.parametrize("body", [None, {"a": 1}])
-def test_the_peer_is_told_how_long_it_has(peer, body):
+def test_the_remaining_time_is_sent_to_the_peer(peer, body):
     ask("PUT", body=body, timeout=2.5)
     with within(1.0):
         ask("PUT", body=body)
@@ -133,7 +133,7 @@ def test_the_service_names_itself_and_wants_json(peer):
     assert headers["Idempotency-Key"] == "k-1"
 
 
-def test_proxies_of_the_environment_are_passed_over(peer, monkeypatch):
+def test_proxy_variables_of_the_environment_are_ignored(peer, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, servers.refused_url())
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -184,7 +184,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_anything_else_is_no_answer_and_what_may_pass_is_asked_again(peer, name):
+def test_other_statuses_are_failures_and_temporary_ones_are_retried(peer, name):
     peer.will(FAILURES[name])
     with pytest.raises(PeerFailed):
         ask()
@@ -209,7 +209,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-def test_what_is_no_whole_answer_is_told_as_unreachable(peer, answer):
+def test_an_incomplete_response_counts_as_unreachable(peer, answer):
     peer.will(answer)
     with pytest.raises(PeerUnreachable):
         get_user(1)
@@ -233,7 +233,7 @@ def test_an_answer_is_read_to_its_end(peer, answer):
     assert (ask().status, ask().content) == (200, b'{"id": "1"}')
 
 
-def test_what_comes_behind_the_chunks_is_no_header(peer):
+def test_trailers_are_not_headers(peer):
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: 1\r\n\r\n"
     peer.will(says(chunked + b"2\r\n{}\r\n0\r\nETag: 2\r\nX-More: 1\r\n\r\n"))
     answer = ask()
@@ -244,7 +244,7 @@ def test_what_comes_behind_the_chunks_is_no_header(peer):
     "more", [b"{}", b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"id": "2"}', b"HTTP/1.1 500 X\r\n"]
 )
 @pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
-def test_what_comes_behind_an_answer_is_nobodys(peer, more, close):
+def test_bytes_after_a_response_are_discarded(peer, more, close):
     def answer(wire, request):
         wire.send(b"HTTP/1.1 200 OK\r\n" + close + b'Content-Length: 11\r\n\r\n{"id": "1"}' + more)
         return True
@@ -255,7 +255,7 @@ def test_what_comes_behind_an_answer_is_nobodys(peer, more, close):
 
 
 @pytest.mark.parametrize("head", [b"", b"Content-Length: 498\r\n", b"Transfer-Encoding: chunked\r\n"])
-def test_an_answer_has_a_greatest_length(peer, monkeypatch, head):
+def test_response_bodies_are_bounded(peer, monkeypatch, head):
     peer.will(says(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + b"1\r\n \r\n" * 83 + b"0\r\n\r\n"))
     assert len(ask().content) in (83, 498, 503)
     monkeypatch.setattr(connections, "MAX_BODY", 82)
@@ -263,7 +263,7 @@ def test_an_answer_has_a_greatest_length(peer, monkeypatch, head):
         ask()
 
 
-def test_a_head_has_a_greatest_length(peer):
+def test_response_heads_are_bounded(peer):
     for count in (1000, 60_000):
         peer.will(says(b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * count + b"Content-Length: 2\r\n\r\n{}"))
         if count == 1000:
@@ -273,7 +273,7 @@ def test_a_head_has_a_greatest_length(peer):
                 ask()
 
 
-def test_where_nobody_listens_the_peer_has_seen_nothing(settings):
+def test_a_refused_connection_means_that_the_peer_saw_nothing(settings):
     settings.PEER_URLS = {"user-service": servers.refused_url()}
     with pytest.raises(PeerConnectionFailed):
         ask()
@@ -289,7 +289,7 @@ NOT_A_USER = [b"not json", HTML, b"[]", b"null", b"", b'{"id": "1"}', b'{"id": 1
 
 
 @pytest.mark.parametrize("body", NOT_A_USER)
-def test_a_2xx_that_breaks_the_contract_is_no_answer(peer, body):
+def test_a_2xx_that_breaks_the_contract_is_a_failure(peer, body):
     peer.will(answers(body))
     with pytest.raises(PeerFailed):
         decoded("user-service", ask(), User)
@@ -317,7 +317,7 @@ def test_a_connection_is_used_again_after_a_refusal(peer):
 
 
 def test_a_connection_whose_answer_was_not_read_to_the_end_is_not_used_again(peer):
-    """The rest of the late answer would be taken for the next one's."""
+    """The rest of the late response would be read as the next response."""
     late = trickles(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"{", 1, b"}", pause=1.0)
     peer.will(late, answers({"id": "2"}))
     with pytest.raises(PeerTimeout):
@@ -341,7 +341,7 @@ def test_a_call_leaves_nothing_to_the_garbage_collector(peer):
     assert not OF_A_CALL & set(garbage_of(lambda: ask("POST", body={"a": 1}, key="k")))
 
 
-def test_nor_does_one_that_could_not_be_sent(peer, monkeypatch):
+def test_an_unsent_call_leaves_nothing_to_the_garbage_collector(peer, monkeypatch):
     def breaks(handle):
         descriptor = handle._curl.getinfo(pycurl.ACTIVESOCKET)
         if descriptor >= 0:
@@ -461,7 +461,7 @@ def test_a_reservation_of_something_else_is_no_answer(peer, items):
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[1]", b'[{"id": "\xff"}]', b'[{"data": ' + b"[" * 100_000, HTML])
-def test_a_feed_that_cannot_be_read_is_no_answer(peer, body):
+def test_an_unreadable_feed_is_a_failure(peer, body):
     peer.will(answers(body))
     with pytest.raises(PeerFailed):
         read_feed("user-service", "")

@@ -1,4 +1,4 @@
-"""The variables: told all at once when wrong, and documented from the code."""
+"""Variables: all invalid ones are reported at once, and the documentation is generated from the code."""
 
 import pytest
 
@@ -32,22 +32,22 @@ from platform_core.topology import ORDER, USER
     ],
 )
 def test_a_malformed_variable_is_named_with_what_was_expected(name, value, expected):
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as error:
         parsed({name: value})
-    (problem,) = told.value.problems
+    (problem,) = error.value.problems
     assert problem.startswith(f"{name}: expected {expected}")
 
 
 def test_all_malformed_variables_are_named_at_once():
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as error:
         service_settings("user_svc", environment={"PORT": "x", "LOG_LEVEL": "x", "WEB_THREADS": "1"})
-    assert [problem.split(":")[0] for problem in told.value.problems] == ["PORT", "LOG_LEVEL", "WEB_THREADS"]
+    assert [problem.split(":")[0] for problem in error.value.problems] == ["PORT", "LOG_LEVEL", "WEB_THREADS"]
 
 
 def test_a_malformed_secret_is_not_shown():
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as error:
         parsed({"DATABASE_URL": "postgresql//user:hunter2@host/db"})
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(error.value)
 
 
 def test_an_empty_variable_counts_as_not_set():

@@ -1,4 +1,4 @@
-"""`manage.py generate`: the generated files are those that the code gives, and nothing else in them is touched."""
+"""`manage.py generate`: generated parts match the code, and other parts of the files are not changed."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ def test_a_mark_that_nothing_is_written_for_is_named():
 
 
 def test_a_renamed_service_is_renamed_in_every_file(monkeypatch):
-    """So no file that lists the services is left out by accident."""
+    """Finds files that list the services but are not generated."""
     renamed = tuple(dataclasses.replace(s, package="parcel_svc") if s.stem == "order" else s for s in SERVICES)
     monkeypatch.setattr(generate, "SERVICES", renamed)
     for path in ("compose.yaml", "compose.prod.yaml", "deploy/monitoring/prometheus.yml", "README.md"):

@@ -1,4 +1,4 @@
-"""What `/health` says of the outbox. By order-service, which has one."""
+"""The outbox in `/health`, tested with order-service."""
 
 from datetime import timedelta
 
@@ -36,28 +36,28 @@ def put(number, state="pending", seconds=0):
     )
 
 
-def test_an_empty_outbox_is_told_as_empty(client):
+def test_an_empty_outbox_is_reported_as_empty(client):
     put(2, "delivered", 100)
     assert outbox_of(client) == {"status": "ok", "pending": 0, "oldestSeconds": None, "dead": 0}
 
 
-def test_what_waits_and_what_was_given_up_is_told_and_does_not_make_the_service_unwell(client):
+def test_pending_and_dead_messages_are_reported_and_do_not_affect_health(client):
     put(1, seconds=90)
     put(2)
     put(1, "dead", 500)
-    told = outbox_of(client)
-    assert (told["status"], told["pending"], told["dead"]) == ("ok", 3, 1)
-    assert 90 <= told["oldestSeconds"] < 150
+    reported = outbox_of(client)
+    assert (reported["status"], reported["pending"], reported["dead"]) == ("ok", 3, 1)
+    assert 90 <= reported["oldestSeconds"] < 150
 
 
-def test_counting_ends_at_a_bound(client):
+def test_counting_is_bounded(client):
     put(DEPTH_BOUND + 5)
     put(DEPTH_BOUND + 5, "dead")
-    told = outbox_of(client)
-    assert (told["pending"], told["dead"]) == (DEPTH_BOUND, DEPTH_BOUND)
+    reported = outbox_of(client)
+    assert (reported["pending"], reported["dead"]) == (DEPTH_BOUND, DEPTH_BOUND)
 
 
-def test_it_is_one_query_that_passes_over_what_was_delivered():
+def test_the_outbox_is_counted_with_one_query_that_skips_delivered_rows():
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -75,6 +75,6 @@ def test_it_is_one_query_that_passes_over_what_was_delivered():
     assert rows_read(query["sql"]) <= 20
 
 
-def test_an_outbox_that_cannot_be_looked_at_is_said_to_be_down(client, monkeypatch):
+def test_an_unreadable_outbox_is_reported_as_down(client, monkeypatch):
     monkeypatch.setattr("platform_core.outbox.depth._DEPTH", "SELECT %s, %s, %s FROM nowhere")
     assert outbox_of(client) == {"status": "down"}

@@ -1,4 +1,4 @@
-"""What strangers write into headers and paths, and what comes of it: nothing."""
+"""Hostile headers and paths have no effect."""
 
 import pytest
 
@@ -13,7 +13,7 @@ INJECTIONS = [
 
 
 @pytest.mark.parametrize("value", INJECTIONS, ids=repr)
-def test_a_request_id_brings_nothing_in(client, value):
+def test_a_request_id_cannot_inject_anything(client, value):
     answer = client.get("/api/orders", HTTP_X_REQUEST_ID=value)
     given = answer["X-Request-ID"]
     assert given != value
@@ -23,7 +23,7 @@ def test_a_request_id_brings_nothing_in(client, value):
 
 
 @pytest.mark.parametrize("value", INJECTIONS, ids=repr)
-def test_nor_to_the_peers(client, peers, settings, value):
+def test_secrets_of_a_token_do_not_reach_the_peers(client, peers, settings, value):
     seen = []
     peers.add_callback(
         "GET", settings.PEER_URLS["user-service"] + "/api/users/1", lambda r: seen.append(r) or (404, {}, "{}")
@@ -55,26 +55,26 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:40])
 @pytest.mark.parametrize("roles", [(), ("admin",)], ids=str)
-def test_a_path_that_is_none_is_not_found(api, production, path, roles):
+def test_an_unknown_path_is_404(api, production, path, roles):
     assert_problem(api.get(path, as_user(1, *roles)), 404, "not_found")
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:40])
-def test_a_path_that_is_none_says_nothing_to_a_stranger(api, production, path):
+def test_an_unknown_path_reveals_nothing_to_anonymous_callers(api, production, path):
     assert api.get(path).status_code in (401, 404)
 
 
 @pytest.mark.parametrize(
     "path", ["/api/orders/1", "/api/orders/999999", "/api/orders/user/1", "/api/orders", "/api/events"]
 )
-def test_a_stranger_does_not_learn_what_is_there(api, production, path):
+def test_anonymous_callers_cannot_find_out_which_resources_exist(api, production, path):
     assert_problem(api.get(path), 401, "not_authenticated")
 
 
 @pytest.mark.parametrize(
     "method", ["TRACE", "CONNECT", "PROPFIND", "GET\r\n", "FOO", "get_queryset", "handler", "__class__"]
 )
-def test_an_unheard_of_method_does_nothing(api, production, method):
+def test_an_unknown_method_does_nothing(api, production, method):
     answer = api.client.generic(method, "/api/orders", headers=as_user(1))
     assert answer.status_code == 405
 
@@ -92,11 +92,11 @@ def test_a_path_is_not_overridden(api, production, header):
 
 
 @pytest.mark.parametrize("name", ["X-User-ID", "X-User", "X-Forwarded-User", "Remote-User", "X-Roles", "X-Caller"])
-def test_nobody_is_somebody_by_their_own_word(api, production, name):
+def test_claims_about_the_caller_in_headers_are_ignored(api, production, name):
     assert_problem(api.get("/api/orders", {name: "admin"}), 401, "not_authenticated")
 
 
-def test_a_token_in_the_query_or_a_cookie_is_none(api, production):
+def test_a_token_in_the_query_or_a_cookie_is_ignored(api, production):
     token = as_user(1)["Authorization"].removeprefix("Bearer ")
     for query in (f"?access_token={token}", f"?token={token}"):
         answer = api.get("/api/orders" + query)

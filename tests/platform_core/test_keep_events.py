@@ -1,4 +1,4 @@
-"""How long the feed keeps events, for whom, and what it says to who comes too late."""
+"""Retention of events, known consumers, and the error for positions that have been deleted."""
 
 import threading
 from datetime import timedelta
@@ -22,7 +22,7 @@ READER = {"Feed-Consumer": "analytics-service"}
 
 
 def happened(*days_ago: float) -> list[str]:
-    """An event so many days ago for each; their ids."""
+    """Creates events of the given ages in days and returns their ids."""
     for number, _ in enumerate(days_ago):
         with transaction.atomic():
             append(NewEvent("note.created", number + 1, {"version": 1}))
@@ -33,7 +33,7 @@ def happened(*days_ago: float) -> list[str]:
 
 @pytest.fixture
 def read(api):
-    """Ask for what follows a position, by name."""
+    """Requests the events after a position as a named consumer."""
 
     def read(after: str, name: str = "analytics-service"):
         return api.get(f"/api/events?lastEventId={after}", headers={"Feed-Consumer": name})
@@ -60,8 +60,8 @@ def test_the_worker_deletes_what_is_older_than_the_retention(api, settings):
     assert kept() == ["3", "4"]
 
 
-def test_the_feed_loses_its_beginning_and_nothing_from_its_midst(api):
-    """Clocks may have jumped: what is old stays while it stands behind something newer."""
+def test_only_the_beginning_of_the_feed_is_deleted(api):
+    """After a jump of the clock, an old event behind a newer one is kept."""
     happened(40, 1, 40)
     batch(api)
     keep_house()
@@ -77,7 +77,7 @@ def test_any_number_is_deleted_in_bounded_batches(api, monkeypatch):
     assert kept() == ["6"]
 
 
-def test_nothing_is_deleted_that_the_slowest_known_consumer_has_not_read(api, read):
+def test_events_that_a_known_consumer_has_not_read_are_not_deleted(api, read):
     ids = happened(40, 40, 40, 40)
     batch(api)
     read(ids[2], "fast")
@@ -90,7 +90,7 @@ def test_nothing_is_deleted_that_the_slowest_known_consumer_has_not_read(api, re
     assert kept() == ["3", "4"]
 
 
-def test_a_consumer_that_goes_back_is_noted_at_once(api, read):
+def test_a_consumer_that_goes_back_is_stored_at_once(api, read):
     ids = happened(40, 40)
     batch(api)
     read(ids[1])
@@ -99,7 +99,7 @@ def test_a_consumer_that_goes_back_is_noted_at_once(api, read):
     assert kept() == ["1", "2"]
 
 
-def test_a_consumer_that_was_not_seen_for_long_holds_nothing_back(api, read):
+def test_a_consumer_not_seen_for_long_does_not_block_deletion(api, read):
     happened(40)
     batch(api)
     read("0-0-0")
@@ -112,7 +112,7 @@ def test_a_consumer_that_was_not_seen_for_long_holds_nothing_back(api, read):
     assert not FeedConsumer.objects.exists()
 
 
-def test_nothing_is_deleted_that_is_not_shown_yet(api, another_session):  # noqa: F811
+def test_events_that_are_not_visible_yet_are_not_deleted(api, another_session):  # noqa: F811
     happened(40)
     assert api.get("/api/events")[PENDING] == "true"
     keep_house()
@@ -132,8 +132,8 @@ def test_workers_side_by_side_delete_the_same(api, monkeypatch):
     assert kept() == ["21", "22"]
 
 
-def test_beside_a_worker_that_is_at_it_nothing_is_deleted(api):
-    """Two could set the feed's start one after the other, the further one first."""
+def test_only_one_worker_deletes_at_a_time(api):
+    """Two workers could set the start of the feed concurrently, the later position first."""
     happened(40, 40)
     batch(api)
     keep_house()
@@ -147,7 +147,7 @@ def test_beside_a_worker_that_is_at_it_nothing_is_deleted(api):
     assert (kept(), FeedStart.objects.get().sequence) == (["1"], happened_before)
 
 
-def test_who_comes_too_late_is_told_what_to_do(api, read):
+def test_a_consumer_whose_events_are_deleted_gets_instructions(api, read):
     ids = happened(40, 40, 40, 0)
     batch(api)
     keep_house()
@@ -161,7 +161,7 @@ def test_who_comes_too_late_is_told_what_to_do(api, read):
     assert not FeedConsumer.objects.exists()
 
 
-def test_who_comes_too_late_reads_on_from_the_position_that_was_named(api, read):
+def test_a_late_consumer_can_continue_from_the_position_in_the_error(api, read):
     happened(40)
     batch(api)
     keep_house()
@@ -170,7 +170,7 @@ def test_who_comes_too_late_reads_on_from_the_position_that_was_named(api, read)
     assert [event["type"] for event in batch(api, position)] == ["note.created"]
 
 
-def test_without_a_position_there_is_what_is_kept(api):
+def test_a_request_without_a_position_starts_at_the_first_kept_event(api):
     happened(40, 0)
     batch(api)
     keep_house()
@@ -179,7 +179,7 @@ def test_without_a_position_there_is_what_is_kept(api):
     assert [event["subject"] for event in answer.json()] == ["2"]
 
 
-def test_a_feed_that_never_lost_anything_takes_any_position(api, read):
+def test_a_complete_feed_accepts_any_position(api, read):
     happened(0)
     keep_house()
     assert read("0-0-0").status_code == 200
@@ -191,7 +191,7 @@ def test_a_malformed_name_is_refused(api, name):
     assert_problem(api.get("/api/events", headers={"Feed-Consumer": name}), 400, "invalid", ["Feed-Consumer"])
 
 
-def test_a_poll_is_one_query_and_nearly_never_a_write(api, read):
+def test_a_poll_is_one_query_and_rarely_a_write(api, read):
     ids = happened(0, 0, 0)
     batch(api)
     read(ids[0])
@@ -206,7 +206,7 @@ def test_a_poll_is_one_query_and_nearly_never_a_write(api, read):
     assert FeedConsumer.objects.get().sequence == Event.objects.order_by("id").last().pk
 
 
-def test_who_gives_no_name_or_no_position_is_not_remembered(api):
+def test_a_consumer_without_a_name_or_position_is_not_stored(api):
     happened(0)
     api.get("/api/events?lastEventId=0-0-0")
     api.get("/api/events", headers=READER)
@@ -233,7 +233,7 @@ def test_consumers_are_shown_with_their_lag_and_can_be_forgotten(admin_client, a
     assert kept() == []
 
 
-def test_the_age_of_what_is_hidden_is_measured(api, another_session):  # noqa: F811
+def test_the_age_of_hidden_events_is_measured(api, another_session):  # noqa: F811
     happened(1)
     api.get("/api/events")
     assert hidden_seconds(api) > 80_000

@@ -1,4 +1,4 @@
-"""What a line of the log looks like, for machines and for people."""
+"""The formats of log lines: JSON and console."""
 
 import json
 import logging
@@ -40,26 +40,26 @@ def test_a_line_is_one_object_with_the_ids_of_the_request(record):
     assert (line["requestId"], line["traceId"]) == ("req-1", TRACE.split("-")[1])
 
 
-def test_for_people_a_request_is_told_in_the_words_of_http(record):
+def test_the_console_format_shows_requests_as_http(record):
     with entered(Context("req-1", TRACE)):
         line = TextFormatter("order-service", colours=False).format(record("request", user="7", **REQUEST))
     assert line.endswith("order-service        info  GET /api/orders 200 1.5 ms requestId=req-1 user=7")
 
 
-def test_for_people_an_exception_is_whole(record):
+def test_the_console_format_shows_complete_tracebacks(record):
     try:
         raise ValueError("first\nsecond")
     except ValueError:
-        told = record("unhandled", logging.ERROR, sys.exc_info())
-    lines = TextFormatter("order-service", colours=False).format(told).splitlines()
+        line_record = record("unhandled", logging.ERROR, sys.exc_info())
+    lines = TextFormatter("order-service", colours=False).format(line_record).splitlines()
     assert lines[1] == "Traceback (most recent call last):"
     assert lines[-2:] == ["ValueError: first", "second"]
 
 
 @pytest.mark.parametrize("path", ["/a\nb", "/a\x1b[2Jb", "/a\u2028b"], ids=["a new line", "an escape", "a separator"])
-def test_for_people_nobody_who_asks_for_a_path_makes_lines_or_moves_the_cursor(record, path):
-    told = record("request", **REQUEST | {"path": path})
-    line = TextFormatter("order-service", colours=False).format(told)
+def test_paths_cannot_inject_lines_or_control_codes_into_the_console(record, path):
+    line_record = record("request", **REQUEST | {"path": path})
+    line = TextFormatter("order-service", colours=False).format(line_record)
     assert line.isprintable()
 
 

@@ -1,4 +1,4 @@
-"""Each number at `/metrics` moves when the thing happens. By order-service, which has all there is."""
+"""Each metric changes with its event. Tested with order-service, which has all metrics."""
 
 import socket
 import subprocess
@@ -47,7 +47,7 @@ def scrape(client):
 
 @pytest.fixture
 def rise(scrape):
-    """By how much a number has grown since the test began."""
+    """The increase of a metric since the start of the test."""
     before = scrape()
     return lambda name, **labels: scrape().sum(name, **labels) - before.sum(name, **labels)
 
@@ -78,14 +78,14 @@ def test_a_call_is_counted_by_peer_and_outcome_and_timed(peer, rise):
     assert rise("peer_call_duration_seconds_count", peer=PEER) == 2
 
 
-def test_retries_are_counted_apart_from_calls(peer, rise):
+def test_retries_are_counted_separately_from_calls(peer, rise):
     peer.will(answers(status=503), answers({}))
     call(PEER, "GET", "/")
     assert rise("peer_retries_total", peer=PEER) == 1
     assert rise("peer_calls_total", peer=PEER) == 1
 
 
-def test_a_breaker_that_opens_is_seen_until_it_closes(peer, scrape):
+def test_the_state_of_a_breaker_is_exported(peer, scrape):
     peer.will(answers(status=500))
     for _ in range(5):
         with pytest.raises(PeerError):
@@ -101,14 +101,14 @@ def test_a_breaker_that_opens_is_seen_until_it_closes(peer, scrape):
             time.sleep(0.05)
 
 
-def test_places_for_calls_are_seen_while_they_are_taken(scrape, settings):
+def test_used_bulkhead_places_are_exported(scrape, settings):
     settings.PEER_PLACES = 2
     with peer_bulkhead().place():
         assert (scrape().one("peer_places_used"), scrape().one("peer_places")) == (1, 2)
     assert scrape().one("peer_places_used") == 0
 
 
-def test_a_call_for_which_there_is_no_place_is_counted(settings, peer, rise):
+def test_a_call_refused_by_the_bulkhead_is_counted(settings, peer, rise):
     settings.PEER_PLACES = 1
     taken, done = threading.Event(), threading.Event()
 
@@ -136,7 +136,7 @@ def put(key, state="pending", seconds=0):
     )
 
 
-def test_the_outbox_tells_how_much_waits_since_when_and_what_was_given_up(scrape):
+def test_outbox_metrics_show_pending_age_and_dead_messages(scrape):
     assert scrape().one("outbox_oldest_message_age_seconds") == 0
     put("a", seconds=90)
     put("b")
@@ -165,7 +165,7 @@ def test_deliveries_are_counted_by_kind_and_outcome(rise, failure, outcome):
     assert rise("outbox_deliveries_total", kind="note", outcome=outcome) == 1
 
 
-def test_connections_to_the_database_are_told_by_state_with_the_limit_of_all(scrape):
+def test_database_connections_are_exported_by_state_with_the_limit(scrape):
     found = scrape()
     assert found.one("database_up") == 1
     assert found.one("database_connections", state="active") >= 1, "the one that asks"
@@ -173,7 +173,7 @@ def test_connections_to_the_database_are_told_by_state_with_the_limit_of_all(scr
     assert found.sum("database_connections") <= found.one("database_connections_limit")
 
 
-def test_without_a_database_the_rest_is_still_told(scrape, monkeypatch):
+def test_other_metrics_are_exported_without_a_database(scrape, monkeypatch):
     def gone():
         raise OperationalError("the server is gone")
 
@@ -198,7 +198,7 @@ print(os.getpid())
 """
 
 
-def test_a_process_that_was_killed_is_no_longer_among_the_living_but_what_it_counted_stays(tmp_path, monkeypatch):
+def test_a_killed_process_leaves_its_counters_but_not_its_gauges(tmp_path, monkeypatch):
     done = subprocess.run(
         [sys.executable, "-c", COUNTING],
         env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PATH": "", "PYTHONPATH": "."},
@@ -230,7 +230,7 @@ def test_a_worker_has_metrics_of_its_own_on_the_port_that_it_is_given(worker_por
 
 
 @pytest.mark.parametrize("given, status", [("", 401), ("Bearer wrong", 401), ("Bearer scrape-me", 200)])
-def test_in_production_a_worker_tells_them_for_the_token_alone(worker_port, settings, given, status):
+def test_a_workers_metrics_need_the_token_in_production(worker_port, settings, given, status):
     settings.PLATFORM_ENV, settings.METRICS_TOKEN = "production", "scrape-me"
     answer = requests.get(f"http://127.0.0.1:{worker_port}/metrics", headers={"Authorization": given}, timeout=5)
     assert answer.status_code == status

@@ -228,7 +228,7 @@ def test_a_session_and_a_message_can_begin_without_a_cookie(browser, settings):
     assert "Seen." in browser.session["_messages"]
 
 
-def test_an_answer_for_which_nobody_read_the_session_does_not_vary_by_cookie(browser):
+def test_a_response_without_use_of_the_session_does_not_vary_by_cookie(browser):
     answer = browser.get("/data")
     assert "Cookie" not in answer["Vary"]
     assert not answer.cookies
@@ -267,7 +267,7 @@ def test_the_urls_that_others_may_call_are_a_setting(browser, settings):
 
 @pytest.fixture
 def production_settings(settings):
-    """Those that are a matter of HTTPS and cookies, as in production."""
+    """The settings for HTTPS and cookies, as in production."""
     environment = {
         "PLATFORM_ENV": "production",
         "SECRET_KEY": "k9" + "0123456789abcdef" * 4,
@@ -314,8 +314,8 @@ def test_peers_and_monitoring_are_answered_over_plain_http(client, production_se
 
 @pytest.mark.parametrize("url", ["/api/orders", "/admin/login/", "/nowhere"])
 def test_behind_tls_browsers_are_told_to_stay_there(client, production_settings, url):
-    told = "max-age=31536000; includeSubDomains; preload"
-    assert client.get(url, headers={"X-Forwarded-Proto": "https"})["Strict-Transport-Security"] == told
+    expected = "max-age=31536000; includeSubDomains; preload"
+    assert client.get(url, headers={"X-Forwarded-Proto": "https"})["Strict-Transport-Security"] == expected
     assert "Strict-Transport-Security" not in client.get(url)
 
 
@@ -368,8 +368,8 @@ print(json.dumps({"kept": kept, "checked": len(checked), "closed": Remote.closed
     [({}, True, 0), ({"CONN_MAX_AGE": 0}, False, 0), ({"CONN_HEALTH_CHECKS": True}, True, 1)],
     ids=str,
 )
-def test_what_django_does_around_a_request_follows_the_settings(database, kept, checked):
-    """In a process of its own: Django's test client connects some of the receivers again."""
+def test_request_hooks_of_django_follow_the_settings(database, kept, checked):
+    """Runs in its own process, because Django's test client reconnects some receivers."""
     done = subprocess.run(
         [sys.executable, "-c", TWO_REQUESTS, json.dumps(database)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What `deploy/monitoring` asks Prometheus for is what the code tells, of all that can be scraped."""
+"""The queries in `deploy/monitoring` use series that the code exports."""
 
 import ast
 import json
@@ -72,7 +72,7 @@ def asked(expression: str) -> dict[str, set[str]]:
 
 
 def matchers_of(text: str, name: str) -> bool:
-    """Whether the word is a label within braces, and no series."""
+    """Whether the word is a label within braces and not a series."""
     return re.search(rf"\b{name}\s*(=|!=|=~|!~)\s*\"", text) is not None
 
 
@@ -118,7 +118,7 @@ def test_an_alert_says_what_is_wrong_how_bad_it_is_and_where_help_is(rule):
 
 
 @rules
-def test_what_an_alerts_texts_fill_in_is_there_when_it_fires(rule):
+def test_the_labels_in_an_alerts_texts_exist(rule):
     for label in re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])):
         assert label in rule["expr"] or rule["expr"].startswith("up{"), label
 
@@ -174,7 +174,7 @@ def test_promtool_finds_nothing_wrong_where_there_is_one():
 
 
 @rules
-def test_what_an_alert_means_and_what_to_do_is_written_down(rule):
+def test_every_alert_is_documented(rule):
     page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     text = (ROOT / page).read_text()
     headings = {re.sub(r"[^a-z0-9 -]", "", line.lower().lstrip("# ")).replace(" ", "-") for line in text.splitlines()}

@@ -1,4 +1,4 @@
-"""Names that `manage.py new_service` takes and refuses, and the files it makes. `tests/e2e` runs it for real."""
+"""Valid and invalid names for `manage.py new_service`, and the files it makes. `tests/e2e` runs the command."""
 
 import pytest
 

@@ -39,9 +39,9 @@ PROMISED = {
         for report in ("summary", "users", "products", "orders", "notifications", "platform")
     ],
 }
-"""What callers were promised at the start. A service that is added later says in its own suite what it promises."""
+"""The operations of the first contract. Services that are added later test theirs in their own suites."""
 HEALTH = ["GET /health", "GET /health/live", "GET /health/ready"]
-"""Answered outside the API proper: always as JSON, and a 503 tells what the 200 does."""
+"""Routes outside the API. They always return JSON, and their 503 has the members of the 200."""
 LISTS = [
     ("user_svc", "GET /api/users"),
     ("product_svc", "GET /api/products"),
@@ -141,7 +141,7 @@ def takes_a_key(name: str) -> bool:
 
 
 @pytest.mark.parametrize("service", PACKAGES)
-def test_the_errors_that_can_happen_anywhere_are_told(service):
+def test_the_document_lists_the_common_errors(service):
     for name, described in operations(service).items():
         method, path = name.split(" ")
         expected = {"400", "414", "431"} | (set() if name in HEALTH else {"406", "503"})
@@ -155,7 +155,7 @@ def test_the_errors_that_can_happen_anywhere_are_told(service):
 
 
 @pytest.mark.parametrize("service", PACKAGES)
-def test_the_common_headers_are_told(service):
+def test_the_document_lists_the_common_headers(service):
     for name, described in operations(service).items():
         found = [resolved(service, parameter) for parameter in described["parameters"]]
         headers = {parameter["name"] for parameter in found if parameter["in"] == "header"}
@@ -165,7 +165,7 @@ def test_the_common_headers_are_told(service):
 
 
 @pytest.mark.parametrize("service", PACKAGES)
-def test_who_may_do_what_is_told(service):
+def test_the_document_states_who_may_call_an_operation(service):
     """A token is asked for where the rules ask for one, and only there."""
     rules = {
         (method, rule.route): rule
@@ -232,13 +232,13 @@ def test_a_patch_wants_nothing_in_particular(service, path):
         ("order_svc", "POST /api/orders", {"getOrder", "cancelOrder", "shipOrder", "deliverOrder", "explainOrder"}),
     ],
 )
-def test_what_was_made_leads_to_what_can_be_done_with_it(service, name, linked):
+def test_a_created_resource_links_to_its_operations(service, name, linked):
     links = operations(service)[name]["responses"]["201"]["links"]
     assert linked <= set(links)
     assert {value for link in links.values() for value in link["parameters"].values()} == {"$response.body#/id"}
 
 
-def test_what_only_the_service_knows_is_not_asked_for():
+def test_forms_omit_read_only_fields():
     user = resolved("user_svc", body_of("user_svc", "POST /api/users")["schema"])
     assert set(user["properties"]) == {"name", "email", "password", "phone", "address"}
     assert "password" not in document("user_svc")["components"]["schemas"]["User"]["properties"]

@@ -1,4 +1,4 @@
-"""What drf-spectacular's documentation offers to an engineer works with our schema class, too."""
+"""The documented features of drf-spectacular work with our schema class."""
 
 from typing import Any
 
@@ -308,7 +308,7 @@ def test_a_text_that_may_be_empty_is_one_type(schema_of):
     assert schema_of(PaintSerializer)["properties"]["colour"] == {"type": "string", "maxLength": 9}
 
 
-def test_a_method_field_is_what_its_hint_or_its_decorator_says(schema_of):
+def test_a_method_field_has_the_type_of_its_hint_or_decorator(schema_of):
     class CountsSerializer(serializers.Serializer):
         total = serializers.SerializerMethodField()
         names = serializers.SerializerMethodField()
@@ -470,7 +470,7 @@ def test_extensions_for_a_field_or_a_serializer_take_precedence(schema_of):
     assert schema_of(EvenSerializer) == {"type": "object", "additionalProperties": {"type": "integer"}}
 
 
-def test_what_nothing_else_says_stands_in_the_attribute_openapi(schema_of):
+def test_the_attribute_openapi_adds_to_the_schema(schema_of):
     class ColourField(StringField):
         openapi = {"format": "colour"}
 

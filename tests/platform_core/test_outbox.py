@@ -1,4 +1,4 @@
-"""The outbox: what is enqueued is delivered, in order, by whichever worker is there, once if nothing crashes."""
+"""The outbox: queued messages are delivered in order by any worker, and once if nothing crashes."""
 
 import threading
 from datetime import timedelta
@@ -36,7 +36,7 @@ def meanwhile(call):
 
 
 class There:
-    """The destination: it takes messages, or fails as it is told."""
+    """The destination. It accepts messages or fails as configured."""
 
     def __init__(self):
         self.taken = []
@@ -57,7 +57,7 @@ def there():
 
 @pytest.fixture
 def round_(there):
-    """One round of a worker's."""
+    """Runs one round of a worker."""
 
     def run(stopping=None, **options):
         handlers = {"note": Handler(there.deliver, **options)}
@@ -67,7 +67,7 @@ def round_(there):
 
 
 def put(*keys, aggregate=None, destination="there", kind="note"):
-    """Each message is about a thing of its own, unless ``aggregate`` says otherwise."""
+    """Each message has its own aggregate unless ``aggregate`` is given."""
     enqueue(*(Message(kind, destination, aggregate or f"thing:{key}", key, {"n": 1}) for key in keys))
 
 
@@ -207,7 +207,7 @@ def test_the_oldest_of_many_due_messages_come_first():
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
-def test_a_refusal_that_will_stay_parks_the_message_at_once(there, round_, status):
+def test_a_permanent_refusal_parks_the_message_at_once(there, round_, status):
     put("a")
     there.failure = refused(status)
     round_()
@@ -217,7 +217,7 @@ def test_a_refusal_that_will_stay_parks_the_message_at_once(there, round_, statu
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429])
-def test_a_refusal_that_may_pass_is_tried_again(there, round_, status):
+def test_a_temporary_refusal_is_retried(there, round_, status):
     put("a")
     there.failure = refused(status)
     round_()
@@ -228,7 +228,7 @@ def test_a_refusal_that_may_pass_is_tried_again(there, round_, status):
     assert (there.taken, row("a").attempts) == (["a"], 2)
 
 
-def test_what_no_repetition_can_help_is_parked_at_once(there, round_):
+def test_a_permanent_failure_is_parked_at_once(there, round_):
     put("a")
     there.failure = PermanentFailure("There is no user 1.")
     round_()
@@ -258,7 +258,7 @@ def test_a_message_without_a_last_attempt_is_never_parked(there, round_, failure
 
 
 @pytest.mark.parametrize("failure", UNREACHABLE, ids=repr)
-def test_when_nobody_answers_there_the_rest_of_the_batch_is_given_back(there, round_, failure):
+def test_the_rest_of_a_batch_is_returned_if_the_peer_does_not_answer(there, round_, failure):
     put("a", "b", "c")
     there.failure = failure
     assert round_() is False
@@ -290,7 +290,7 @@ def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_not_tried(there):
 
 
 def test_a_slow_batch_is_given_back_before_its_lease_is_over(there, round_, monkeypatch):
-    """Else another worker would deliver what this one is about to."""
+    """Otherwise another worker would deliver the same message."""
     monkeypatch.setattr("platform_core.outbox.delivery.LEASE", timedelta(0))
     put("a", "b")
     round_()
@@ -298,7 +298,7 @@ def test_a_slow_batch_is_given_back_before_its_lease_is_over(there, round_, monk
     assert keys(claim("there")) == ["a", "b"]
 
 
-def test_what_a_killed_worker_held_is_delivered_when_its_lease_is_over(there, round_):
+def test_messages_of_a_killed_worker_are_delivered_after_the_lease(there, round_):
     put("a")
     claim("there")
     assert round_() is False
@@ -308,36 +308,36 @@ def test_what_a_killed_worker_held_is_delivered_when_its_lease_is_over(there, ro
     assert row("a").attempts == 2
 
 
-def test_a_failure_told_after_the_lease_is_over_changes_nothing(there, round_):
+def test_a_failure_reported_after_the_lease_changes_nothing(there, round_):
     put("a")
-    told = []
+    reported = []
 
     def deliver(message):
         leases_run_out()
         meanwhile(round_)
         raise PeerTimeout("there", "x")
 
-    deliver_due("there", {"note": Handler(deliver, on_failure=lambda *args: told.append(args))}, threading.Event())
+    deliver_due("there", {"note": Handler(deliver, on_failure=lambda *args: reported.append(args))}, threading.Event())
     assert there.taken == ["a"]
     assert row("a").state == "delivered"
-    assert told == []
+    assert reported == []
 
 
-def test_a_success_told_after_the_lease_is_over_changes_nothing(there, round_):
+def test_a_success_reported_after_the_lease_changes_nothing(there, round_):
     put("a")
     there.failure = refused(422)
-    told = []
+    reported = []
 
     def deliver(message):
         leases_run_out()
         meanwhile(round_)
 
-    deliver_due("there", {"note": Handler(deliver, on_delivered=told.append)}, threading.Event())
+    deliver_due("there", {"note": Handler(deliver, on_delivered=reported.append)}, threading.Event())
     assert row("a").state == "dead"
-    assert told == []
+    assert reported == []
 
 
-def test_what_follows_from_an_attempt_is_one_transaction_with_its_record(there, round_):
+def test_the_result_of_an_attempt_and_its_record_are_one_transaction(there, round_):
     def fails(*_):
         OutboxMessage.objects.filter(key="b").delete()
         raise ZeroDivisionError
@@ -414,7 +414,7 @@ def test_the_pause_is_not_the_same_for_all_that_failed_together():
     assert len({queue.backoff(5, 300) for _ in range(50)}) > 40
 
 
-def test_a_dead_message_can_be_driven_anew_with_the_same_key(there, round_):
+def test_a_dead_message_can_be_redriven_with_the_same_key(there, round_):
     put("a", "b")
     there.failure = refused(422)
     round_()
@@ -426,7 +426,7 @@ def test_a_dead_message_can_be_driven_anew_with_the_same_key(there, round_):
     assert row("b").state == "dead"
 
 
-def test_driving_anew_leaves_alone_what_is_not_dead(there, round_):
+def test_redriving_only_affects_dead_messages(there, round_):
     put("delivered")
     round_()
     put("waiting")

@@ -1,4 +1,4 @@
-"""The lock files fit the ranges in requirements*.txt, and pyproject.toml describes the project as it is."""
+"""The lock files match the ranges in requirements*.txt, and pyproject.toml matches the project."""
 
 import re
 import subprocess
@@ -60,7 +60,7 @@ def needed_by(package: str, version: Version, extras: set[str], *, anywhere: boo
 
 
 def reached(name: str, *, anywhere: bool) -> dict[str, list[Requirement]]:
-    """Every package that the ranges lead to, with what is asked of it."""
+    """Every package that the ranges require, with its requirements."""
     found: dict[str, list[Requirement]] = {}
     ahead = list(ranges(name))
     while ahead:
@@ -110,7 +110,7 @@ def test_every_version_has_hashes_and_no_line_says_where_it_comes_from(name):
 
 
 @pytest.mark.parametrize("file", ["Makefile", "Dockerfile", ".ci/run"])
-def test_what_is_installed_comes_from_the_locks(file):
+def test_everything_is_installed_from_the_locks(file):
     text = (ROOT / file).read_text().replace("\\\n", " ")
     installs = [line for line in text.splitlines() if re.search(r"\bpip\b.*\binstall\b", line)]
     assert installs

@@ -17,9 +17,9 @@ PAGE = ROOT / "docs" / "decisions" / "0012-private-apis.md"
 FOLDERS = ("platform_core", "deploy", *(service.package for service in SERVICES))
 
 DOCUMENTED = {"_meta", "_default_manager", "_asdict", "_replace", "_exit", "_srcfile"}
-"""Of Django's models, of named tuples, of `os` and `logging`: documented in spite of the underscore."""
+"""Of Django's models, of named tuples, of `os` and `logging`: documented although they have an underscore."""
 OURS = {"_platform_roles"}
-"""Attributes that we add to objects of others."""
+"""Attributes that we add to foreign objects."""
 UNDOCUMENTED_IMPORTS = (
     "django.core.cache.close_caches",
     "django.core.handlers",
@@ -110,7 +110,7 @@ def reads(tree: ast.AST) -> Iterator[str]:
 
 
 def uses(tree: ast.AST, defined: Counter[str], read: set[str]) -> Iterator[str]:  # noqa: C901  # a table
-    """What a module uses of others' privacy. ``defined`` and ``read`` are the private members of all our code."""
+    """The private APIs that a module uses. ``defined`` and ``read`` are the private members of our own code."""
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(value=value, attr=name) if is_private(name):
@@ -166,11 +166,11 @@ def listed() -> set[tuple[str, str]]:
     return {(file, name) for files, what, *_ in rows() for file in quoted(files) for name in quoted(what)}
 
 
-def test_what_is_used_is_listed():
+def test_every_used_private_api_is_listed():
     assert not used() - listed(), f"use a public way, or list it in {PAGE.name} with its reason and its test"
 
 
-def test_what_is_listed_is_used():
+def test_every_listed_private_api_is_used():
     assert not listed() - used(), f"nobody uses it any longer: delete its row in {PAGE.name}"
 
 
@@ -185,8 +185,8 @@ def test_each_has_a_reason_and_a_test():
             assert f"def {name}(" in Path(ROOT / file).read_text(), test
 
 
-def test_what_is_imported_is_there():
-    """Raises for a module or name that is gone."""
+def test_every_listed_private_api_can_be_imported():
+    """Imports a module or name. Raises if it does not exist."""
     for _, name in listed():
         if is_listed(name):
             resolve_name(name)

@@ -1,4 +1,4 @@
-"""Production starts only when nothing stands open, and says all that does."""
+"""Production starts only with secure settings and names all insecure ones."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ SECRET = "0123456789abcdefghijklmnopqrstuvwxyz-0123456789-and-more"
 
 @pytest.fixture
 def fine(settings):
-    """Settings that production takes."""
+    """Settings that production accepts."""
     settings.PLATFORM_ENV = "production"
     settings.DEBUG = False
     settings.HOSTS_ARE_GIVEN = settings.DATABASE_IS_GIVEN = True
@@ -33,13 +33,13 @@ def fine(settings):
 
 
 def refused() -> list[str]:
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as error:
         production.check(django_settings)
-    assert all(problem.startswith("production refuses ") for problem in told.value.problems)
-    return told.value.problems
+    assert all(problem.startswith("production refuses ") for problem in error.value.problems)
+    return error.value.problems
 
 
-def test_it_starts_when_all_is_well(fine):
+def test_a_valid_configuration_starts(fine):
     production.check(fine)
 
 
@@ -88,7 +88,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("changes, named", WRONG.values(), ids=WRONG)
-def test_each_open_door_is_named(fine, changes, named):
+def test_every_insecure_setting_is_named(fine, changes, named):
     for name, value in changes.items():
         setattr(fine, name, value)
     (problem,) = refused()
@@ -105,12 +105,12 @@ def test_all_of_them_are_named_at_once(fine):
 def test_no_secret_is_shown_when_it_is_refused(fine):
     fine.SECRET_KEY = "a-short-secret"
     fine.SERVICE_KEY = '{"d": "a-private-half"}'
-    told = " ".join(refused())
-    assert "a-short-secret" not in told
-    assert "a-private-half" not in told
+    problems = " ".join(refused())
+    assert "a-short-secret" not in problems
+    assert "a-private-half" not in problems
 
 
-def test_development_refuses_nothing(fine):
+def test_development_starts_with_any_setting(fine):
     fine.PLATFORM_ENV = "development"
     fine.DEBUG, fine.SERVICE_KEY = True, ""
     production.check(fine)
@@ -123,14 +123,14 @@ WORKER = [sys.executable, "manage.py", "order_svc", "worker"]
 
 
 def start(command, tmp_path, **environment) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, which must come by itself."""
+    """Runs a process until it ends by itself."""
     nowhere = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none", "KEYS_DIR": str(tmp_path)}
     whole = {**plain_environment(), "DJANGO_SETTINGS_MODULE": "order_svc.settings", **nowhere, **environment}
     return subprocess.run(command, cwd=ROOT, env=whole, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize("command", [GUNICORN, WORKER], ids=["web", "worker"])
-def test_a_process_ends_by_itself_and_tells_every_reason(tmp_path, command):
+def test_a_process_exits_and_names_every_reason(tmp_path, command):
     ended = start(command, tmp_path, PLATFORM_ENV="production", DEBUG="true")
     assert ended.returncode == EXIT_CODE, ended.stderr
     for named in ("DEBUG", "ALLOWED_HOSTS", "SECRET_KEY", "the key of order-service"):
@@ -191,12 +191,12 @@ def test_a_proxy_on_the_machine_does_not_open_them_to_all(scrape, header, value)
 
 
 @pytest.mark.parametrize("header", ["HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_HOST"])
-def test_nobody_says_by_a_header_that_they_are_local(client, scrape, header):
+def test_a_header_cannot_make_a_caller_local(client, scrape, header):
     meta = {"HTTP_HOST": "shop.example.com", header: LOCAL}
     assert client.get("/metrics", REMOTE_ADDR=ELSEWHERE, **meta).status_code == 401
 
 
-def test_behind_proxies_the_machine_itself_is_not_told_from_others(scrape, fine):
+def test_loopback_has_no_privileges_behind_proxies(scrape, fine):
     fine.NUM_PROXIES = 1
     assert scrape(LOCAL).status_code == 401
 

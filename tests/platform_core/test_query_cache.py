@@ -1,4 +1,4 @@
-"""Statements that are compiled once: other values, the same statement; and nothing that belongs to one request."""
+"""Compiled statements are reused with other values and keep nothing of a single request."""
 
 import pytest
 from django.db import connection
@@ -31,7 +31,7 @@ def test_a_cached_statement_takes_the_values_of_each_request(orders):
     assert len(statement("all of a test", lambda: Order.objects.values_list("pk")).rows({}, 2)) == 2
 
 
-def test_a_queryset_that_is_derived_from_a_declared_one_is_none():
+def test_a_queryset_derived_from_a_declared_one_is_not_declared():
     base = declared(Order, currency="USD")
     assert is_declared(base)
     for derived in (base.all(), base.filter(user_id=1), base.none(), base.order_by("pk"), base.annotate()):

@@ -21,19 +21,19 @@ inside = pytest.mark.django_db
 
 
 def batch(api, after: str = "0-0-0", limit: int = 1000) -> list[dict]:
-    """The events after a place, once none is hidden."""
+    """The events after a position, as soon as none is hidden."""
     return feed(api, f"?limit={limit}&lastEventId={after}").json()
 
 
 def hidden_seconds(api) -> float:
-    """What the metric says of the age of hidden events."""
+    """The metric for the age of hidden events."""
     (line,) = [s for s in api.get("/metrics").content.decode().splitlines() if s.startswith("feed_hidden_seconds ")]
     return float(line.split()[-1])
 
 
 @pytest.fixture
 def another_session():
-    """Another session with a transaction that has an id and is not over."""
+    """A session with an open transaction that has an id."""
     place = {
         name: connection.get_connection_params().get(name) for name in ("dbname", "user", "password", "host", "port")
     }
@@ -54,7 +54,7 @@ def test_nothing_has_happened_yet(api):
 
 @shown
 @pytest.mark.parametrize("accept", [BATCH, "*/*", f"{BATCH}, application/json;q=0.5"])
-def test_what_happened_is_told_as_a_cloudevents_batch(api, accept):
+def test_the_feed_is_a_cloudevents_batch(api, accept):
     created = api.post("/api/notes", BOB).json()
     batch(api)
     answer = api.client.get("/api/events", HTTP_ACCEPT=accept)
@@ -71,7 +71,7 @@ def test_what_happened_is_told_as_a_cloudevents_batch(api, accept):
 
 
 @shown
-def test_every_change_is_told_in_order_and_only_once(api):
+def test_every_change_has_one_event_in_order(api):
     bob = api.post("/api/notes", BOB).json()["id"]
     api.patch(f"/api/notes/{bob}", {"text": "1"})
     ann = api.post("/api/notes", {"name": "Ann", "label": "ann@example.com"}).json()["id"]
@@ -91,7 +91,7 @@ def test_every_change_is_told_in_order_and_only_once(api):
 
 @shown
 @pytest.mark.parametrize("limit", [1, 2, 4, 1000])
-def test_who_asks_from_the_last_one_on_sees_each_event_once(api, limit):
+def test_reading_from_the_last_event_id_gives_each_event_once(api, limit):
     for number in range(4):
         api.post("/api/notes", {"name": "x", "label": f"x{number}@example.com"})
     whole, seen = batch(api), []
@@ -133,13 +133,13 @@ def test_another_limit_is_refused(api, limit):
         ),
     ],
 )
-def test_a_last_event_that_is_none_is_refused(api, last):
+def test_an_invalid_last_event_id_is_refused(api, last):
     assert_problem(api.get(f"/api/events?lastEventId={last}"), 400, "invalid", ["lastEventId"])
 
 
 @inside
 @given(last=st.text(max_size=30) | st.from_regex(r"[0-9]{1,10}-[0-9]{1,19}-[0-9]{1,19}", fullmatch=True))
-def test_whatever_the_last_event_nothing_breaks(api, last):
+def test_any_last_event_id_gives_a_valid_response(api, last):
     assert api.client.get("/api/events", {"lastEventId": last}, HTTP_ACCEPT=BATCH).status_code in (200, 400)
 
 
@@ -154,7 +154,7 @@ def test_an_unknown_parameter_is_refused(api):
 
 
 @inside
-def test_errors_are_problems_to_who_wants_cloudevents_too(api):
+def test_clients_that_accept_cloudevents_get_problems_for_errors(api):
     answer = api.client.get("/api/events?limit=0", HTTP_ACCEPT=BATCH)
     assert_problem(answer, 400, "invalid", ["limit"])
 
@@ -174,7 +174,7 @@ def test_errors_are_problems_to_who_wants_cloudevents_too(api):
         ("delete", "/api/notes/0", None, {}),
     ],
 )
-def test_what_was_refused_did_not_happen(api, note, method, path, body, headers):
+def test_a_refused_change_writes_no_event(api, note, method, path, body, headers):
     api.post("/api/notes", BOB)
     before = Event.objects.count()
     answer = getattr(api, method)(path.format(**note), *([body] if body else []), headers=headers)
@@ -183,7 +183,7 @@ def test_what_was_refused_did_not_happen(api, note, method, path, body, headers)
 
 
 @shown
-def test_what_could_not_be_told_did_not_happen_either(api, note):
+def test_a_change_whose_event_cannot_be_written_is_rolled_back(api, note):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE events_event ADD CONSTRAINT full_up CHECK (type = 'note.created') NOT VALID")
     try:
@@ -221,7 +221,7 @@ def test_an_open_transaction_that_hides_nothing_is_not_mentioned(api, note, anot
 
 
 @shown
-def test_what_commits_late_is_not_missed(api, note):
+def test_events_that_commit_late_are_not_missed(api, note):
     begun, go_on = threading.Event(), threading.Event()
     last = batch(api)[-1]["id"]
 
@@ -273,7 +273,7 @@ def test_a_reader_beside_many_writers_misses_nothing_and_sees_nothing_twice(api)
 
 @shown
 def test_after_a_move_to_another_server_the_feed_goes_on(api):
-    """Transaction ids start anew there; the old ones are all over, however high they are."""
+    """The new server's transaction ids start again. All old transactions have ended, even if their ids are higher."""
     with transaction.atomic():
         append(NewEvent("note.created", 1, {}))
     Event.objects.update(txid=10**15)

@@ -1,4 +1,4 @@
-"""A resource is read: its id, its path, its version. By the notes."""
+"""Reads of one resource: id, path, version. Tested with notes."""
 
 from urllib.parse import quote
 
@@ -33,7 +33,7 @@ def test_a_trailing_slash_makes_no_difference(api, note, path):
 
 @pytest.mark.parametrize("pk", NO_IDS)
 @pytest.mark.parametrize("method", ["get", "patch"])
-def test_what_is_no_id_is_not_found(api, note, pk, method):
+def test_an_invalid_id_is_404(api, note, pk, method):
     body = [{"name": "X"}] if method == "patch" else []
     assert_problem(getattr(api, method)(f"/api/notes/{pk}", *body), 404, "not_found")
     assert_problem(getattr(api, method)(f"/api/notes/{pk}/", *body), 404, "not_found")
@@ -45,7 +45,7 @@ def test_what_is_no_id_is_not_found(api, note, pk, method):
     | st.from_regex(r"[0-9]{1,30}", fullmatch=True)
     | st.text(st.characters(categories=["Nd"]), min_size=1, max_size=3)
 )
-def test_whatever_stands_for_an_id_it_is_this_note_or_not_found(api, note, pk):
+def test_any_text_as_id_gives_the_note_or_404(api, note, pk):
     answer = api.get(f"/api/notes/{quote(pk, safe='')}")
     if pk.isascii() and pk.isdigit() and int(pk) == int(note["id"]):
         assert answer.json() == note
@@ -74,7 +74,7 @@ def test_head_answers_like_get_without_a_body(api, note, path):
 @pytest.mark.parametrize(
     "tag", ['"1"', 'W/"1"', "*", " * ", '"7", "1"', 'W/"7",W/"1"', '"a,b","1"', '"7" , "1" ', '"", "1"']
 )
-def test_who_has_the_present_version_is_told_304(api, note, tag):
+def test_if_none_match_with_the_present_version_is_304(api, note, tag):
     for method in (api.get, api.head):
         answer = method(f"/api/notes/{note['id']}", headers={"If-None-Match": tag})
         assert answer.status_code == 304
@@ -85,13 +85,13 @@ def test_who_has_the_present_version_is_told_304(api, note, tag):
 @pytest.mark.parametrize(
     "tag", ['"2"', '"11"', "1", "garbage", "", '"1', 'w/"1"', '"01"', '"1 "', "'1'", "\xff", '"*"']
 )
-def test_who_has_another_version_gets_the_resource(api, note, tag):
+def test_if_none_match_with_another_version_returns_the_resource(api, note, tag):
     answer = api.get(f"/api/notes/{note['id']}", headers={"If-None-Match": tag})
     assert answer.status_code == 200
     assert answer.json() == note
 
 
-def test_who_has_a_version_of_a_deleted_one_is_told_that_it_is_gone(api, note):
+def test_if_none_match_on_a_deleted_resource_is_404(api, note):
     api.delete(f"/api/notes/{note['id']}")
     assert_problem(api.get(f"/api/notes/{note['id']}", headers={"If-None-Match": "*"}), 404, "not_found")
 

@@ -19,7 +19,7 @@ KEY = {"Idempotency-Key": "k-1"}
 REPLAYED = "Idempotent-Replayed"
 
 
-def test_the_same_again_gives_the_first_answer_and_no_second_note(api):
+def test_a_repetition_gets_the_first_answer_and_creates_no_second_note(api):
     first = api.post("/api/notes", NOTE, headers=KEY)
     assert first.status_code == 201
     assert not first.has_header(REPLAYED)
@@ -43,7 +43,7 @@ def test_the_first_answer_comes_even_when_the_note_has_changed_or_gone(api):
     assert not Note.objects.exists()
 
 
-def test_without_a_key_the_same_again_is_a_second_request(api):
+def test_a_repetition_without_a_key_is_a_second_request(api):
     assert api.post("/api/notes", NOTE).status_code == 201
     assert_problem(api.post("/api/notes", NOTE), 409, "label_taken")
 
@@ -81,7 +81,7 @@ def test_another_body_with_the_same_key_is_refused(api, other):
     ],
 )
 @pytest.mark.parametrize("path", ["/api/notes", "/api/notes/"])
-def test_the_same_body_written_otherwise_is_the_same(api, send, body, path):
+def test_equivalent_bodies_count_as_the_same_request(api, send, body, path):
     first = api.post("/api/notes", NOTE, headers=KEY)
     again = send("POST", path, body, **KEY)
     assert again[REPLAYED] == "true"
@@ -112,7 +112,7 @@ def test_keys_differ_by_case(api):
     assert not other.has_header(REPLAYED)
 
 
-def test_the_refusal_of_a_rule_is_the_answer_for_good(api):
+def test_a_refusal_by_a_rule_is_stored_for_its_key(api):
     taken = api.post("/api/notes", NOTE)
     first = api.post("/api/notes", {**NOTE, "name": "Other"}, headers=KEY)
     assert_problem(first, 409, "label_taken")
@@ -137,7 +137,7 @@ def test_the_refusal_of_a_rule_is_the_answer_for_good(api):
         (json.dumps(NOTE), "application/json", {"X-Request-Timeout": "0.0000001"}, 503),
     ],
 )
-def test_what_was_refused_before_the_work_leaves_the_key_free(api, send, body, content_type, headers, status):
+def test_a_request_that_fails_validation_does_not_use_its_key(api, send, body, content_type, headers, status):
     assert send("POST", "/api/notes", body, content_type, **headers, **KEY).status_code == status
     assert not IdempotencyKey.objects.exists()
     answer = api.post("/api/notes", NOTE, headers=KEY)
@@ -152,7 +152,7 @@ def test_a_key_on_other_methods_means_nothing(api, note):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_twin_is_told_at_once_that_the_first_still_runs(api):
+def test_a_concurrent_duplicate_gets_409_at_once(api):
     with transaction.atomic():
         Note.objects.create(name="Rival", label=NOTE["label"])  # the first one's insert has to wait for this
         first = Caller(lambda: api.post("/api/notes", NOTE, headers=KEY))
@@ -168,7 +168,7 @@ def test_a_twin_is_told_at_once_that_the_first_still_runs(api):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_first_request_that_came_to_nothing_leaves_the_key_free(api):
+def test_a_failed_first_request_does_not_use_its_key(api):
     with transaction.atomic():
         Note.objects.create(name="Rival", label=NOTE["label"])
         first = Caller(lambda: api.post("/api/notes", NOTE, headers={**KEY, "X-Request-Timeout": "0.5"}))
@@ -180,7 +180,7 @@ def test_a_first_request_that_came_to_nothing_leaves_the_key_free(api):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_twins_at_the_same_moment_one_makes_the_note(api):
+def test_concurrent_duplicates_create_one_note(api):
     answers = at_once([lambda: api.post("/api/notes", NOTE, headers=KEY)] * 8)
     made = [answer for answer in answers if answer.status_code == 201]
     assert len([answer for answer in made if not answer.has_header(REPLAYED)]) == 1
@@ -192,7 +192,7 @@ def test_of_many_twins_at_the_same_moment_one_makes_the_note(api):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_note_and_the_key_stand_or_fall_together(api):
+def test_the_note_and_the_key_are_one_transaction(api):
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE FUNCTION no_keys() RETURNS trigger LANGUAGE plpgsql AS "

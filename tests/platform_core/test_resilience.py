@@ -1,4 +1,4 @@
-"""Breaker, retry budget and bulkhead: a sick peer is not made sicker, and does not take us along."""
+"""Breaker, retry budget and bulkhead: a failing peer is not overloaded and does not fail the caller."""
 
 import contextvars
 import threading
@@ -64,7 +64,7 @@ def test_a_probe_that_succeeds_closes_it_and_one_that_fails_opens_it_again(break
     assert all(breaker.allows() for _ in range(5))
 
 
-def test_a_probe_that_came_to_nothing_lets_the_next_one_through(breaker, clock):
+def test_an_unfinished_probe_allows_the_next_one(breaker, clock):
     fail(breaker, 3)
     clock.now = 13
     assert breaker.allows()
@@ -72,7 +72,7 @@ def test_a_probe_that_came_to_nothing_lets_the_next_one_through(breaker, clock):
     assert breaker.allows()
 
 
-def test_of_many_threads_one_probes(breaker, clock):
+def test_only_one_of_many_threads_probes(breaker, clock):
     fail(breaker, 3)
     clock.now = 13
     barrier = threading.Barrier(16)
@@ -94,7 +94,7 @@ def test_retries_are_a_tenth_of_the_calls_at_most():
     assert 0 < retries <= 50
 
 
-def test_what_is_saved_up_in_good_times_has_a_limit():
+def test_the_saved_retry_budget_is_bounded():
     budget = RetryBudget(most=10)
     for _ in range(10_000):
         budget.pay_in()
@@ -118,14 +118,14 @@ def test_a_bulkhead_lets_the_next_one_in_when_a_young_one_leaves():
     thread.join(5)
 
 
-def test_it_refuses_at_once_when_the_oldest_is_old():
+def test_a_full_bulkhead_refuses_at_once_if_the_oldest_call_is_old():
     bulkhead = Bulkhead(1, patience=0)
     context = contextvars.copy_context()
     with bulkhead.place(), pytest.raises(BulkheadFull):
         context.run(lambda: bulkhead.place().__enter__())
 
 
-def test_a_request_that_is_inside_needs_no_second_place():
+def test_a_nested_call_needs_no_second_bulkhead_place():
     bulkhead = Bulkhead(1, patience=0)
     with bulkhead.place(), bulkhead.place():
         pass

@@ -1,4 +1,4 @@
-"""Access rules: what those of all services must say, how the library applies them, and their system checks."""
+"""Access rules: rules of all services, their application by the library, and their system checks."""
 
 import re
 import sys
@@ -38,7 +38,7 @@ def test_the_page_of_rules_is_the_one_that_the_code_gives():
     assert admin_table() in page
 
 
-def test_what_anybody_may_change_is_signing_up_in_and_out_alone():
+def test_anonymous_callers_may_only_sign_up_sign_in_and_sign_out():
     open_doors = {(method, rule.route) for rule in ALL if rule.anybody for method in rule.methods if method in CHANGING}
     assert open_doors == {
         ("POST", route) for route in ("/api/users", "/api/auth/token", "/api/auth/refresh", "/api/auth/logout")
@@ -83,7 +83,7 @@ def test_a_customer_is_confined_to_their_own_or_refused(rule):
 
 
 def test_the_library_names_no_route_of_a_service():
-    """Only the typed clients and the tools do, which call the services."""
+    """Only the typed clients and the tools may, because they call the services."""
     own = {rule.route for service in SERVICES for rule in RULES[service]} - {r.route for r in common_rules(ORDER)}
     beginnings = {"/".join(route.split("/")[:3]).removesuffix("/{id}") for route in own} - {"/"}
     assert {"/api/users", "/api/orders", "/orders", "/.well-known/jwks.json"} <= beginnings
@@ -100,7 +100,7 @@ def test_the_library_names_no_route_of_a_service():
 
 @pytest.fixture
 def rules(settings, monkeypatch):
-    """Puts a module with these names in the place of the service's rules."""
+    """Replaces the service's rules with a module of these names."""
 
     def rules(**names: Any) -> None:
         module = ModuleType("access_of_a_test")

@@ -1,4 +1,4 @@
-"""What the headers of a request do: ids, deadlines, methods, media types."""
+"""Request headers: ids, deadlines, methods, media types."""
 
 import re
 
@@ -38,7 +38,7 @@ def test_every_request_without_an_id_gets_one_of_its_own(api):
     assert len(given_out) == 20
 
 
-def test_a_problem_and_an_event_tell_the_request_id(api):
+def test_problems_and_events_carry_the_request_id(api):
     refused = api.post("/api/notes", {}, headers={"X-Request-ID": "mine"})
     assert refused.json()["requestId"] == "mine"
     api.post("/api/notes", BOB, headers={"X-Request-ID": "mine"})
@@ -86,7 +86,7 @@ def test_a_timeout_up_to_30_seconds_is_taken(api, value):
 
 
 @pytest.mark.parametrize("method, body", [("get", None), ("post", BOB), ("put", BOB), ("patch", BOB), ("delete", None)])
-def test_what_cannot_be_done_in_time_is_not_done(api, note, method, body):
+def test_work_that_exceeds_the_deadline_is_rolled_back(api, note, method, body):
     path = "/api/notes" if method == "post" else f"/api/notes/{note['id']}"
     answer = getattr(api, method)(path, *([body] if body else []), headers={"X-Request-Timeout": "0.0000001"})
     assert_problem(answer, 503, "deadline_exceeded")
@@ -96,7 +96,7 @@ def test_what_cannot_be_done_in_time_is_not_done(api, note, method, body):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_wait_for_somebody_else_ends_with_the_timeout(api, note):
+def test_waiting_for_a_lock_ends_with_the_deadline(api, note):
     from django.db import transaction
 
     with transaction.atomic():
@@ -110,7 +110,7 @@ def test_a_wait_for_somebody_else_ends_with_the_timeout(api, note):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_has_time_gets_an_answer_once_the_other_is_done(api, note):
+def test_a_request_with_enough_time_waits_for_the_lock_and_succeeds(api, note):
     from django.db import transaction
 
     with transaction.atomic():
@@ -128,7 +128,7 @@ def test_who_has_time_gets_an_answer_once_the_other_is_done(api, note):
         *((method, "/api/events", {"GET"}) for method in ("POST", "PUT", "PATCH", "DELETE")),
     ],
 )
-def test_a_method_that_is_not_allowed_is_told_which_are(api, note, method, path, allowed):
+def test_a_405_lists_the_allowed_methods(api, note, method, path, allowed):
     answer = api.client.generic(method, path.format(**note))
     assert_problem(answer, 405, "method_not_allowed")
     assert allowed <= {name.strip() for name in answer["Allow"].split(",")}
@@ -167,7 +167,7 @@ HEADERS = ("X-Request-ID", "X-Request-Timeout", "If-None-Match", "If-Match", "Id
 
 @given(values=st.dictionaries(st.sampled_from(HEADERS), st.text(st.characters(max_codepoint=255), max_size=30)))
 @pytest.mark.parametrize("method, body", [("get", None), ("put", BOB), ("post", {**BOB, "label": "new@example.com"})])
-def test_whatever_the_headers_nothing_of_ours_breaks(api, note, values, method, body):
+def test_any_headers_give_a_valid_response(api, note, values, method, body):
     path = "/api/notes" if method == "post" else f"/api/notes/{note['id']}"
     environment = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in values.items()}
     answer = getattr(api.client, method)(path, body, format="json", **environment)

@@ -1,4 +1,4 @@
-"""How services prove to each other who they are, and for whom they ask."""
+"""Authentication between services, and the user for whom a service calls."""
 
 import re
 import time
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def keys(settings):
-    """order-service has its key, and knows everybody's."""
+    """Gives order-service its private key and all public keys."""
     settings.SERVICE_KEY = people.private_service_key("order-service")
     settings.SERVICE_KEYS = people.public_service_keys()
     settings.ACCOUNTS = "tests.people"
@@ -35,7 +35,7 @@ def keys(settings):
 
 @pytest.fixture
 def asked(peers, settings):
-    """What peers were asked; they answer that they know the user."""
+    """The requests to the peers, which answer with a known user."""
     requests = []
 
     def answer(request):
@@ -50,7 +50,7 @@ def asked(peers, settings):
 
 @pytest.fixture
 def seen_by(settings):
-    """Who calls, as a callee sees it."""
+    """The caller, as a callee identifies it."""
 
     def seen_by(service, request):
         settings.SERVICE = BY_NAME[service]
@@ -80,7 +80,7 @@ def test_each_call_is_signed_for_the_one_that_is_called(asked, seen_by, peer):
             seen_by(other, request)
 
 
-def test_the_signature_is_good_for_a_minute(asked):
+def test_a_signature_is_valid_for_one_minute(asked):
     call("user-service", "GET", "/x")
     claims = claims_of(asked[0])
     assert claims["exp"] - claims["iat"] == 60
@@ -88,14 +88,14 @@ def test_the_signature_is_good_for_a_minute(asked):
     assert (claims["iss"], claims["sub"], claims["aud"]) == ("order-service", "order-service", "user-service")
 
 
-def test_a_call_says_for_whom_it_is(asked, seen_by):
+def test_a_call_carries_the_user_it_acts_for(asked, seen_by):
     with entered(Context()):
         context.called_by("user:7", "7")
         get_user(7)
     assert seen_by("user-service", asked[0]).on_behalf_of == "7"
 
 
-def test_for_whom_is_passed_on_through_services(api, settings, asked, seen_by):
+def test_the_acting_user_is_passed_on_through_services(api, settings, asked, seen_by):
     settings.PLATFORM_ENV = "production"
     api.post("/api/orders", {"userId": 7, "productId": 1, "quantity": 1}, headers=as_user(7))
     assert asked
@@ -139,7 +139,7 @@ def test_no_private_half_leaves_the_service(asked):
     assert secret not in str(asked[0].headers) + str(asked[0].body) + people.public_service_keys()
 
 
-def test_a_peer_that_does_not_believe_us_is_a_peer_that_refuses(peers, settings):
+def test_a_401_from_a_peer_is_a_refusal(peers, settings):
     body = '{"code": "not_authenticated", "detail": "No."}'
     peers.add("GET", settings.PEER_URLS["user-service"] + "/api/users/1", body, status=401)
     with pytest.raises(PeerRefused) as refused:
@@ -167,7 +167,7 @@ def test_a_token_for_one_service_opens_no_other(ours):
 
 
 def test_a_service_does_not_speak_for_another(ours):
-    """product-service signs that it is analytics-service, under its own key's id and under a foreign one."""
+    """product-service claims to be analytics-service, with its own key id and with a foreign one."""
     claims = service_claims("analytics-service", "order-service")
     key = people.SERVICE_KEYS["product-service"]
     for kid in (key.kid, people.SERVICE_KEYS["analytics-service"].kid, "analytics-service", "analytics-service."):
@@ -175,13 +175,13 @@ def test_a_service_does_not_speak_for_another(ours):
         assert_problem(ours(bearer(token)), 401, "not_authenticated")
 
 
-def test_what_a_service_asks_for_somebody_gives_it_no_rights_of_theirs(api, settings):
+def test_a_service_that_acts_for_a_user_does_not_get_the_users_rights(api, settings):
     settings.PLATFORM_ENV = "production"
     headers = bearer(service_token("analytics-service", "order-service", on_behalf_of="7", roles=["admin"]))
     assert_problem(api.get("/api/orders/user/7", headers), 403, "permission_denied")
 
 
-def test_without_the_public_keys_it_says_that_it_cannot_tell(ours, settings):
+def test_missing_public_keys_of_services_give_503(ours, settings):
     for missing in ("", "{}", "[]", '{"keys": 5}'):
         settings.SERVICE_KEYS = missing
         assert_problem(ours(bearer(service_token("analytics-service", "order-service"))), 503, "unavailable")

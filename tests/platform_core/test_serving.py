@@ -1,4 +1,4 @@
-"""gunicorn as it serves here: connections that stay open, bodies that are late, stops and reloads without loss."""
+"""gunicorn with our configuration: kept connections, late bodies, stops and reloads without lost requests."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from tests.wire import until
 
 THREADS = 2
 KEEPALIVE = 1
-PATIENCE = 20
+TIMEOUT = 20
 
 
 class Served:
@@ -30,15 +30,15 @@ class Served:
         self.process, self.port = process, port
 
     def connection(self) -> HTTPConnection:
-        return HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        return HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
 
     def socket(self, sent: bytes = b"") -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        sock = socket.create_connection(("127.0.0.1", self.port), TIMEOUT)
         sock.sendall(sent)
         return sock
 
     def exchange(self, *sent: bytes, pause: float = 0) -> bytes:
-        """All that comes back for the parts, which are sent with a pause between them, until the server closes."""
+        """Sends the parts with pauses. Returns everything that the server sends until it closes."""
         received = b""
         with closing(self.socket()) as sock, suppress(ConnectionError):
             for part in sent:
@@ -49,7 +49,7 @@ class Served:
         return received
 
     def wait_for_slow(self) -> None:
-        """Until the application says that it has begun with a slow request."""
+        """Waits until the application has started a slow request."""
         assert self.process.stderr is not None
         while "begun" not in self.process.stderr.readline():
             pass
@@ -147,8 +147,8 @@ HALVES = {
 
 
 @pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
-def test_what_follows_half_a_body_is_no_request(served, half):
-    """The body is late after 0.3 s, and is answered after 0.6 s. What follows comes in between."""
+def test_bytes_after_half_a_body_are_not_a_request(served, half):
+    """The body times out after 0.3 s and is answered after 0.6 s. The rest arrives in between."""
     received = served.exchange(half, b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", pause=0.45)
     assert received.endswith(b"late")
     assert received.count(b"HTTP/1.1") == 1
@@ -158,7 +158,7 @@ def test_half_a_body_is_no_error_in_the_log():
     with serving() as served:
         assert served.exchange(HALVES["of a known length"]).endswith(b"late")
         served.process.send_signal(signal.SIGTERM)
-        _, log = served.process.communicate(timeout=PATIENCE)
+        _, log = served.process.communicate(timeout=TIMEOUT)
     assert "Booting worker" in log
     assert "ERROR" not in log and "Traceback" not in log
 
@@ -180,7 +180,7 @@ def test_a_body_that_came_in_time_leaves_the_connection_usable(served):
             time.sleep(0.5)  # its deadline has passed
 
 
-def test_at_its_end_it_answers_what_is_under_way_and_what_is_just_being_sent():
+def test_a_stopping_server_answers_running_and_arriving_requests():
     with serving(**{"keep-alive": 75}) as served:
         kept, slow = served.connection(), served.connection()
         kept.request("GET", "/")
@@ -193,11 +193,11 @@ def test_at_its_end_it_answers_what_is_under_way_and_what_is_just_being_sent():
         kept.request("GET", "/late")
         answer = kept.getresponse()
         assert (answer.read(), answer.getheader("Connection")) == (b"/late", "close")
-        assert served.process.wait(PATIENCE) == 0
+        assert served.process.wait(TIMEOUT) == 0
 
 
-def test_at_its_end_a_client_that_was_just_answered_may_ask_once_more():
-    """However long its answer took."""
+def test_a_stopping_server_answers_one_more_request_of_a_kept_connection():
+    """The duration of the response does not matter."""
     with serving(**{"keep-alive": 75}) as served, closing(served.connection()) as connection:
         connection.request("GET", "/slower")
         served.wait_for_slow()

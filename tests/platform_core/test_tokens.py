@@ -1,4 +1,4 @@
-"""Access tokens: whose is taken, and that nothing else is, whatever it looks like."""
+"""Access tokens: valid ones are accepted, and all others are refused."""
 
 import hashlib
 import hmac
@@ -175,14 +175,14 @@ BAD_CLAIMS = {
 
 
 @pytest.mark.parametrize("wrong", BAD_CLAIMS.values(), ids=BAD_CLAIMS)
-def test_claims_that_do_not_hold_are_refused(api, wrong):
+def test_false_claims_are_refused(api, wrong):
     answer = api.get(ORDERS, bearer(user_token(**wrong)))
     assert_problem(answer, 401, "not_authenticated")
     assert 'error="invalid_token"' in answer["WWW-Authenticate"]
 
 
 @pytest.mark.parametrize("claim", ["iss", "aud", "sub", "exp", "iat", "nbf"])
-def test_claims_that_are_missing_are_missed(api, claim):
+def test_missing_claims_are_refused(api, claim):
     claims = user_claims()
     del claims[claim]
     assert_problem(api.get(ORDERS, bearer(signed(claims))), 401, "not_authenticated")
@@ -194,7 +194,7 @@ def test_a_proper_token_is_taken(api):
     assert (caller.kind, caller.user_id, caller.roles) == (Kind.USER, 7, {Role.ORDERS})
 
 
-def test_clocks_may_differ_a_little():
+def test_small_clock_differences_are_accepted():
     assert identify(user_token(exp=in_seconds(-3)))
     assert identify(user_token(nbf=in_seconds(3), iat=in_seconds(3)))
 
@@ -233,25 +233,25 @@ def test_another_header_is_refused(api, header):
 
 
 @pytest.mark.parametrize("size", [10_000, 1_000_000])
-def test_a_token_without_measure_is_refused(api, size):
+def test_an_oversized_token_is_refused(api, size):
     long = user_token(jti="x" * size)
     if size > 128_000:
         assert_problem(api.get(ORDERS, bearer(long)), 401, "not_authenticated")
     assert_problem(api.get(ORDERS, bearer("a" * size)), 401, "not_authenticated")
 
 
-def test_without_a_header_it_says_how_to_sign_in(api):
+def test_a_401_has_a_www_authenticate_header(api):
     answer = api.get(ORDERS)
     assert_problem(answer, 401, "not_authenticated")
     assert answer["WWW-Authenticate"] == 'Bearer realm="platform"'
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer  "])
-def test_the_scheme_is_written_as_one_likes(api, scheme):
+def test_the_authentication_scheme_is_case_insensitive(api, scheme):
     assert api.get(ORDERS, {"Authorization": f"{scheme} {user_token()}"}).status_code == 200
 
 
-def test_what_is_public_wants_no_token_but_takes_no_bad_one(api):
+def test_public_routes_need_no_token_but_refuse_a_bad_one(api):
     assert api.get("/api/").status_code == 200
     assert_problem(api.get("/api/", bearer("x")), 401, "not_authenticated")
 
@@ -262,7 +262,7 @@ def test_a_bad_token_is_refused_in_development_too(api, settings):
     assert_problem(api.get(ORDERS, bearer(user_token(exp=in_seconds(-9)))), 401, "not_authenticated")
 
 
-def test_no_word_of_the_token_comes_back(api):
+def test_no_part_of_the_token_is_in_the_response(api):
     for token in (
         signed(user_claims(), crit=["<b>secret-word"]),
         signed(user_claims(), **{"secret-word": 1}),
@@ -296,13 +296,13 @@ def assert_refused_or_read(token: str) -> None:
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
-def test_garbage_is_refused_in_words(text):
+def test_garbage_is_refused_with_a_message(text):
     with pytest.raises(BadToken):
         identify(text)
 
 
 @given(anything | HEADERS, anything | CLAIMS)
-def test_a_token_of_anything_is_refused_in_words(header, claims):
+def test_any_malformed_token_is_refused_with_a_message(header, claims):
     assert_refused_or_read(sealed(json.dumps(header), json.dumps(claims)))
 
 
@@ -314,7 +314,7 @@ def test_a_signature_does_not_make_nonsense_true(claims, kind):
 
 
 @given(CLAIMS, st.sampled_from(["at+jwt", "service+jwt"]))
-def test_whatever_else_a_good_token_says_it_can_be_read(claims, kind):
+def test_unknown_claims_in_a_valid_token_are_ignored(claims, kind):
     if kind == "at+jwt":
         token = signed({**claims, **user_claims(1)} | {k: claims[k] for k in ("roles", "sid") if k in claims})
     else:
@@ -327,7 +327,7 @@ def test_whatever_else_a_good_token_says_it_can_be_read(claims, kind):
 
 
 class Accounts:
-    """user-service's key set at the other end of the wire."""
+    """A fake of user-service's key set."""
 
     def __init__(self) -> None:
         self.keys = [PUBLIC]
@@ -364,7 +364,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time by which key sets go."""
+    """The clock of the key sets."""
     watch = Clock()
     monkeypatch.setitem(KeySet.__init__.__kwdefaults__, "clock", watch)
     tokens.forget()
@@ -395,7 +395,7 @@ def test_a_new_key_is_known_at_its_first_token(api, accounts, clock):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_flood_of_invented_keys_costs_one_fetch_a_pause(api, accounts, clock):
+def test_many_unknown_key_ids_cause_one_fetch_per_pause(api, accounts, clock):
     assert api.get(ORDERS, as_user()).status_code == 200
     for pause in (1, 2):
         clock.now += 5.1
@@ -404,7 +404,7 @@ def test_a_flood_of_invented_keys_costs_one_fetch_a_pause(api, accounts, clock):
         assert accounts.fetched == 1 + pause
 
 
-def test_a_key_that_is_withdrawn_is_good_no_more_after_five_minutes(api, accounts, clock):
+def test_a_withdrawn_key_is_refused_after_five_minutes(api, accounts, clock):
     assert api.get(ORDERS, as_user()).status_code == 200
     accounts.keys.clear()
     clock.now += 299
@@ -422,7 +422,7 @@ def test_known_keys_stay_good_while_user_service_is_down(api, accounts, clock):
     assert_problem(api.get(ORDERS, bearer(signed(user_claims(), kid="access.new"))), 401, "not_authenticated")
 
 
-def test_without_any_keys_nobody_is_turned_away_for_good(api, accounts):
+def test_missing_keys_give_503_and_not_401(api, accounts):
     accounts.down = True
     answer = api.get(ORDERS, as_user())
     assert_problem(answer, 503, "unavailable")
@@ -430,7 +430,7 @@ def test_without_any_keys_nobody_is_turned_away_for_good(api, accounts):
     assert "user-service" in answer.json()["detail"]
 
 
-def test_it_goes_on_as_soon_as_user_service_is_back(api, accounts):
+def test_sign_in_works_as_soon_as_user_service_is_back(api, accounts):
     accounts.down = True
     assert_problem(api.get(ORDERS, as_user()), 503, "unavailable")
     accounts.down = False
@@ -447,13 +447,13 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
-def test_a_key_set_that_is_none_is_no_reason_to_call_a_token_bad(api, accounts, body):
+def test_an_invalid_key_set_does_not_make_a_token_invalid(api, accounts, body):
     accounts.keys = body
     assert_problem(api.get(ORDERS, as_user()), 503, "unavailable")
 
 
 @pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
-def test_a_key_set_that_is_none_leaves_the_known_keys(api, accounts, clock, body):
+def test_an_invalid_key_set_keeps_the_known_keys(api, accounts, clock, body):
     assert api.get(ORDERS, as_user()).status_code == 200
     accounts.keys = body
     clock.now += 400
@@ -470,8 +470,8 @@ def test_keys_of_other_kinds_and_broken_ones_do_no_harm(api, accounts):
     assert_problem(api.get(ORDERS, bearer(signed(user_claims(), kid="b"))), 401, "not_authenticated")
 
 
-def test_a_hurried_request_does_not_spoil_the_fetch_for_the_others(api, accounts):
-    """What a stranger asks for by X-Request-Timeout does not bound it: else he could keep new keys from all."""
+def test_a_short_deadline_does_not_cancel_the_shared_fetch(api, accounts):
+    """X-Request-Timeout does not limit the fetch. Otherwise a caller could prevent the fetch of new keys."""
     for _ in range(2):
         api.get(ORDERS, bearer(user_token(), **{"X-Request-Timeout": "0.001"}))
     assert accounts.fetched == 1
@@ -544,7 +544,7 @@ def test_no_more_tokens_are_remembered_than_have_room(monkeypatch, today):
         assert len(tokens._verified) <= 3
 
 
-def test_a_service_shows_a_token_again_for_half_its_life_and_each_callee_and_user_another(monkeypatch, today):
+def test_service_tokens_are_reused_for_half_their_life_per_callee_and_user(monkeypatch, today):
     signatures = counted(monkeypatch, "encode")
     monkeypatch.setattr(tokens, "own_key", lambda: people.SERVICE_KEYS["order-service"])
     today(0)

@@ -1,4 +1,4 @@
-"""Traces are off until they are wanted, and what hinders them is told. With the packages: tests/tracing."""
+"""Tracing is off by default, and missing packages are reported. tests/tracing tests it with the packages."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ def nowhere(monkeypatch):
 
 
 @pytest.mark.parametrize("endpoint", [None, ""])
-def test_without_an_endpoint_nothing_is_traced_and_nothing_said(monkeypatch, caplog, endpoint):
+def test_without_an_endpoint_nothing_is_traced_or_logged(monkeypatch, caplog, endpoint):
     if endpoint is not None:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
     tracing.start("order-service")
@@ -27,7 +27,7 @@ def test_without_an_endpoint_nothing_is_traced_and_nothing_said(monkeypatch, cap
     assert not caplog.records
 
 
-def test_an_endpoint_without_the_packages_is_told_with_what_to_do(monkeypatch, caplog):
+def test_an_endpoint_without_the_packages_gives_instructions(monkeypatch, caplog):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.export", None)
@@ -40,7 +40,7 @@ def test_an_endpoint_without_the_packages_is_told_with_what_to_do(monkeypatch, c
     assert record.data["missing"].startswith("opentelemetry")
 
 
-def test_untraced_the_context_keeps_the_callers_trace():
+def test_without_tracing_the_callers_trace_is_kept():
     with entered(Context(traceparent=GIVEN)), tracing.span("work", "internal") as span:
         span.note({"a": 1})
         span.rename("other")

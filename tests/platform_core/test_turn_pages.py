@@ -1,4 +1,4 @@
-"""A list is read in pages. By the notes."""
+"""Pages of a list. Tested with notes."""
 
 from itertools import chain
 from urllib.parse import quote, urlsplit
@@ -22,7 +22,7 @@ def rows() -> list[str]:
     return [str(note.pk) for note in reversed(notes)]
 
 
-def test_nothing_is_an_empty_list(api):
+def test_an_empty_table_is_an_empty_list(api):
     assert api.get("/api/notes").json() == {"results": [], "next": None, "previous": None}
 
 
@@ -64,7 +64,7 @@ def test_next_and_previous_are_whole_urls_that_keep_the_filter(api, rows):
     assert ids(api.get(second.json()["previous"])) == rows[:2]
 
 
-def test_who_comes_or_goes_while_pages_are_turned_shifts_nothing(api, rows):
+def test_rows_added_or_deleted_between_pages_do_not_shift_the_pages(api, rows):
     first = api.get("/api/notes?limit=2")
     Note.objects.create(name="New", label="new@example.com")
     Note.objects.filter(pk__in=[rows[1], rows[3]]).delete()
@@ -73,7 +73,7 @@ def test_who_comes_or_goes_while_pages_are_turned_shifts_nothing(api, rows):
     assert rows[0] in ids(api.get(second.json()["previous"]))
 
 
-def test_a_page_behind_the_deleted_rest_is_empty_but_no_error(api, rows):
+def test_a_page_after_deleted_rows_is_empty(api, rows):
     following = api.get("/api/notes?limit=5").json()["next"]
     Note.objects.filter(pk__in=rows[5:]).delete()
     assert ids(api.get(following)) == []

@@ -1,4 +1,4 @@
-"""The words that several services use."""
+"""The vocabulary that the services share."""
 
 import pytest
 
@@ -23,22 +23,22 @@ def test_every_status_of_an_order_says_whether_it_was_placed():
 
 
 @pytest.mark.parametrize("status", PLACED)
-def test_an_event_tells_of_every_placed_order(status):
+def test_every_placed_order_has_an_event(status):
     assert EventType.of_order(status).resource == "order"
 
 
 @pytest.mark.parametrize("status", UNPLACED)
-def test_no_event_tells_of_an_order_that_was_never_placed(status):
+def test_an_order_that_was_never_placed_has_no_event(status):
     with pytest.raises(ValueError):
         EventType.of_order(status)
 
 
 @pytest.mark.parametrize("status", SETTLED)
-def test_an_event_tells_of_every_settled_notification(status):
+def test_every_settled_notification_has_an_event(status):
     assert EventType.of_notification(status).resource == "notification"
 
 
-def test_the_figures_know_every_resource_that_events_tell_of():
+def test_the_figures_cover_every_resource_with_events():
     assert {each.resource for each in EventType} == {"user", "product", "order", "notification"}
 
 

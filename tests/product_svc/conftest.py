@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def add(api):
-    """Adds a product; what the service answered."""
+    """Adds a product and returns the response body."""
 
     def add(**body: Any) -> dict[str, Any]:
         answer = api.post("/api/products", {"name": "Lamp", "price": 10, **body})
@@ -18,7 +18,7 @@ def add(api):
 
 @pytest.fixture
 def lamp(add) -> dict[str, Any]:
-    """A product that is there already."""
+    """An existing product."""
     return add(name="Desk lamp", price="49.90", stock=5, category="lights", sku="L-1", description="Bends any way.")
 
 
@@ -35,13 +35,13 @@ def reserve(api):
 
 @pytest.fixture
 def stock(api):
-    """What can be sold of a product now."""
+    """The present stock of a product."""
     return lambda product: api.get(f"/api/products/{product['id']}").json()["stock"]
 
 
 @pytest.fixture
 def books_balance():
-    """Whether every product's stock is the sum of its movements, and each movement tells the stock it led to."""
+    """Whether every stock is the sum of its movements, and every movement has the right resulting stock."""
     from product_svc.models import Product
 
     def books_balance() -> bool:
@@ -58,7 +58,7 @@ def books_balance():
 
 @pytest.fixture
 def load(tmp_path):
-    """Imports a text, or bytes, as a file of that name."""
+    """Imports text or bytes as a file with the given name."""
 
     from tests.product_svc.runs import Imported
 

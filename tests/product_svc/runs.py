@@ -1,4 +1,4 @@
-"""What an import came to, for the tests of import and export."""
+"""Results of imports, for the tests of import and export."""
 
 import io
 from pathlib import Path
@@ -13,8 +13,9 @@ HEADER = "sku,name,price,stock\n"
 
 
 class Imported:
-    """What a run came to: ``code``, what it ``said`` of lines, all it had ``shown``, the counts it ``told`` in the end,
-    the ``rejects`` it left."""
+    """The result of a run: exit ``code``, messages ``said`` about lines, all output ``shown``, the last ``counts``, and
+    the content of the ``rejects`` file.
+    """
 
     def __init__(self, path: Path, *arguments: str) -> None:
         out, err = io.StringIO(), io.StringIO()
@@ -24,7 +25,7 @@ class Imported:
         except CommandError as error:
             self.code, refusal = error.returncode, str(error)
         self.shown, self.refusal = out.getvalue().splitlines(), refusal
-        self.told = self.shown[-1] if self.shown else ""
+        self.counts = self.shown[-1] if self.shown else ""
         self.said = err.getvalue() + refusal
         rejects = path.with_name(path.name + ".rejects")
         self.rejects = rejects.read_bytes().decode(errors="surrogateescape") if rejects.exists() else None
@@ -37,7 +38,7 @@ def exported(*arguments: str) -> str:
 
 
 def everything() -> list[list[tuple]]:
-    """All that an import could change."""
+    """A snapshot of everything that an import could change."""
     return [list(model.objects.order_by("pk").values_list()) for model in (Product, StockMovement, Event)]
 
 

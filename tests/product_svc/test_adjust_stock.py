@@ -37,7 +37,7 @@ def test_the_reason_may_be_left_out(api, url):
 
 
 @pytest.mark.parametrize("delta", [-6, -7, -MAX])
-def test_the_stock_cannot_fall_below_nought(api, lamp, url, stock, delta):
+def test_the_stock_cannot_fall_below_0(api, lamp, url, stock, delta):
     (error,) = assert_problem(api.post(url, {"delta": delta}), 409, "insufficient_stock")
     assert (error["code"], error["requested"], error["available"]) == ("insufficient_stock", -delta, 5)
     assert error["productId"] == lamp["id"]
@@ -75,7 +75,7 @@ def test_another_reason_is_refused(api, url, reason):
     assert_problem(api.post(url, {"delta": 1, "reason": reason}), 400, "invalid", ["reason"])
 
 
-def test_what_the_service_decides_cannot_be_sent(api, lamp, url, books_balance):
+def test_read_only_fields_cannot_be_sent(api, lamp, url, books_balance):
     sent = {"delta": 1, "id": "77", "productId": "0", "kind": "initial", "orderId": "9", "stock": 99, "createdAt": "x"}
     movement = api.post(url, sent).json()
     assert movement["productId"] == lamp["id"]
@@ -84,7 +84,7 @@ def test_what_the_service_decides_cannot_be_sent(api, lamp, url, books_balance):
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_of_a_product_that_is_not_there_nothing_is_found(api, url, method):
+def test_movements_of_a_missing_product_are_404(api, url, method):
     body = [{"delta": 1}] if method == "post" else []
     assert_problem(getattr(api, method)("/api/products/0/stock-adjustments", *body), 404, "not_found")
     assert_problem(
@@ -93,7 +93,7 @@ def test_of_a_product_that_is_not_there_nothing_is_found(api, url, method):
 
 
 @pytest.mark.parametrize("stock", [0, 5])
-def test_of_a_deleted_product_nothing_is_found(api, add, stock):
+def test_movements_of_a_deleted_product_are_404(api, add, stock):
     url = f"/api/products/{add(stock=stock)['id']}"
     api.delete(url)
     assert_problem(api.get(f"{url}/stock-adjustments"), 404, "not_found")
@@ -116,7 +116,7 @@ def test_every_movement_is_listed_newest_first(api, lamp, url, reserve):
     ]
 
 
-def test_nothing_has_moved_yet(api, add):
+def test_a_new_product_has_no_movements(api, add):
     answer = api.get(f"/api/products/{add()['id']}/stock-adjustments")
     assert answer.json() == {"results": [], "next": None, "previous": None}
 

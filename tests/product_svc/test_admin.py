@@ -18,7 +18,7 @@ FORM = {"name": "Desk lamp", "description": "", "category": "lights", "sku": "L-
 
 @pytest.fixture
 def rows(api, lamp, reserve) -> None:
-    """A row in each of the service's own tables."""
+    """Creates a row in each of the service's own tables."""
     api.post("/api/products", {"name": "Box", "price": 1, "stock": 1})
     reserve(7, {lamp["id"]: 1})
 
@@ -49,7 +49,7 @@ def test_a_stock_that_is_edited_is_recorded_as_an_adjustment(admin_client, lamp,
     assert set(Event.objects.values_list("type", flat=True)[:2]) == {"stock.changed", "product.updated"}
 
 
-def test_what_was_sold_while_the_form_was_open_is_not_undone(admin_client, lamp, reserve, books_balance):
+def test_a_form_does_not_undo_concurrent_sales(admin_client, lamp, reserve, books_balance):
     page = url(Product, "change", lamp["id"])
     form = form_fields(admin_client.get(page).content.decode())
     assert form["stock"] == "5"
@@ -64,7 +64,7 @@ def test_what_was_sold_while_the_form_was_open_is_not_undone(admin_client, lamp,
     "wrong",
     [{"stock": "-1"}, {"stock": "2147483648"}, {"price": "-1"}, {"price": "0.001"}, {"name": ""}, {"sku": "B-1"}],
 )
-def test_what_the_api_refuses_the_form_refuses_too(admin_client, add, lamp, wrong):
+def test_the_form_validates_like_the_api(admin_client, add, lamp, wrong):
     add(sku="B-1")
     before = list(Product.objects.values())
     for page in (url(Product, "add"), url(Product, "change", lamp["id"])):

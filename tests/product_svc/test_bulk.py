@@ -41,10 +41,10 @@ def test_a_product_is_what_it_would_be_if_it_were_added_alone(api):
     item = {"name": " Lamp ", "price": "49.9", "stock": 3, "sku": " A "}
     alone = api.post("/api/products", {**item, "sku": "B"}).json()
     (among_many,) = post(api, [item]).json()["results"]
-    told_by_itself = {"id", "sku", "createdAt", "updatedAt"}
+    differing = {"id", "sku", "createdAt", "updatedAt"}
     assert alone.keys() == among_many.keys()
-    assert {k: v for k, v in alone.items() if k not in told_by_itself} == {
-        k: v for k, v in among_many.items() if k not in told_by_itself
+    assert {k: v for k, v in alone.items() if k not in differing} == {
+        k: v for k, v in among_many.items() if k not in differing
     }
     one, other = Event.objects.order_by("id").values_list("type", "data")
     one[1].pop("createdAt"), other[1].pop("createdAt")
@@ -57,8 +57,8 @@ def test_stock_is_the_sum_of_movements_and_the_feed_tells_each_product(api, book
     results = post(api, lamps(20)).json()["results"]
     assert books_balance()
     assert StockMovement.objects.count() == sum(product["stock"] > 0 for product in results)
-    told = Event.objects.filter(type="product.created").order_by("id").values_list("subject", flat=True)
-    assert list(told) == [product["id"] for product in results]
+    events = Event.objects.filter(type="product.created").order_by("id").values_list("subject", flat=True)
+    assert list(events) == [product["id"] for product in results]
 
 
 def test_a_thousand_are_taken_and_cost_as_many_queries_as_one(api):
@@ -88,7 +88,7 @@ def test_errors_name_the_items_by_index_and_nothing_is_kept(api):
     assert nothing_is_there()
 
 
-def test_a_sku_that_is_taken_or_given_twice_is_told_by_index_and_nothing_is_kept(api, lamp):
+def test_a_taken_or_repeated_sku_is_reported_by_index_and_nothing_is_stored(api, lamp):
     before = Event.objects.count()
     items = [{"name": "Lamp", "price": 1, "sku": sku} for sku in ("A", " L-1 ", "B", None, "A", "", "A")]
     errors = assert_problem(post(api, items), 409, "sku_taken", ["items[1].sku", "items[4].sku", "items[6].sku"])
@@ -134,14 +134,14 @@ def test_a_body_over_1_mib_is_refused(send):
 
 @pytest.mark.usefixtures("known_callers")
 @pytest.mark.parametrize("role, status", [(Role.CATALOG, 201), (Role.ADMIN, 201), (Role.ORDERS, 403)])
-def test_it_is_for_those_who_keep_the_catalog(api, settings, role, status):
+def test_only_the_catalog_role_may_add_in_bulk(api, settings, role, status):
     settings.PLATFORM_ENV = "production"
     assert post(api, lamps(1), **people.as_user(9, role)).status_code == status
     assert post(api, lamps(1)).status_code == 401
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_those_who_add_the_same_at_the_same_moment_one_does_and_the_others_are_told(api, books_balance):
+def test_one_of_many_concurrent_bulk_requests_succeeds_and_the_others_get_409(api, books_balance):
     forwards, backwards = lamps(200), lamps(200)[::-1]
     answers = at_once([lambda items=items: post(api, items) for items in (forwards, backwards) * 3])
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5

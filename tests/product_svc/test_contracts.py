@@ -1,4 +1,4 @@
-"""Who calls product-service finds what it asks for and reads what it is answered."""
+"""The OpenAPI document of product-service has everything that its typed client needs."""
 
 from platform_core.topology import PRODUCT
 from tests.contracts import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""What a request costs in queries. A number that rises here is a request that got slower for everybody."""
+"""The number of queries of each request. A higher number means a slower request."""
 
 import pytest
 from django.db import connection
@@ -67,7 +67,7 @@ def test_a_reservation_of_many_products_is_one_query(add, reserve, django_assert
 
 @pytest.mark.django_db(transaction=True)
 def test_a_new_product_and_a_reservation_are_one_round_trip_each(api, lamp, reserve, django_assert_num_queries):
-    """Outside of any other, a statement is its own transaction: nothing begins or commits it."""
+    """Outside a transaction, a statement is its own transaction without BEGIN and COMMIT."""
     with django_assert_num_queries(2):
         assert api.post("/api/products", {**BOX, "stock": 5}).status_code == 201
         assert reserve(7, {lamp["id"]: 1}).status_code == 201

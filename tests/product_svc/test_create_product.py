@@ -21,8 +21,8 @@ KEYS = {"id", "name", "description", "category", "sku", "price", "stock", "creat
 MAX = 2147483647
 
 
-def told_price(answer) -> str:
-    """The price as it stands in the answer's text."""
+def price_in(answer) -> str:
+    """The price as text from the JSON of the response."""
     (price,) = re.findall(r'"price":([^,}]*)', answer.content.decode())
     return price
 
@@ -41,7 +41,7 @@ def test_it_answers_201_with_the_product_and_where_it_is(api):
     assert api.get(answer["Location"]).json() == product
 
 
-def test_what_is_left_out_is_empty_and_the_stock_nought(api):
+def test_omitted_fields_are_empty_and_the_stock_is_0(api):
     product = api.post("/api/products", LAMP).json()
     assert (product["stock"], product["description"], product["category"], product["sku"]) == (0, "", "", None)
 
@@ -67,7 +67,7 @@ def test_any_other_name_is_refused(api, name):
 
 
 @pytest.mark.parametrize(
-    "written, told",
+    "written, shown",
     [
         *(("0", "0.00"), ("-0", "0.00"), ("-0.00", "0.00"), ("0.01", "0.01"), ("0.1", "0.10"), ("0.29", "0.29")),
         *(("9999999999.99", "9999999999.99"), ("9999999999.98", "9999999999.98"), ("9999999999", "9999999999.00")),
@@ -76,13 +76,13 @@ def test_any_other_name_is_refused(api, name):
         *(("1.10", "1.10"), ("9007199254.74", "9007199254.74")),
     ],
 )
-def test_a_price_is_told_to_the_cent_as_a_number(api, send, written, told):
+def test_a_price_is_a_number_with_two_decimals(api, send, written, shown):
     answer = send("POST", "/api/products", f'{{"name": "Lamp", "price": {written}}}')
     assert answer.status_code == 201, answer.content
-    assert told_price(answer) == told
-    assert told_price(api.get(answer["Location"])) == told
-    assert told_price(api.get("/api/products")) == told
-    assert Product.objects.get().price == Decimal(told)
+    assert price_in(answer) == shown
+    assert price_in(api.get(answer["Location"])) == shown
+    assert price_in(api.get("/api/products")) == shown
+    assert Product.objects.get().price == Decimal(shown)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_every_amount_that_fits_comes_back_to_the_cent(send, cents, as_text):
     body = f'{{"name": "Lamp", "price": {json.dumps(amount) if as_text else amount}}}'
     answer = send("POST", "/api/products", body)
     assert answer.status_code == 201
-    assert told_price(answer) == f"{cents // 100}.{cents % 100:02}"
+    assert price_in(answer) == f"{cents // 100}.{cents % 100:02}"
 
 
 @given(
@@ -141,10 +141,10 @@ def test_every_amount_that_fits_comes_back_to_the_cent(send, cents, as_text):
 )
 @example(text="00.10")
 @example(text="0e999")
-def test_whatever_the_price_it_is_kept_exactly_or_refused(api, text):
+def test_any_price_is_stored_exactly_or_refused(api, text):
     answer = api.post("/api/products", {**LAMP, "price": text})
     if answer.status_code == 201:
-        assert Decimal(told_price(answer)) == Decimal(text)
+        assert Decimal(price_in(answer)) == Decimal(text)
         return
     assert_problem(answer, 400, "invalid", ["price"])
     try:
@@ -230,7 +230,7 @@ def test_the_sku_of_a_deleted_product_is_free(api, add, lamp):
 
 
 @pytest.mark.parametrize("field, longest", [("sku", 64), ("category", 100), ("description", 5000)])
-def test_other_texts_have_a_longest(api, field, longest):
+def test_other_texts_have_a_maximum_length(api, field, longest):
     assert api.post("/api/products", {**LAMP, field: "x" * longest}).json()[field] == "x" * longest
     assert_problem(api.post("/api/products", {**LAMP, field: "y" * (longest + 1)}), 400, "invalid", [field])
 
@@ -250,7 +250,7 @@ def test_a_word_as_long_as_a_description_does_no_harm(api, add):
     assert len(api.get("/api/products?search=long").json()["results"]) == 1
 
 
-def test_what_the_service_decides_cannot_be_sent(api):
+def test_read_only_fields_cannot_be_sent(api):
     forbidden = {
         "id": "77",
         "version": 9,
@@ -270,7 +270,7 @@ def test_what_the_service_decides_cannot_be_sent(api):
     assert Product.objects.get().deleted_at is None
 
 
-def test_all_that_is_wrong_is_told_at_once(api):
+def test_all_validation_errors_are_reported_at_once(api):
     answer = api.post("/api/products", {"name": "", "price": -1, "stock": -1, "sku": 5})
     errors = assert_problem(answer, 400, "invalid", ["name", "price", "stock", "sku"])
     assert {error["code"] for error in errors} == {"blank", "min_value", "invalid"}
@@ -289,7 +289,7 @@ def test_all_that_is_wrong_is_told_at_once(api):
         },
     )
 )
-def test_whatever_is_sent_a_product_is_told_as_it_was_kept_or_what_is_wrong(api, send, body):
+def test_any_body_gives_the_stored_product_or_a_validation_error(api, send, body):
     Product.objects.all().delete() if not StockMovement.objects.exists() else Product.objects.update(sku=None)
     answer = send("POST", "/api/products", json.dumps(body))
     if answer.status_code == 201:
@@ -299,7 +299,7 @@ def test_whatever_is_sent_a_product_is_told_as_it_was_kept_or_what_is_wrong(api,
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_who_take_a_sku_at_the_same_moment_one_gets_it(api):
+def test_one_of_two_concurrent_products_gets_a_sku(api):
     answers = at_once([lambda: api.post("/api/products", {**LAMP, "sku": "S", "stock": 1})] * 6)
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
     assert Product.objects.count() == Event.objects.count() == StockMovement.objects.count() == 1

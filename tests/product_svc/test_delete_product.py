@@ -29,7 +29,7 @@ def test_only_the_version_that_if_match_names_is_deleted(api, url, tag, status):
     assert api.get(url).status_code == (404 if status == 204 else 200)
 
 
-def test_what_was_reserved_of_it_can_still_be_released(api, lamp, url, reserve, books_balance):
+def test_reservations_of_a_deleted_product_can_be_released(api, lamp, url, reserve, books_balance):
     reserve(1, {lamp["id"]: 2})
     assert api.delete(url).status_code == 204
     assert api.get("/api/stock-reservations/1").json()["items"][0]["name"] == "Desk lamp"

@@ -1,4 +1,4 @@
-"""The bulk path of the demo keeps the books as the use cases do."""
+"""The demo's bulk path keeps stock and movements consistent, as the use cases do."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ order = st.tuples(pieces, st.booleans(), st.integers(0, 500))
 
 @pytest.fixture
 def catalog() -> list[dict[str, Any]]:
-    """As it is handed on to order-service."""
+    """The product as it is passed to order-service."""
     return [msgspec.json.decode(row) for batch in demo.products(SPEC, iter(())) for row in batch.rows]
 
 
@@ -38,7 +38,7 @@ def sale(order_id: int, catalog: list[dict[str, Any]], wanted: dict[int, int], c
 
 
 def reserve(*rows: Any) -> list[int]:
-    """The ids of the orders that got what they wanted."""
+    """The ids of the orders whose stock was reserved."""
     (batch,) = demo.reserve(SPEC, iter([Batch("orders", len(rows), list(rows))]))
     return [msgspec.json.decode(row)["id"] for row in batch.rows]
 
@@ -61,7 +61,7 @@ def assert_books_are_right() -> None:
 
 @settings(max_examples=settings().max_examples // 2)
 @given(st.lists(order, min_size=1, max_size=12))
-def test_whatever_is_ordered_no_stock_is_negative_and_every_piece_is_booked(orders):
+def test_no_order_of_operations_makes_stock_negative_or_loses_a_movement(orders):
     Event.objects.all().delete()
     for model in (ReservationLine, StockReservation, StockMovement, Product):
         model.objects.all().delete()
@@ -73,18 +73,18 @@ def test_whatever_is_ordered_no_stock_is_negative_and_every_piece_is_booked(orde
     assert_books_are_right()
 
 
-def test_a_reservation_of_the_demo_leaves_what_a_real_one_leaves(catalog):
+def test_a_demo_reservation_leaves_the_same_rows_as_a_real_one(catalog):
     reserve(sale(1, catalog, {0: 2, 1: 1}, True, 0))
     reservations.reserve(2, [(catalog[0]["id"], 2), (catalog[1]["id"], 1)])
     reservations.release(2)
-    told = {
+    events = {
         number: [
             (event.type, event.subject, event.data.keys(), event.data["delta"], event.data["reason"])
             for event in Event.objects.filter(data__orderId=str(number)).order_by("id")
         ]
         for number in (1, 2)
     }
-    assert told[1] == told[2]
+    assert events[1] == events[2]
     lines = ReservationLine.objects.order_by("id").values_list("product_id", "name", "unit_price", "quantity")
     assert list(lines[:2]) == list(lines[2:])
     moved = StockMovement.objects.exclude(order_id=None).order_by("id").values_list("product_id", "delta", "kind")

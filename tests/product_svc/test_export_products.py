@@ -1,4 +1,4 @@
-"""`manage.py product_svc export_products`, and what `import_products` makes of it."""
+"""`manage.py product_svc export_products`, and the import of the exported file."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def test_an_export_is_the_catalog_and_importing_it_changes_nothing(api, add, loa
     text = exported(f"--format={kind}")
     assert "GONE" not in text
     before = everything()
-    assert load(text, name=f"c.{kind}").told == counts(unchanged=4)
+    assert load(text, name=f"c.{kind}").counts == counts(unchanged=4)
     assert everything() == before
 
 
@@ -92,16 +92,16 @@ product = st.fixed_dictionaries(
 @given(products=st.lists(product, max_size=8), kind=st.sampled_from(FORMATS))
 @example(products=[{"name": "'=", "price": "0", "sku": "#rejected x"}], kind="csv")
 @example(products=[{"name": "a", "price": "0", "sku": "A"}, {"name": "b", "price": "0", "sku": "A"}], kind="csv")
-def test_whatever_the_catalog_it_comes_back_as_it_was(api, load, products, kind):
+def test_any_catalog_survives_export_and_import(api, load, products, kind):
     for model in (Event, StockMovement, Product):
         model.objects.all().delete()
     for each in products:
-        api.post("/api/products", each)  # what the API refuses, such as a second use of a sku, is not in the catalog
+        api.post("/api/products", each)  # the API refuses some, such as a repeated sku
     before, written = catalog(), exported(f"--format={kind}")
     again = everything()
-    assert load(written, name=f"c.{kind}").told == counts(unchanged=len(before))
+    assert load(written, name=f"c.{kind}").counts == counts(unchanged=len(before))
     assert everything() == again
     StockMovement.objects.all().delete()
     Product.objects.all().delete()
-    assert load(written, "--allow-without-sku", name=f"c.{kind}").told == counts(new=len(before))
+    assert load(written, "--allow-without-sku", name=f"c.{kind}").counts == counts(new=len(before))
     assert catalog() == before

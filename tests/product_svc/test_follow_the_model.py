@@ -1,4 +1,4 @@
-"""A product's fields are named by its model and its serializer alone; everything else follows these two."""
+"""Only the model and the serializer name a product's fields. Everything else is derived from them."""
 
 import json
 
@@ -14,7 +14,7 @@ from product_svc.services import snapshot
 FIELDS = ProductSerializer().fields
 
 
-def test_what_the_api_takes_is_what_the_model_lets_be_edited():
+def test_the_api_accepts_the_editable_fields_of_the_model():
     """A field that only the service itself may write is ``editable=False``."""
     taken = {field.source for field in FIELDS.values() if not field.read_only}
     assert taken == {f.attname for f in Product._meta.concrete_fields if f.editable and not f.primary_key}
@@ -38,7 +38,7 @@ def as_json(product: Product) -> dict:
 
 @pytest.mark.django_db
 def test_an_event_that_a_statement_builds_shows_what_the_others_show(api, lamp, reserve, load):
-    """`RESERVE` builds its event in SQL; field by field it is the snapshot of the same row."""
+    """`RESERVE` builds its event in SQL. It must equal the snapshot of the row."""
     steps = [
         lambda: reserve(7, {lamp["id"]: 2}),
         lambda: api.delete("/api/stock-reservations/7"),

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.django_db
 NO_IDS = ["0", "9223372036854775808", "abc"]  # the library's suite tries the others
 
 
-def test_it_tells_a_product(api, lamp):
+def test_it_returns_a_product(api, lamp):
     answer = api.get(f"/api/products/{lamp['id']}")
     assert answer.json() == lamp
     assert answer["ETag"] == '"1"'
@@ -25,19 +25,19 @@ def test_it_tells_a_product(api, lamp):
         ("post", "/api/products/{}/stock-adjustments", {"delta": 1}),
     ],
 )
-def test_what_is_no_id_is_not_found(api, lamp, pk, method, path, body):
+def test_an_invalid_id_is_404(api, lamp, pk, method, path, body):
     arguments = [body] if body and method not in ("get", "delete") else []
     assert_problem(getattr(api, method)(path.format(pk), *arguments), 404, "not_found")
 
 
 @pytest.mark.parametrize("pk", ["9223372036854775808", "abc"])
 @pytest.mark.parametrize("method", ["get", "put", "delete"])
-def test_what_is_no_order_id_is_not_found(api, lamp, pk, method):
+def test_an_invalid_order_id_is_404(api, lamp, pk, method):
     body = [{"items": [{"productId": lamp["id"], "quantity": 1}]}] if method == "put" else []
     assert_problem(getattr(api, method)(f"/api/stock-reservations/{pk}", *body), 404, "not_found")
 
 
-def test_who_has_the_present_version_is_told_304(api, lamp):
+def test_if_none_match_with_the_present_version_is_304(api, lamp):
     answer = api.get(f"/api/products/{lamp['id']}", headers={"If-None-Match": '"1"'})
     assert answer.status_code == 304
     assert answer.content == b""
@@ -71,7 +71,7 @@ def test_every_change_of_stock_makes_a_new_version(api, lamp, reserve):
         *((method, "/api/stock-reservations/1", {"GET", "PUT", "DELETE"}) for method in ("POST", "PATCH")),
     ],
 )
-def test_a_method_that_is_not_allowed_is_told_which_are(api, lamp, method, path, allowed):
+def test_a_405_lists_the_allowed_methods(api, lamp, method, path, allowed):
     answer = api.client.generic(method, path.format(**lamp))
     assert_problem(answer, 405, "method_not_allowed")
     assert allowed <= {name.strip() for name in answer["Allow"].split(",")}

@@ -27,7 +27,7 @@ def test_a_csv_file_becomes_products_with_books_and_events(load, books_balance):
     run = load(
         'sku,name,price,stock,category,description\nA,"Lamp, ""big""",49.90,5,lights,"one\ntwo"\nB,Box,1e1,0,,\n'
     )
-    assert (run.code, run.told, run.rejects) == (0, counts(new=2), None)
+    assert (run.code, run.counts, run.rejects) == (0, counts(new=2), None)
     a, b = Product.objects.order_by("id")
     assert (a.sku, a.name, str(a.price), a.stock, a.category, a.description) == (
         *("A", 'Lamp, "big"', "49.90", 5),
@@ -43,7 +43,7 @@ def test_json_lines_become_products(load):
     run = load(
         '{"sku": "A", "name": "Lamp", "price": 49.9}\n\n{"name":"Box","sku":"B","price":"1","stock":2}', name="c.jsonl"
     )
-    assert (run.code, run.told) == (0, counts(new=2))
+    assert (run.code, run.counts) == (0, counts(new=2))
     assert list(Product.objects.order_by("id").values_list("sku", "stock")) == [("A", 0), ("B", 2)]
 
 
@@ -64,55 +64,55 @@ def test_it_reads_standard_input(load, monkeypatch, tmp_path):
 
 def test_the_same_file_again_changes_nothing(load):
     content = HEADER + "".join(f"S{n},Lamp {n},{n}.50,{n}\n" for n in range(20))
-    assert load(content).told == counts(new=20)
+    assert load(content).counts == counts(new=20)
     before = everything()
-    assert load(content).told == counts(unchanged=20)
+    assert load(content).counts == counts(unchanged=20)
     assert everything() == before
 
 
 def test_a_product_that_is_there_is_changed_and_its_stock_adjusted(load, lamp, books_balance):
     run = load("sku,name,price,stock,category\nL-1,Desk lamp,39.90,8,\n")
-    assert (run.code, run.told) == (0, counts(changed=1))
+    assert (run.code, run.counts) == (0, counts(changed=1))
     product = Product.objects.get()
     assert (product.pk, str(product.price), product.stock, product.category) == (int(lamp["id"]), "39.90", 8, "")
     assert product.description == "Bends any way."  # the file has no such column
     assert product.version == 2
     assert StockMovement.objects.values_list("delta", "kind", "stock").first() == (3, "adjustment", 8)
-    told = Event.objects.order_by("id").values_list("type", "data__version", "data__stock", "data__delta")
-    assert list(told)[1:] == [("product.updated", 2, 8, None), ("stock.changed", 2, 8, 3)]
+    events = Event.objects.order_by("id").values_list("type", "data__version", "data__stock", "data__delta")
+    assert list(events)[1:] == [("product.updated", 2, 8, None), ("stock.changed", 2, 8, 3)]
     assert books_balance()
 
 
 @pytest.mark.parametrize("content", ["sku,name,price,stock\nL-1,Lamp,1,\n", "sku,name,price\nL-1,Lamp,1\n"])
 def test_a_stock_that_is_not_given_stays(load, lamp, content):
-    assert load(content).told == counts(changed=1)
+    assert load(content).counts == counts(changed=1)
     assert Product.objects.get().stock == 5
     assert StockMovement.objects.count() == 1
     assert list(Event.objects.order_by("id").values_list("type", flat=True)) == ["product.created", "product.updated"]
 
 
-def test_of_many_only_those_that_differ_are_touched(load, django_assert_max_num_queries):
+def test_only_products_that_differ_are_changed(load, django_assert_max_num_queries):
     lines = [f"S{n},Lamp,1,{n}\n" for n in range(50)]
     load(HEADER + "".join(lines))
     lines[7], lines[9] = "S7,Lamp,1,70\n", "S9,Lantern,1,9\n"
     with django_assert_max_num_queries(12):
-        assert load(HEADER + "".join(lines) + "NEW,Lamp,1,1\n").told == counts(1, 2, 48)
+        assert load(HEADER + "".join(lines) + "NEW,Lamp,1,1\n").counts == counts(1, 2, 48)
     assert Product.objects.filter(version=2).count() == 2
     assert StockMovement.objects.filter(kind="adjustment").count() == 1
 
 
 def test_the_sku_of_a_deleted_product_makes_a_new_one(api, load, lamp):
     api.delete(f"/api/products/{lamp['id']}")
-    assert load(f"{HEADER}L-1,Lamp,1,2\n").told == counts(new=1)
+    assert load(f"{HEADER}L-1,Lamp,1,2\n").counts == counts(new=1)
 
 
-def test_without_a_sku_a_line_is_left_out_unless_that_is_wanted(load):
+def test_a_line_without_a_sku_is_rejected_unless_allowed(load):
     content = f"{HEADER},Lamp,1,2\n"
     run = load(content)
-    assert (run.code, run.told) == (1, counts(rejected=1))
+    assert (run.code, run.counts) == (1, counts(rejected=1))
     assert "line 2: sku: " in run.said
     for number in (1, 2):
-        assert load(content, "--allow-without-sku").told == counts(new=1)
+        assert load(content, "--allow-without-sku").counts == counts(new=1)
         assert Product.objects.count() == number
 
 
@@ -122,7 +122,7 @@ BY_ID = "id,sku,name,price,stock\n"
 def test_a_product_without_a_sku_is_found_by_its_id_if_the_name_is_the_same(load, add, books_balance):
     lamp, box = add(name="Lamp", stock=1), add(name="Box")
     run = load(f"{BY_ID}{lamp['id']},,Lamp,12,3\n{box['id']},,Crate,10,0\n")
-    assert (run.code, run.told) == (1, counts(changed=1, rejected=1))
+    assert (run.code, run.counts) == (1, counts(changed=1, rejected=1))
     assert f"line 3: id: Product {box['id']} is named 'Box', and 'Crate' in the file." in run.said
     assert list(Product.objects.order_by("pk").values_list("name", "price", "stock")) == [
         ("Lamp", 12, 3),
@@ -135,23 +135,23 @@ def test_a_product_without_a_sku_is_found_by_its_id_if_the_name_is_the_same(load
 def test_a_product_gets_the_sku_that_was_added_to_its_line(load, add):
     lamp = add(name="Lamp")
     content = f"{BY_ID}{lamp['id']},L-7,Lamp,10,0\n"
-    assert load(content).told == counts(changed=1)
+    assert load(content).counts == counts(changed=1)
     assert Product.objects.get().sku == "L-7"
     assert Event.objects.filter(type="product.updated", data__version=2).count() == 1
-    assert load(content).told == counts(unchanged=1)
+    assert load(content).counts == counts(unchanged=1)
 
 
 def test_a_line_of_another_shop_is_about_another_product(load, lamp):
     """The id is taken here: by a product with a sku of its own, or by one with another name."""
     content = f"{BY_ID}{lamp['id']},X-1,{lamp['name']},1,1\n"
-    assert load(content).told == counts(new=1)
-    assert load(content).told == counts(unchanged=1)
+    assert load(content).counts == counts(new=1)
+    assert load(content).counts == counts(unchanged=1)
     assert Product.objects.get(pk=lamp["id"]).sku == "L-1"
 
 
 def test_a_sku_takes_precedence_over_an_id(load, add):
     first, second = add(name="Lamp", sku="A"), add(name="Lamp")
-    assert load(f"{BY_ID}{second['id']},A,Lamp,77,0\n").told == counts(changed=1)
+    assert load(f"{BY_ID}{second['id']},A,Lamp,77,0\n").counts == counts(changed=1)
     assert Product.objects.get(price=77).pk == int(first["id"])
 
 
@@ -160,7 +160,7 @@ def test_two_lines_about_one_product_do_not_change_it_twice(load, add, monkeypat
     monkeypatch.setattr(importing, "BATCH", batch)
     lamp = add(name="Lamp", sku="A")
     run = load(f"{BY_ID},A,Lamp,11,0\n{lamp['id']},,Lamp,12,0\n")
-    assert run.told == counts(changed=1, rejected=1)
+    assert run.counts == counts(changed=1, rejected=1)
     assert f"Product {lamp['id']} is on an earlier line, too." in run.said
     assert (Product.objects.get().price, Product.objects.get().sku) == (11, "A")
 
@@ -168,15 +168,15 @@ def test_two_lines_about_one_product_do_not_change_it_twice(load, add, monkeypat
 def test_an_id_that_no_product_has_adds_nothing_without_a_sku(load):
     content = f"{BY_ID}77,,Lamp,1,1\n78,S,Lamp,1,1\n"
     run = load(content)
-    assert run.told == counts(new=1, rejected=1)
+    assert run.counts == counts(new=1, rejected=1)
     assert "There is no product 77" in run.said
-    assert load(content).told == counts(unchanged=1, rejected=1)
+    assert load(content).counts == counts(unchanged=1, rejected=1)
 
 
 @pytest.mark.parametrize("text", ["x", "0", "-1", "1.5", "9" * 19, "٣"])
 def test_an_id_that_is_none_is_refused(load, text):
     run = load(f"{BY_ID}{text},A,Lamp,1,1\n")
-    assert run.told == counts(rejected=1)
+    assert run.counts == counts(rejected=1)
     assert "line 2: id: Expected the id of a product" in run.said
 
 
@@ -198,7 +198,7 @@ BAD_LINES = {
     "X,Lamp,1": "expected 4 cells, found 3",
     "X,Lamp,1,1,1": "expected 4 cells, found 5",
     'X,"Lamp"s,1,1': "',' expected after",
-    "A,Lamp,1,1": "sku: It is on line 2, too.",
+    "A,Lamp,1,1": "sku: Line 2 has the same sku.",
     f"{'x' * 65},Lamp,1,1": "sku: ",
     "X,Lamp\x00,1,1": "name: ",
     "X,Lamp\udcff,1,1": "not UTF-8",
@@ -209,7 +209,7 @@ BAD_LINES = {
 @pytest.mark.parametrize("bad, reason", BAD_LINES.items(), ids=ascii)
 def test_a_bad_line_is_named_and_left_out_and_the_others_are_taken(load, bad, reason):
     run = load(f"{HEADER}A,Lamp,1,1\n{bad}\r\nB,Box,1,1\n".encode(errors="surrogateescape"))
-    assert (run.code, run.told) == (1, counts(new=2, rejected=1))
+    assert (run.code, run.counts) == (1, counts(new=2, rejected=1))
     assert f"line 3: {reason}" in run.said
     assert "catalog.csv.rejects" in run.refusal
     header, why, raw = run.rejects.split("\n", 2)
@@ -231,19 +231,19 @@ def test_a_bad_line_is_named_and_left_out_and_the_others_are_taken(load, bad, re
         '{"sku": "X", "name": "Lamp"}': "price: This field is required.",
         '{"sku": "X", "name": "Lamp", "price": 1, "stock": null}': "stock: ",
         '{"sku": "X", "name": "Lamp", "price": 1, "colour": "red"}': "'colour' is unknown",
-        '{"sku": "A", "name": "Lamp", "price": 1}': "sku: It is on line 1, too.",
+        '{"sku": "A", "name": "Lamp", "price": 1}': "sku: Line 1 has the same sku.",
     }.items(),
     ids=lambda text: text[:40],
 )
 def test_a_bad_line_of_json_is_named_and_left_out_and_the_others_are_taken(load, bad, reason):
     good = ['{"sku": "A", "name": "Lamp", "price": 1}', '{"sku": "B", "name": "Lamp", "price": 1}']
     run = load(f"{good[0]}\n{bad}\n{good[1]}\n", name="catalog.jsonl")
-    assert (run.code, run.told) == (1, counts(new=2, rejected=1))
+    assert (run.code, run.counts) == (1, counts(new=2, rejected=1))
     assert f"line 2: {reason}" in run.said
     assert run.rejects.split("\n", 1)[1] == f"{bad}\n"
 
 
-def test_all_that_is_wrong_with_a_line_is_told(load):
+def test_all_errors_of_a_line_are_reported(load):
     assert "line 2: name: This field may not be blank.; price: " in load(f"{HEADER}X,,-1,1\n").said
 
 
@@ -252,15 +252,15 @@ def test_lines_are_counted_as_an_editor_counts_them(load):
     assert "line 6: name" in run.said
 
 
-def test_what_was_left_out_can_be_mended_and_imported(load, tmp_path):
+def test_rejected_lines_can_be_corrected_and_imported(load, tmp_path):
     load(f"{HEADER}A,Lamp,1,1\nB,,1,1\nC,Box,1,-1\n")
     rejects = tmp_path / "catalog.csv.rejects"
     rejects.write_text(rejects.read_text().replace("B,,", "B,Bowl,"))
     run = Imported(rejects)
-    assert run.told == counts(new=1, rejected=1)
+    assert run.counts == counts(new=1, rejected=1)
     assert "line 5: stock" in run.said
     rejects.write_text(rejects.read_text().replace("-1", "1"))
-    assert Imported(rejects).told == counts(new=1, unchanged=1)
+    assert Imported(rejects).counts == counts(new=1, unchanged=1)
     assert Product.objects.count() == 3
 
 
@@ -269,11 +269,11 @@ def test_a_run_without_bad_lines_leaves_no_rejects_of_an_earlier_one(load):
     assert load(f"{HEADER}A,Lamp,1,1\n").rejects is None
 
 
-def test_a_quote_that_nobody_closes_costs_its_own_line_alone(load):
+def test_an_unclosed_quote_only_affects_its_own_line(load):
     lines = [f"S{n},Lamp,1,1\n" for n in range(6000)]
     lines[10] = 'S10,"Lamp,1,1\n'
     run = load(HEADER + "".join(lines))
-    assert run.told == "5,999 new, 0 changed, 0 unchanged, 1 rejected."
+    assert run.counts == "5,999 new, 0 changed, 0 unchanged, 1 rejected."
     assert "line 12: " in run.said
 
 
@@ -281,7 +281,7 @@ def test_a_quote_that_nobody_closes_costs_its_own_line_alone(load):
     "content, reason",
     [
         ("sku,name,price,colour\n", "'colour' is unknown"),
-        ("sku;name;price\n", "with commas between them"),
+        ("sku;name;price\n", "separated by commas"),
         ("sku,name\n", "'price' is missing"),
         ("sku,name,price,Name\n", "twice"),
         ("", "line 1: expected a header"),
@@ -291,7 +291,7 @@ def test_a_quote_that_nobody_closes_costs_its_own_line_alone(load):
         (b"\x00" * 2**20 + b"\x00", "longer than"),
     ],
 )
-def test_a_header_that_is_not_good_is_told_at_once(load, content, reason):
+def test_an_invalid_header_is_reported_at_once(load, content, reason):
     head = content if isinstance(content, bytes) else content.encode()
     run = load(head + b"A,Lamp,1,1\n" * 3 if head else head)
     assert run.code == 1
@@ -309,7 +309,7 @@ def test_a_header_that_is_not_good_is_told_at_once(load, content, reason):
         (("setup.csv", "--rejects=setup.csv"), "overwrite"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line(arguments, reason):
+def test_errors_are_reported_in_one_line(arguments, reason):
     with pytest.raises(CommandError, match=reason):
         call_command("import_products", *arguments)
 
@@ -334,21 +334,21 @@ def test_a_batch_is_a_transaction_and_no_larger_than_it_may_be(load, monkeypatch
     assert sizes == [4, 4, 2]
 
 
-def test_on_a_terminal_a_bar_tells_how_far_it_is_and_elsewhere_plain_lines(load, monkeypatch):
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(load, monkeypatch):
     monkeypatch.setattr(commands, "LINE_EVERY", 0)
     content = f"{HEADER}A,Lamp,1,1\nB,,1,1\n"
     first, *_, last = load(content).shown
     assert (first, last) == (f"So far {counts(new=1, rejected=1)}", counts(new=1, rejected=1))
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes what it writes to for a terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich treats the stream as a terminal
     monkeypatch.setenv("COLUMNS", "200")
     shown = "\n".join(load(content).shown)
-    for told in ("line 3: name", "━━━", "0 new, 0 changed, 1 unchanged, 1 rejected"):
-        assert told in shown
+    for text in ("line 3: name", "━━━", "0 new, 0 changed, 1 unchanged, 1 rejected"):
+        assert text in shown
 
 
 @pytest.fixture
 def killed(tmp_path):
-    """Runs a command in a process of its own, which dies at the failpoint; its exit code."""
+    """Runs a command in a process that dies at the failpoint. Returns the exit code."""
 
     def killed(point: str, *arguments: str) -> int:
         failpoints = tmp_path / "failpoints"
@@ -370,13 +370,13 @@ def test_killed_half_way_what_was_committed_stays_and_running_again_completes_it
     path.write_text(HEADER + "".join(f"S{n},Lamp {n},1,{n}\n" for n in range(1200)))
     assert killed("import.batch", "import_products", str(path)) == -9
     assert Product.objects.count() == Event.objects.count() == importing.BATCH
-    assert Imported(path).told == counts(new=700, unchanged=500)
+    assert Imported(path).counts == counts(new=700, unchanged=500)
     assert Product.objects.count() == Event.objects.count() == 1200
     assert books_balance()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_imports_of_one_file_at_once_double_nothing(tmp_path, monkeypatch, add, books_balance):
+def test_concurrent_imports_of_one_file_add_each_product_once(tmp_path, monkeypatch, add, books_balance):
     monkeypatch.setattr(importing, "BATCH", 20)
     add(sku="S5", stock=3)
     add(sku="S50", name="Lamp 50", price=1, stock=50)
@@ -386,8 +386,8 @@ def test_two_imports_of_one_file_at_once_double_nothing(tmp_path, monkeypatch, a
         path.write_text(HEADER + "".join(lines if int(path.stem) % 2 else reversed(lines)))
     runs = at_once([lambda path=path: Imported(path) for path in paths])
     assert {run.code for run in runs} == {0}, [run.said for run in runs]
-    told = [[int(word) for word in run.told.replace(",", "").split() if word.isdigit()] for run in runs]
-    assert [sum(column) for column in zip(*told, strict=True)] == [98, 1, 301, 0]
+    numbers = [[int(word) for word in run.counts.replace(",", "").split() if word.isdigit()] for run in runs]
+    assert [sum(column) for column in zip(*numbers, strict=True)] == [98, 1, 301, 0]
     assert Product.objects.count() == 100
     assert Event.objects.filter(type="product.created").count() == 100
     assert list(Product.objects.filter(version=2).values_list("sku", flat=True)) == ["S5"]
@@ -395,7 +395,7 @@ def test_two_imports_of_one_file_at_once_double_nothing(tmp_path, monkeypatch, a
 
 
 @pytest.mark.django_db(transaction=True)
-def test_orders_that_take_stock_meanwhile_leave_the_books_in_order(tmp_path, monkeypatch, add, reserve, books_balance):
+def test_orders_during_an_import_keep_stock_equal_to_its_movements(tmp_path, monkeypatch, add, reserve, books_balance):
     monkeypatch.setattr(importing, "BATCH", 5)
     products = [add(sku=f"S{n}", stock=50) for n in range(20)]
     paths = [tmp_path / f"{n}.csv" for n in range(3)]
@@ -416,10 +416,10 @@ def test_orders_that_take_stock_meanwhile_leave_the_books_in_order(tmp_path, mon
     content=st.binary(max_size=200) | st.text("ab\"',\n\r#=1 ", max_size=60).map(str.encode),
     kind=st.sampled_from(("csv", "jsonl")),
 )
-def test_whatever_is_in_a_file_each_line_is_taken_or_told(load, content, kind):
+def test_each_line_of_any_file_is_imported_or_reported(load, content, kind):
     head = HEADER.encode() if kind == "csv" else b""
     run = load(head + content, name=f"c.{kind}")
-    told = [int(word) for word in run.told.split() if word.isdigit()]
-    assert run.code == bool(told[3])
+    numbers = [int(word) for word in run.counts.split() if word.isdigit()]
+    assert run.code == bool(numbers[3])
     for line in (run.rejects or "").splitlines(keepends=True)[bool(head) :]:
         assert line.startswith("#rejected ") or line.rstrip("\r\n") in content.decode(errors="surrogateescape")

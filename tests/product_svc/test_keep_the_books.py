@@ -1,4 +1,4 @@
-"""Whatever is done, a product's stock is the sum of its movements, and what is reserved is what is missing."""
+"""After any operations, stock is the sum of the movements, and reserved pieces are missing from it."""
 
 import random
 import re
@@ -27,7 +27,7 @@ step = st.one_of(
 
 
 class Shop:
-    """What the service should come to, by plain arithmetic."""
+    """A model of the service in plain arithmetic."""
 
     def __init__(self) -> None:
         self.stock = {0: 5, 1: 0, 2: 9}
@@ -79,7 +79,7 @@ class Shop:
 
 
 class Service:
-    """The same steps over the API; each gives the status."""
+    """Performs the steps through the API. Each returns the status."""
 
     def __init__(self, api, ids: dict[int, str]) -> None:
         self.api, self.ids = api, ids
@@ -126,7 +126,7 @@ BY_A_DIFFERENCE = re.compile(r"\(?((p|\"product_svc_product\")\.)?\"?stock\"? [+
 
 @pytest.mark.django_db
 def test_stock_is_changed_by_a_difference_whoever_changes_it(api, lamp, reserve, load):
-    """A value that was computed from an earlier read would undo what others did since."""
+    """A value computed from an earlier read would undo concurrent changes."""
     changes = {
         "set": lambda: api.patch(f"/api/products/{lamp['id']}", {"stock": 9}),
         "replace": lambda: api.put(
@@ -149,7 +149,7 @@ def test_stock_is_changed_by_a_difference_whoever_changes_it(api, lamp, reserve,
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("seed", range(3))
-def test_many_hands_at_the_same_moment_leave_the_books_in_order(api, add, books_balance, seed):
+def test_concurrent_changes_keep_stock_equal_to_its_movements(api, add, books_balance, seed):
     service = Service(api, stocked(add))
 
     def hand(number: int) -> list[int]:

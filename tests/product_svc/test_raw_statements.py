@@ -1,9 +1,9 @@
-"""What the raw statements of product-service and of the library insert fits the models."""
+"""The raw INSERT statements of product-service and the library match the models."""
 
 from tests.raw_statements import *  # noqa: F403
 
 
-def test_those_that_are_written_most_are_looked_at():
+def test_the_check_covers_the_most_used_raw_statements():
     places = {place for place, _, _ in inserts()}  # noqa: F405
     assert {f"product_svc.statements.{name}" for name in ("CREATE", "RESERVE")} <= places
     assert "product_svc.reservations._CLAIM" in places

@@ -7,7 +7,7 @@ from tests.wire import feed
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_change_is_told_in_order_with_the_figures_of_its_moment(api, add, reserve):
+def test_every_change_has_an_event_in_order_with_its_own_values(api, add, reserve):
     lamp = add(name="Lamp", price="49.90", stock=5, category="lights")["id"]
     url = f"/api/products/{lamp}"
     api.patch(url, {"price": "50.00"})
@@ -54,7 +54,7 @@ def test_every_change_is_told_in_order_with_the_figures_of_its_moment(api, add, 
     ],
 )
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
-def test_what_was_refused_did_not_happen(api, add, lamp, method, path, body, status, headers):
+def test_a_refused_change_writes_no_event(api, add, lamp, method, path, body, status, headers):
     add(sku="B-1")
     before = Event.objects.count()
     if body and "items" in body:

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db
 URL = "/api/stock-reservations/7"
 
 
-def test_the_stock_comes_back_once_however_often(api, add, lamp, reserve, stock, books_balance):
+def test_repeated_releases_return_the_stock_once(api, add, lamp, reserve, stock, books_balance):
     box = add(stock=9)
     reserve(7, {lamp["id"]: 2, box["id"]: 9})
     for _ in range(3):
@@ -23,13 +23,13 @@ def test_the_stock_comes_back_once_however_often(api, add, lamp, reserve, stock,
     assert Event.objects.filter(type="stock.changed", data__reason="release").count() == 2
 
 
-def test_what_was_reserved_is_still_shown(api, lamp, reserve):
+def test_a_released_reservation_still_shows_its_items(api, lamp, reserve):
     reserved = reserve(7, {lamp["id"]: 2}).json()
     api.delete(URL)
     assert api.get(URL).json() == {**reserved, "status": "released"}
 
 
-def test_an_order_never_seen_is_refused_ever_after(api, lamp, reserve, stock):
+def test_a_release_of_an_unknown_order_refuses_a_later_reserve(api, lamp, reserve, stock):
     for _ in range(2):
         assert api.delete(URL).status_code == 204
     assert api.get(URL).json() == {"orderId": "7", "status": "released", "items": []}
@@ -46,7 +46,7 @@ def test_other_orders_keep_theirs(api, lamp, reserve, stock):
     assert api.get("/api/stock-reservations/8").json()["status"] == "reserved"
 
 
-def test_what_comes_back_can_be_reserved_again(api, lamp, reserve):
+def test_released_stock_can_be_reserved_again(api, lamp, reserve):
     reserve(7, {lamp["id"]: 5})
     assert reserve(8, {lamp["id"]: 1}).status_code == 409
     api.delete(URL)
@@ -102,7 +102,7 @@ def test_a_reserve_and_a_release_at_the_same_moment_never_leave_stock_taken(api,
 
 @pytest.mark.django_db(transaction=True)
 def test_a_release_that_waits_for_a_product_holds_no_reservation(api, lamp, reserve, stock):
-    """Who takes stock holds the product and then wants the reservation: they would block each other."""
+    """A reserve locks the product first and the reservation second. The reverse order could deadlock."""
     reserve(7, {lamp["id"]: 3})
     with transaction.atomic():
         Product.objects.select_for_update(no_key=True).get(pk=lamp["id"])

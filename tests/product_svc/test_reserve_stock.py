@@ -73,7 +73,7 @@ def test_an_id_may_be_a_number(api, lamp):
 
 
 @pytest.mark.parametrize("quantity", [6, 7, 100_000_000])
-def test_more_than_there_is_is_refused(api, lamp, reserve, stock, quantity):
+def test_more_than_the_stock_is_refused(api, lamp, reserve, stock, quantity):
     (error,) = assert_problem(reserve(7, {lamp["id"]: quantity}), 409, "insufficient_stock")
     assert error["field"] == "items[0]"
     assert error["code"] == "insufficient_stock"
@@ -134,7 +134,7 @@ def test_other_items_than_before_are_a_conflict(lamp, box, reserve, stock, other
     assert (stock(lamp), stock(box)) == (3, 2)
 
 
-def test_a_released_one_is_refused_for_good(api, lamp, box, reserve, stock):
+def test_a_released_reservation_cannot_be_made_again(api, lamp, box, reserve, stock):
     reserve(7, {lamp["id"]: 2})
     api.delete(URL)
     for pieces in ({lamp["id"]: 2}, {box["id"]: 1}, {lamp["id"]: 99}, {"0": 1}):
@@ -224,7 +224,7 @@ def test_another_product_id_is_refused_by_its_place(send, written):
     assert not StockReservation.objects.exists()
 
 
-def test_what_the_service_decides_cannot_be_sent(api, lamp, stock):
+def test_read_only_fields_cannot_be_sent(api, lamp, stock):
     item = {"productId": lamp["id"], "quantity": 1, "unitPrice": 0, "name": "Free", "unit_price": "0"}
     answer = api.put(URL, {"items": [item], "orderId": "8", "status": "released", "order_id": 8})
     assert answer.json()["orderId"] == "7"
@@ -246,7 +246,7 @@ def test_any_id_of_an_order_will_do(api, lamp, reserve, order_id):
     assert api.get(f"/api/stock-reservations/{order_id}").status_code == 200
 
 
-def test_one_never_seen_is_not_found(api):
+def test_an_unknown_reservation_is_404(api):
     assert_problem(api.get(URL), 404, "not_found")
 
 
@@ -276,7 +276,7 @@ def test_if_match_holds_for_reservations_too(api, lamp, reserve, stock):
     assert stock(lamp) == 5
 
 
-def test_what_cannot_be_done_in_time_is_not_done(api, lamp, stock):
+def test_work_that_exceeds_the_deadline_is_rolled_back(api, lamp, stock):
     body = {"items": [{"productId": lamp["id"], "quantity": 1}]}
     answer = api.put(URL, body, headers={"X-Request-Timeout": "0.0000001"})
     assert_problem(answer, 503, "deadline_exceeded")
@@ -342,8 +342,8 @@ def test_reserves_and_releases_of_many_products_do_not_block_each_other(api, add
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("before, meanwhile, status, left", [(5, 1, 409, 1), (1, 5, 201, 3), (2, 9, 201, 7)])
-def test_who_waited_for_a_product_gets_what_there_is_then(lamp, reserve, stock, before, meanwhile, status, left):
-    """However little there was when the waiting began."""
+def test_a_waiting_reservation_uses_the_stock_after_the_wait(lamp, reserve, stock, before, meanwhile, status, left):
+    """The stock at the start of the wait does not matter."""
     Product.objects.filter(pk=lamp["id"]).update(stock=before)
     with transaction.atomic():
         Product.objects.filter(pk=lamp["id"]).update(stock=meanwhile)
@@ -356,7 +356,7 @@ def test_who_waited_for_a_product_gets_what_there_is_then(lamp, reserve, stock, 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("outer", [nullcontext, transaction.atomic], ids=["alone", "inside of a transaction"])
 def test_stock_that_arrives_during_the_wait_can_be_had(add, stock, books_balance, outer):
-    """The statement finds the row of before the wait first, and the CHECK refuses it: it has to be repeated."""
+    """The statement first tests the row from before the wait, and the CHECK refuses it. So it must be repeated."""
     product = add(stock=0)
 
     def reserve_five():
@@ -375,7 +375,7 @@ def test_stock_that_arrives_during_the_wait_can_be_had(add, stock, books_balance
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_product_that_is_deleted_while_somebody_waits_for_it_is_unknown(api, lamp, reserve):
+def test_a_product_deleted_during_a_wait_is_unknown(api, lamp, reserve):
     with transaction.atomic():
         api.delete(f"/api/products/{lamp['id']}")
         waiting = Caller(lambda: reserve(7, {lamp["id"]: 2}))

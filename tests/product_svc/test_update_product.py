@@ -29,7 +29,7 @@ def test_put_replaces_the_whole_but_the_stock_stays(api, lamp, url):
 
 
 @pytest.mark.parametrize("missing", ["name", "price"])
-def test_put_wants_name_and_price(api, lamp, url, missing):
+def test_put_requires_name_and_price(api, lamp, url, missing):
     assert_problem(api.put(url, {k: v for k, v in BOX.items() if k != missing}), 400, "invalid", [missing])
     assert api.get(url).json() == lamp
 
@@ -65,7 +65,7 @@ def test_a_stock_that_is_set_is_recorded_as_an_adjustment(api, url, books_balanc
         *({"stock": -1}, {"stock": None}, {"stock": 1.5}, {"stock": 2147483648}, {"stock": "x"}, {"sku": 5}),
     ],
 )
-def test_what_creating_refuses_changing_refuses_too(api, lamp, url, method, part):
+def test_updates_have_the_same_validation_as_creation(api, lamp, url, method, part):
     body = {**BOX, **part} if method == "put" else part
     assert_problem(getattr(api, method)(url, body), 400, "invalid", part)
     assert api.get(url).json() == lamp
@@ -81,7 +81,7 @@ def test_a_sku_that_another_one_has_is_refused_and_the_stock_stays(api, add, lam
 
 
 @pytest.mark.parametrize("method", ["put", "patch"])
-def test_what_the_service_decides_cannot_be_changed(api, lamp, url, method):
+def test_read_only_fields_cannot_be_changed(api, lamp, url, method):
     forbidden = {"id": "77", "version": 50, "createdAt": "2001-01-01T00:00:00Z", "deletedAt": "2001-01-01T00:00:00Z"}
     answer = getattr(api, method)(url, {**BOX, **forbidden, "deleted_at": "2001-01-01T00:00:00Z"})
     assert answer.json()["id"] == lamp["id"]
@@ -110,7 +110,7 @@ def test_a_deleted_product_is_not_found(api, url):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_who_change_the_same_version_one_succeeds(api, url, books_balance):
+def test_one_of_many_concurrent_changes_of_a_version_succeeds(api, url, books_balance):
     answers = at_once(lambda n=n: api.patch(url, {"stock": n}, headers={"If-Match": '"1"'}) for n in range(10, 18))
     assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
     assert books_balance()

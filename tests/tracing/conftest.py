@@ -40,19 +40,19 @@ class Sink:
 
     def take(self, body: bytes) -> None:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            service = told(resource.resource.attributes)["service.name"]
+            service = attributes_of(resource.resource.attributes)["service.name"]
             for scope in resource.scope_spans:
                 self.spans += [kept(service, span) for span in scope.spans]
 
 
-def told(attributes: Any) -> dict[str, Any]:
+def attributes_of(attributes: Any) -> dict[str, Any]:
     return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in attributes}
 
 
 def kept(service: str, span: Any) -> Span:
     kind = Wire.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower()
     ids = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
-    return Span(service, span.name, kind, *ids, told(span.attributes), span.status.code == 2)
+    return Span(service, span.name, kind, *ids, attributes_of(span.attributes), span.status.code == 2)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +79,7 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture
 def own_stack() -> Iterator[Stack]:
-    """Not started yet; whatever the test leaves running is ended."""
+    """A platform that is not started yet. It is stopped after the test."""
     with tempfile.TemporaryDirectory(prefix="platform-tracing-") as name:
         Path(name).chmod(0o755)  # as root the embedded Postgres runs as another user
         stack = Stack(Path(name))

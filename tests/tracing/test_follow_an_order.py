@@ -1,4 +1,4 @@
-"""One order is one trace through all services, workers too."""
+"""One order is one trace through all services and workers."""
 
 import json
 import secrets
@@ -45,7 +45,7 @@ def one(spans, service, name, kind):
     return found
 
 
-def test_every_span_hangs_on_another_one_and_the_first_on_the_browsers(followed):
+def test_every_span_has_a_parent_and_the_root_is_the_browsers(followed):
     spans, browser = followed
     known = {span.id: span for span in spans}
     assert {span.parent for span in spans} - known.keys() == {browser}
@@ -58,7 +58,7 @@ def test_every_span_hangs_on_another_one_and_the_first_on_the_browsers(followed)
     [(USER, "GET", "/api/users/{pk}"), (PRODUCT, "PUT", "/api/stock-reservations/{order_id}")],
     ids=["user", "product"],
 )
-def test_what_a_service_does_hangs_on_the_very_call_that_asked_for_it(followed, peer, method, route):
+def test_a_services_spans_are_children_of_the_call(followed, peer, method, route):
     spans, _ = followed
     call = one(spans, ORDER, f"{method} {peer.name}", "client")
     assert call.parent == one(spans, ORDER, "POST /api/orders", "server").id
@@ -66,7 +66,7 @@ def test_what_a_service_does_hangs_on_the_very_call_that_asked_for_it(followed, 
     assert (asked.service, asked.name, asked.kind) == (peer.name, f"{method} {route}", "server")
 
 
-def test_the_workers_go_on_with_the_trace_that_stands_in_the_outbox(followed):
+def test_workers_continue_the_trace_in_the_outbox(followed):
     spans, _ = followed
     delivery = one(spans, ORDER, "deliver notification.send", "consumer")
     assert delivery.parent == one(spans, ORDER, "POST /api/orders", "server").id
@@ -94,7 +94,7 @@ def test_log_lines_carry_the_same_trace(traced):
     assert {line["traceId"] for line in lines} == {trace}
 
 
-def test_what_fails_is_marked_and_what_is_refused_is_not(traced, sink):
+def test_failures_are_marked_and_refusals_are_not(traced, sink):
     traceparent, trace, _ = begun()
     wanted = {"userId": "999999", "productId": "1", "quantity": 1}
     answer = traced.ask("POST", ORDER, "/api/orders", json=wanted, headers={"traceparent": traceparent})
@@ -105,7 +105,7 @@ def test_what_fails_is_marked_and_what_is_refused_is_not(traced, sink):
     assert failed == {("server", False), ("client", True)}
 
 
-def test_a_request_without_a_trace_begins_one(traced, sink):
+def test_a_request_without_a_trace_starts_one(traced, sink):
     traced.ask("GET", PRODUCT, "/api/products/999999")
     eventually(
         "a root", lambda: [s for s in sink.spans if s.service == PRODUCT.name and not s.parent and "404" in str(s)]

@@ -1,4 +1,4 @@
-"""How a process sends its spans, and what it does when nobody takes them."""
+"""Sending of spans, with and without a collector."""
 
 import pytest
 from opentelemetry import trace
@@ -20,7 +20,7 @@ def started(monkeypatch, sink):
     tracing.stop()
 
 
-def test_our_context_and_opentelemetrys_are_of_one_mind(started):
+def test_our_context_agrees_with_opentelemetrys(started):
     with entered(Context(traceparent=GIVEN)):
         with tracing.span("outer", "internal"):
             outer = trace.get_current_span().get_span_context()
@@ -32,7 +32,7 @@ def test_our_context_and_opentelemetrys_are_of_one_mind(started):
         assert current().traceparent == GIVEN
 
 
-def test_what_is_left_is_sent_when_the_process_ends(started, sink):
+def test_remaining_spans_are_sent_when_the_process_ends(started, sink):
     with entered(Context(traceparent=GIVEN)), tracing.span("the last one", "internal"):
         pass
     tracing.stop()
@@ -61,7 +61,7 @@ def test_an_error_that_passes_through_marks_the_span(started, sink):
     assert [span.is_failed for span in sink.spans if span.name == "broken"] == [True]
 
 
-def test_without_a_collector_orders_succeed_and_the_platform_ends_as_soon_as_ever(own_stack):
+def test_without_a_collector_orders_succeed_and_the_platform_stops_quickly(own_stack):
     shop = Shop(own_stack.up(OTEL_EXPORTER_OTLP_ENDPOINT=NOBODY, OTEL_BSP_SCHEDULE_DELAY="100"))
     user = shop.made(USER, "/api/users", name="Ann", email="ann@example.com")
     product = shop.made(PRODUCT, "/api/products", name="Lamp", price=19.99, stock=10)

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def ann(api) -> dict[str, Any]:
-    """A user that is there already."""
+    """An existing user."""
     body = {"name": "Ann", "email": "ann@example.com", "phone": "+1 555", "address": "1 Elm Street"}
     user: dict[str, Any] = api.post("/api/users", body).json()
     return user
@@ -31,7 +31,7 @@ def account(api, ann) -> dict[str, Any]:
 
 @pytest.fixture
 def sign_in(api):
-    """Asks for tokens; gives back the answer."""
+    """Requests tokens and returns the response."""
 
     def sign_in(email: str = "ann@example.com", password: str = PASSWORD, address: str = "203.0.113.7", **meta: str):
         body = {"email": email, "password": password}
@@ -51,7 +51,7 @@ def session(account, sign_in) -> dict[str, Any]:
 
 @pytest.fixture
 def person(api):
-    """A customer, or with roles one of the staff; gives back the id. Without a password, which takes its time."""
+    """Creates a customer, or with roles a staff account, without a password (hashing is slow). Returns the id."""
     from user_svc.services import create_user
 
     def person(email: str, *roles: str, **profile: Any) -> int:
@@ -62,7 +62,7 @@ def person(api):
 
 @pytest.fixture
 def as_user():
-    """The headers of somebody who is signed in, with a token that user-service itself has signed."""
+    """Headers with an access token that user-service has signed."""
     from platform_core.auth.tokens import AUDIENCE
     from user_svc.signing import access_token
 

@@ -16,18 +16,18 @@ FORGED = {"type": "x", "key": "x", "status": 5, "subject": "9"}
 
 @pytest.fixture
 def rows(api, ann) -> None:
-    """A row in each of the service's own tables."""
+    """Creates a row in each of the service's own tables."""
     api.post("/api/users", {"name": "Bob", "email": "bob@example.com"})
 
 
-def test_a_user_can_be_added_and_the_feed_hears_of_it(admin_client):
+def test_adding_a_user_writes_an_event(admin_client):
     answer = admin_client.post(url(User, "add"), {"name": "Ann", "email": "ann@example.com", "is_active": "on"})
     assert answer.status_code == 302
     assert User.objects.get().name == "Ann"
     assert Event.objects.get().type == "user.created"
 
 
-def test_a_user_can_be_changed_and_the_feed_hears_of_it(admin_client, ann):
+def test_changing_a_user_writes_an_event(admin_client, ann):
     page = url(User, "change", ann["id"])
     form = form_fields(admin_client.get(page).content.decode())
     assert form["is_active"]
@@ -39,7 +39,7 @@ def test_a_user_can_be_changed_and_the_feed_hears_of_it(admin_client, ann):
     assert Event.objects.first().data["isActive"] is False
 
 
-def test_what_others_changed_while_the_form_was_open_is_not_undone(admin_client, api, ann):
+def test_a_form_does_not_undo_concurrent_changes(admin_client, api, ann):
     page = url(User, "change", ann["id"])
     form = form_fields(admin_client.get(page).content.decode())
     api.patch(f"/api/users/{ann['id']}", {"phone": "new"})
@@ -48,14 +48,14 @@ def test_what_others_changed_while_the_form_was_open_is_not_undone(admin_client,
     assert (user.name, user.phone, user.is_active) == ("Anna", "new", True)
 
 
-def test_an_email_that_is_taken_is_told_in_the_form(admin_client, ann):
+def test_the_form_reports_an_email_that_is_taken(admin_client, ann):
     answer = admin_client.post(url(User, "add"), {"name": "Other", "email": "ANN@example.com", "is_active": "on"})
     assert answer.status_code == 200
     assert "Another user has this email address." in answer.content.decode()
     assert User.objects.count() == 1
 
 
-def test_a_user_can_be_deleted_and_the_feed_hears_of_it(admin_client, ann):
+def test_deleting_a_user_writes_an_event(admin_client, ann):
     assert admin_client.get(url(User, "delete", ann["id"])).status_code == 200
     assert admin_client.post(url(User, "delete", ann["id"]), {"post": "yes"}).status_code == 302
     assert not User.objects.exists()
@@ -70,7 +70,7 @@ def test_several_users_can_be_deleted_together(admin_client, rows):
     assert Event.objects.filter(type="user.deleted").count() == 2
 
 
-def test_a_password_is_nowhere_to_be_seen(admin_client, api, ann):
+def test_passwords_are_never_shown(admin_client, api, ann):
     api.patch(f"/api/users/{ann['id']}", {"password": "correct horse battery"})
     for page in (url(User, "changelist"), url(User, "change", ann["id"])):
         assert "argon2" not in admin_client.get(page).content.decode()

@@ -1,4 +1,4 @@
-"""GET /api/users/me, POST /api/users/me/password, and who may change whose account."""
+"""GET /api/users/me, POST /api/users/me/password, and permissions to change accounts."""
 
 import pytest
 from django.contrib.auth.hashers import check_password
@@ -23,7 +23,7 @@ NEW = "a brand new passphrase"
 
 @pytest.fixture(autouse=True)
 def production(settings, request):
-    """Everybody is asked who they are."""
+    """Callers must authenticate."""
     request.getfixturevalue("account")
     settings.PLATFORM_ENV = "production"
 
@@ -49,20 +49,20 @@ def is_good(api, pair) -> bool:
     return api.post("/api/auth/refresh", {"refresh": pair["refresh"]}).status_code == 200
 
 
-def test_me_is_who_is_signed_in(api, account, bearer):
+def test_me_is_the_signed_in_user(api, account, bearer):
     answer = api.get(ME, bearer)
     assert answer.status_code == 200
     assert answer.json()["id"] == account["id"]
     assert answer["ETag"]
 
 
-def test_me_wants_a_sign_in(api):
+def test_me_needs_a_sign_in(api):
     assert_problem(api.get(ME), 401, "not_authenticated")
     assert_problem(api.post(CHANGE, {"current": PASSWORD, "new": NEW}), 401, "not_authenticated")
 
 
 @pytest.mark.parametrize("gone", [lambda: User.objects.update(is_active=False), lambda: User.objects.all().delete()])
-def test_who_is_gone_or_disabled_is_nobody_any_more(api, bearer, change, gone):
+def test_a_deleted_or_disabled_account_is_401(api, bearer, change, gone):
     gone()
     assert_problem(api.get(ME, bearer), 401, "not_authenticated")
     assert change().status_code in (401, 404)
@@ -74,7 +74,7 @@ def test_in_development_too_me_is_nobody_without_a_token(api, settings):
     assert_problem(api.post(CHANGE, {"current": PASSWORD, "new": NEW}), 401, "not_authenticated")
 
 
-def test_the_new_password_is_good_and_the_old_one_is_not(change, sign_in):
+def test_only_the_new_password_is_valid(change, sign_in):
     answer = change()
     assert (answer.status_code, answer.content) == (204, b"")
     assert_problem(sign_in(), 401, "invalid_credentials")
@@ -118,20 +118,20 @@ def test_it_cannot_be_used_to_guess_the_present_one(change, sign_in):
     assert password_is(PASSWORD)
 
 
-def test_guesses_here_and_at_sign_in_are_counted_together(change, sign_in):
+def test_wrong_passwords_here_and_at_sign_in_are_counted_together(change, sign_in):
     change("guess")
     sign_in(password="guess", address="127.0.0.1")
     kept = dict(Throttle.objects.values_list("key", "count"))
     assert [kept[limit.key] for limit in attempts("sign-in", "ann@example.com", "127.0.0.1")] == [2, 2, 2]
 
 
-def test_nobody_else_is_touched(api, change, person):
+def test_other_users_are_not_changed(api, change, person):
     bob = person("bob@example.com", password=PASSWORD)
     assert change().status_code == 204
     assert check_password(PASSWORD, User.objects.get(pk=bob).password)
 
 
-def test_another_id_in_the_body_is_passed_over(api, bearer, person):
+def test_an_id_in_the_body_is_ignored(api, bearer, person):
     bob = person("bob@example.com", password=PASSWORD)
     body = {"current": PASSWORD, "new": NEW, "id": bob, "userId": bob, "pk": bob}
     assert api.post(CHANGE, body, headers=bearer).status_code == 204
@@ -208,7 +208,7 @@ def test_nobody_gives_roles_over_the_api(api, account, as_user, role):
 
 @pytest.fixture
 def support(client, person):
-    """A browser in which somebody of the support is signed in."""
+    """A browser that is signed in with the role support."""
     pk = person("sue@example.com", "support")
     shadow = staff.shadow(accounts.standing(pk))
     client.force_login(shadow, backend="platform_core.auth.staff.StaffBackend")
@@ -286,7 +286,7 @@ def test_in_the_admin_support_deletes_no_staff_among_many(support, person, accou
     assert not User.objects.filter(pk=account["id"]).exists()
 
 
-def test_the_staff_has_another_stamp_after_it(person):
+def test_a_new_password_changes_the_stamp_of_a_staff_account(person):
     pk = person("sue@example.com", "support")
     before = accounts.standing(pk)
     assert before == accounts.standing(pk)

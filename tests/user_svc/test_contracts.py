@@ -1,4 +1,4 @@
-"""Who calls user-service finds what it asks for and reads what it is answered."""
+"""The OpenAPI document of user-service has everything that its typed client needs."""
 
 from platform_core.topology import USER
 from tests.contracts import *  # noqa: F403

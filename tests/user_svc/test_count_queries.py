@@ -1,4 +1,4 @@
-"""What a request costs in queries. A number that rises here is a request that got slower for everybody."""
+"""The number of queries of each request. A higher number means a slower request."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_not_modified_and_not_found_are_one_query(api, ann, django_assert_num_qu
         assert api.get("/api/users/0").status_code == 404
 
 
-def test_what_is_malformed_costs_no_query(api, ann, django_assert_num_queries):
+def test_malformed_requests_cost_no_query(api, ann, django_assert_num_queries):
     with django_assert_num_queries(0):
         api.get("/api/users/99999999999999999999")
         api.get("/api/users?limit=0")

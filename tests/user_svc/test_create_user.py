@@ -71,7 +71,7 @@ def test_name_and_email_are_required(api, missing):
     assert error["code"] == "required"
 
 
-def test_all_that_is_wrong_is_told_at_once(api):
+def test_all_validation_errors_are_reported_at_once(api):
     response = api.post("/api/users", {"name": "", "email": "nobody", "phone": 5, "password": "x"})
     assert_problem(response, 400, "invalid", ["name", "email", "phone", "password"])
 
@@ -80,7 +80,7 @@ def test_all_that_is_wrong_is_told_at_once(api):
 @example(name="\x1f")
 @example(name="\x85a")
 @example(name="\ufeff")
-def test_whatever_the_name_it_is_kept_trimmed_or_refused(api, name):
+def test_any_name_is_stored_trimmed_or_refused(api, name):
     User.objects.all().delete()
     response = api.post("/api/users", {**ANN, "name": name})
     kept = name.strip()
@@ -107,12 +107,12 @@ def test_a_valid_email_is_kept_as_it_was_written(api, email):
         *(None, 5, True, [], {}, ["ann@example.com"]),
     ],
 )
-def test_an_email_that_is_none_is_refused(api, email):
+def test_an_invalid_email_is_refused(api, email):
     assert_problem(api.post("/api/users", {**ANN, "email": email}), 400, "invalid", ["email"])
 
 
 @given(email=st.emails() | st.text(max_size=40).map(lambda text: f"{text}@example.com"))
-def test_whatever_the_email_it_can_be_found_again_or_is_refused(api, email):
+def test_any_email_can_be_found_again_or_is_refused(api, email):
     User.objects.all().delete()
     response = api.post("/api/users", {**ANN, "email": email})
     if response.status_code == 201:
@@ -135,7 +135,7 @@ def test_an_umlaut_in_a_domain_is_the_same_in_capitals(api):
 
 
 @pytest.mark.parametrize("password", ["correct horse battery", " leading and trailing ", "пароль-пароль", "x" * 128])
-def test_a_password_is_stored_as_argon2_and_never_told(api, password):
+def test_a_password_is_stored_as_argon2_and_never_returned(api, password):
     response = api.post("/api/users", {**ANN, "password": password})
     stored = User.objects.get().password
     assert stored.startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")
@@ -187,7 +187,7 @@ def test_an_address_may_have_several_lines(api):
     assert response.json()["address"] == "1 Elm Street\nSpringfield"
 
 
-def test_what_the_service_decides_cannot_be_sent(api):
+def test_read_only_fields_cannot_be_sent(api):
     forbidden = {
         "id": "77",
         "pk": 77,
@@ -213,7 +213,7 @@ def test_what_the_service_decides_cannot_be_sent(api):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_who_take_an_email_at_the_same_moment_one_gets_it(api):
+def test_one_of_two_concurrent_users_gets_an_email(api):
     bodies = [{"name": f"Ann {n}", "email": email} for n, email in enumerate(["a@x.org", "A@X.org"] * 4)]
     answers = at_once(lambda body=body: api.post("/api/users", body) for body in bodies)
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
@@ -242,13 +242,13 @@ anything = st.recursive(
     | st.fixed_dictionaries({}, optional=dict.fromkeys(("name", "email", "password", "phone", "address"), anything)),
     key=st.none() | st.just("key"),
 )
-def test_whatever_is_sent_the_answer_is_a_user_or_says_what_is_wrong(send, body, key):
+def test_any_body_gives_a_user_or_a_validation_error(send, body, key):
     answer = send("POST", "/api/users", json.dumps(body), **({"Idempotency-Key": key} if key else {}))
     if answer.status_code != 201:
         assert_problem(answer, answer.status_code, {400: "invalid", 422: "idempotency_key_reused"}[answer.status_code])
 
 
-def test_what_cannot_be_done_in_time_is_not_done(api):
+def test_work_that_exceeds_the_deadline_is_rolled_back(api):
     answer = api.post("/api/users", ANN, headers={"X-Request-Timeout": "0.0000001"})
     assert_problem(answer, 503, "deadline_exceeded")
     assert not User.objects.exists()

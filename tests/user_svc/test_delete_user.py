@@ -14,7 +14,7 @@ def url(ann) -> str:
     return f"/api/users/{ann['id']}"
 
 
-def test_it_answers_204_and_then_there_is_nobody(api, url):
+def test_it_answers_204_and_the_user_is_gone(api, url):
     answer = api.delete(url)
     assert answer.status_code == 204
     assert answer.content == b""
@@ -30,7 +30,7 @@ def test_the_email_is_free_again(api, ann, url):
     assert again.json()["id"] != ann["id"]
 
 
-def test_nothing_of_the_person_stays(api, url):
+def test_no_personal_data_is_left(api, url):
     api.delete(url)
     assert not User.objects.exists()
     assert not any("ann" in str(value).lower() for event in Event.objects.all() for value in event.data.values())
@@ -48,7 +48,7 @@ def test_a_stale_if_match_is_refused(api, url, tag):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_who_delete_at_the_same_moment_one_succeeds(api, url):
+def test_one_of_many_concurrent_deletes_succeeds(api, url):
     answers = at_once([lambda: api.delete(url)] * 6)
     assert sorted(answer.status_code for answer in answers) == [204] + [404] * 5
     assert Event.objects.filter(type="user.deleted").count() == 1

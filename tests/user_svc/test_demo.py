@@ -21,7 +21,7 @@ def ids(spec: Spec = SPEC) -> list[int]:
     return [msgspec.json.decode(row) for batch in demo.users(spec, iter(())) for row in batch.rows]
 
 
-def test_everybody_has_an_address_that_nobody_can_own_and_an_event(api):
+def test_demo_users_have_reserved_addresses_and_events(api):
     found = ids()
     for user in User.objects.all():
         assert user.email.endswith(("@example.com", "@example.org"))
@@ -33,7 +33,7 @@ def test_everybody_has_an_address_that_nobody_can_own_and_an_event(api):
     assert api.get(f"/api/users?search={User.objects.first().name}").json()["results"]
 
 
-def test_whoever_is_there_is_not_made_again_and_whoever_is_missing_is():
+def test_existing_users_are_kept_and_missing_users_are_created():
     found = ids()
     assert ids() == found
     delete_user(found[3], None)
@@ -47,7 +47,7 @@ def test_another_seed_brings_other_people():
     assert User.objects.count() == 120
 
 
-def test_the_past_runs_forwards_is_over_and_is_busier_at_weekends():
+def test_demo_times_are_ordered_in_the_past_and_denser_at_weekends():
     calendar = Calendar(SPEC)
     moments = [calendar.moment(n / 5000) for n in range(5001)]
     assert moments == sorted(moments)

@@ -7,7 +7,7 @@ from tests.wire import assert_problem
 pytestmark = pytest.mark.django_db
 
 
-def test_it_tells_a_user(api, ann):
+def test_it_returns_a_user(api, ann):
     answer = api.get(f"/api/users/{ann['id']}")
     assert answer.status_code == 200
     assert answer["Content-Type"] == "application/json"
@@ -23,17 +23,17 @@ def test_a_trailing_slash_makes_no_difference(api, ann, path):
 
 @pytest.mark.parametrize("pk", ["0", "9223372036854775808", "abc"])
 @pytest.mark.parametrize("method", ["get", "put", "patch", "delete"])
-def test_nobody_is_not_found(api, ann, pk, method):
+def test_a_missing_user_is_404(api, ann, pk, method):
     body = [{"name": "X", "email": "x@example.com"}] if method in ("put", "patch") else []
     assert_problem(getattr(api, method)(f"/api/users/{pk}", *body), 404, "not_found")
 
 
-def test_who_has_the_present_version_is_told_304(api, ann):
+def test_if_none_match_with_the_present_version_is_304(api, ann):
     assert api.get(f"/api/users/{ann['id']}", headers={"If-None-Match": '"1"'}).status_code == 304
     assert api.get(f"/api/users/{ann['id']}", headers={"If-None-Match": '"2"'}).json() == ann
 
 
-def test_who_has_a_version_of_a_deleted_user_is_told_that_it_is_gone(api, ann):
+def test_if_none_match_on_a_deleted_user_is_404(api, ann):
     api.delete(f"/api/users/{ann['id']}")
     assert_problem(api.get(f"/api/users/{ann['id']}", headers={"If-None-Match": "*"}), 404, "not_found")
 

@@ -19,7 +19,7 @@ def people() -> list[str]:
     return [str(user.pk) for user in reversed(users)]
 
 
-def test_nobody_is_an_empty_list(api):
+def test_an_empty_table_gives_an_empty_list(api):
     assert api.get("/api/users").json() == {"results": [], "next": None, "previous": None}
 
 
@@ -90,7 +90,7 @@ def test_no_search_is_an_error_of_ours(api, search):
 @example(name="李雷")
 @example(name="मीरा")
 @example(name="عمر ١٢")
-def test_whatever_the_name_its_letters_find_it(api, name):
+def test_any_name_is_found_by_its_letters(api, name):
     User.objects.all().delete()
     if api.post("/api/users", {"name": name, "email": "x@example.com"}).status_code == 201:
         assert len(ids(api.client.get("/api/users", {"search": name}))) == 1

@@ -1,4 +1,4 @@
-"""A customer and the accounts of others: there are none."""
+"""A customer cannot see the accounts of others."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def victim(person) -> int:
 
 
 def walk(pk: int) -> list[str]:
-    """The ids around one's own, and some that are none."""
+    """Ids near the own one, and invalid ids."""
     odd = ["0", "00", str(2**63 - 1), str(2**63), "9" * 19, "9" * 40, "-1", "+1", "1.0", "1e1", "0x1"]
     odd += ["%00", "1%00", "..%2f1", "%2e%2e%2f1", "..", "%D9%A1", "１", "²", "1%20", "%201", "1;2", "1,2", "*", "null"]
     return [*map(str, range(max(1, pk - 3), pk + 4)), *odd]
@@ -41,7 +41,7 @@ def test_no_id_shows_anothers_account(api, mallory, victim):
 
 
 @pytest.mark.parametrize("method", ["get", "put", "patch", "delete"])
-def test_anothers_account_is_like_none(api, mallory, victim, method):
+def test_another_users_account_is_404(api, mallory, victim, method):
     def ask(pk):
         body = () if method == "get" else ({**PROFILE, "email": "new@example.com"},)
         answer = getattr(api, method)(f"/api/users/{pk}", *body, headers=mallory)
@@ -55,7 +55,7 @@ def test_anothers_account_is_like_none(api, mallory, victim, method):
 
 @pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
 @pytest.mark.parametrize("value", ["*", '"1"', '"2"'])
-def test_no_condition_tells_that_an_account_is_there(api, mallory, victim, header, value):
+def test_conditional_requests_do_not_reveal_accounts(api, mallory, victim, header, value):
     there = api.patch(f"/api/users/{victim}", {"name": "M"}, headers={**mallory, header: value})
     nowhere = api.patch(f"/api/users/{victim + 1000}", {"name": "M"}, headers={**mallory, header: value})
     assert there.status_code == nowhere.status_code == 404
@@ -71,7 +71,7 @@ def test_the_feed_is_not_for_customers(api, mallory):
 
 
 @pytest.mark.parametrize("path", ["/api/auth/staff", "/api/auth/staff/1"])
-def test_who_is_on_the_staff_is_for_services_alone(api, mallory, path):
+def test_only_services_may_read_staff_accounts(api, mallory, path):
     body = {"email": "victim@example.com", "password": "x", "address": ""}
     answer = api.get(path, mallory) if path.endswith("1") else api.post(path, body, headers=mallory)
     assert_problem(answer, 403, "permission_denied")
@@ -103,7 +103,7 @@ SMUGGLED = {
 
 
 @pytest.mark.parametrize("method", ["patch", "put"])
-def test_what_is_not_ones_to_set_stays(api, mallory, method):
+def test_fields_that_a_user_may_not_set_are_kept(api, mallory, method):
     before = User.objects.filter(email="mallory@example.com").values().get()
     answer = getattr(api, method)(f"/api/users/{before['id']}", {**PROFILE, **SMUGGLED}, headers=mallory)
     assert answer.status_code == 200
@@ -138,7 +138,7 @@ def test_a_service_changes_no_account(api, settings, victim):
 
 
 def test_the_same_key_by_two_people_is_two_keys(api, mallory, victim, as_user):
-    """What one of them was answered, the other is not."""
+    """Two users with the same key get their own answers."""
     body = {"name": "New", "email": "new@example.com"}
     first = api.post("/api/users", body, headers={**mallory, "Idempotency-Key": "k"})
     assert first.status_code == 201

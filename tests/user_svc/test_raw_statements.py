@@ -1,3 +1,3 @@
-"""What the raw statements of user-service and of the library insert fits the models."""
+"""The raw INSERT statements of user-service and the library match the models."""
 
 from tests.raw_statements import *  # noqa: F403

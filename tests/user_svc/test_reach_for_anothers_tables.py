@@ -1,4 +1,4 @@
-"""A service that reaches for another one's tables is refused by Postgres itself."""
+"""Postgres refuses a service access to the tables of another service."""
 
 import os
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def other_table() -> Iterator[str]:
 
 @pytest.fixture
 def session() -> Iterator[psycopg.Connection]:
-    """The same database, as user-service sees it."""
+    """A connection to the same database with the role of user-service."""
     with psycopg.connect(os.environ["TESTS_DATABASE_URL"], user="user_svc", autocommit=True) as session:
         yield session
 

@@ -10,7 +10,7 @@ BOB = {"name": "Bob", "email": "bob@example.com"}
 
 
 @shown
-def test_every_change_is_told_in_order_and_only_once(api):
+def test_every_change_has_one_event_in_order(api):
     bob = api.post("/api/users", BOB).json()["id"]
     api.patch(f"/api/users/{bob}", {"phone": "1"})
     ann = api.post("/api/users", {"name": "Ann", "email": "ann@example.com"}).json()["id"]
@@ -30,7 +30,7 @@ def test_every_change_is_told_in_order_and_only_once(api):
 
 
 @shown
-def test_nothing_personal_is_told(api):
+def test_events_contain_no_personal_data(api):
     person = {**BOB, "phone": "+49 123", "address": "Elm", "password": "correct horse"}
     bob = api.post("/api/users", person).json()["id"]
     api.patch(f"/api/users/{bob}", {"name": "Robert"})
@@ -53,7 +53,7 @@ def test_nothing_personal_is_told(api):
         ("delete", "/api/users/0", None, {}),
     ],
 )
-def test_what_was_refused_did_not_happen(api, ann, method, path, body, headers):
+def test_a_refused_change_writes_no_event(api, ann, method, path, body, headers):
     api.post("/api/users", BOB)
     before = Event.objects.count()
     answer = getattr(api, method)(path.format(**ann), *([body] if body else []), headers=headers)

@@ -1,4 +1,4 @@
-"""POST /api/auth/refresh and /api/auth/logout, and what becomes of sessions."""
+"""POST /api/auth/refresh and /api/auth/logout, and the end of sessions."""
 
 import threading
 from datetime import timedelta
@@ -61,7 +61,7 @@ def test_the_other_sessions_go_on(session, sign_in, refresh):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_at_once_one_gets_a_pair_at_most_and_it_is_good_for_nothing(session, refresh):
+def test_concurrent_reuse_gives_at_most_one_pair_and_it_is_invalid(session, refresh):
     answers = at_once([lambda: refresh(session["refresh"])] * 6)
     won = [answer for answer in answers if answer.status_code == 200]
     assert len(won) == 1
@@ -111,24 +111,24 @@ ODD = ["", " ", None, 5, True, [], {}, "x" * 201, "x\0y", "x\ny"]
 
 @pytest.mark.parametrize("path", [URL, OUT])
 @pytest.mark.parametrize("token", ODD, ids=lambda token: repr(token)[:10])
-def test_what_is_no_token_is_named(api, path, token):
+def test_an_invalid_refresh_token_is_refused_by_field(api, path, token):
     assert_problem(api.post(path, {"refresh": token}), 400, "invalid", ["refresh"])
     assert_problem(api.post(path, {}), 400, "invalid", ["refresh"])
 
 
 @pytest.mark.parametrize("body", ['{"refresh": "\\ud800"}', "[]", "null", "{", ""])
 @pytest.mark.parametrize("path", [URL, OUT])
-def test_a_body_that_is_none_is_refused(send, path, body):
+def test_an_invalid_body_is_refused(send, path, body):
     assert send("POST", path, body).status_code == 400
 
 
 @pytest.mark.parametrize("token", ["unknown", "é", "🔑", "../x", "%00", "' OR 1=1"])
-def test_an_unknown_token_gives_nothing_and_ends_nothing(session, refresh, token):
+def test_an_unknown_refresh_token_is_refused_and_ends_no_session(session, refresh, token):
     assert_over(refresh(token))
     assert refresh(session["refresh"]).status_code == 200
 
 
-def test_an_access_token_refreshes_nothing(session, refresh, api):
+def test_an_access_token_cannot_be_used_to_refresh(session, refresh, api):
     answer = refresh(session["access"])
     assert answer.status_code in (400, 401)
     headers = {"Authorization": f"Bearer {session['refresh']}"}
@@ -146,7 +146,7 @@ def test_only_hashes_are_kept(session, refresh):
     assert all(len(bytes(row.hash)) == 32 for row in RefreshToken.objects.all())
 
 
-def test_a_hash_is_no_token(session, refresh):
+def test_a_stored_hash_is_not_accepted_as_a_token(session, refresh):
     kept = bytes(RefreshToken.objects.get().hash)
     assert_over(refresh(kept.hex()))
     assert refresh(session["refresh"]).status_code == 200
@@ -182,7 +182,7 @@ def test_logging_out_twice_is_no_error(session, api):
 
 
 def tidy_up() -> int:
-    """Rounds of housekeeping until there is nothing more to do."""
+    """Runs housekeeping until nothing more is due."""
     rounds = 1
     while tasks.forget_sessions(threading.Event()):
         rounds += 1
@@ -207,7 +207,7 @@ def test_a_revoked_session_is_kept_until_its_time_is_over_so_that_copies_are_kno
 
 
 def test_a_session_with_tokens_without_number_is_forgotten_in_small_steps(session, monkeypatch):
-    """Each step has to end within the statement timeout, however often somebody has refreshed."""
+    """Each step must end within the statement timeout, even after very many refreshes."""
     monkeypatch.setattr(tasks, "BATCH", 10)
     only = Session.objects.get()
     RefreshToken.objects.bulk_create(

@@ -1,4 +1,4 @@
-"""POST /api/users with an Idempotency-Key. What the library promises of keys is tested in its own suite."""
+"""POST /api/users with an Idempotency-Key. The library's own suite tests keys in general."""
 
 import pytest
 
@@ -12,7 +12,7 @@ ANN = {"name": "Ann", "email": "ann@example.com", "password": "correct horse bat
 KEY = {"Idempotency-Key": "k-1"}
 
 
-def test_the_same_again_gives_the_first_answer_and_no_second_user(api):
+def test_a_repetition_gets_the_first_answer_and_creates_no_second_user(api):
     first = api.post("/api/users", ANN, headers=KEY)
     assert first.status_code == 201
     again = api.post("/api/users", ANN, headers=KEY)

@@ -28,7 +28,7 @@ BOTH, ACCOUNT, ADDRESS = range(3)
 
 @pytest.fixture
 def runs(monkeypatch):
-    """How often a password was hashed, to keep or to compare."""
+    """The number of times a password was hashed, to store or to compare."""
     counted = []
     for name in ("encode", "verify"):
         real = getattr(Argon2Hasher, name)
@@ -39,7 +39,7 @@ def runs(monkeypatch):
 
 
 def tried(limit: Limit, times: int, seconds: float = 300) -> None:
-    """As if it had been tried so often."""
+    """Sets a counter as if there had been this many attempts."""
     Throttle.objects.create(key=limit.key, count=times, resets_at=now() + timedelta(seconds=seconds))
 
 
@@ -66,7 +66,7 @@ def test_it_gives_a_pair_of_tokens(account, sign_in):
     assert caller.session == str(Session.objects.get().pk)
 
 
-def test_the_access_token_opens_what_is_ones_own(api, account, session, settings):
+def test_an_access_token_opens_the_own_account(api, account, session, settings):
     settings.PLATFORM_ENV = "production"
     headers = {"Authorization": f"Bearer {session['access']}"}
     assert api.get("/api/users/me", headers).json()["id"] == account["id"]
@@ -84,7 +84,7 @@ def test_an_email_is_the_same_whatever_its_case(account, sign_in, email):
 
 
 @pytest.mark.parametrize("password", [PASSWORD.upper(), PASSWORD + " ", " " + PASSWORD, PASSWORD[:-1], PASSWORD + "\n"])
-def test_a_password_is_taken_to_the_letter(account, sign_in, password):
+def test_passwords_are_not_trimmed_or_changed(account, sign_in, password):
     assert_problem(sign_in(password=password), 401, "invalid_credentials")
 
 
@@ -103,7 +103,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("reason", REFUSED)
-def test_whatever_is_wrong_words_and_work_are_the_same(account, sign_in, runs, reason):
+def test_all_failed_sign_ins_have_the_same_message_and_cost(account, sign_in, runs, reason):
     def shown(answer):
         body = {**answer.json(), "requestId": ""}
         return answer.status_code, body, {**dict(answer.headers), "X-Request-ID": ""}
@@ -145,7 +145,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("body, fields", MALFORMED, ids=[str(body)[:40] for body, _ in MALFORMED])
-def test_a_body_that_is_none_is_refused_by_field_and_hashed_by_nobody(api, account, runs, send, body, fields):
+def test_an_invalid_body_is_refused_by_field_and_nothing_is_hashed(api, account, runs, send, body, fields):
     import json
 
     assert_problem(send("POST", URL, json.dumps(body)), 400, "invalid", fields)
@@ -159,7 +159,7 @@ def test_a_body_that_is_no_json_is_refused(account, send, body):
 
 
 def test_a_form_of_another_site_is_not_taken(account, send):
-    """A form can be sent from any page: with JSON the browser asks first."""
+    """Any page can submit a form across origins. For JSON the browser sends a preflight request."""
     for kind in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"):
         assert send("POST", URL, "email=ann@example.com&password=x", kind).status_code == 415
 
@@ -169,7 +169,7 @@ def test_only_post_signs_in(api, method):
     assert_problem(getattr(api, method)(URL), 405, "method_not_allowed")
 
 
-def test_an_old_token_is_no_hindrance(api, account):
+def test_an_expired_token_does_not_prevent_a_sign_in(api, account):
     body = {"email": "ann@example.com", "password": PASSWORD}
     assert api.post(URL, body, headers={"Authorization": "Bearer old"}).status_code == 200
 
@@ -188,7 +188,7 @@ def test_an_attempt_that_is_refused_costs_no_hash(account, sign_in, runs):
     assert not runs
 
 
-def test_it_is_said_when_to_come_back(account, sign_in):
+def test_a_429_has_a_retry_after_header(account, sign_in):
     tried(attempts("sign-in", "ann@example.com", HERE)[BOTH], 10, seconds=42)
     assert int(sign_in()["Retry-After"]) in (41, 42)
 
@@ -245,14 +245,14 @@ def test_counting_at_once_in_any_sequence_stops_nobody_for_good():
     assert sorted(Throttle.objects.values_list("count", flat=True)) == [120, 120, 120]
 
 
-def test_what_went_well_does_not_count(account, sign_in):
+def test_successful_sign_ins_do_not_count(account, sign_in):
     for _ in range(3):
         sign_in(password="wrong")
     assert sign_in().status_code == 200
     assert counts() == [3, 3, 3]
 
 
-def test_one_own_account_does_not_buy_more_guesses_at_others(account, person, sign_in):
+def test_successful_sign_ins_do_not_allow_more_guesses_at_other_accounts(account, person, sign_in):
     person("bob@example.com")
     for _ in range(3):
         sign_in("bob@example.com", "guess")
@@ -260,7 +260,7 @@ def test_one_own_account_does_not_buy_more_guesses_at_others(account, person, si
     assert counts("bob@example.com") == [3, 3, 3]
 
 
-def test_an_account_without_end_of_attempts_is_held_no_longer_for_it(account, sign_in):
+def test_endless_attempts_do_not_extend_the_block_of_an_account(account, sign_in):
     limit = attempts("sign-in", "ann@example.com", HERE)[BOTH]
     tried(limit, 10, seconds=5)
     before = Throttle.objects.get(key=limit.key).resets_at
@@ -268,7 +268,7 @@ def test_an_account_without_end_of_attempts_is_held_no_longer_for_it(account, si
     assert Throttle.objects.get(key=limit.key).resets_at == before
 
 
-def test_a_counter_begins_anew_when_its_time_is_over(account, sign_in):
+def test_a_counter_starts_again_after_its_window(account, sign_in):
     for limit in attempts("sign-in", "ann@example.com", HERE):
         tried(limit, 1000, seconds=-1)
     assert_problem(sign_in(password="wrong"), 401, "invalid_credentials")
@@ -295,11 +295,11 @@ def test_the_counters_name_nobody(sign_in):
 
 
 @pytest.mark.parametrize("email", ["a:b@x", "a\u2028b@x.com", "%s%d@x.com", "'; DROP TABLE users; --", "a" * 254])
-def test_odd_names_are_just_wrong(sign_in, email):
+def test_odd_email_addresses_fail_like_wrong_ones(sign_in, email):
     assert_problem(sign_in(email), 401, "invalid_credentials")
 
 
-def test_without_proxies_nobody_says_where_they_are_from(account, sign_in):
+def test_without_proxies_forwarded_headers_are_ignored(account, sign_in):
     for n in range(10):
         sign_in(password="wrong", HTTP_X_FORWARDED_FOR=f"192.0.2.{n}", HTTP_FORWARDED=f"for=192.0.2.{n}")
     assert_throttled(sign_in(HTTP_X_FORWARDED_FOR="192.0.2.99", HTTP_X_REAL_IP="192.0.2.99"))
@@ -312,7 +312,7 @@ def test_behind_proxies_it_counts_what_the_outermost_has_seen(sign_in, settings,
     assert counts(address=seen) == [1, 1, 1]
 
 
-def test_what_a_client_itself_writes_is_not_believed(account, sign_in, settings):
+def test_forwarded_headers_of_clients_are_ignored(account, sign_in, settings):
     settings.NUM_PROXIES = 1
     for n in range(10):
         sign_in(password="wrong", HTTP_X_FORWARDED_FOR=f"192.0.2.{n}, {THERE}")
@@ -320,20 +320,20 @@ def test_what_a_client_itself_writes_is_not_believed(account, sign_in, settings)
 
 
 @pytest.mark.parametrize("noted", ["", " ", ",", ", ,", None])
-def test_without_a_note_of_the_proxy_it_counts_the_proxy(sign_in, settings, noted):
+def test_without_a_forwarded_header_the_proxy_is_counted(sign_in, settings, noted):
     settings.NUM_PROXIES = 2
     sign_in(**({} if noted is None else {"HTTP_X_FORWARDED_FOR": noted}))
     assert counts() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("noted", ["unknown", "_hidden", "x" * 5000, "é", "<script>", "%00", "1.2.3"])
-def test_a_note_that_is_no_address_does_no_harm(sign_in, settings, noted):
+def test_a_forwarded_header_that_is_no_address_is_ignored(sign_in, settings, noted):
     settings.NUM_PROXIES = 1
     assert_problem(sign_in(HTTP_X_FORWARDED_FOR=noted), 401, "invalid_credentials")
 
 
-def test_of_ipv6_the_network_counts(account, sign_in):
-    """A single host has 2^64 addresses to itself."""
+def test_ipv6_addresses_are_counted_by_network(account, sign_in):
+    """A single host can use 2^64 addresses."""
     for n in range(10):
         sign_in(password="wrong", address=f"2001:db8:1:2::{n:x}")
     assert_throttled(sign_in(address="2001:db8:1:2:ffff::1"))
@@ -350,7 +350,7 @@ def test_ipv4_over_an_ipv6_socket_counts_by_its_address(account, sign_in):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_session_that_began_with_the_old_password_does_not_outlive_its_change(account, sign_in, monkeypatch):
-    """The hasher takes its time, and meanwhile the owner changes the password."""
+    """The owner changes the password while the hasher runs."""
     real = Argon2Hasher.verify
 
     def slow(self, *args, **kwargs):
@@ -381,10 +381,10 @@ def test_passwords_and_tokens_are_in_no_log_and_no_event(account, sign_in, api, 
     api.post("/api/auth/refresh", {"refresh": session["refresh"]})
     api.post("/api/auth/logout", {"refresh": new["refresh"]})
     lines = [str({**vars(record), "message": record.getMessage()}) for record in caplog.records]
-    told = "\n".join([*lines, *capfd.readouterr(), *map(str, Event.objects.values_list("data", flat=True))])
-    assert "request" in told
+    output = "\n".join([*lines, *capfd.readouterr(), *map(str, Event.objects.values_list("data", flat=True))])
+    assert "request" in output
     secrets = [PASSWORD, "a wrong password", session["access"], session["refresh"], new["refresh"], "argon2"]
-    assert not [secret for secret in secrets if secret in told]
+    assert not [secret for secret in secrets if secret in output]
 
 
 def test_signing_in_is_no_event(account, sign_in):
@@ -412,7 +412,7 @@ def test_a_customer_makes_no_more_accounts_than_a_stranger(api, account, as_user
     assert api.post("/api/users", {"name": "N", "email": "x@example.com"}, headers=staff).status_code == 201
 
 
-def test_a_limit_is_told_from_another():
+def test_each_limit_has_its_own_counter():
     throttle.count([Limit("a", "x", 1, 60)])
     with pytest.raises(Throttled):
         throttle.count([Limit("a", "x", 1, 60)])

@@ -1,4 +1,4 @@
-"""The keys of access tokens: /.well-known/jwks.json, `rotate_keys`, and how they are kept."""
+"""The keys of access tokens: /.well-known/jwks.json, `rotate_keys`, and their storage."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -57,7 +57,7 @@ def test_before_the_first_sign_in_it_is_empty(api):
     assert api.get(URL).json() == {"keys": []}
 
 
-def test_what_a_rotated_key_has_signed_stays_good(api, token):
+def test_tokens_of_a_rotated_key_stay_valid(api, token):
     old = token()
     call_command("rotate_keys", stdout=StringIO())
     new = token()
@@ -69,9 +69,9 @@ def test_what_a_rotated_key_has_signed_stays_good(api, token):
 def test_a_rotated_key_signs_no_more(token):
     call_command("rotate_keys", stdout=StringIO())
     first = SigningKey.objects.get(retired_at=None).kid
-    call_command("rotate_keys", stdout=(told := StringIO()))
+    call_command("rotate_keys", stdout=(output := StringIO()))
     assert SigningKey.objects.get(retired_at=None).kid != first
-    assert SigningKey.objects.get(retired_at=None).kid in told.getvalue()
+    assert SigningKey.objects.get(retired_at=None).kid in output.getvalue()
     assert is_good(token())
 
 
@@ -87,7 +87,7 @@ def test_a_retired_key_is_published_until_its_last_token_is_over(api, token):
     assert SigningKey.objects.count() == 2
 
 
-def test_revoked_keys_are_good_for_nothing(api, token):
+def test_tokens_of_revoked_keys_are_refused(api, token):
     oldest = token()
     call_command("rotate_keys", stdout=StringIO())
     old = token()
@@ -122,7 +122,7 @@ def test_a_private_key_cannot_be_read_from_the_database(token, settings, monkeyp
         signing._seal().decrypt(bytes(row.sealed))
 
 
-def test_with_another_secret_key_there_is_another_signing_key(api, token, settings):
+def test_a_new_secret_key_causes_a_new_signing_key(api, token, settings):
     old = token()
     settings.SECRET_KEY = "another key of fifty characters and more, for sure it is"
     new = token()
@@ -131,8 +131,8 @@ def test_with_another_secret_key_there_is_another_signing_key(api, token, settin
     assert SigningKey.objects.count() == 2
 
 
-def test_a_key_that_nobody_can_open_any_more_is_not_trusted_for_ever(api, token, settings):
-    """SECRET_KEY is changed when it got out; with an old copy of the database it opens the old key."""
+def test_a_key_that_cannot_be_decrypted_is_retired(api, token, settings):
+    """A leaked SECRET_KEY is replaced. Together with an old copy of the database it still decrypts the old key."""
     old = token()
     settings.SECRET_KEY = "another key of fifty characters and more, for sure it is"
     token()

@@ -28,7 +28,7 @@ def test_put_replaces_the_whole(api, ann, url):
 
 
 @pytest.mark.parametrize("missing", ["name", "email"])
-def test_put_wants_name_and_email(api, ann, url, missing):
+def test_put_requires_name_and_email(api, ann, url, missing):
     body = {key: value for key, value in BOB.items() if key != missing}
     assert_problem(api.put(url, body), 400, "invalid", [missing])
     assert api.get(url).json() == ann
@@ -57,7 +57,7 @@ def test_patch_changes_a_part_and_leaves_the_rest(api, ann, url, part, shown):
     [{"name": ""}, {"name": None}, {"name": 5}, {"email": "x"}, {"email": None}, {"phone": 5}, {"password": "x"}],
 )
 @pytest.mark.parametrize("method", ["put", "patch"])
-def test_what_creating_refuses_changing_refuses_too(api, ann, url, method, part):
+def test_updates_have_the_same_validation_as_creation(api, ann, url, method, part):
     body = {**BOB, **part} if method == "put" else part
     assert_problem(getattr(api, method)(url, body), 400, "invalid", part)
     assert api.get(url).json() == ann
@@ -72,7 +72,7 @@ def test_an_email_that_another_one_has_is_refused(api, ann, url, method, email):
 
 
 @pytest.mark.parametrize("method", ["put", "patch"])
-def test_what_the_service_decides_cannot_be_changed(api, ann, url, method):
+def test_read_only_fields_cannot_be_changed(api, ann, url, method):
     forbidden = {"id": "77", "isActive": False, "is_active": False, "createdAt": "2001-01-01T00:00:00Z", "version": 50}
     answer = getattr(api, method)(url, {**BOB, **forbidden, "updatedAt": "2001-01-01T00:00:00Z", "isStaff": True})
     assert answer.status_code == 200
@@ -109,7 +109,7 @@ def test_a_stale_if_match_is_refused(api, ann, url, method):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_who_change_the_same_version_one_succeeds(api, url):
+def test_one_of_many_concurrent_changes_of_a_version_succeeds(api, url):
     answers = at_once(lambda n=n: api.patch(url, {"phone": str(n)}, headers={"If-Match": '"1"'}) for n in range(8))
     assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
     (winner,) = [answer.json() for answer in answers if answer.status_code == 200]

@@ -1,4 +1,4 @@
-"""Every filter finds its rows by an index when there are many."""
+"""Every filter uses an index on large tables."""
 
 import pytest
 from django.db import connection

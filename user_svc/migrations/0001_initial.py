@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('used_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('expires_at', models.DateTimeField(db_index=True)),
                 ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('reason', models.CharField(blank=True, default='', help_text='Why it was revoked.', max_length=32)),
+                ('reason', models.CharField(blank=True, default='', help_text='Why the session was revoked.', max_length=32)),
             ],
             options={
                 'ordering': ('-created_at',),
@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
             name='SigningKey',
             fields=[
                 ('kid', models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ('x', models.CharField(help_text='The public half, as in a JWK.', max_length=64)),
+                ('x', models.CharField(help_text='The public key, as in a JWK.', max_length=64)),
                 ('sealed', models.BinaryField()),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('retired_at', models.DateTimeField(blank=True, null=True)),

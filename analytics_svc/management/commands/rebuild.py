@@ -1,4 +1,4 @@
-"""``manage.py analytics_svc rebuild``: all figures anew, with a progress bar."""
+"""``manage.py analytics_svc rebuild``: rebuilds all figures and shows a progress bar."""
 
 import time
 from typing import Any
@@ -14,23 +14,23 @@ LINE_EVERY = 5.0
 
 
 class Bars:
-    """For a terminal: a bar for each service."""
+    """Progress for a terminal: a bar for each service."""
 
     def __init__(self, console: Console) -> None:
         columns = (TextColumn("{task.description:21}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-        self.shown = Progress(*columns, TextColumn("{task.fields[told]}"), console=console)
+        self.shown = Progress(*columns, TextColumn("{task.fields[detail]}"), console=console)
         self.tasks: dict[str, TaskID] = {
-            name: self.shown.add_task(name, total=1.0, start=False, told="") for name in SOURCES
+            name: self.shown.add_task(name, total=1.0, start=False, detail="") for name in SOURCES
         }
 
     def __call__(self, service: str, share: float, what: str, count: int) -> None:
         task = self.tasks[service]
         self.shown.start_task(task)
-        self.shown.update(task, completed=share, told=f"{count:,} {what}")
+        self.shown.update(task, completed=share, detail=f"{count:,} {what}")
 
 
 class Lines:
-    """Without a terminal: a line now and then, and one when a service is done."""
+    """Progress without a terminal: a line from time to time, and one when a service is done."""
 
     def __init__(self, console: Console) -> None:
         self.console, self.last = console, time.monotonic()
@@ -43,8 +43,8 @@ class Lines:
 
 class Command(BaseCommand):
     help = (
-        "Make all figures anew: from the feeds, or from the services' lists where a feed does not reach back. Reports "
-        "show the old figures meanwhile and name all services as stale. When it is ended, start it again."
+        "Rebuild all figures from the feeds, or from the services' lists if a feed is incomplete. In the meantime "
+        "reports show the old figures and list all services as stale. After an interruption, run it again."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -59,5 +59,5 @@ class Command(BaseCommand):
         except RebuildError as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:
-            raise CommandError("Given up; the old figures are as they were.") from None
-        console.print("All figures are made anew.", highlight=False)
+            raise CommandError("Interrupted. The old figures are unchanged.") from None
+        console.print("All figures are rebuilt.", highlight=False)

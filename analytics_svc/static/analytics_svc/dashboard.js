@@ -1,9 +1,9 @@
-// Renews the dashboard by the API. Figures are written as analytics_svc/templatetags/figures.py writes them.
+// Refreshes the dashboard from the API. Figures are formatted as in analytics_svc/templatetags/figures.py.
 "use strict";
 
-const EVERY = 5000; // milliseconds from one renewal's end to the next one's beginning
-const PATIENCE = 2; // seconds that an answer may take
-const BOUND = 1000; // up to which an outbox is counted
+const EVERY = 5000; // milliseconds between two refreshes
+const TIMEOUT = 2; // time limit of a response in seconds
+const BOUND = 1000; // outboxes are counted up to this number
 const DAYS = Number(document.body.dataset.days);
 const WEEKDAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -16,11 +16,11 @@ let running = false;
 let timer = 0;
 let shownAsOf = document.querySelector("[data-figure=asOf]").textContent;
 
-// ── Asking
+// ── Requests
 
 class Refused extends Error {}
 
-// Amounts are kept as the text that the API sent: a JavaScript number does not hold every sum to the cent.
+// Amounts are kept as the text from the API: a JavaScript number is not exact to the cent for large sums.
 function exact(text) {
   const amount = /"(revenue|averageOrderValue|stockValue)":(-?[0-9.]+(?:[eE][+-]?[0-9]+)?)/g;
   return JSON.parse(text.replace(amount, '"$1":"$2"'));
@@ -28,10 +28,10 @@ function exact(text) {
 
 async function ask(report) {
   const ending = new AbortController();
-  const end = setTimeout(() => ending.abort(), (PATIENCE + 3) * 1000);
+  const end = setTimeout(() => ending.abort(), (TIMEOUT + 3) * 1000);
   try {
     const answer = await fetch(`/api/analytics/${report}`, {
-      headers: { Accept: "application/json", "X-Request-Timeout": String(PATIENCE), "X-Purpose": "poll" },
+      headers: { Accept: "application/json", "X-Request-Timeout": String(TIMEOUT), "X-Purpose": "poll" },
       cache: "no-store",
       signal: ending.signal,
     });
@@ -43,8 +43,8 @@ async function ask(report) {
   }
 }
 
-// One after the other, so that an open page takes one of the service's places for calls to its peers, and not three.
-// The platform comes last, so that what the reports have just taken in is not told as behind.
+// Requests run one after the other, so that an open page uses one place in the service's bulkhead, not three.
+// The platform's status comes last, so that events that the reports have just applied do not count as lag.
 async function renew() {
   if (running) return;
   running = true;
@@ -68,7 +68,7 @@ function schedule() {
   if (!paused && !document.hidden) timer = setTimeout(renew, EVERY);
 }
 
-// ── Writing
+// ── Formats
 
 const grouped = (digits) => digits.replace(/\B(?=(\d{3})+$)/g, ",");
 const count = (number) => grouped(String(number));
@@ -99,7 +99,7 @@ function duration(seconds) {
   return `${Math.floor(seconds / size)} ${unit}`;
 }
 
-// ── Showing
+// ── Elements
 
 const sizeOf = ({ length }) => (length > 17 ? "huge" : length > 13 ? "longest" : length > 9 ? "long" : "short");
 
@@ -133,7 +133,7 @@ function bar(kind, part, whole) {
 
 const bare = (row) => row.innerHTML.replace(/\s+/g, "");
 
-// Only what is new is put in, so that nothing flickers and a selection stays.
+// Only changed elements are replaced, so that nothing flickers and a selection is kept.
 function fill(id, rows) {
   const body = byId(id);
   const there = body.rows;
@@ -220,7 +220,7 @@ function outbox({ status, outbox: depth }) {
   );
 }
 
-// ── How fresh it is
+// ── Freshness
 
 function showFreshness(reports) {
   const stale = [...new Set(reports.flatMap((report) => report.stale))];
@@ -240,7 +240,7 @@ function showTrouble(error) {
   }
 }
 
-// It is read out when it changes, so it must not change without need.
+// Screen readers read the banner out when it changes, so it only changes if its text does.
 function banner(text, link) {
   const place = byId("banner");
   const said = link ? `${text} ${link.textContent}` : text;
@@ -250,7 +250,7 @@ function banner(text, link) {
 
 // ── Charts
 
-const IS_DENSE = DAYS > 100; // bars of a pixel or two: gaps between them would only flicker
+const IS_DENSE = DAYS > 100; // bars of one or two pixels: gaps between them would flicker
 const BARS = {
   maxBarThickness: 26, categoryPercentage: IS_DENSE ? 1 : 0.9, barPercentage: IS_DENSE ? 1 : 0.86,
   borderRadius: IS_DENSE ? 0 : 3,
@@ -258,7 +258,7 @@ const BARS = {
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-function chart(id, tone, told, ticks, suggestedMax) {
+function chart(id, tone, describe, ticks, suggestedMax) {
   const of = (index) => charts[id].days[index];
   const made = new Chart(byId(id), {
     type: "bar",
@@ -274,7 +274,7 @@ function chart(id, tone, told, ticks, suggestedMax) {
           displayColors: false, padding: 10, cornerRadius: 8, borderWidth: 1,
           callbacks: {
             title: ([item]) => day(dateOf(of(item.dataIndex).date)),
-            label: (item) => told(of(item.dataIndex)),
+            label: (item) => describe(of(item.dataIndex)),
           },
         },
       },
@@ -291,7 +291,7 @@ function chart(id, tone, told, ticks, suggestedMax) {
   paint(charts[id]);
 }
 
-// Today's bar is paler, for the day is not over.
+// Today's bar is paler, because the day is not over.
 const shade = (shown, index) => shown && (index === shown.days.length - 1 ? `${shown.shade}99` : shown.shade);
 
 function paint(shown) {
@@ -331,7 +331,7 @@ function drawCharts() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Object.values(charts).forEach(paint));
 }
 
-// ── Beginning
+// ── Start
 
 function begin() {
   if (window.Chart) drawCharts();

@@ -20,7 +20,7 @@ from benchmarks.contenders.fastapi_sqlalchemy.problems import FieldError, Proble
 from benchmarks.contenders.fastapi_sqlalchemy.wire import Received
 
 CURRENCY = "USD"
-_NO_ANSWER = "product-service does not answer at the moment; no order was kept."
+_NO_ANSWER = "product-service does not answer at the moment; the order was not placed."
 _RULES = {"insufficient_stock": 409, "unknown_product": 422}
 
 _OPEN = insert(orders).returning(orders.c.id)
@@ -161,7 +161,7 @@ async def _confirm(session: AsyncSession, order: Placed, reservation: Reservatio
     confirmed = {"status": order.status, "total": order.total, "confirmed_at": order.updated_at}
     async with session.begin():
         if not await _move(session, order.id, order.updated_at, confirmed):
-            raise unavailable("The order was given up before it could be confirmed.")
+            raise unavailable("The order was rejected by recovery before it could be confirmed.")
         await session.execute(_PRICE, [_priced(order, line) for line in order.lines])
         await append(session, event("order.confirmed", order.id, _told(order)))
         await enqueue(session, _confirmation(order))

@@ -276,7 +276,7 @@ def _confirm(saga: Saga, lines: list[Line]) -> Answer:
         "payload": _notification(saga, order),
     }
     if not execute(_CONFIRM, {**saga.known(), **values}).rowcount:
-        raise Refused(503, "unavailable", "The order was given up before it could be confirmed.")
+        raise Refused(503, "unavailable", "The order was rejected by recovery before it could be confirmed.")
     return _placed(order)
 
 

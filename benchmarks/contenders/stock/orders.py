@@ -129,7 +129,7 @@ def confirm(order, reservation):
     pending = Order.objects.filter(pk=order.pk, status="pending")
     changes = {"status": "confirmed", "version": F("version") + 1, "total": total}
     if not pending.update(**changes, confirmed_at=now(), updated_at=now()):
-        raise Unavailable("unavailable", "The order was given up before it could be confirmed.")
+        raise Unavailable("unavailable", "The order was rejected by recovery before it could be confirmed.")
     OrderLine.objects.bulk_update(lines, ["name", "unit_price", "subtotal"])
     order = Order.objects.prefetch_related("lines").get(pk=order.pk)
     append("order.confirmed", order.pk, snapshot(order))

@@ -1,4 +1,4 @@
-"""``manage.py product_svc export_products``: the catalog as a file that `import_products` takes."""
+"""``manage.py product_svc export_products``: exports the catalog as a file that `import_products` reads."""
 
 import io
 import os
@@ -17,12 +17,12 @@ from product_svc.files import CSV, JSON_LINES, format_of, write
 
 
 class Command(BaseCommand):
-    help = "Write all products as CSV or JSON Lines, which import_products takes back."
+    help = "Export all products as CSV or JSON Lines. import_products can read the file."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", nargs="?", default="-", help="- for standard output (-)")
         parser.add_argument(
-            "--format", choices=(CSV, JSON_LINES), help=f"if the file's name does not say it ({CSV} on standard output)"
+            "--format", choices=(CSV, JSON_LINES), help=f"default: from the file's name ({CSV} on standard output)"
         )
 
     def handle(self, *args: Any, file: str, **options: Any) -> None:
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         try:
             with _stdout(options.get("stdout")) if file == "-" else _replaced(Path(file)) as stream:
                 count = write(stream, kind, catalog())
-        except BrokenPipeError:  # who reads us has had enough
+        except BrokenPipeError:  # the reader closed the pipe, as `head` does
             os._exit(1)
         except OSError as error:
             target = "Standard output" if file == "-" else file
@@ -44,7 +44,7 @@ class Command(BaseCommand):
 
 @contextmanager
 def _stdout(given: TextIO | None) -> Iterator[TextIO]:
-    """The stream that `call_command` was given, or the process's standard output."""
+    """The stream that was passed to `call_command`, otherwise standard output."""
     if given is not None:
         yield given
         return
@@ -54,7 +54,7 @@ def _stdout(given: TextIO | None) -> Iterator[TextIO]:
 
 @contextmanager
 def _replaced(path: Path) -> Iterator[TextIO]:
-    """Written beside ``path`` and renamed when it is whole, so that nobody ever finds a part of it there."""
+    """Opens a temporary file beside ``path`` and renames it at the end, so that ``path`` is never incomplete."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("x", encoding="utf-8", newline="") as stream:

@@ -1,4 +1,4 @@
-"""``manage.py product_svc import_products FILE``: a file of products into the catalog."""
+"""``manage.py product_svc import_products FILE``: imports a file of products into the catalog."""
 
 import io
 import os
@@ -21,12 +21,12 @@ from product_svc.importing import Import
 
 LINE_EVERY = 5.0
 MOST_TOLD = 100
-"""Reasons that are printed; all of them are in the file of rejects."""
-AGAIN = "What was committed stays; the same command completes it."
+"""How many reasons are printed. The file of rejects holds all of them."""
+AGAIN = "Committed batches are kept. Run the same command again to complete the import."
 
 
 class Bar:
-    """For a terminal. ``total``: bytes, None when nobody knows."""
+    """Progress bar for a terminal. ``total`` is in bytes, or None if it is unknown."""
 
     def __init__(self, console: Console, total: int | None) -> None:
         columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
@@ -38,7 +38,7 @@ class Bar:
 
 
 class Lines:
-    """Without a terminal: a line now and then."""
+    """Progress without a terminal: a line from time to time."""
 
     def __init__(self, console: Console) -> None:
         self.console, self.last = console, time.monotonic()
@@ -50,20 +50,20 @@ class Lines:
 
 
 class Rejects:
-    """What was left out, as it stands, the reasons in a line above each; once mended, the file can be imported."""
+    """The file of rejected records, unchanged, each below a line with its reasons. It can be corrected and imported."""
 
     def __init__(self, stream: TextIO, header: str, console: Console) -> None:
         self.stream, self.console, self.count = stream, console, 0
         stream.write(_ended(header))
 
     def __call__(self, record: Record, reasons: list[str]) -> None:
-        told = f"line {record.number}: {' '.join('; '.join(reasons).split())}"
+        reason = f"line {record.number}: {' '.join('; '.join(reasons).split())}"
         self.count += 1
-        self.stream.write(f"{REJECTED}{told}\n{_ended(record.raw)}")
+        self.stream.write(f"{REJECTED}{reason}\n{_ended(record.raw)}")
         if self.count <= MOST_TOLD:
-            self.console.print(told, markup=False, highlight=False, soft_wrap=True)
+            self.console.print(reason, markup=False, highlight=False, soft_wrap=True)
         elif self.count == MOST_TOLD + 1:
-            self.console.print("The reasons of further ones are in the file of rejects alone.")
+            self.console.print("The reasons of further records are only in the file of rejects.")
 
 
 def _ended(line: str) -> str:
@@ -76,33 +76,32 @@ def summary(counts: Counter[str]) -> str:
 
 class Command(BaseCommand):
     help = (
-        "Take a file of products into the catalog: CSV with a header, or JSON Lines, with "
-        f"{', '.join(COLUMNS)}. A product is found by its sku, else by its id if the name is the same, "
-        "and changed as the file says; others are added. A stock that differs is recorded as an adjustment. The same "
-        "file again changes nothing. Lines that are refused are named and written to FILE.rejects; the exit code is "
-        "then 1."
+        "Import a file of products into the catalog: CSV with a header, or JSON Lines, with "
+        f"{', '.join(COLUMNS)}. A product with a known sku, or else with a known id and the same name, is updated; "
+        "a different stock is recorded as an adjustment. Others are added. Importing the same file again changes "
+        "nothing. Invalid records are reported and written to FILE.rejects; the exit code is then 1."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="- for standard input")
-        parser.add_argument("--format", choices=(CSV, JSON_LINES), help="if the file's name does not say it")
-        parser.add_argument("--rejects", type=Path, help="where to put what is left out (FILE.rejects)")
+        parser.add_argument("--format", choices=(CSV, JSON_LINES), help="default: from the file's name")
+        parser.add_argument("--rejects", type=Path, help="file for the rejected records (default: FILE.rejects)")
         parser.add_argument(
             "--allow-without-sku",
             action="store_true",
-            help="add products that have neither a sku nor a known id; each run does",
+            help="import records with neither a sku nor a known id; each run adds them again",
         )
 
     def handle(self, *args: Any, file: str, rejects: Path | None, allow_without_sku: bool, **options: Any) -> None:
         kind = options["format"] or format_of(Path(file))
         if kind is None:
-            raise CommandError(f"{file}: is it {CSV} or {JSON_LINES}? Say it with --format.")
+            raise CommandError(f"{file}: unknown suffix. Give --format {CSV} or --format {JSON_LINES}.")
         self.rejects = rejects or Path(("stdin" if file == "-" else file) + REJECTS)
-        with _told_in_a_line(), _opened(file, self.rejects) as source:
+        with _one_line_errors(), _opened(file, self.rejects) as source:
             counts = self._take_in(source, kind, allow_without_sku, options)
         self.stdout.write(summary(counts) + ".")
         if counts["rejected"]:
-            raise CommandError(f"What was left out is in {self.rejects}.")
+            raise CommandError(f"The rejected records are in {self.rejects}.")
         self.rejects.unlink()
 
     def _take_in(
@@ -117,11 +116,11 @@ class Command(BaseCommand):
         ):
             reject = Rejects(left_out, header, out if out.is_terminal else err)
 
-            def told(counts: Counter[str]) -> None:
+            def show_progress(counts: Counter[str]) -> None:
                 left_out.flush()
                 progress(source.tell() if source.seekable() else 0, counts)
 
-            return Import(reject, told, allow_without_sku).run(records)
+            return Import(reject, show_progress, allow_without_sku).run(records)
 
 
 @contextmanager
@@ -150,7 +149,7 @@ def _opened(file: str, rejects: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _told_in_a_line() -> Iterator[None]:
+def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except FileError as error:

@@ -19,7 +19,7 @@ def one(api: Any, product_id: str) -> dict[str, Any]:
     return sent(api.get(f"{URL}/{product_id}"), 200)
 
 
-def told(type: str) -> str:
+def brand_in_event(type: str) -> str:
     from platform_core.events.models import Event
 
     return Event.objects.filter(type=type).latest("id").data["brand"]
@@ -28,11 +28,11 @@ def told(type: str) -> str:
 def through_the_api(api: Any) -> None:
     made = sent(api.post(URL, {**LAMP, "brand": "Acme"}), 201)
     url = f"{URL}/{made['id']}"
-    assert made["brand"] == one(api, made["id"])["brand"] == told("product.created") == "Acme"
+    assert made["brand"] == one(api, made["id"])["brand"] == brand_in_event("product.created") == "Acme"
     assert sent(api.put(url, {**LAMP, "brand": "Bolt"}), 200)["brand"] == one(api, made["id"])["brand"] == "Bolt"
     assert sent(api.patch(url, {"brand": "Core"}), 200)["brand"] == one(api, made["id"])["brand"] == "Core"
     assert sent(api.patch(url, {"stock": 4}), 200)["brand"] == one(api, made["id"])["brand"] == "Core"
-    assert told("product.updated") == told("stock.changed") == "Core"
+    assert brand_in_event("product.updated") == brand_in_event("stock.changed") == "Core"
     assert [each["brand"] for each in sent(api.get(URL), 200)["results"]] == ["Core"]
     assert sent(api.post(URL, {"name": "Box", "price": 1}), 201)["brand"] == ""
     assert api.post(URL, {**LAMP, "sku": "L-9", "brand": "x" * 101}).status_code == 400
@@ -42,11 +42,11 @@ def in_stock(api: Any, product_id: str) -> None:
     from platform_core.events.models import Event
 
     sent(api.put("/api/stock-reservations/7", {"items": [{"productId": product_id, "quantity": 1}]}), 201)
-    assert Event.objects.latest("id").data["reason"] == "reservation" and told("stock.changed") == "Core"
+    assert Event.objects.latest("id").data["reason"] == "reservation" and brand_in_event("stock.changed") == "Core"
     api.delete("/api/stock-reservations/7")
-    assert Event.objects.latest("id").data["reason"] == "release" and told("stock.changed") == "Core"
+    assert Event.objects.latest("id").data["reason"] == "release" and brand_in_event("stock.changed") == "Core"
     sent(api.post(f"{URL}/{product_id}/stock-adjustments", {"delta": 1}), 201)
-    assert told("stock.changed") == "Core"
+    assert brand_in_event("stock.changed") == "Core"
 
 
 def in_bulk(api: Any) -> None:
@@ -85,11 +85,11 @@ def in_files(api: Any) -> None:
     assert import_file("new.csv", "sku,name,price,brand\nN-1,Nail,1,Echo\n") == (
         "1 new, 0 changed, 0 unchanged, 0 rejected."
     )
-    assert brand("N-1") == told("product.created") == "Echo"
+    assert brand("N-1") == brand_in_event("product.created") == "Echo"
     assert import_file("changed.csv", "sku,name,price,brand\nN-1,Nail,1,Flux\n") == (
         "0 new, 1 changed, 0 unchanged, 0 rejected."
     )
-    assert brand("N-1") == told("product.updated") == "Flux"
+    assert brand("N-1") == brand_in_event("product.updated") == "Flux"
     assert import_file("old.csv", "sku,name,price\nN-1,Nail,1\n") == "0 new, 0 changed, 1 unchanged, 0 rejected."
     assert brand("N-1") == "Flux"
     nail, other = {"sku": "N-1", "name": "Nail", "price": 1}, {"sku": "N-2", "name": "Other", "price": 1}
@@ -108,10 +108,10 @@ def in_the_admin(api: Any, product_id: str) -> None:
     assert 'name="brand"' in page
     changed = {**form_fields(page), "name": "Lamp", "description": "", "brand": "Iris"}
     assert browser.post(f"/admin/product_svc/product/{product_id}/change/", changed).status_code == 302
-    assert one(api, product_id)["brand"] == told("product.updated") == "Iris"
+    assert one(api, product_id)["brand"] == brand_in_event("product.updated") == "Iris"
     added = {"name": "New", "description": "", "price": "1", "stock": "0", "brand": "Jade"}
     assert browser.post("/admin/product_svc/product/add/", added).status_code == 302
-    assert sent(api.get(URL), 200)["results"][0]["brand"] == told("product.created") == "Jade"
+    assert sent(api.get(URL), 200)["results"][0]["brand"] == brand_in_event("product.created") == "Jade"
 
 
 def main() -> int:

@@ -30,7 +30,7 @@ class NoteQuery(Query):
     name = TextField(required=False, max_length=200)
 
 
-def told(note: Note, what: str) -> Note:
+def with_event(note: Note, what: str) -> Note:
     append(NewEvent(f"note.{what}", note.pk, {"version": note.version}))
     return note
 
@@ -49,14 +49,14 @@ class NoteViewSet(ListModelMixin, ResourceViewSet):
     def create(self, request: Request) -> Response:
         values = self.validated()
         with transaction.atomic():
-            note = told(Note.objects.create(**values), "created")
+            note = with_event(Note.objects.create(**values), "created")
         return self.answer(note, status=201)
 
     def update(self, request: Request, pk: int, partial: bool = False) -> Response:
         values = self.validated(self.get_object(), partial=partial)
         with transaction.atomic():
             write(Note.objects.filter(pk=self.kwargs["pk"]), expected_versions(request), **values)
-            note = told(Note.objects.get(pk=self.kwargs["pk"]), "updated")
+            note = with_event(Note.objects.get(pk=self.kwargs["pk"]), "updated")
         return self.answer(note)
 
     def partial_update(self, request: Request, pk: int) -> Response:
@@ -65,5 +65,5 @@ class NoteViewSet(ListModelMixin, ResourceViewSet):
     def destroy(self, request: Request, pk: int) -> Response:
         with transaction.atomic():
             write(Note.objects.filter(pk=self.kwargs["pk"]), expected_versions(request))
-            told(Note.objects.get(pk=self.kwargs["pk"]), "deleted").delete()
+            with_event(Note.objects.get(pk=self.kwargs["pk"]), "deleted").delete()
         return Response(status=204)

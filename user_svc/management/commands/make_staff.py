@@ -1,4 +1,4 @@
-"""``manage.py user_svc make_staff EMAIL --role admin``: an account that opens the admins of all five services."""
+"""``manage.py user_svc make_staff EMAIL --role admin``: creates an account for the admins of all five services."""
 
 import secrets
 from typing import Any
@@ -13,17 +13,15 @@ from user_svc.models import User
 
 class Command(BaseCommand):
     help = (
-        "Give an account of user-service roles, and with a new account a random password, which is printed once. "
-        "The account signs in to the admins of all five services and to /api/auth/token."
+        "Give roles to an account of user-service. A missing account is created with a random password, which is "
+        "printed once. The account can sign in to the admins of all five services and at /api/auth/token."
     )
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("email")
-        parser.add_argument("--name", default="Staff", help="of a new account")
-        parser.add_argument(
-            "--role", action="append", choices=[role.value for role in Role], help="may be given several times"
-        )
-        parser.add_argument("--new-password", action="store_true", help="also for an account that is there already")
+        parser.add_argument("--name", default="Staff", help="name of a new account")
+        parser.add_argument("--role", action="append", choices=[role.value for role in Role], help="may be repeated")
+        parser.add_argument("--new-password", action="store_true", help="replace an existing account's password")
 
     def handle(self, *args: Any, email: str, name: str, role: list[str] | None, **options: Any) -> None:
         problem = _problem(email, name)
@@ -34,7 +32,7 @@ class Command(BaseCommand):
         is_new = services.make_staff(email, name, roles, password, reset=options["new_password"])
         self.stdout.write(f"{email} has the roles {', '.join(roles)}.")
         if is_new or options["new_password"]:
-            self.stdout.write(f"Password, shown this once: {password}")
+            self.stdout.write(f"Password, shown only once: {password}")
 
 
 def _problem(email: str, name: str) -> str:

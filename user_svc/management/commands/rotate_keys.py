@@ -1,4 +1,4 @@
-"""``manage.py user_svc rotate_keys``: a new key for access tokens."""
+"""``manage.py user_svc rotate_keys``: rotates the signing key of access tokens."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from user_svc import signing
 
 class Command(BaseCommand):
     help = (
-        "Sign access tokens with a new key from now on. What the old one signed stays good until it expires, unless "
-        "--revoke is given."
+        "Sign access tokens with a new key from now on. Tokens that the old key signed stay valid until they expire, "
+        "unless --revoke is given."
     )
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument(
             "--revoke",
             action="store_true",
-            help="for a key that got out: drop the old ones; other services stop taking them within five minutes",
+            help="for a leaked key: revoke all old keys; other services reject their tokens within five minutes",
         )
 
     def handle(self, *args: Any, revoke: bool, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""What is known of an order: its own rows here, and what the peers have for it."""
+"""The facts about an order: its rows in this service and its records in the peers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,17 +15,20 @@ from platform_core.http import DeadlineExceeded, NotFound
 from platform_core.outbox import OutboxMessage
 from platform_core.topology import NOTIFICATION, PRODUCT
 
-PATIENCE = 1.5
-"""Seconds for one question to a peer. With three of them, the page still comes within a request's time."""
+PEER_TIMEOUT = 1.5
+"""Timeout of one call to a peer, in seconds. Three such calls still fit into the time limit of a request."""
 MOST_ROWS = 50
-"""An order has at most four events and as many messages, however often anything is repeated."""
+"""Limit of events and of messages that are read. An order has at most four of each, even after repeated requests."""
 T = TypeVar("T")
 Status = Order.Status
 
 
 @dataclass(frozen=True, slots=True)
 class MessageToCustomer:
-    """``found`` is None when notification-service has no message under ``key``, or was not asked, or did not answer."""
+    """A message that this service has handed over to notification-service.
+
+    ``found`` is None if notification-service has no message with this key, did not answer, or was not asked.
+    """
 
     what: str
     key: str
@@ -40,15 +43,18 @@ class MessageToCustomer:
 
 
 @dataclass(slots=True)
-class Life:
-    """``told`` are the messages to the customer that were handed over; the others are still among ``messages``."""
+class Facts:
+    """Everything that is known about one order.
+
+    ``notices`` are the messages to the customer that have been handed over. The others are still in ``messages``.
+    """
 
     order: Order
     events: Sequence[Event]
     messages: Sequence[OutboxMessage]
     as_of: datetime = field(default_factory=now)
     reservation: Reservation | None = None
-    told: list[MessageToCustomer] = field(default_factory=list)
+    notices: list[MessageToCustomer] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
     @property
@@ -57,7 +63,7 @@ class Life:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether nobody can be at work on it any more, though it is pending."""
+        """Whether the order is still pending although the request that placed it must have ended."""
         return self.order.status == Status.PENDING and self.age.total_seconds() > settings.PENDING_SECONDS
 
     @property
@@ -70,23 +76,23 @@ class Life:
         return next((message for message in self.messages if message.key == key), None)
 
     def became(self, status: str) -> datetime:
-        """When it took this state; for one without an event, when it last changed."""
+        """When the order took this status. Returns the time of its last change if there is no event for the status."""
         if status == Status.CONFIRMED and self.order.confirmed_at:
             return self.order.confirmed_at
         times = [event.time for event in self.events if event.type == f"order.{status}"]
         return times[0] if times else self.order.updated_at
 
 
-def look(order_id: int) -> Life:
-    """Everything that can be found out now. Raises NotFound."""
+def collect_facts(order_id: int) -> Facts:
+    """Reads the order's rows and asks the peers. Raises NotFound."""
     order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
     if order is None:
         raise NotFound()
-    life = Life(order, _events(order_id), _messages(order_id))
-    life.reservation = _ask(life, PRODUCT.name, lambda: get_reservation(order_id, timeout=PATIENCE))
-    life.told = [_told(life, what) for what in _said(order) if _is_handed_over(life, what)]
-    life.as_of = now()
-    return life
+    facts = Facts(order, _events(order_id), _messages(order_id))
+    facts.reservation = _ask(facts, PRODUCT.name, lambda: get_reservation(order_id, timeout=PEER_TIMEOUT))
+    facts.notices = [_find_notice(facts, what) for what in _expected_notices(order) if _is_handed_over(facts, what)]
+    facts.as_of = now()
+    return facts
 
 
 def _events(order_id: int) -> list[Event]:
@@ -97,33 +103,33 @@ def _messages(order_id: int) -> list[OutboxMessage]:
     return list(OutboxMessage.objects.filter(aggregate=f"order:{order_id}").order_by("id")[:MOST_ROWS])
 
 
-def _said(order: Order) -> list[str]:
-    """What the customer is told by now."""
-    said = [Status.CONFIRMED] if order.confirmed_at else []
+def _expected_notices(order: Order) -> list[str]:
+    """The notices that the customer of an order in this status should have got."""
+    expected = [Status.CONFIRMED] if order.confirmed_at else []
     if order.status == Status.CANCELLED:
-        said.append(Status.CANCELLED)
+        expected.append(Status.CANCELLED)
     if order.status in (Status.SHIPPED, Status.DELIVERED):
-        said.append(Status.SHIPPED)
-    return [status.value for status in said]
+        expected.append(Status.SHIPPED)
+    return [status.value for status in expected]
 
 
-def _is_handed_over(life: Life, what: str) -> bool:
-    message = life.message(what)
+def _is_handed_over(facts: Facts, what: str) -> bool:
+    message = facts.message(what)
     return message is None or message.state == OutboxMessage.State.DELIVERED
 
 
-def _told(life: Life, what: str) -> MessageToCustomer:
-    key = f"order-{life.order.pk}-{what}"
-    found = _ask(life, NOTIFICATION.name, lambda: find_notification(key, timeout=PATIENCE))
-    return MessageToCustomer(what, key, found, is_known=NOTIFICATION.name not in life.unknown)
+def _find_notice(facts: Facts, what: str) -> MessageToCustomer:
+    key = f"order-{facts.order.pk}-{what}"
+    found = _ask(facts, NOTIFICATION.name, lambda: find_notification(key, timeout=PEER_TIMEOUT))
+    return MessageToCustomer(what, key, found, is_known=NOTIFICATION.name not in facts.unknown)
 
 
-def _ask(life: Life, peer: str, question: Callable[[], T | None]) -> T | None:
-    """None, too, when the peer does not answer; then it is not asked again."""
-    if peer in life.unknown:
+def _ask(facts: Facts, peer: str, question: Callable[[], T | None]) -> T | None:
+    """Returns the peer's answer, or None if it does not answer. Such a peer is not asked again."""
+    if peer in facts.unknown:
         return None
     try:
         return question()
     except (PeerError, DeadlineExceeded):
-        life.unknown.append(peer)
+        facts.unknown.append(peer)
         return None

@@ -1,4 +1,4 @@
-"""Durations, causes and reasons in plain words."""
+"""Formats durations, causes and reasons as plain English."""
 
 import re
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ REASONS = {
     "insufficient_stock": "there was not enough stock",
     "unknown_product": "there is no such product",
     "unavailable": "product-service did not answer in time",
-    "abandoned": "whoever placed it left it pending, and recovery gave it up",
+    "abandoned": "its request ended before the order was confirmed, and recovery rejected it",
 }
 WHAT = {
     "release": "the release of its stock",
@@ -20,7 +20,7 @@ WHAT = {
 }
 DELIVERED_BY = {Channel.EMAIL.value: "mailed", Channel.LOG.value: "written to the log"}
 LATE = timedelta(seconds=30)
-"""How long recovery, or a message that nothing hinders, may take while all is well."""
+"""The longest time that recovery or the delivery of a message takes in normal operation."""
 _SPANS = ((0.1, 0.001, "ms", 0), (10, 1, "s", 1), (120, 1, "s", 0), (7200, 60, "min", 0), (172_800, 3600, "h", 0))
 _SILENCE = re.compile(r"Peer(Unreachable|ConnectionFailed|Dropped|Timeout|Resting|Busy|Failed)\b")
 
@@ -29,8 +29,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def lasting(duration: timedelta) -> str:
-    """``12 ms``, ``0.2 s``, ``75 s``, ``12 min``, ``3 h``, ``4 days``: two figures are enough for a person."""
+def duration_text(duration: timedelta) -> str:
+    """A duration with about two digits: ``12 ms``, ``0.2 s``, ``75 s``, ``12 min``, ``3 h``, ``4 days``."""
     seconds = max(0.0, duration.total_seconds())
     for limit, unit, name, digits in _SPANS:
         if seconds < limit:
@@ -39,17 +39,17 @@ def lasting(duration: timedelta) -> str:
 
 
 def clock(moment: datetime, seen_at: datetime) -> str:
-    """The time of day in UTC, with its date when that is another one."""
+    """The time of day in UTC. The date is added if it differs from the date of ``seen_at``."""
     return moment.strftime("%H:%M:%S" if moment.date() == seen_at.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def what_of(message: OutboxMessage) -> str:
-    """`release`, `confirmed`, …, from the key `order-7-release`."""
+    """The purpose of a message, from its key: ``order-7-release`` → ``release``."""
     return message.key.rpartition("-")[2]
 
 
 def cause(message: OutboxMessage) -> str:
-    """Why the last attempt came to nothing."""
+    """Why the last attempt failed."""
     if _SILENCE.match(message.last_error):
         return f"{message.destination} does not answer"
     if message.last_error.startswith("PeerRefused"):
@@ -57,15 +57,16 @@ def cause(message: OutboxMessage) -> str:
     return message.last_error or "no attempt has failed so far"
 
 
-def standing(message: OutboxMessage, at: datetime) -> str:
-    """How the delivery of a message stands that has not arrived."""
+def delivery_status(message: OutboxMessage, at: datetime) -> str:
+    """The delivery status of a message that has not arrived."""
     attempts = counted(message.attempts, "attempt")
     if message.state == OutboxMessage.State.DEAD:
         return f"{cause(message)}; given up after {attempts}"
     if message.leased_until and message.leased_until > at:
-        return f"attempt {message.attempts} is running" + (f"; before, {cause(message)}" if message.last_error else "")
+        before = f"; the attempt before failed: {cause(message)}" if message.last_error else ""
+        return f"attempt {message.attempts} is running{before}"
     if not message.attempts:
-        return f"not tried yet, {_due(message, at)}"
+        return f"not attempted yet, {_due(message, at)}"
     return f"{cause(message)} ({attempts}, {_due(message, at)})"
 
 
