@@ -13,8 +13,10 @@ HEADER = "sku,name,price,stock\n"
 
 
 class Imported:
-    """The result of a run: exit ``code``, messages ``said`` about lines, all output ``shown``, the final ``counts``, and
-    the content of the ``rejects`` file.
+    """The result of a run.
+
+    It has the exit ``code``, the messages ``said`` about lines, all output ``shown``, the final ``counts``, and the
+    content of the ``rejects`` file.
     """
 
     def __init__(self, path: Path, *arguments: str) -> None:
