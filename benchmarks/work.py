@@ -142,7 +142,7 @@ def _with_limit(url: str, limit: int) -> str:
     return f"{parts.path}?{urlencode({**dict(parse_qsl(parts.query)), 'limit': limit})}"
 
 
-# In this order, reads first: nobody summarizes what was written just before, which some would have to take in first.
+# Reads come first, so that no contender has to apply events of the writes before it can summarize.
 WORK = (
     Work("read_one", "read one product", "product", 200, _read, is_product),
     Work("list_50", "list 50 products", "product", 200, _list, is_page_of_products),
