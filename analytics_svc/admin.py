@@ -31,7 +31,7 @@ class ParkedEventAdmin(LiveAdmin):
     search_fields = ("event_id", "service", "type", "subject")
     actions = ("retry",)
 
-    @admin.action(description="Take in again", permissions=["operate"])
+    @admin.action(description="Apply again", permissions=["operate"])
     def retry(self, request: HttpRequest, queryset: Any) -> None:
         done = [try_again(parked) for parked in queryset]
         if any(done):

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: the platform beside others that do the same work, on this machine."""
+"""``python -m benchmarks``: compares the platform with other implementations on this machine."""
 
 import argparse
 import importlib
@@ -29,7 +29,7 @@ USERS, PRODUCTS, FEW_ORDERS = 1000, 10_000, 1000
 
 
 def known_contenders() -> dict[str, Contender]:
-    """By name, what the modules in benchmarks/contenders offer as CONTENDER or CONTENDERS."""
+    """The contenders by name, from CONTENDER or CONTENDERS of the modules in benchmarks/contenders."""
     found = {}
     for module in pkgutil.iter_modules(package.__path__):
         loaded = importlib.import_module(f"{package.__name__}.{module.name}")
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def measure(chosen: argparse.Namespace, contenders: Sequence[Contender], console: Console) -> None:
-    """The contenders beside each other, and the platform as a whole. Raises ContenderFailed, PlatformFailed."""
+    """Compares the contenders, and measures the platform as a whole. Raises ContenderFailed, PlatformFailed."""
     with measurement(chosen, console) as prepared:
         measured = prepared.run(contenders, [work for work in WORK if work.name in chosen.work])
     comparison = Comparison(measured, measure_platform() if chosen.platform else None)
@@ -72,7 +72,7 @@ def measure(chosen: argparse.Namespace, contenders: Sequence[Contender], console
 
 
 def scale(chosen: argparse.Namespace, this: Contender, console: Console) -> None:
-    """This project with more workers and more orders. Raises ContenderFailed."""
+    """Measures this project with more workers and more orders. Raises ContenderFailed."""
     with measurement(chosen, console) as prepared:
         steps = scaling.measure_scaling(prepared, this)
     table = scaling.scaling_table(steps)
@@ -82,7 +82,7 @@ def scale(chosen: argparse.Namespace, this: Contender, console: Console) -> None
 
 @contextmanager
 def measurement(chosen: argparse.Namespace, console: Console) -> Iterator[Measurement]:
-    """On a Postgres and ports of its own."""
+    """Starts its own Postgres and uses free ports."""
     sizes = {SMALL: Size(USERS, PRODUCTS, FEW_ORDERS), LARGE: Size(USERS, PRODUCTS, chosen.orders)}
     options = Options(chosen.rounds, chosen.seconds, chosen.connections, chosen.workers, chosen.threads)
     ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
@@ -91,7 +91,7 @@ def measurement(chosen: argparse.Namespace, console: Console) -> Iterator[Measur
 
 
 def _told(chosen: argparse.Namespace) -> dict[str, Any]:
-    """The arguments that mattered, without those that name places on this machine."""
+    """The arguments, without those that contain local paths."""
     passed_over = {"out", "contenders", "work", "platform", "workers"} if chosen.scaling else {"out"}
     return {name: value for name, value in vars(chosen).items() if name not in passed_over}
 

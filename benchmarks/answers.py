@@ -1,4 +1,4 @@
-"""How an answer must look to count, by the wire contract."""
+"""Checks that responses conform to the wire contract."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Check = Callable[[Site, Answer, Any], None]
 
 
 class Differs(Exception):
-    """An answer is not what the contract says."""
+    """A response does not conform to the contract."""
 
 
 def demand(holds: object, what: str, found: Any) -> None:
@@ -77,7 +77,7 @@ def is_summary(site: Site, answer: Answer, found: Any) -> None:
 
 
 def is_page_of_orders(rows: Callable[[Size], int]) -> Check:
-    """A page of orders that begins after so many."""
+    """A page of orders after the given number of rows."""
 
     def check(site: Site, answer: Answer, found: Any) -> None:
         has(found, "results", "next", "previous")

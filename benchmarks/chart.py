@@ -1,4 +1,4 @@
-"""The figures as a picture."""
+"""Draws the results as a chart."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ _THICKNESS = 0.8
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """Throughput and CPU of each work, relative to one contender each, as horizontal bars."""
+    """Draws throughput and CPU of each work, relative to one contender each, as horizontal bars."""
     from matplotlib import pyplot
 
     works, contenders = comparison.works, comparison.contenders
@@ -32,7 +32,7 @@ def draw(comparison: Comparison, path: Path) -> None:
 
 
 def _panel(axes: Any, comparison: Comparison, base: str, what: str, title: str) -> None:
-    """Bars from ``base`` to the medians, with whiskers over all rounds. Half is as long as double."""
+    """Draws bars from ``base`` to the medians, with whiskers over all rounds, on a logarithmic scale."""
     axes.set_title(title, fontsize=10, loc="left")
     axes.axvline(1.0, color="#444444", linewidth=1)
     axes.set_xscale("log", base=2)

@@ -1,7 +1,7 @@
-"""The client: a closed loop over keep-alive connections, one thread, raw sockets.
+"""The client: a closed loop over keep-alive connections in one thread with raw sockets.
 
-It runs on the machine that it measures, so it does as little as it can: requests come as bytes, and of an answer it
-reads the status line and how long the body is.
+It runs on the measured machine, so it does as little as possible: requests are ready-made bytes, and of a response it
+only reads the status line and the length of the body.
 """
 
 import gc
@@ -15,20 +15,20 @@ from typing import Any
 
 TIMEOUT = 30.0
 RENEWED_AFTER = 100
-"""Requests after which a connection is replaced: the kernel deals connections out to workers by chance, and what it
-dealt at the start must not decide a whole measurement."""
+"""Requests after which a connection is replaced. The kernel distributes connections to workers at random, and the
+first distribution must not decide the whole measurement."""
 ENOUGH = 3
-"""Answers on each connection without which a measurement says nothing, however long they take."""
+"""Minimum number of responses per connection for a valid measurement."""
 _HEAD_END = b"\r\n\r\n"
 
 
 class UnexpectedAnswer(Exception):
-    """The server answered otherwise than it was to; the text shows what."""
+    """The server gave an unexpected response. The message shows it."""
 
 
 @dataclass(slots=True)
 class Sample:
-    """``latencies`` of all answers in seconds; ``in_time`` of them came within ``seconds``."""
+    """The ``latencies`` of all responses in seconds. ``in_time`` of them arrived within ``seconds``."""
 
     seconds: float
     in_time: int
@@ -45,7 +45,7 @@ class _Connection:
 
 @dataclass(slots=True)
 class Client:
-    """``requests`` go to ``port``, each of ``connections`` sending its next one when it has its answer."""
+    """Sends ``requests`` to ``port``. Each of ``connections`` sends the next request after the response."""
 
     port: int
     connections: int
@@ -60,11 +60,11 @@ class Client:
     open_ones: dict[int, _Connection] = field(default_factory=dict)
 
     def warm_up(self, seconds: float, most: int) -> None:
-        """Until the time is over or so many requests are sent. Raises UnexpectedAnswer."""
+        """Runs until the time is over or the given number of requests is sent. Raises UnexpectedAnswer."""
         self._run(seconds, most, enough=0)
 
     def measure(self, seconds: float) -> Sample:
-        """Until the time is over and there are `ENOUGH` answers. Raises UnexpectedAnswer."""
+        """Runs until the time is over and there are `ENOUGH` responses. Raises UnexpectedAnswer."""
         return self._run(seconds, most=10**9, enough=ENOUGH * self.connections)
 
     def _run(self, seconds: float, most: int, enough: int) -> Sample:
@@ -84,7 +84,7 @@ class Client:
         return Sample(min(self.until, last) - began, self.in_time, self.latencies)
 
     def _loop(self) -> float:
-        """When the last answer came."""
+        """The time of the last response."""
         for _ in range(self.connections):
             self._open()
         last = 0.0
@@ -112,7 +112,7 @@ class Client:
         connection.socket.close()
 
     def _go_on(self, connection: _Connection, now: float, stays: bool) -> None:
-        """After an answer: the next request, if there is to be one."""
+        """Sends the next request after a response, if any is left."""
         self.latencies.append(now - connection.began)
         if now > self.until and len(self.latencies) <= self.enough:
             self.until = now
@@ -133,7 +133,7 @@ class Client:
         connection.socket.sendall(request)
 
     def _receive(self, connection: _Connection) -> bool | None:
-        """Whether the connection stays open after an answer; None while the answer is not complete."""
+        """Whether the connection stays open after the response. None while the response is incomplete."""
         chunk = connection.socket.recv(262_144)
         if not chunk:
             raise UnexpectedAnswer(f"the connection was closed after {connection.received[:2000]!r}")
@@ -150,7 +150,7 @@ class Client:
 
 @dataclass(slots=True)
 class Answer:
-    """``head`` in lower case; ``stays``: the server keeps the connection."""
+    """A response. ``head`` is in lower case; ``stays`` says whether the server keeps the connection open."""
 
     status: int
     head: bytes
@@ -163,7 +163,7 @@ class Answer:
 
 
 def ask(port: int, request: bytes, expected: int) -> Answer:
-    """One request on a connection of its own. Raises UnexpectedAnswer when the status is another."""
+    """Sends one request on a new connection. Raises UnexpectedAnswer if the status differs."""
     received = b""
     with _connected(port) as connection:
         connection.settimeout(TIMEOUT)
@@ -185,7 +185,7 @@ def _connected(port: int) -> socket.socket:
 
 
 def _parse(received: bytes) -> Answer | None:
-    """The answer, if all of it is here."""
+    """The response, if it is complete."""
     end = received.find(_HEAD_END)
     if end < 0:
         return None
@@ -202,7 +202,7 @@ def _parse(received: bytes) -> Answer | None:
 
 
 def _dechunked(received: bytes, at: int) -> bytes | None:
-    """The body out of its chunks, from ``at`` on; None when the last one is not here yet."""
+    """Decodes the chunked body from ``at`` on. None if the last chunk is missing."""
     parts: list[bytes] = []
     while (line := received.find(b"\r\n", at)) >= 0:
         size = int(received[at:line].partition(b";")[0], 16)

@@ -1,4 +1,4 @@
-"""Figures of several rounds beside each other: medians and spreads, ratios, and the targets."""
+"""Compares the results of several rounds: medians, spreads, ratios, and targets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ THROUGHPUT, CPU, P50 = "per_second", "cpu_ms", "p50_ms"
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median of the rounds, and the least and the greatest of them."""
+    """Median, minimum and maximum of the rounds."""
 
     median: float
     low: float
@@ -28,7 +28,7 @@ class Spread:
 
 
 class Comparison:
-    """What was measured, by contender and work. What was not measured is None."""
+    """The measurements by contender and work. Missing ones are None."""
 
     def __init__(self, measured: Measured, platform: Platform | None = None) -> None:
         self.platform = platform
@@ -39,7 +39,7 @@ class Comparison:
 
     @property
     def contenders(self) -> list[str]:
-        """This project first, the bare limit last."""
+        """The contenders, with this project first and the bare limit last."""
         known = (THIS, "this-tokens", FASTAPI, STOCK)
         found = dict.fromkeys(figure.contender for figure in self.measured.figures)
         return sorted(found, key=lambda name: known.index(name) if name in known else len(known))
@@ -52,8 +52,9 @@ class Comparison:
         return Spread.of([getattr(figure, what) for figure in self.rounds.get((contender, work), {}).values()])
 
     def ratio(self, over: tuple[str, str], under: tuple[str, str], what: str) -> Spread | None:
-        """``over`` and ``under``: contender and work. Divided are the figures of one round, for only those were
-        measured on the same machine in the same minutes.
+        """The ratio of two results. ``over`` and ``under`` are contender and work.
+
+        Only results of the same round are divided, because they were measured under the same conditions.
         """
         above, below = self.rounds.get(over, {}), self.rounds.get(under, {})
         pairs = [(getattr(above[n], what), getattr(below[n], what)) for n in above if n in below]
@@ -66,7 +67,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``limit`` is the least that will do, or with ``at_most`` the greatest."""
+    """A target. ``limit`` is the minimum, or with ``at_most`` the maximum."""
 
     title: str
     limit: float

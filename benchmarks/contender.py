@@ -1,4 +1,4 @@
-"""What the harness knows of a contender: which processes it is made of, and nothing about how they work."""
+"""The harness's view of a contender: its processes, without their implementation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ SERVICES = ("user", "product", "order", "notification", "analytics")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a contender is given. ``dsn`` are libpq URLs, one role for each service, whose schema has the role's name;
-    ``url`` are base URLs on this machine; ``folder`` is an empty one of the contender's own.
+    """The environment of a contender. ``dsn`` are libpq URLs with one role per service; the schema has the role's name.
+    ``url`` are base URLs on this machine. ``folder`` is an empty folder for the contender.
     """
 
     dsn: Mapping[str, str]
@@ -25,7 +25,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One server to start from the project's root. ``environment`` comes on top of the harness's own."""
+    """One server, started in the project's root. ``environment`` is added to the harness's own."""
 
     service: str
     command: Sequence[str]
@@ -34,10 +34,10 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """``processes`` are ready when each answers `GET /health/live` with 200, and end on SIGTERM.
+    """``processes`` are ready when each answers `GET /health/live` with 200. They end on SIGTERM.
 
-    ``headers`` go with each request of the client, once the processes are ready. ``deep_page(rows, limit)`` is the path
-    of the page of orders, newest first, that begins after so many rows; None where only following `next` leads there.
+    The client sends ``headers`` with each request after the start. ``deep_page(rows, limit)`` is the path
+    of the page of orders (newest first) after ``rows`` rows, or None if it can only be found by following `next`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A Postgres of the benchmark's own, with the platform's roles, schemas and tables."""
+"""The benchmark's Postgres, with the platform's roles, schemas and tables."""
 
 import shutil
 import tempfile
@@ -20,7 +20,7 @@ SMALL, LARGE = "small", "large"
 
 
 class Server:
-    """An embedded Postgres and its databases. ``large`` is made once; ``small`` anew for each who works on it."""
+    """An embedded Postgres and its databases. ``large`` is created once, ``small`` again for each contender."""
 
     def __init__(self, folder: Path, sizes: Mapping[str, Size]) -> None:
         self.folder = folder
@@ -28,26 +28,26 @@ class Server:
         self.embedded = postgres.acquire(folder)
 
     def url(self, database: str) -> str:
-        """libpq's URL as superuser."""
+        """The libpq URL of the superuser."""
         return postgres.url(self.folder, database)
 
     def dsn(self, database: str) -> dict[str, str]:
-        """URLs by service, each with the service's own role."""
+        """The URLs by service, each with the service's own role."""
         values = parsed({"DATABASE_URL": self.url(database)})
         return {service.stem: as_url(database_parts(service, values) or {}) for service in SERVICES}
 
     def make(self, name: str, size: Size) -> None:
-        """A database with the platform's tables, filled."""
+        """Creates a database with the platform's tables and data."""
         values = parsed({"DATABASE_URL": self.url(name)})
         ensure_roles(values)
         migrate_all(values, plain_environment(), not_theirs=(self.embedded.lease,))
         seed(self.url(name), size)
 
     def prepare(self, database: str) -> None:
-        """Have the database as it is to be for a contender's turn.
+        """Prepares the database for a contender's turn.
 
-        Nobody is to find what others have left, so ``small`` is copied from its template each time. ``large`` is only
-        read, and too large for that.
+        ``small`` is copied from its template each time, so that contenders do not affect each other. ``large`` is only
+        read, and too large to copy.
         """
         if database == LARGE:
             if not self._has(LARGE):
@@ -77,7 +77,7 @@ class Server:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Open to all: as root the embedded Postgres runs as another user."""
+    """A temporary folder with access for all: as root, the embedded Postgres runs as another user."""
     folder = Path(tempfile.mkdtemp(prefix="platform-benchmarks-"))
     folder.chmod(0o755)
     try:

@@ -1,4 +1,4 @@
-"""The rounds: contenders in turn, each doing all the work, and what was measured of it."""
+"""Runs the rounds: in each one, every contender does all the work in turn and is measured."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One work of one contender in one round. CPU in milliseconds per request."""
+    """The result of one work of one contender in one round. CPU is in milliseconds per request."""
 
     round: int
     contender: str
@@ -48,7 +48,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a contender's processes hold at the end of a turn."""
+    """Memory and connections of a contender at the end of a turn."""
 
     round: int
     contender: str
@@ -66,11 +66,11 @@ class Measured:
 
 
 class ContenderFailed(Exception):
-    """A contender cannot be measured; the text says with what work, and why."""
+    """A contender cannot be measured. The message names the work and the reason."""
 
 
 def in_turn(contenders: Sequence[Contender], number: int) -> list[Contender]:
-    """Who comes first changes from round to round, and so does who comes after whom."""
+    """The order of the contenders, which changes from round to round."""
     shift = number // 2 % len(contenders)
     turn = [*contenders[shift:], *contenders[:shift]]
     return turn[::-1] if number % 2 else turn
@@ -86,10 +86,10 @@ class Measurement:
     measured: Measured = field(default_factory=Measured)
 
     def run(self, contenders: Sequence[Contender], works: Sequence[Work]) -> Measured:
-        """All rounds. Raises ContenderFailed.
+        """Runs all rounds. Raises ContenderFailed.
 
-        A contender is started for its turn and stopped after it: idle ones would hold memory and connections that the
-        embedded Postgres has not got, and each is to find the small database as nobody has used it.
+        A contender is started for its turn and stopped after it, because idle ones would use memory and connections of
+        the embedded Postgres. Each contender gets a fresh copy of the small database.
         """
         for number in range(self.options.rounds):
             for database in (SMALL, LARGE):
@@ -108,7 +108,7 @@ class Measurement:
 
     @contextmanager
     def started(self, number: int, contender: Contender, database: str) -> Iterator[tuple[Running, Site]]:
-        """The contender, at work on the database. Raises ContenderFailed."""
+        """Starts the contender on the database. Raises ContenderFailed."""
         self.server.prepare(database)
         layout = self.layout(contender, database)
         try:
@@ -127,7 +127,7 @@ class Measurement:
         return Layout(self.server.dsn(database), url, self.options.workers, self.options.threads, folder)
 
     def figure(self, number: int, found: Running, site: Site, work: Work) -> None:
-        """Check an answer, warm up, measure. Raises ContenderFailed."""
+        """Checks a response, warms up, and measures. Raises ContenderFailed."""
         name = site.contender.name
         try:
             requests = work.requests(site)

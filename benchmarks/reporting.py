@@ -1,4 +1,4 @@
-"""What came out: tables on the terminal and in Markdown, and everything as JSON."""
+"""Reports the results: tables on the terminal and in Markdown, and everything as JSON."""
 
 import json
 import os
@@ -48,7 +48,7 @@ class Table:
 
 
 def about(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Where and with what it was measured; nothing that names the machine."""
+    """Hardware and software of the measurement, without names of the machine."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -72,8 +72,8 @@ def _processor() -> str:
     return found[1].strip() if found else ""
 
 
-def told(about: Mapping[str, Any]) -> str:
-    """One sentence for the docs."""
+def answer(about: Mapping[str, Any]) -> str:
+    """The description of the measurement in one sentence."""
     arguments = about["arguments"]
     processes = "" if arguments["scaling"] else f", {arguments['workers']} workers of {arguments['threads']} threads"
     return (
@@ -158,16 +158,16 @@ def as_json(comparison: Comparison, about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(folder: Path, name: str, found: Mapping[str, Any], shown: Sequence[Table]) -> None:
-    """``name``.json with everything, and ``name``.md with the tables."""
+    """Writes ``name``.json with everything and ``name``.md with the tables."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(_rounded(found), indent=1, ensure_ascii=False) + "\n")
     command = f"`python -m benchmarks{' --scaling' if name == 'scaling' else ''}`"
-    parts = [f"Written by {command}. {told(found['about'])}", *(table.markdown() for table in shown)]
+    parts = [f"Written by {command}. {answer(found['about'])}", *(table.markdown() for table in shown)]
     (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n")
 
 
 def _rounded(found: Any) -> Any:
-    """Four decimals will do: the rest is noise."""
+    """Rounds to four decimals."""
     if isinstance(found, float):
         return round(found, 4)
     if isinstance(found, Mapping):
@@ -180,5 +180,5 @@ def _text(found: Spread | None, digits: int) -> str:
 
 
 def console() -> Console:
-    """Wide enough for the tables where nobody says how wide it is."""
+    """A console that is wide enough for the tables if the width is unknown."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 200)

@@ -1,4 +1,4 @@
-"""A contender while it runs: its processes, what they have used, and that they are gone afterwards."""
+"""Runs a contender: starts its processes, measures their resources, and stops them."""
 
 import re
 import signal
@@ -16,18 +16,18 @@ from platform_core.conf import ROOT
 from platform_core.stack import die_with_parent, health_of
 from tests.suites import plain_environment
 
-START_PATIENCE = 60.0
-STOP_PATIENCE = 20.0
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 20.0
 _MIB = 1024 * 1024
 
 
 class ContenderError(Exception):
-    """A contender does not start, or not stay; the text holds its last lines."""
+    """A contender does not start, or ends early. The message has its last log lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds, user and system: of the contender by service, and of Postgres."""
+    """CPU seconds (user and system) of the contender by service, and of Postgres."""
 
     services: Mapping[str, float]
     postgres: float
@@ -38,7 +38,7 @@ class Usage:
 
 
 class Running:
-    """``headers`` are those that the client is to send with each request."""
+    """A running contender. The client sends ``headers`` with each request."""
 
     def __init__(self, contender: Contender, layout: Layout, postgres: psutil.Process) -> None:
         self.contender = contender
@@ -69,7 +69,7 @@ class Running:
         return self.layout.folder / f"{number}-{process.service}.log"
 
     def _await_ready(self) -> None:
-        until = time.monotonic() + START_PATIENCE
+        until = time.monotonic() + START_TIMEOUT
         for service in dict.fromkeys(process.service for process, _ in self.roots):
             while health_of(self.layout.url[service], "/health/live")[0] != 200:
                 self.check()
@@ -86,11 +86,11 @@ class Running:
 
     def said(self, lines: int = 8) -> str:
         """The last lines of each process."""
-        told = []
+        answer = []
         for number, (process, _) in enumerate(self.roots):
             last = self._log(number, process).read_text(errors="replace").splitlines()[-lines:]
-            told += [f"{process.service}: {line[:500]}" for line in last]
-        return "\n".join(told)
+            answer += [f"{process.service}: {line[:500]}" for line in last]
+        return "\n".join(answer)
 
     def usage(self) -> Usage:
         services = {process.service: 0.0 for process, _ in self.roots}
@@ -99,25 +99,25 @@ class Running:
         return Usage(services, cpu_seconds(family(self.postgres)))
 
     def memory(self) -> float:
-        """MiB, shared pages divided among those who share them."""
+        """Memory in MiB. Shared pages are divided among the processes (PSS)."""
         return proportional_mib(each for _, started in self.roots for each in family(started))
 
     def stop(self) -> None:
-        """Ask, wait, and kill whoever is left."""
+        """Sends SIGTERM, waits, and kills the remaining processes."""
         everybody = [each for _, started in self.roots for each in family(started)]
         for _, started in self.roots:
             with suppress(psutil.NoSuchProcess):
                 started.send_signal(signal.SIGTERM)
-        _, left = psutil.wait_procs(everybody, STOP_PATIENCE)
+        _, left = psutil.wait_procs(everybody, STOP_TIMEOUT)
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, STOP_PATIENCE)
+        psutil.wait_procs(left, STOP_TIMEOUT)
 
 
 @contextmanager
 def running(contender: Contender, layout: Layout, postgres: psutil.Process) -> Iterator[Running]:
-    """Started, ready and signed in; stopped afterwards."""
+    """Starts a contender, waits until it is ready, signs in, and stops it afterwards."""
     found = Running(contender, layout, postgres)
     try:
         found.start()
@@ -127,14 +127,14 @@ def running(contender: Contender, layout: Layout, postgres: psutil.Process) -> I
 
 
 def family(root: psutil.Process) -> list[psutil.Process]:
-    """A process and all that descends from it; nobody when it is gone."""
+    """A process and all its descendants. Empty if it has ended."""
     with suppress(psutil.NoSuchProcess):
         return [root, *root.children(recursive=True)]
     return []
 
 
 def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
-    """What they have used so far, with their children that have ended."""
+    """The CPU time of processes so far, including children that have ended."""
     total = 0.0
     for process in processes:
         with suppress(psutil.NoSuchProcess):
@@ -153,13 +153,13 @@ def proportional_mib(processes: Iterable[psutil.Process]) -> float:
 
 
 def ignore_signals() -> None:
-    """While everything is being stopped, a second Ctrl-C is the same wish."""
+    """Ignores a second Ctrl-C while processes are being stopped."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
 def end_on_signals() -> None:
-    """Have a signal end the program by way of its `finally` clauses, once."""
+    """Lets the first signal end the program through its `finally` clauses."""
 
     def ended(number: int, frame: object) -> None:
         ignore_signals()

@@ -1,4 +1,4 @@
-"""How this project grows: orders with more workers, and on a database full of them."""
+"""Scaling of this project: orders with more workers, and with a full database."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,13 +14,13 @@ from benchmarks.reporting import Table
 from benchmarks.work import BY_NAME
 
 CONFIGURATIONS = ((1, SMALL), (2, SMALL), (4, SMALL), (2, LARGE))
-"""Workers of each service, and the database."""
+"""The configurations: workers per service, and the database."""
 PLACING = BY_NAME["order_1"]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One configuration in one round. Bytes are those on disk per order, with indexes, events and messages."""
+    """The result of one configuration in one round. Bytes are per order, with indexes, events and messages."""
 
     workers: int
     database: str
@@ -31,7 +31,7 @@ class Step:
 
 
 def measure_scaling(measurement: Measurement, this: Contender) -> list[Step]:
-    """All configurations in turn, in every round. Raises ContenderFailed."""
+    """Runs all configurations in turn in every round. Raises ContenderFailed."""
     options, found = measurement.options, []
     for number in range(options.rounds):
         turn = CONFIGURATIONS[::-1] if number % 2 else CONFIGURATIONS
@@ -61,7 +61,7 @@ def _step(measurement: Measurement, number: int, this: Contender, workers: int, 
 
 @dataclass(frozen=True, slots=True)
 class _Disk:
-    """What the database holds: confirmed orders, bytes of tables and indexes, bytes ever written ahead; and who is
+    """The state of the database: confirmed orders, bytes of tables and indexes, total WAL bytes, and the number of
     connected.
     """
 

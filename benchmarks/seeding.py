@@ -1,6 +1,6 @@
-"""What the databases hold before the first request, put there by SQL: the tables as a year of orders leaves them.
+"""Fills the databases by SQL before the first request, with the tables of a year of orders.
 
-Rows are numbered from 1 and made from their numbers alone, so every run has the same content but for its dates.
+Rows are numbered from 1 and computed from their numbers, so all runs have the same content except for dates.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ STOCK = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many rows there are. Every order is confirmed and has one line."""
+    """The numbers of rows. Every order is confirmed and has one line."""
 
     users: int
     products: int
@@ -21,7 +21,7 @@ class Size:
 
 
 def seed(url: str, size: Size) -> None:
-    """Fill the migrated, empty tables of the database at ``url``, as superuser."""
+    """Fills the migrated, empty tables of the database at ``url`` as superuser."""
     values = {"users": size.users, "products": size.products, "orders": size.orders}
     values |= {"categories": CATEGORIES, "stock": STOCK}
     with psycopg.connect(url, cursor_factory=psycopg.ClientCursor, autocommit=True) as connection:
@@ -107,7 +107,7 @@ SELECT id, at, at, 2, user_id, 'order_confirmed', 'email', 'user' || user_id || 
 FROM sale ORDER BY id;
 """
 
-# Amounts are texts there, as analytics-service keeps them.
+# Amounts are stored as texts, as in analytics-service.
 _READ_MODELS = """
 INSERT INTO analytics_svc.analytics_svc_fact (generation, kind, resource_id, version, state)
 SELECT 1, 'user', id, 1, jsonb_build_object('version', 1, 'createdAt', created_at, 'deleted', false)
@@ -153,7 +153,7 @@ SELECT 1, id, name, %(stock)s, true, coalesce(units, 0), coalesce(revenue, 0)
 FROM product LEFT JOIN sold ON product_id = id ORDER BY id;
 """
 
-# Feeds keep thirty days; analytics-service has taken all of it in.
+# Feeds keep thirty days, and analytics-service has applied all events.
 _FEEDS = """
 CREATE TEMP VIEW recent AS SELECT * FROM sale WHERE at > now() - interval '30 days' ORDER BY id;
 

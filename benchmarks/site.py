@@ -1,4 +1,4 @@
-"""A contender at work, as the client sees it."""
+"""A running contender from the client's point of view."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from benchmarks.seeding import Size
 
 @dataclass(slots=True)
 class Site:
-    """A contender that runs, and what its database holds. ``kept``: by work, what its preparation found."""
+    """A running contender and the contents of its database. ``kept`` holds the results of preparations, by work."""
 
     contender: Contender
     layout: Layout
@@ -22,7 +22,7 @@ class Site:
     kept: dict[str, Any] = field(default_factory=dict)
 
     def encoder(self, service: str, method: str, **headers: str) -> Callable[..., bytes]:
-        """``encode(path, body=b"", key="")`` → the request as it goes over the wire."""
+        """``encode(path, body=b"", key="")`` → the bytes of the request."""
         lines = {"Host": f"127.0.0.1:{self.layout.port(service)}", "Accept": "application/json"}
         lines |= {**self.headers, **headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -40,7 +40,7 @@ class Site:
         return ask(self.layout.port(service), request, expected)
 
     def page(self, path: str) -> dict[str, Any]:
-        """A list's page."""
+        """The path of a page of a list."""
         found = self.ask("order", self.encoder("order", "GET")(path), 200).json()
         assert isinstance(found, dict)
         return found

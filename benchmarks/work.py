@@ -1,4 +1,4 @@
-"""What the contenders are asked to do."""
+"""The kinds of work that contenders are measured with."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ LONGEST_PAGE = 200
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """``requests`` never end; ``check`` raises Differs. It is measured on ``database``."""
+    """One kind of work, measured on ``database``. ``requests`` is endless; ``check`` raises Differs."""
 
     name: str
     title: str
@@ -42,7 +42,7 @@ class Work:
 
 
 def deep(size: Size) -> int:
-    """So many rows lie before the deep page: half of a smaller list."""
+    """The number of rows before the deep page. In a smaller list it is half of the rows."""
     return min(DEEP, size.orders // 2 // PAGE * PAGE)
 
 
@@ -74,7 +74,7 @@ def _create(site: Site) -> Iterator[bytes]:
 
 
 def _place(lines: int, products: Callable[[Site], int]) -> Callable[[Site], Iterator[bytes]]:
-    """Orders of so many lines; ``products``: over how many of them they are spread."""
+    """Orders with the given number of lines, spread over ``products`` products."""
 
     def requests(site: Site) -> Iterator[bytes]:
         encode, draw, bits = site.encoder("order", "POST"), site.random.randrange, site.random.getrandbits
@@ -96,7 +96,7 @@ def _everywhere(site: Site) -> int:
 
 
 def _replay(site: Site) -> Iterator[bytes]:
-    """The orders are placed now; from then on their requests come again."""
+    """Places orders first. The measured requests repeat them."""
     fresh = _place(1, _everywhere)(site)
     requests = [next(fresh) for _ in range(REPLAYED)]
     site.kept["replay"] = {site.ask("order", request, 201).json()["id"] for request in requests}
@@ -119,11 +119,11 @@ def _deep_page(site: Site) -> Iterator[bytes]:
 
 
 _cursors: dict[tuple[str, int], str] = {}
-"""Found in an earlier round: the large database stays as it is, and so do cursors of it."""
+"""Reuses the path from an earlier round. The large database does not change, so its cursors stay valid."""
 
 
 def _followed(site: Site, rows: int) -> str:
-    """The path of the page behind so many rows, by following `next` from the first one."""
+    """The path of the page after the given number of rows, found by following `next` from the first page."""
     where = (site.contender.name, rows)
     if where not in _cursors:
         path, passed = "/api/orders", 0
@@ -142,7 +142,7 @@ def _with_limit(url: str, limit: int) -> str:
     return f"{parts.path}?{urlencode({**dict(parse_qsl(parts.query)), 'limit': limit})}"
 
 
-# In this order, reads first: nobody summarizes what was written just before, which some would have to take in first.
+# Reads come first, so that no contender has to apply events of the writes before it can summarize.
 WORK = (
     Work("read_one", "read one product", "product", 200, _read, is_product),
     Work("list_50", "list 50 products", "product", 200, _list, is_page_of_products),

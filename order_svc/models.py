@@ -22,11 +22,11 @@ class Order(Resource):
     currency = models.CharField(max_length=3)
     reason = models.CharField(max_length=64, blank=True, default="", help_text="Why it was rejected: an error's code.")
     refusal = models.JSONField(
-        null=True, blank=True, help_text="The answer that the rejection gave, for its repetition."
+        null=True, blank=True, help_text="The response of the rejection, for repetitions with the same key."
     )
     confirmed_at = models.DateTimeField(null=True, blank=True)
     steps = models.JSONField(
-        default=dict, db_default={}, blank=True, help_text="What asking the peers took, while it was placed."
+        default=dict, db_default={}, blank=True, help_text="Durations of the calls to peers while the order was placed."
     )
     caller = models.CharField(max_length=200, blank=True, default="")
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)

@@ -279,7 +279,7 @@ class _Books:
         return cls(products, {product.pk: (product.stock, product.version) for product in products.values()})
 
     def enter(self, sales: Sequence[Sale]) -> None:
-        """In the order of time. What runs out is delivered anew, in lots that fit the demand."""
+        """Applies the steps in the order of time. Products that run out are restocked to fit the demand."""
         steps = sorted(step for sale in sales for step in _steps(sale))
         lots: dict[int, int] = {}
         for step in steps:

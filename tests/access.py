@@ -17,8 +17,8 @@ from platform_core.vocabulary import Role
 from tests import people
 
 __all__ = [
-    "test_a_route_is_open_to_whom_the_rules_name_and_nobody_else",
-    "test_in_development_who_says_nothing_may_do_all_and_who_shows_a_token_what_it_allows",
+    "test_a_route_is_open_only_to_the_callers_in_its_rule",
+    "test_in_development_anonymous_callers_may_do_everything_and_tokens_are_enforced",
     "test_the_rules_are_complete",
 ]
 
@@ -128,14 +128,14 @@ def test_the_rules_are_complete() -> None:
 
 
 @pytest.mark.usefixtures("_people")
-def test_a_route_is_open_to_whom_the_rules_name_and_nobody_else(api: Any, settings: Any) -> None:
+def test_a_route_is_open_only_to_the_callers_in_its_rule(api: Any, settings: Any) -> None:
     settings.PLATFORM_ENV = "production"
     wrong = [line for route, known in known_methods().items() for line in _answers_to(api, route, known)]
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.usefixtures("_people")
-def test_in_development_who_says_nothing_may_do_all_and_who_shows_a_token_what_it_allows(api: Any) -> None:
+def test_in_development_anonymous_callers_may_do_everything_and_tokens_are_enforced(api: Any) -> None:
     own = {"/api/users/me", "/api/users/me/password"}  # they need a signed-in user
     wrong = [
         line

@@ -1,8 +1,8 @@
 """Tests that hold for every service's admin, and helpers for the others.
 
 A suite includes the tests with ``from tests.admin_pages import *``. It provides a fixture ``rows``, which fills the
-service's own tables, and the names ``SEARCHES`` (texts to search for), ``READ_ONLY`` (its own read-only models) and
-``FORGED`` (a form that tries to).
+service's own tables, and these names: ``SEARCHES`` (texts to search for), ``READ_ONLY`` (its own read-only models) and
+``FORGED`` (a form that tries to change them).
 """
 
 from typing import Any

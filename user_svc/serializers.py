@@ -56,7 +56,7 @@ def strong(password: str) -> str:
 class UserSerializer(Serializer):
     id = IdField(read_only=True)
     name = StringField(max_length=200, help_text="1 to 200 characters.")
-    email = EmailAddressField(max_length=254, help_text="Unique, whatever its case.")
+    email = EmailAddressField(max_length=254, help_text="Unique, ignoring case.")
     password = PasswordField(
         write_only=True,
         required=False,

@@ -1,6 +1,6 @@
 """This project: one gunicorn for each service, as in a container, without the background workers.
 
-Twice: open, as in development, which is what the others are; and closed, as in production, with signed tokens between
+It is measured twice: open as in development, like the others, and closed as in production, with signed tokens between
 client and services and among the services.
 """
 
@@ -19,7 +19,7 @@ from platform_core.topology import BY_PACKAGE, USER, Service
 
 EMAIL = "benchmark@example.com"
 _SECRET_KEY = f"benchmark-{secrets.token_hex(32)}"
-"""One for the whole run: cursors are signed with it."""
+"""One key for the whole run, because it signs cursors."""
 
 
 def _service(stem: str) -> Service:
@@ -51,7 +51,7 @@ def _processes(layout: Layout, mode: str) -> list[Process]:
 
 
 def _signed_in(layout: Layout) -> Mapping[str, str]:
-    """The headers of an admin, whose account is made here."""
+    """Creates an admin account and returns its headers."""
     made = subprocess.run(
         [sys.executable, str(ROOT / "manage.py"), USER.package, "make_staff", EMAIL, "--new-password"],
         cwd=ROOT,

@@ -121,7 +121,7 @@ def test_the_page_has_nothing_in_it_that_the_policy_refuses(client, shop, health
         assert not [name for name in attributes if name.startswith("on")]
 
 
-def test_what_the_page_loads_is_there_and_ours(client, visit, shop):
+def test_everything_that_the_page_loads_exists_on_our_host(client, visit, shop):
     loaded = [values.get("src") or values["href"] for tag, values in visit().tags if tag in ("script", "link", "img")]
     assert any("chart" in url for url in loaded)
     for url in loaded:

@@ -74,7 +74,7 @@ def test_a_bad_event_is_left_out_and_those_around_it_count(shop, report, caplog,
 
 
 @pytest.mark.parametrize("bad", [0, 1, 7, 499, 998, 999])
-def test_one_bad_event_among_a_thousand_costs_nobody_else(shop, report, bad):
+def test_one_bad_event_among_a_thousand_affects_no_other(shop, report, bad):
     for number in range(1000):
         shop.user(number + 1)
     shop.users.events[bad]["data"] = {}

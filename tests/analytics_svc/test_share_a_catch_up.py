@@ -66,7 +66,7 @@ def test_callers_share_a_run_that_began_after_they_called():
     assert len(runs) < len(results) / 2
 
 
-def test_one_run_goes_after_the_other():
+def test_runs_do_not_overlap():
     running, most = [], []
 
     def make() -> Outcome:

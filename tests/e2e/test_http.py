@@ -100,7 +100,7 @@ def whole_answer(connection: socket.socket) -> bytes:
 
 
 def test_half_a_body_holds_a_thread_no_longer_than_its_deadline(stack, shop):
-    """More half-sent bodies than the service has threads: it answers them, and then everybody else."""
+    """There are more half-sent bodies than threads. The service answers them and then all other requests."""
     half = (
         b"POST /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"X-Request-Timeout: 1\r\nContent-Length: 100\r\n\r\n{"

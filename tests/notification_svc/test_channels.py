@@ -51,7 +51,7 @@ def test_the_worker_does_not_start_without_a_handler(nobody_logs, settings, monk
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_message_for_a_channel_that_nobody_handles_is_a_failed_attempt(send, state, caplog):
+def test_a_message_for_a_channel_without_a_handler_is_a_failed_attempt(send, state, caplog):
     """It may come from a newer version. It must not be logged and counted as sent."""
     answer = send(channel="log")
     Notification.objects.update(channel="pigeon")

@@ -28,7 +28,7 @@ def ids(answer):
     return {each["id"] for each in answer.json()["results"]}
 
 
-def test_everybody_sees_their_own(api, note):
+def test_customers_see_their_own(api, note):
     of_ann, of_bob = note(ANN), note(BOB)
     for user, own in ((ANN, of_ann), (BOB, of_bob)):
         assert ids(api.get("/api/notifications", as_user(user))) == {own}
@@ -141,7 +141,7 @@ def test_a_key_is_its_callers_own(api):
     assert send(as_user(9, "support", "orders")) == staff
 
 
-def test_the_support_sees_all(api, note):
+def test_support_sees_all_notifications(api, note):
     both = {note(ANN), note(BOB)}
     assert ids(api.get("/api/notifications", as_user(9, "support"))) == both
     assert_problem(api.get(f"/api/notifications/{ANN}", as_user(9, "orders")), 404, "not_found")

@@ -62,7 +62,7 @@ def test_the_statements_that_place_an_order_are_its_transactions(place):
     assert not [query["sql"] for query in captured if query["sql"].startswith(BRACKETS)]
 
 
-def test_placing_an_order_asks_each_peer_once_and_repeating_it_asks_nobody(place, peers):
+def test_placing_an_order_calls_each_peer_once_and_repeating_it_calls_none(place, peers):
     place(key="k-1")
     asked = [(call.request.method, call.request.url.partition("/api/")[2].partition("/")[0]) for call in peers.calls]
     assert asked == [("GET", "users"), ("PUT", "stock-reservations")]

@@ -29,7 +29,7 @@ def test_a_rejected_order_says_why(api, place, neighbours):
     assert api.get(f"/api/orders/{order['id']}").json() == order
 
 
-def test_a_trailing_slash_and_leading_noughts_make_no_difference(api, placed):
+def test_a_trailing_slash_and_leading_zeros_make_no_difference(api, placed):
     assert api.get(f"/api/orders/{placed['id']}/").json() == placed
     assert api.get(f"/api/orders/00{placed['id']}").json() == placed
 

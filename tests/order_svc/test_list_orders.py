@@ -159,7 +159,7 @@ def test_a_users_orders_come_in_pages_too(api, three):
     assert ids(api.get(page.json()["next"])) == [three[0]]
 
 
-def test_a_user_who_is_not_known_has_no_orders(api, three):
+def test_an_unknown_user_has_no_orders(api, three):
     assert ids(api.get("/api/orders/user/404")) == []
 
 

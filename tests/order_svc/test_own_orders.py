@@ -29,7 +29,7 @@ def ids(answer):
     return {order["id"] for order in answer.json()["results"]}
 
 
-def test_everybody_sees_their_own(api, order_of):
+def test_customers_see_their_own(api, order_of):
     of_ann, of_bob = order_of(ANN), order_of(BOB)
     for user, own in ((ANN, of_ann), (BOB, of_bob)):
         assert ids(api.get("/api/orders", as_user(user))) == {own}
@@ -103,7 +103,7 @@ def test_anothers_cursor_shows_ones_own_orders_alone(api, order_of):
 
 
 @pytest.mark.parametrize("other", [BOB, str(BOB), "02", 404])
-def test_nobody_places_orders_for_another(api, neighbours, other):
+def test_customers_cannot_place_orders_for_others(api, neighbours, other):
     answer = api.post("/api/orders", {**LAMPS, "userId": other}, headers=as_user(ANN))
     assert_problem(answer, 403, "permission_denied")
     assert not Order.objects.exists()
@@ -111,7 +111,7 @@ def test_nobody_places_orders_for_another(api, neighbours, other):
 
 
 @pytest.mark.parametrize("own", [ANN, str(ANN), "01"])
-def test_everybody_places_orders_for_themselves(api, neighbours, own):
+def test_customers_place_orders_for_themselves(api, neighbours, own):
     assert api.post("/api/orders", {**LAMPS, "userId": own}, headers=as_user(ANN)).status_code == 201
 
 
@@ -169,7 +169,7 @@ def test_the_owner_cancels(api, order_of):
 
 
 @pytest.mark.parametrize("key", [None, "k"])
-def test_nobody_else_cancels(api, order_of, key):
+def test_only_the_owner_and_staff_may_cancel(api, order_of, key):
     of_ann = order_of(ANN)
     headers = as_user(BOB, **({"Idempotency-Key": key} if key else {}))
     assert_problem(api.post(f"/api/orders/{of_ann}/cancel", headers=headers), 404, "not_found")

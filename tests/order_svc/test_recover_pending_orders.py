@@ -64,7 +64,7 @@ def test_the_time_limit_of_pending_orders_is_a_setting(pending, settings):
     assert order.status == "pending"
 
 
-def test_doing_it_again_changes_nothing(pending):
+def test_repeating_it_changes_nothing(pending):
     order = pending(61)
     recover()
     after = Order.objects.values().get()

@@ -111,7 +111,7 @@ def test_a_malformed_key_is_refused(api, neighbours, key):
 
 
 @pytest.mark.parametrize("key", ["a" * 255, "~", " a b ", "'; DROP TABLE", "%00"])
-def test_any_printable_key_will_do(api, neighbours, key):
+def test_any_printable_key_is_accepted(api, neighbours, key):
     answers = [api.client.post("/api/orders", LAMPS, format="json", HTTP_IDEMPOTENCY_KEY=key) for _ in range(2)]
     assert_replay(answers[1], answers[0])
 

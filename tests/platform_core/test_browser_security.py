@@ -75,7 +75,7 @@ def visit(client, admin_client, admin_user):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_runs_no_script_but_ours_and_is_framed_by_nobody(visit, path):
+def test_every_page_forbids_foreign_scripts_and_framing(visit, path):
     answer = visit(path)
     policy = directives(answer)
     assert (

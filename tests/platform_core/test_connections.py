@@ -288,7 +288,7 @@ def test_proxies_of_the_environment_are_ignored(peer, send, monkeypatch):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("body", [None, b"x" * 1000])
 def test_a_request_that_a_kept_connection_lost_is_not_sent_again(peer, send, drop, method, body):
-    """libcurl repeats it on a fresh connection, whatever its method, unless it is stopped."""
+    """Unless it is prevented, libcurl repeats a request of any method on a new connection."""
     peer.will(answers({}), drop, answers({}))
     send()
     with pytest.raises(Dropped):

@@ -138,7 +138,7 @@ def test_defaults_in_compose_are_the_defaults_of_the_code():
 
 
 @owners
-def test_a_service_is_given_its_own_database_and_nobody_elses_password(name, service):
+def test_a_service_gets_only_its_own_database_password(name, service):
     environment = environment_of(name)
     assert databases_in(environment) == {service.database_url_variable}
     parts = database_parts(service, parsed(environment))
@@ -323,7 +323,7 @@ def test_production_starts_with_what_is_given(name, service, secret_files, setti
 
 
 @owners
-def test_production_gives_a_service_its_own_database_and_nobody_elses_password(name, service, secret_files):
+def test_in_production_a_service_gets_only_its_own_database_password(name, service, secret_files):
     environment = in_production(name, secret_files)
     own = service.database_url_variable
     assert databases_in(environment) == {own, f"{own}_FILE"}
@@ -333,7 +333,7 @@ def test_production_gives_a_service_its_own_database_and_nobody_elses_password(n
     assert [secret for secret in PRODUCTION[name]["secrets"] if "database" in secret] == [own.lower()]
 
 
-def test_production_gives_the_migrations_everybodys_password_and_the_superusers(secret_files):
+def test_in_production_migrations_get_all_passwords(secret_files):
     values = parsed(in_production("migrate", secret_files))
     superuser = conninfo_to_dict(values["DATABASE_URL"])
     assert superuser["user"] == "postgres"
@@ -450,7 +450,7 @@ def health_check() -> str:
     return json.loads(command.replace("\\\n", ""))[2]
 
 
-def test_the_image_is_closed_unless_told_otherwise_and_not_run_by_root():
+def test_the_image_runs_in_production_mode_and_not_as_root():
     last_stage = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
     assert "PLATFORM_ENV=production" in last_stage
     assert "BIND_HOST=0.0.0.0" in last_stage

@@ -279,7 +279,7 @@ def test_a_refused_connection_means_that_the_peer_saw_nothing(settings):
         ask()
 
 
-def test_a_name_that_does_not_resolve_is_like_nobody_listening(settings):
+def test_an_unresolved_name_counts_like_a_closed_port(settings):
     settings.PEER_URLS = {"user-service": "http://nowhere.invalid:80"}
     with pytest.raises(PeerConnectionFailed):
         ask()
@@ -420,7 +420,7 @@ def test_a_post_without_a_key_is_not_repeated(peer, drop):
         says(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"id": '),
     ],
 )
-def test_nothing_else_is_repeated(peer, answer):
+def test_other_failures_are_not_retried(peer, answer):
     peer.will(answer)
     with pytest.raises((PeerUnreachable, PeerRefused)):
         ask(timeout=0.3)

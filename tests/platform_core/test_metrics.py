@@ -60,7 +60,7 @@ def test_a_request_is_counted_by_the_template_of_its_route(client, rise):
     assert rise("http_request_duration_seconds_count", **route) == 2
 
 
-def test_paths_and_methods_that_nobody_knows_make_no_series_of_their_own(client, scrape):
+def test_unknown_paths_and_methods_make_no_series(client, scrape):
     client.get("/no/such/path")
     client.generic("BREW", "/no/such/path")
     requests_ = [each.labels for each in scrape().samples if each.name == "http_requests_total"]

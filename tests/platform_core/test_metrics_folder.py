@@ -1,4 +1,4 @@
-"""A web starts also where nobody has made the folder of its metrics, as in a container with an empty /tmp."""
+"""A web process starts even if the folder of its metrics is missing, as in a container with an empty /tmp."""
 
 import os
 import subprocess

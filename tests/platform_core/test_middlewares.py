@@ -313,7 +313,7 @@ def test_peers_and_monitoring_are_answered_over_plain_http(client, production_se
 
 
 @pytest.mark.parametrize("url", ["/api/orders", "/admin/login/", "/nowhere"])
-def test_behind_tls_browsers_are_told_to_stay_there(client, production_settings, url):
+def test_behind_tls_browsers_get_hsts(client, production_settings, url):
     expected = "max-age=31536000; includeSubDomains; preload"
     assert client.get(url, headers={"X-Forwarded-Proto": "https"})["Strict-Transport-Security"] == expected
     assert "Strict-Transport-Security" not in client.get(url)

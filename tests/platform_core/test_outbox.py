@@ -274,7 +274,7 @@ def test_a_refused_message_does_not_stop_the_rest(there, round_):
     assert there.tried == 3
 
 
-def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_not_tried(there):
+def test_a_stopping_worker_returns_untried_messages(there):
     put("a", "b", "c")
     stopping = threading.Event()
 
@@ -355,7 +355,7 @@ def test_the_result_of_an_attempt_and_its_record_are_one_transaction(there, roun
     assert row("b")
 
 
-def test_no_transaction_is_open_while_somebody_is_called(round_):
+def test_no_transaction_is_open_during_calls_to_peers(round_):
     seen = []
 
     def deliver(message):
@@ -381,7 +381,7 @@ def test_the_original_requests_ids_travel_with_the_delivery():
     assert ctx.deadline is not None
 
 
-def test_a_message_of_a_kind_that_nobody_knows_waits_and_holds_up_no_other(there, round_):
+def test_a_message_of_an_unknown_kind_waits_and_blocks_no_other(there, round_):
     put("a", kind="of a later version")
     put("b")
     round_()
@@ -445,7 +445,7 @@ def test_a_redriven_message_goes_before_a_later_one_that_still_waits(there, roun
     assert there.taken == ["first", "second"]
 
 
-def test_a_worker_repeats_its_duties_until_it_is_told_to_stop(there, round_):
+def test_a_worker_repeats_its_duties_until_it_is_stopped(there, round_):
     put("a", "b")
     stopping = threading.Event()
 

@@ -210,7 +210,7 @@ def test_roles_that_are_none_give_nothing(api, roles):
     assert_problem(api.post(f"{ORDERS}/1/ship", headers=bearer(token)), 403, "permission_denied")
 
 
-def test_a_service_is_who_its_key_says():
+def test_a_service_is_identified_by_its_key():
     caller = identify(service_token("analytics-service", "order-service", on_behalf_of="7", roles=["admin"]))
     assert (caller.kind, caller.subject, caller.on_behalf_of) == (Kind.SERVICE, "analytics-service", "7")
     assert caller.roles == frozenset()

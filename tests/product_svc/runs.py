@@ -13,8 +13,10 @@ HEADER = "sku,name,price,stock\n"
 
 
 class Imported:
-    """The result of a run: exit ``code``, messages ``said`` about lines, all output ``shown``, the last ``counts``, and
-    the content of the ``rejects`` file.
+    """The result of a run.
+
+    It has the exit ``code``, the messages ``said`` about lines, all output ``shown``, the final ``counts``, and the
+    content of the ``rejects`` file.
     """
 
     def __init__(self, path: Path, *arguments: str) -> None:
@@ -43,7 +45,7 @@ def everything() -> list[list[tuple]]:
 
 
 def catalog() -> list[tuple]:
-    return list(Product.objects.order_by("pk").values_list(*files.FIELDS))
+    return list(Product.objects.order_by("pk").values_list(*files.COLUMNS))
 
 
 def counts(new: int = 0, changed: int = 0, unchanged: int = 0, rejected: int = 0) -> str:

@@ -176,7 +176,7 @@ def test_a_key_of_another_route_is_refused(api, add, url):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_twenty_who_take_the_last_five_at_the_same_moment_take_five(api, lamp, url, stock, books_balance):
+def test_twenty_concurrent_adjustments_of_the_last_five_take_five(api, lamp, url, stock, books_balance):
     answers = at_once([lambda: api.post(url, {"delta": -1})] * 20)
     assert sorted(answer.status_code for answer in answers) == [201] * 5 + [409] * 15
     assert sorted(answer.json()["stock"] for answer in answers if answer.status_code == 201) == [0, 1, 2, 3, 4]

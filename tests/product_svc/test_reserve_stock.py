@@ -241,7 +241,7 @@ def test_a_hundred_products_can_be_reserved_together(add, reserve, stock, books_
 
 
 @pytest.mark.parametrize("order_id", ["0", "1", "9223372036854775807", "007"])
-def test_any_id_of_an_order_will_do(api, lamp, reserve, order_id):
+def test_any_order_id_is_accepted(api, lamp, reserve, order_id):
     assert reserve(order_id, {lamp["id"]: 1}).json()["orderId"] == str(int(order_id))
     assert api.get(f"/api/stock-reservations/{order_id}").status_code == 200
 
@@ -285,7 +285,7 @@ def test_work_that_exceeds_the_deadline_is_rolled_back(api, lamp, stock):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_twenty_who_reserve_the_last_five_at_the_same_moment_get_five(lamp, reserve, stock, books_balance):
+def test_twenty_concurrent_reservations_of_the_last_five_get_five(lamp, reserve, stock, books_balance):
     answers = at_once(lambda n=n: reserve(n, {lamp["id"]: 1}) for n in range(20))
     assert sorted(answer.status_code for answer in answers) == [201] * 5 + [409] * 15
     for answer in answers:

@@ -148,7 +148,7 @@ def test_a_password_is_stored_as_argon2_and_never_returned(api, password):
 
 
 @pytest.mark.parametrize("body", [{}, {"password": None}])
-def test_without_a_password_nobody_can_sign_in(api, body):
+def test_an_account_without_a_password_cannot_sign_in(api, body):
     assert api.post("/api/users", {**ANN, **body}).status_code == 201
     assert not check_password("", User.objects.get().password)
 

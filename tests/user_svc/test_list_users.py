@@ -104,7 +104,7 @@ def test_nul_in_a_query_is_refused(api, field, value):
 
 @pytest.mark.parametrize("value", ["%ED%A0%80", "%FF", "%C3%28", "%F0%9F%A6%8A", "%0A", "%7F", "%E2%80%AE", "%"])
 @pytest.mark.parametrize("field", ["email", "search"])
-def test_bytes_that_are_no_text_find_nobody(api, field, value):
+def test_a_search_for_invalid_bytes_finds_no_user(api, field, value):
     assert ids(api.get(f"/api/users?{field}=a{value}z")) == []
 
 

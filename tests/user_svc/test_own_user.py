@@ -62,7 +62,7 @@ def test_conditional_requests_do_not_reveal_accounts(api, mallory, victim, heade
 
 
 @pytest.mark.parametrize("query", ["", "?search=victim", "?email=victim@example.com", "?limit=200"])
-def test_a_customer_lists_nobody(api, mallory, victim, query):
+def test_a_customer_cannot_list_users(api, mallory, victim, query):
     assert_problem(api.get(f"/api/users{query}", mallory), 403, "permission_denied")
 
 
@@ -113,7 +113,7 @@ def test_fields_that_a_user_may_not_set_are_kept(api, mallory, method):
     assert after["updated_at"] > before["updated_at"]
 
 
-def test_nobody_signs_up_as_staff(api, settings):
+def test_a_sign_up_cannot_set_roles(api, settings):
     settings.PLATFORM_ENV = "production"
     answer = api.post("/api/users", {**SMUGGLED, **PROFILE})
     assert answer.status_code == 201

@@ -56,10 +56,10 @@ def test_it_is_refused(session, other_table, statement):
         session.execute(statement.format(other_table, other_table))
 
 
-def test_its_owner_may(other_table):
+def test_the_owner_may_read_their_account(other_table):
     with psycopg.connect(os.environ["TESTS_DATABASE_URL"], user="product_svc", autocommit=True) as owner:
         assert owner.execute(f"SELECT * FROM {TABLE}").fetchall() == []
 
 
-def test_its_own_schema_is_the_one_that_it_finds_by_default(session):
+def test_the_own_schema_is_first_in_the_search_path(session):
     assert session.execute("SELECT current_schema()").fetchone() == ("user_svc",)

@@ -220,7 +220,7 @@ def test_an_account_is_counted_however_it_is_written(account, sign_in, email):
     assert_throttled(sign_in(email))
 
 
-def test_it_is_counted_in_postgres_alone(account, sign_in):
+def test_attempts_are_counted_only_in_postgres(account, sign_in):
     for _ in range(10):
         sign_in(password="wrong")
     assert counts() == [10, 10, 10]
@@ -237,7 +237,7 @@ def test_attempts_made_at_once_are_counted_one_by_one(account, sign_in):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_counting_at_once_in_any_sequence_stops_nobody_for_good():
+def test_concurrent_counting_never_blocks_an_account_for_ever():
     now_over = [Throttle(key=f"old-{n}", count=1, resets_at=now() - timedelta(hours=1)) for n in range(200)]
     Throttle.objects.bulk_create(now_over)
     limits = [Limit("x", str(n), 10**6, 60) for n in range(3)]
@@ -287,7 +287,7 @@ def test_counters_whose_time_is_over_are_cleared_away(sign_in):
     assert Throttle.objects.count() == 1 + 3 * 2 + 1
 
 
-def test_the_counters_name_nobody(sign_in):
+def test_counters_contain_no_addresses_or_names(sign_in):
     sign_in("ann@example.com")
     kept = " ".join(Throttle.objects.values_list("key", flat=True))
     assert "ann" not in kept

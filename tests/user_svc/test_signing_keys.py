@@ -141,7 +141,7 @@ def test_a_key_that_cannot_be_decrypted_is_retired(api, token, settings):
     assert len(published(api)) == 1
 
 
-def test_a_row_that_somebody_wrote_by_hand_signs_nothing(token):
+def test_a_key_row_written_by_hand_is_not_used(token):
     SigningKey.objects.create(kid="access.forged", x="AA", sealed=b"{}")
     assert is_good(token())
     assert SigningKey.objects.get(kid="access.forged").retired_at

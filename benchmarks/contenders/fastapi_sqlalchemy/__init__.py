@@ -1,4 +1,4 @@
-"""FastAPI, async SQLAlchemy and httpx under uvicorn: what one would pick instead, on the same tables."""
+"""FastAPI, async SQLAlchemy and httpx under uvicorn: the usual alternative, on the same tables."""
 
 import sys
 
@@ -6,9 +6,9 @@ from benchmarks.contender import SERVICES, Contender, Layout, Process
 
 _MODULES = dict(zip(SERVICES, ("users", "products", "orders", "notifications", "analytics"), strict=True))
 _KEEP_ALIVE = "75"
-"""Seconds; longer than the clients keep a connection that nobody uses."""
+"""In seconds. It is longer than clients keep idle connections."""
 _CONNECTIONS = 2
-"""Of each worker to Postgres, for each thread that the others have: a loop keeps more requests in flight."""
+"""Postgres connections of a worker per thread of the other contenders: an event loop has more requests in flight."""
 
 
 def _processes(layout: Layout) -> list[Process]:

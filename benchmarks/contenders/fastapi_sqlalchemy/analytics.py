@@ -1,4 +1,4 @@
-"""analytics-service: it asks the four others, all at once."""
+"""analytics-service: it calls the four others concurrently."""
 
 import asyncio
 from datetime import datetime
@@ -18,7 +18,7 @@ _ASKED = ("user", "product", "order", "notification")
 
 
 class Summary(Answer):
-    """The figures of a service that is named in ``stale`` are null."""
+    """The summary. The figures of services in ``stale`` are null."""
 
     as_of: datetime
     stale: list[str]

@@ -38,7 +38,7 @@ def _to_json(value: Any) -> str:
 
 
 def session_makers(engine: AsyncEngine) -> tuple[async_sessionmaker[AsyncSession], async_sessionmaker[AsyncSession]]:
-    """For changes, and for single SELECTs, which need no BEGIN and no ROLLBACK around them."""
+    """A session for changes, and one for single SELECTs, which need no BEGIN and ROLLBACK."""
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     return async_sessionmaker(engine, expire_on_commit=False), async_sessionmaker(autocommit, expire_on_commit=False)
 

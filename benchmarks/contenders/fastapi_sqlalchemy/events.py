@@ -12,7 +12,7 @@ from benchmarks.contenders.fastapi_sqlalchemy.database import Base, now
 
 
 class Event(Base):
-    """A thing that happened, in the place of the feed that the surrounding transaction has."""
+    """An event. Its position in the feed is that of the surrounding transaction."""
 
     __tablename__ = "events_event"
 
@@ -28,7 +28,7 @@ class Event(Base):
 
 
 class OutboxMessage(Base):
-    """A message to another service, to be delivered by a worker."""
+    """A message to another service. A worker delivers it."""
 
     __tablename__ = "outbox_outboxmessage"
 
@@ -56,10 +56,10 @@ def event(type: str, subject: int, data: dict[str, Any]) -> dict[str, Any]:
 
 
 async def append(session: AsyncSession, *events: dict[str, Any]) -> None:
-    """Record what the surrounding transaction does; one statement however many."""
+    """Appends events to the surrounding transaction in one statement."""
     await session.execute(_APPEND, events)
 
 
 async def enqueue(session: AsyncSession, message: dict[str, Any]) -> None:
-    """Write a message in the surrounding transaction."""
+    """Writes a message in the surrounding transaction."""
     await session.execute(_ENQUEUE, message)

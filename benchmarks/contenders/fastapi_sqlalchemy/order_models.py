@@ -35,7 +35,7 @@ class Order(Base):
 
 
 class OrderLine(Base):
-    """Pieces of one product; name and price are those of the moment of confirmation."""
+    """A quantity of one product. Name and price are copied when the order is confirmed."""
 
     __tablename__ = "order_svc_orderline"
 

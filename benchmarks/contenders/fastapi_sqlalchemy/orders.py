@@ -44,7 +44,7 @@ class OrderBody(Received):
         return self
 
     def quantities(self) -> dict[int, int]:
-        """Pieces by product; the lines of one product are summed."""
+        """Quantities by product. The lines of one product are summed."""
         if self.product_id is not None and self.quantity is not None:
             return {self.product_id: self.quantity}
         summed: dict[int, int] = {}
@@ -113,7 +113,7 @@ async def create_order(
 
 
 async def _earlier(session: AsyncSession, claim: Claim) -> OrderAnswer | None:
-    """The answer that the key's order gave, or will give."""
+    """The answer of the order that has this key."""
     found = (
         select(Order).where(Order.caller == "", Order.idempotency_key == claim.key).options(selectinload(Order.lines))
     )

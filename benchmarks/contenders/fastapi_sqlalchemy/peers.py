@@ -1,4 +1,4 @@
-"""Asking the other services."""
+"""Calls to the other services."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from benchmarks.contenders.fastapi_sqlalchemy.problems import unavailable
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=50, keepalive_expiry=30.0)
 _TIMEOUT = httpx.Timeout(5.0, connect=1.0)
 _DEADLINE = 5.0
-"""Seconds that a whole exchange may take."""
+"""Time limit of a whole call in seconds."""
 
 
 def create_client() -> httpx.AsyncClient:
@@ -28,7 +28,7 @@ Http = Annotated[httpx.AsyncClient, Depends(_http)]
 
 
 async def ask(http: httpx.AsyncClient, method: str, service: str, path: str, **arguments: Any) -> httpx.Response:
-    """The answer of ``service``. Raises Problem 503 when there is none in time, or a 5xx."""
+    """Calls ``service``. Raises Problem 503 after the time limit or a 5xx."""
     url = os.environ[f"{service.upper()}_SERVICE_URL"] + path
     try:
         async with asyncio.timeout(_DEADLINE):

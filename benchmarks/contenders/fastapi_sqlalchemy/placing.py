@@ -1,4 +1,4 @@
-"""order-service: the saga that places an order. No transaction is open while another service is asked."""
+"""order-service: the saga that places an order. No transaction is open during calls to other services."""
 
 import hashlib
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ _MOVE = (
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An Idempotency-Key and what it was sent with."""
+    """An Idempotency-Key with its request."""
 
     key: str
     fingerprint: bytes
@@ -75,7 +75,7 @@ class Line:
 
 @dataclass(slots=True)
 class Placed:
-    """An order on its way to being confirmed."""
+    """An order during the saga."""
 
     id: int
     user_id: int
@@ -90,7 +90,7 @@ class Placed:
 async def place_order(
     session: AsyncSession, http: httpx.AsyncClient, user_id: int, quantities: dict[int, int], claim: Claim | None
 ) -> Placed:
-    """A confirmed order of ``{product id: pieces}``. Raises Problem; then no confirmed order is kept."""
+    """Places an order of ``{product id: quantity}``. Raises Problem if it cannot be confirmed."""
     await _check_user(http, user_id)
     order = await _open(session, user_id, quantities, claim)
     try:
@@ -116,7 +116,7 @@ async def _check_user(http: httpx.AsyncClient, user_id: int) -> None:
 
 
 async def _open(session: AsyncSession, user_id: int, quantities: dict[int, int], claim: Claim | None) -> Placed:
-    """The pending order, committed before any side effect."""
+    """Commits the pending order before any side effect."""
     at = now()
     row = {"user_id": user_id, "currency": CURRENCY, "created_at": at, "updated_at": at}
     if claim:
@@ -155,7 +155,7 @@ async def _reserve(http: httpx.AsyncClient, order_id: int, quantities: dict[int,
 
 
 async def _confirm(session: AsyncSession, order: Placed, reservation: Reservation) -> None:
-    """Raises Problem 503 when recovery or a cancel was faster."""
+    """Confirms the order. Raises Problem 503 if recovery has rejected it."""
     _price(order, reservation)
     order.status, order.updated_at = "confirmed", now()
     confirmed = {"status": order.status, "total": order.total, "confirmed_at": order.updated_at}
@@ -168,7 +168,7 @@ async def _confirm(session: AsyncSession, order: Placed, reservation: Reservatio
 
 
 def _price(order: Placed, reservation: Reservation) -> None:
-    """Raises Problem 503 when something else was reserved than asked for."""
+    """Checks the reservation. Raises Problem 503 if it differs from the request."""
     reserved = {item.product_id: item for item in reservation.items}
     if {line.product_id: line.quantity for line in order.lines} != {
         i.product_id: i.quantity for i in reservation.items
@@ -186,7 +186,7 @@ def _priced(order: Placed, line: Line) -> dict[str, Any]:
 
 
 async def _reject(session: AsyncSession, order_id: int, problem: Problem) -> None:
-    """What a rule refused keeps its answer; after a 503 the key is free again."""
+    """Rejects the order. A refusal by a rule is stored for the key; after a 503 the key is free again."""
     if problem.code in _RULES:
         answer = {"status": problem.status, "code": problem.code, "detail": problem.detail, "errors": problem.errors}
         changes: dict[str, Any] = {"reason": problem.code, "refusal": answer}
@@ -198,12 +198,12 @@ async def _reject(session: AsyncSession, order_id: int, problem: Problem) -> Non
 
 
 async def _move(session: AsyncSession, order_id: int, at: datetime, changes: dict[str, Any]) -> bool:
-    """The conditional update that decides every race over an order's state."""
+    """The conditional update that decides all races for an order's status."""
     return bool((await session.execute(_MOVE, {"pending_order": order_id, "updated_at": at, **changes})).rowcount)
 
 
 def _told(order: Placed) -> dict[str, Any]:
-    """A confirmed order as its event tells it."""
+    """A confirmed order as its event carries it."""
     return {
         "version": 2,
         "userId": str(order.user_id),

@@ -15,7 +15,7 @@ FieldError = dict[str, Any]
 
 
 class Problem(Exception):
-    """An answer that is an error; ``code`` is for programs, ``detail`` for people."""
+    """An error response. ``code`` is for programs, ``detail`` for people."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ class Product(Base):
 
 
 class StockMovement(Base):
-    """One change of a product's stock, which is the sum of them."""
+    """One change of a product's stock. The stock is the sum of the movements."""
 
     __tablename__ = "product_svc_stockmovement"
 
@@ -43,7 +43,7 @@ class StockMovement(Base):
 
 
 class StockReservation(Base):
-    """The stock that an order holds."""
+    """The stock that is reserved for an order."""
 
     __tablename__ = "product_svc_stockreservation"
 
@@ -69,7 +69,7 @@ _RECORD = insert(StockMovement.__table__)
 
 
 def movement(product_id: int, delta: int, stock: int, kind: str, order_id: int | None = None) -> dict[str, Any]:
-    """``stock``: what there is after it."""
+    """Builds a movement. ``stock`` is the stock after it."""
     return {"product_id": product_id, "delta": delta, "stock": stock, "kind": kind, "order_id": order_id}
 
 
@@ -77,8 +77,8 @@ async def record(session: AsyncSession, *movements: dict[str, Any]) -> None:
     await session.execute(_RECORD, movements)
 
 
-def told(product: Any) -> dict[str, Any]:
-    """A product's row as events tell it."""
+def event_data(product: Any) -> dict[str, Any]:
+    """A product as its events carry it."""
     return {
         "version": product.version,
         "name": product.name,

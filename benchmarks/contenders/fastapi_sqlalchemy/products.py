@@ -12,7 +12,7 @@ from benchmarks.contenders.fastapi_sqlalchemy import reservations
 from benchmarks.contenders.fastapi_sqlalchemy.database import Reading, Writing
 from benchmarks.contenders.fastapi_sqlalchemy.events import append, event
 from benchmarks.contenders.fastapi_sqlalchemy.problems import Problem, not_found
-from benchmarks.contenders.fastapi_sqlalchemy.product_models import movement, products, record, told
+from benchmarks.contenders.fastapi_sqlalchemy.product_models import event_data, movement, products, record
 from benchmarks.contenders.fastapi_sqlalchemy.service import create_app
 from benchmarks.contenders.fastapi_sqlalchemy.wire import (
     Answer,
@@ -104,7 +104,7 @@ async def create_product(body: ProductBody, session: Writing, response: Response
             product = (await session.execute(_CREATE, body.model_dump())).one()
             if product.stock:
                 await record(session, movement(product.id, product.stock, product.stock, "initial"))
-            await append(session, event("product.created", product.id, told(product)))
+            await append(session, event("product.created", product.id, event_data(product)))
     except IntegrityError as error:
         raise Problem(409, "sku_taken", "Another product has this sku.") from error
     response.headers["Location"] = f"/api/products/{product.id}"

@@ -1,4 +1,4 @@
-"""product-service: taking the stock of an order, all or nothing. Keyed by the order, so repeating it is harmless."""
+"""product-service: reserves the stock of an order, all or nothing. The order's id is the key, so it can be repeated."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,10 +15,10 @@ from benchmarks.contenders.fastapi_sqlalchemy.problems import FieldError, Proble
 from benchmarks.contenders.fastapi_sqlalchemy.product_models import (
     ReservationLine,
     StockReservation,
+    event_data,
     movement,
     products,
     record,
-    told,
 )
 from benchmarks.contenders.fastapi_sqlalchemy.wire import Answer, Id, IdInPath, Received
 
@@ -52,7 +52,7 @@ class ReservationBody(Received):
     items: list[ItemBody] = Field(min_length=1, max_length=100)
 
     def quantities(self) -> dict[int, int]:
-        """Pieces by product; the items of one product are summed."""
+        """Quantities by product. The items of one product are summed."""
         summed: dict[int, int] = {}
         for item in self.items:
             summed[item.product_id] = summed.get(item.product_id, 0) + item.quantity
@@ -73,7 +73,7 @@ class ReservationAnswer(Answer):
 
 
 class _Short(Exception):
-    """A conditional update found no row: too few pieces, or no such product."""
+    """A conditional update changed no row: the stock is too small, or the product does not exist."""
 
 
 @router.put("/stock-reservations/{order_id}", status_code=201, response_model=ReservationAnswer)
@@ -90,16 +90,16 @@ async def reserve_stock(order_id: IdInPath, body: ReservationBody, session: Writ
             return {"order_id": order_id, "status": "reserved", "items": lines}
         except _Short:
             await _refuse(session, [item.product_id for item in body.items], quantities)
-            # What was missing has come in meanwhile.
+            # The missing stock has been added in the meantime: try again.
 
 
 async def _claim(session: AsyncSession, order_id: int) -> bool:
-    """Whether the row is ours; it waits for a transaction that is just writing it."""
+    """Inserts the row, after waiting for a concurrent insert. Returns whether it was inserted."""
     return await session.scalar(_CLAIM, {"order_id": order_id}) is not None
 
 
 async def _take(session: AsyncSession, order_id: int, quantities: Mapping[int, int]) -> list[dict[str, Any]]:
-    """One conditional update for each product, in id order, so that two orders cannot wait for each other."""
+    """One conditional update per product in id order, so that two orders cannot deadlock."""
     taken = {wanted: await _take_one(session, wanted, quantities[wanted]) for wanted in sorted(quantities)}
     found = [_line(order_id, wanted, quantity, taken[wanted]) for wanted, quantity in quantities.items()]
     await session.execute(_HOLD, found)
@@ -125,7 +125,7 @@ def _line(order_id: int, product_id: int, quantity: int, product: Row[Any]) -> d
 
 def _changed(order_id: int, delta: int, product: Row[Any]) -> dict[str, Any]:
     change = {"delta": delta, "reason": _KIND, "orderId": str(order_id)}
-    return event("stock.changed", product.id, told(product) | change)
+    return event("stock.changed", product.id, event_data(product) | change)
 
 
 async def _taken_before(session: AsyncSession, order_id: int, quantities: Mapping[int, int]) -> Sequence[Row[Any]]:
@@ -138,7 +138,7 @@ async def _taken_before(session: AsyncSession, order_id: int, quantities: Mappin
 
 
 async def _refuse(session: AsyncSession, product_ids: list[int], quantities: Mapping[int, int]) -> None:
-    """Asked after the rollback, so the figures are the ones of now. Nothing is raised when all can be had."""
+    """Raises the error for missing stock. It runs after the rollback, when the stock may suffice again."""
     async with session.begin():
         found = select(products.c.id, products.c.stock).where(
             products.c.id.in_(quantities), products.c.deleted_at.is_(None)

@@ -1,4 +1,4 @@
-"""What the five apps have in common: their life, their errors, their health."""
+"""Shared by the five apps: lifespan, errors, health."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

@@ -21,7 +21,7 @@ class Received(BaseModel):
 
 
 class Answer(BaseModel):
-    """Made of rows: it reads their attributes by their own names, and tells them in camelCase."""
+    """A response from rows. It reads attributes by their names and writes them in camelCase."""
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -31,7 +31,7 @@ class Answer(BaseModel):
 
 
 def columns(table: FromClause, answer: type[Answer]) -> list[ColumnElement[Any]]:
-    """What ``answer`` tells of ``table``. Rows of columns are had for half of what entities cost."""
+    """The columns of ``table`` for ``answer``. Rows of columns cost half as much as entities."""
     return [table.c[name] for name in answer.model_fields if name in table.c]
 
 
@@ -50,7 +50,7 @@ class Page(Answer, Generic[Item]):
 
 
 def page(request: Request, rows: Sequence[Any], query: PageQuery) -> dict[str, Any]:
-    """``rows``: one more than the page holds, if there are so many."""
+    """Builds a page. ``rows`` has one more row than the page if there is a next page."""
     more, less = query.offset + query.limit, max(query.offset - query.limit, 0)
     return {
         "results": rows[: query.limit],

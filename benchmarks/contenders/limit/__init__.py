@@ -1,7 +1,7 @@
 """The floor of this design: the platform's rows and statements behind bare WSGI functions.
 
-Whatever is slower than this pays for a framework, for validation, for logs and metrics, or for promises that are kept
-less tersely; whatever is faster has another design.
+A slower implementation pays for a framework, validation, logs, metrics, or a less terse way to keep the
+promises. A faster one has a different design.
 """
 
 import sys
@@ -10,7 +10,7 @@ from benchmarks.contender import SERVICES, Contender, Layout, Process
 
 
 def processes(layout: Layout) -> list[Process]:
-    """One gunicorn for each service, as `deploy/gunicorn.conf.py` has it."""
+    """One gunicorn per service, with `deploy/gunicorn.conf.py`."""
     urls = {f"{name.upper()}_URL": layout.url[name] for name in SERVICES}
     return [Process(name, _command(name, layout), {"DSN": layout.dsn[name], **urls}) for name in SERVICES]
 

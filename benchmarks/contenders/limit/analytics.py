@@ -1,4 +1,4 @@
-"""analytics-service: the summary. All feeds are asked before the first answer is waited for."""
+"""analytics-service: the summary. All requests to the feeds are sent before the first response is awaited."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -47,7 +47,7 @@ class Figures(dict[str, Decimal]):
 
 _events = msgspec.json.Decoder(list[Event]).decode
 _passed_over: dict[str, str] = {}
-"""Behind which event each feed is read, where there were any: nothing is taken in here, and the service stays stale."""
+"""Position of each feed. This contender applies no events, so a service with new events stays stale."""
 
 
 def summary(environ: Environ, name: str) -> Answer:
@@ -81,18 +81,18 @@ def _path(source: str, position: Position) -> str:
 
 def _has_nothing_new(source: str, path: str, trace: dict[str, str]) -> bool:
     try:
-        told = _told(source, path, trace)
+        answer = _ask_feed(source, path, trace)
     except Refused:
         return False
-    if told.status != 200:
+    if answer.status != 200:
         return False
-    events = _events(told.body)
+    events = _events(answer.body)
     if events:
         _passed_over[source] = events[-1].id
-    return source not in _passed_over and not told.pending
+    return source not in _passed_over and not answer.pending
 
 
-def _told(source: str, path: str, trace: dict[str, str]) -> peers.Told:
+def _ask_feed(source: str, path: str, trace: dict[str, str]) -> peers.PeerAnswer:
     try:
         return peers.received(source)
     except (OSError, HTTPException):
@@ -101,7 +101,7 @@ def _told(source: str, path: str, trace: dict[str, str]) -> peers.Told:
 
 
 def _note(services: list[str], positions: dict[str, Position], at: datetime) -> None:
-    """Not at every request, for that would be a write for each."""
+    """Stores the time at intervals, to avoid a write for each request."""
     late = at - timedelta(seconds=1)
     if any((positions[name].caught_up_at or _EPOCH) < late for name in services if name in positions):
         execute(_NOTE, {"services": services, "at": at, "late": late})

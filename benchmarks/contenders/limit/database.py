@@ -1,4 +1,4 @@
-"""One connection for each thread, opened when the thread first needs it, that is after the fork."""
+"""One connection per thread, opened at its first use, which is after the fork."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ def execute(statement: str, values: Mapping[str, Any] | None = None) -> psycopg.
 
 
 def forget_connection() -> None:
-    """After an error that it may not have survived."""
+    """Closes a connection after an error that may have broken it."""
     connection = _thread.__dict__.pop("connection", None)
     if connection is not None:
         connection.close()

@@ -146,7 +146,7 @@ class Order(msgspec.Struct, rename="camel"):
 
 
 class Saga(msgspec.Struct):
-    """An order on its way. ``values`` go into every statement."""
+    """An order during the saga. ``values`` are parameters of every statement."""
 
     user_id: int
     quantities: dict[int, int]
@@ -155,16 +155,16 @@ class Saga(msgspec.Struct):
     id: int = 0
     created_at: datetime = datetime.min
 
-    def ask(self, step: str, service: str, method: str, path: str, body: bytes | None = None) -> peers.Told:
-        """What it takes is kept in the order's row. Raises Refused."""
+    def ask(self, step: str, service: str, method: str, path: str, body: bytes | None = None) -> peers.PeerAnswer:
+        """Calls a peer and records the duration in the order's row. Raises Refused."""
         at, began, error = datetime.now(UTC).isoformat(), time.perf_counter(), "unreachable"
         try:
-            told = peers.ask(service, method, path, body, self.values)
-            error = "" if told.status < 400 else f"status {told.status}"
+            answer = peers.ask(service, method, path, body, self.values)
+            error = "" if answer.status < 400 else f"status {answer.status}"
         finally:
             took = round((time.perf_counter() - began) * 1000, 1)
             self.steps[step] = {"at": at, "ms": took, "attempts": 1, "error": error}
-        return told
+        return answer
 
     def known(self) -> dict[str, Any]:
         return {**self.values, "id": self.id, "steps": encode(self.steps).decode()}
@@ -211,7 +211,7 @@ def place(environ: Environ, name: str) -> Answer:
 
 
 def _earlier(key: str, fingerprint: bytes) -> Answer | None:
-    """The answer that the key's order gave. Raises Refused."""
+    """The answer of the order that has this key. Raises Refused."""
     row = execute(_EARLIER, {"key": key}).fetchone()
     if row is None:
         return None
@@ -228,15 +228,15 @@ def _earlier(key: str, fingerprint: bytes) -> Answer | None:
 
 
 def _check_user(saga: Saga) -> None:
-    told = saga.ask("user", "user", "GET", f"/api/users/{saga.user_id}")
-    if told.status == 404:
+    answer = saga.ask("user", "user", "GET", f"/api/users/{saga.user_id}")
+    if answer.status == 404:
         raise Refused(422, "unknown_user", f"There is no user {saga.user_id}.")
-    if told.status != 200:
+    if answer.status != 200:
         raise Refused(503, "unavailable", "user-service does not answer at the moment.")
 
 
 def _open(saga: Saga, key: str | None, fingerprint: bytes | None) -> None:
-    """Commits the pending order. Raises Refused when a twin has the key."""
+    """Commits the pending order. Raises Refused if a concurrent request has the key."""
     values = {"user_id": saga.user_id, "key": key, "fingerprint": fingerprint}
     values |= {"ids": list(saga.quantities), "numbers": list(saga.quantities.values())}
     opened = execute(_OPEN, {**saga.known(), **values}).fetchone()
@@ -245,14 +245,14 @@ def _open(saga: Saga, key: str | None, fingerprint: bytes | None) -> None:
     saga.id, saga.created_at = opened
 
 
-def _concluded(saga: Saga, told: peers.Told) -> Answer:
-    """What product-service's answer makes of the order. Raises Refused."""
-    if told.status in (200, 201):
-        return _confirm(saga, _reservation(told.body).items)
-    problem = msgspec.json.decode(told.body)
-    if told.status not in (409, 422) or problem["code"] not in _RULES:
+def _concluded(saga: Saga, answer: peers.PeerAnswer) -> Answer:
+    """Confirms or rejects the order after the answer of product-service. Raises Refused."""
+    if answer.status in (200, 201):
+        return _confirm(saga, _reservation(answer.body).items)
+    problem = msgspec.json.decode(answer.body)
+    if answer.status not in (409, 422) or problem["code"] not in _RULES:
         raise Refused(503, "unavailable", "product-service does not answer at the moment.")
-    refusal = {"status": told.status, **{name: problem[name] for name in ("code", "detail", "errors")}}
+    refusal = {"status": answer.status, **{name: problem[name] for name in ("code", "detail", "errors")}}
     if not _reject(saga, problem["code"], encode(refusal).decode()):
         raise Refused(503, "unavailable", "The order was given up.")
     raise Refused(**refusal)
@@ -294,7 +294,7 @@ def _notification(saga: Saga, order: Order) -> str:
 
 
 def _reject(saga: Saga, reason: str, refusal: str | None = None) -> bool:
-    """Without a ``refusal`` to be repeated, the key is free again. False when it was not pending any more."""
+    """Rejects the order. Without a stored ``refusal`` the key is free again. False if it was not pending any more."""
     message = {"kind": "stock.release", "destination": "product-service", "what": "-release"}
     message["payload"] = f'{{"orderId": {saga.id}}}'
     return execute(_REJECT, {**saga.known(), **message, "reason": reason, "refusal": refusal}).rowcount == 1

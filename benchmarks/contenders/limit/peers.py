@@ -12,8 +12,8 @@ _SECONDS = 5.0
 _thread = threading.local()
 
 
-class Told(NamedTuple):
-    """``pending``: of a feed, more is committed than could be shown."""
+class PeerAnswer(NamedTuple):
+    """A response. ``pending`` means that the feed hides committed events."""
 
     status: int
     body: bytes
@@ -28,8 +28,8 @@ def connection(service: str) -> HTTPConnection:
     return kept[service]
 
 
-def ask(service: str, method: str, path: str, body: bytes | None, trace: Mapping[str, str]) -> Told:
-    """A call that is safe to repeat: it is, once, when the connection was gone. Raises Refused."""
+def ask(service: str, method: str, path: str, body: bytes | None, trace: Mapping[str, str]) -> PeerAnswer:
+    """Makes an idempotent call and repeats it once if the connection was closed. Raises Refused."""
     try:
         return _ask(service, method, path, body, trace)
     except ConnectionError:
@@ -42,7 +42,7 @@ def ask(service: str, method: str, path: str, body: bytes | None, trace: Mapping
         raise unavailable(service) from None
 
 
-def _ask(service: str, method: str, path: str, body: bytes | None, trace: Mapping[str, str]) -> Told:
+def _ask(service: str, method: str, path: str, body: bytes | None, trace: Mapping[str, str]) -> PeerAnswer:
     headers = {"X-Request-ID": trace["request_id"], "traceparent": trace["traceparent"]}
     if body is not None:
         headers["Content-Type"] = "application/json"
@@ -50,9 +50,9 @@ def _ask(service: str, method: str, path: str, body: bytes | None, trace: Mappin
     return received(service)
 
 
-def received(service: str) -> Told:
+def received(service: str) -> PeerAnswer:
     response = connection(service).getresponse()
-    return Told(response.status, response.read(), response.getheader("Feed-Pending") == "true")
+    return PeerAnswer(response.status, response.read(), response.getheader("Feed-Pending") == "true")
 
 
 def unavailable(service: str) -> Refused:

@@ -1,4 +1,4 @@
-"""Taking the stock of an order: claim, conditional updates, lines, movements and events in one statement."""
+"""Reserves the stock of an order: claim, conditional updates, lines, movements and events in one statement."""
 
 from decimal import Decimal
 from typing import Annotated, Any
@@ -16,8 +16,8 @@ DATA = """jsonb_build_object(
     'createdAt', to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 )"""
 
-# A product that could not be taken leaves its line without a name, and NOT NULL takes all of it back. No row comes out
-# when the order has claimed before.
+# If a product cannot be taken, its line has no name, and NOT NULL makes the statement fail. No row is returned
+# if the order already has a reservation.
 _RESERVE = """
     WITH wanted AS (
         SELECT * FROM unnest(%(ids)s::bigint[], %(numbers)s::bigint[]) WITH ORDINALITY AS w (id, n, place)
@@ -46,7 +46,7 @@ _RESERVE = """
     )
     SELECT id::text, name, price, n FROM taken ORDER BY place
 """
-# Several products are locked in id order first, so that two orders cannot wait for each other.
+# Several products are locked in id order first, so that two orders cannot deadlock.
 _LOCKED = """locked AS MATERIALIZED (
         SELECT p.id FROM claim, product_svc_product p WHERE p.id = ANY (%(ids)s::bigint[])
         ORDER BY p.id FOR NO KEY UPDATE OF p
@@ -101,13 +101,13 @@ def reserve(environ: Environ, name: str) -> Answer:
 
 
 def _taken(values: dict[str, Any], quantities: dict[int, int]) -> list[tuple[Any, ...]]:
-    """Empty when the order has claimed before. Raises Refused."""
+    """Reserves the stock. Empty if the order already has a reservation. Raises Refused."""
     while True:
         try:
             return execute(_RESERVE_ONE if len(quantities) == 1 else _RESERVE_MANY, values).fetchall()
         except NotNullViolation:
             _refuse(quantities)
-            # What was missing has come in meanwhile.
+            # The missing stock has been added in the meantime: try again.
 
 
 def _refuse(quantities: dict[int, int]) -> None:

@@ -55,7 +55,7 @@ def served(routes: Mapping[str, Handler]) -> Callable[..., Iterable[bytes]]:
         )
         return (answer.body,)
 
-    gc.freeze()  # what is loaded by now stays
+    gc.freeze()  # everything loaded so far is permanent
     return application
 
 
@@ -104,7 +104,7 @@ def limit_of(query: Mapping[str, str]) -> int:
 
 
 def page(environ: Environ, query: Mapping[str, str], limit: int, rows: list[Any]) -> Answer:
-    """``rows`` are newest first, each with its ``id``, and one more than ``limit`` when there are more."""
+    """Builds a page. ``rows`` are newest first, with ``id``, and one more than ``limit`` if there is a next page."""
     following = None
     if len(rows) > limit:
         del rows[limit:]
@@ -114,7 +114,7 @@ def page(environ: Environ, query: Mapping[str, str], limit: int, rows: list[Any]
 
 
 def one(environ: Environ, row: tuple[Any, ...] | None, shape: Callable[..., Any]) -> Answer:
-    """The resource of a row that begins with its version. Raises Refused."""
+    """The response for a row whose first column is its version. Raises Refused."""
     if row is None:
         raise Refused(404, "not_found")
     tag = f'"{row[0]}"'
@@ -124,7 +124,7 @@ def one(environ: Environ, row: tuple[Any, ...] | None, shape: Callable[..., Any]
 
 
 def trace_of(environ: Environ) -> dict[str, str]:
-    """What rows and peers are told of a request, its ids: the caller's, or new ones."""
+    """The ids of a request for rows and peers: the caller's, or new ones."""
     return {
         "request_id": environ.get("HTTP_X_REQUEST_ID") or os.urandom(16).hex(),
         "traceparent": environ.get("HTTP_TRACEPARENT") or f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01",

@@ -1,4 +1,4 @@
-"""The same tables and promises the plain way: what a Django developer writes in an afternoon, untuned.
+"""The same tables and promises in plain, untuned Django.
 
 Django's default middleware, DRF's default settings, model serializers, numbered pages with their COUNT, `requests`
 between services, and a summary that asks each service for its aggregates.
@@ -25,7 +25,7 @@ def _process(service: str, layout: Layout, urls: dict[str, str]) -> Process:
         "access-logfile": "-",
     }
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    # Five control sockets in one $HOME would fight over it.
+    # Five servers in one $HOME would use the same control socket.
     command = [sys.executable, "-m", "gunicorn", *given, "--no-control-socket", "benchmarks.contenders.stock.wsgi"]
     settings = {"DJANGO_SETTINGS_MODULE": "benchmarks.contenders.stock.settings", "SERVICE": service}
     return Process(service, command, {**settings, "DSN": layout.dsn[service], **urls})

@@ -67,7 +67,7 @@ def in_progress():
 
 
 def place_order(data, key, fingerprint):
-    """Confirmed, or rejected by a rule."""
+    """Confirms the order, or rejects it by a rule."""
     quantities = {}
     for item in data["items"]:
         quantities[item["productId"]] = quantities.get(item["productId"], 0) + item["quantity"]
@@ -98,7 +98,7 @@ def check_user(user_id):
 
 
 def open_order(user_id, quantities, key, fingerprint):
-    """Pending, and committed before stock is asked for."""
+    """Commits the pending order before the reservation."""
     try:
         with transaction.atomic():
             order = Order.objects.create(user_id=user_id, idempotency_key=key, fingerprint=fingerprint)
@@ -138,9 +138,9 @@ def confirm(order, reservation):
 
 
 def snapshot(order):
-    told = OrderSerializer(order).data
+    answer = OrderSerializer(order).data
     names = ("userId", "status", "total", "currency", "createdAt", "items")
-    return {"version": order.version, **{name: told[name] for name in names}}
+    return {"version": order.version, **{name: answer[name] for name in names}}
 
 
 def notify(order):

@@ -49,10 +49,10 @@ class ProductViewSet(ModelViewSet):
 
 
 def snapshot(product):
-    told = ProductSerializer(product).data
+    answer = ProductSerializer(product).data
     return {
         "version": product.version,
-        **{name: told[name] for name in ("name", "category", "price", "stock", "createdAt")},
+        **{name: answer[name] for name in ("name", "category", "price", "stock", "createdAt")},
     }
 
 
@@ -71,7 +71,7 @@ def stock_reservation(request, order_id):
 def reserve(order_id, quantities):
     reservation, created = StockReservation.objects.get_or_create(order_id=order_id)
     if created:
-        for product_id in sorted(quantities):  # in one order, so that two reservations cannot wait for each other
+        for product_id in sorted(quantities):  # in id order, so that two reservations cannot deadlock
             take(reservation, product_id, quantities[product_id])
     elif reservation.status == "released":
         raise Conflict("reservation_released", "The reservation of this order was released.")

@@ -1,4 +1,4 @@
-"""What `startproject` gives, with Postgres, DRF, and the service from the environment."""
+"""The settings of `startproject`, with Postgres, DRF, and the service from the environment."""
 
 import os
 
