@@ -102,7 +102,7 @@ def test_what_is_saved_up_in_good_times_has_a_limit():
 
 
 def test_a_bulkhead_lets_the_next_one_in_when_a_young_one_leaves():
-    bulkhead = Bulkhead(1, patience=30)
+    bulkhead = Bulkhead(1, max_wait=30)
     inside, entered = threading.Event(), threading.Event()
 
     def first() -> None:
@@ -119,20 +119,20 @@ def test_a_bulkhead_lets_the_next_one_in_when_a_young_one_leaves():
 
 
 def test_it_refuses_at_once_when_the_oldest_is_old():
-    bulkhead = Bulkhead(1, patience=0)
+    bulkhead = Bulkhead(1, max_wait=0)
     context = contextvars.copy_context()
     with bulkhead.place(), pytest.raises(BulkheadFull):
         context.run(lambda: bulkhead.place().__enter__())
 
 
 def test_a_request_that_is_inside_needs_no_second_place():
-    bulkhead = Bulkhead(1, patience=0)
+    bulkhead = Bulkhead(1, max_wait=0)
     with bulkhead.place(), bulkhead.place():
         pass
 
 
 def test_it_never_lets_more_in_than_it_has_places():
-    bulkhead = Bulkhead(3, patience=30)
+    bulkhead = Bulkhead(3, max_wait=30)
     present, most = 0, 0
     lock = threading.Lock()
 
