@@ -59,7 +59,7 @@ class FeedConsumer(models.Model):
 
 
 class FeedEpoch(models.Model):
-    """The current epoch is the highest ``value``. A new server counts transaction ids from the start, in a new epoch."""
+    """The current epoch is the highest ``value``. A new server counts transaction ids from 1, in a new epoch."""
 
     value = models.PositiveIntegerField(unique=True)
 

@@ -40,7 +40,7 @@ class FeedQuery(Query):
         default=None,
         max_length=60,
         trim_whitespace=False,
-        help_text="Id of the last event you have read; `0-0-0` for the beginning. Without it the feed starts at the oldest event that has not been deleted.",
+        help_text="Id of the last event you have read; `0-0-0`: the beginning. Default: the oldest kept event.",
     )
     limit = WholeField(default=100, min_value=1, max_value=1000, help_text="Maximum number of events.")
 

@@ -39,7 +39,7 @@ class OutboxMessage(models.Model):
         blank=True,
         default="",
         db_default="",
-        help_text="The id of the user on whose behalf the message is sent",
+        help_text="The id of the user on whose behalf it is sent",
     )
     created_at = models.DateTimeField(default=now)
     delivered_at = models.DateTimeField(null=True, blank=True)
