@@ -1,4 +1,4 @@
-"""The API in a browser: DRF's pages, with forms that know what is there, or what was sent and refused."""
+"""The browsable API: DRF's pages, with forms that show the current values, or the ones that were refused."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _WRITING = ("POST", "PUT", "PATCH")
 
 
 class FormRenderer(renderers.HTMLFormRenderer):
-    """Fields under their names on the wire. Lists want the raw form, and a password is not shown again."""
+    """Labels fields with their JSON names. Leaves out lists (use the raw form) and never repeats a password."""
 
     def render_field(self, field: Any, parent_style: Mapping[str, Any]) -> str:
         own = field.parent.fields[field.field_name]
@@ -44,7 +44,7 @@ class FormRenderer(renderers.HTMLFormRenderer):
 
 
 class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
-    """Adds to DRF's pages: links to the next page, a filter form, and buttons for what needs no body."""
+    """Adds to DRF's pages: links to the next page, a filter form, and buttons for actions without a body."""
 
     form_renderer_class = FormRenderer
     filter_template = "rest_framework/filter_form.html"
@@ -59,7 +59,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         if response.status_code == 304:
             return b""
         page = super().render(data, accepted_media_type, renderer_context)
-        del response["ETag"]  # It is the resource's. The page around it changes with the next release.
+        del response["ETag"]  # The ETag is that of the resource, not of the page around it.
         return page
 
     def get_context(
@@ -77,7 +77,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
             "response_headers": headers,
             "filter_form": self.filter_form(data, view, renderer_context["request"]),
             "extra_actions": {n: url for n, url in (context["extra_actions"] or {}).items() if n not in buttons},
-            "code_style": None,  # inline, and of use to nobody here
+            "code_style": None,  # an inline style, not used here
             "signed_in_here": isinstance(context["user"], AbstractBaseUser),
             "service_name": settings.SERVICE_NAME,
             "next_page": links.get("next"),
@@ -87,7 +87,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         }
 
     def content_type(self, view: Any, response: Any) -> str:
-        """What a client that is not a browser would have got."""
+        """The content type that a client other than a browser would get."""
         if getattr(response, "problem", False):
             return CONTENT_TYPE
         return str(next(r.media_type for r in view.renderer_classes if not issubclass(r, BrowsableAPIRenderer)))
@@ -96,13 +96,14 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         return mark_safe(f"<p>{_marked(view.get_view_description())}</p>")  # noqa: S308  # escaped
 
     def buttons(self, view: Any) -> dict[str, str]:
-        """Actions on this resource that are a POST without a body, ``{name: url}``."""
+        """The resource's actions that are a POST without a body, ``{name: url}``."""
         if getattr(view, "detail", None) is not True:
             return {}
         bare = [a for a in view.get_extra_actions() if a.detail and _is_bare(a.kwargs) and "post" in a.mapping]
         return {a.kwargs["name"]: view.reverse_action(a.url_name, kwargs=view.kwargs) for a in bare}
 
     def filter_form(self, data: Any, view: Any, request: Request) -> str | None:
+        """The HTML of a list's filter form; None for other views."""
         if not (isinstance(data, dict) and "results" in data and hasattr(view, "query_class")):
             return None
         fields = {"limit": PageQuery().fields["limit"], **view.query_class().fields}
@@ -110,7 +111,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         form = type("Filters", (serializers.Serializer,), single)()
         for name, field in form.fields.items():
             field.initial = request.query_params.get(name, "")
-            field.required, field.allow_blank = False, True  # what a form says for "left out"
+            field.required, field.allow_blank = False, True  # an empty field means that the filter is not used
         return render_to_string(self.filter_template, {"form": self.render_form_for_serializer(form)})
 
     def get_rendered_html_form(self, data: Any, view: Any, method: str, request: Request) -> Any:
@@ -136,11 +137,12 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         return form
 
     def takes_a_body(self, view: Any, method: str, request: Request) -> bool:
+        """Whether a request with this method has a body."""
         shown = self.show_form_for_method(view, method, request, None) and hasattr(view, "get_serializer")
         return bool(shown and view.get_serializer_class() is not None)
 
     def body(self, data: Any, view: Any, method: str, request: Request) -> Any:
-        """What a form starts with: the body that was refused, or the resource as it is; None for a new one."""
+        """The initial values of a form: the refused body or the present resource; None for a new resource."""
         if not getattr(view.response, "problem", False):
             return decode(encode(data)) if method != "POST" and isinstance(data, dict | msgspec.Struct) else None
         with suppress(APIException):
@@ -150,13 +152,13 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
 
 
 def _marked(text: str) -> SafeString:
-    """HTML of a docstring: code and paragraphs."""
+    """A docstring as HTML, with code and paragraphs."""
     marked = re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
     return mark_safe(marked.replace("\n\n", "</p><p>"))  # noqa: S308  # escaped
 
 
 def _text_of(serializer: Any, body: Any, *, with_example: bool) -> str:
-    """What of ``body`` may be written; without a body an example, if one is wanted."""
+    """The writable members of ``body`` as JSON; without a body an example, if ``with_example``."""
     if body is not None:
         content = _writable(serializer, body)
     elif with_example and hasattr(serializer, "request_examples"):

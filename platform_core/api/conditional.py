@@ -1,4 +1,4 @@
-"""ETag, If-None-Match and If-Match (RFC 9110, section 13), on the version column that every resource has."""
+"""ETag, If-None-Match and If-Match (RFC 9110, section 13), based on the version column of each resource."""
 
 import re
 
@@ -10,18 +10,18 @@ _VERSION = re.compile('"[1-9][0-9]{0,17}"', re.ASCII)
 
 
 def etag(version: object) -> str:
-    """A strong tag: every change of the row raises its version."""
+    """The strong ETag of a version."""
     return f'"{version}"'
 
 
 def is_unchanged(request: Request, tag: str) -> bool:
-    """Whether If-None-Match names the present state, compared weakly, so that a 304 will do."""
+    """Whether If-None-Match contains ``tag``, so that the answer is 304. Uses the weak comparison."""
     header = request.META.get("HTTP_IF_NONE_MATCH", "").strip()
     return header == "*" or tag in [found.removeprefix("W/") for found in _tags(header)]
 
 
 def expected_versions(request: Request) -> list[int] | None:
-    """The versions that If-Match allows: None when any will do, empty when none will. Weak tags never match."""
+    """The versions that If-Match allows: None means any, an empty list means none. Weak tags never match."""
     tags = expected_tags(request)
     return None if tags is None else [int(tag.strip('"')) for tag in tags if _VERSION.fullmatch(tag)]
 
@@ -35,5 +35,5 @@ def expected_tags(request: Request) -> list[str] | None:
 
 
 def _tags(header: str) -> list[str]:
-    """None of them when the list is malformed."""
+    """The tags of a header; an empty list if the header is malformed."""
     return _TAG.findall(header) if _TAGS.fullmatch(header) else []

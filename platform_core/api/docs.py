@@ -1,4 +1,4 @@
-"""The contract, for programs under `/api/schema` and for people under `/api/docs`."""
+"""The OpenAPI document at `/api/schema` and Swagger UI at `/api/docs`."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ from platform_core.api.json import JSONRenderer
 
 
 class SchemaView(SpectacularAPIView):
-    """OpenAPI, as JSON unless YAML is asked for."""
+    """The OpenAPI document, as JSON by default or as YAML."""
 
     renderer_classes = [JSONRenderer, OpenApiJsonRenderer, OpenApiYamlRenderer2, OpenApiYamlRenderer]
 
 
 class DocsView(SpectacularSwaggerSplitView):
-    """A page and its script; to a program that asks for JSON, the page's data.
+    """Swagger UI and its script, or the page's data as JSON.
 
-    Errors have the form that they have everywhere: JSON, or a page in a browser.
+    Errors are problem+json, or a page in a browser, as everywhere.
     """
 
     renderer_classes = [TemplateHTMLRenderer, JSONRenderer]
@@ -39,7 +39,7 @@ class DocsView(SpectacularSwaggerSplitView):
         return response
 
     def _answer_without_template(self) -> None:
-        """Negotiates once more, since the page's renderer can show nothing but the page's templates."""
+        """Negotiates again with other renderers, because the page's renderer can only render its own template."""
         self.renderer_classes = [JSONRenderer, PageRenderer]
         chosen = self.perform_content_negotiation(self.request, force=True)
         self.request.accepted_renderer, self.request.accepted_media_type = chosen

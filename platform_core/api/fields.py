@@ -1,4 +1,4 @@
-"""The wire's basic types, each with a bound."""
+"""Serializer fields for the basic types of the API. Every value has a bound."""
 
 import re
 from datetime import UTC, datetime
@@ -18,8 +18,8 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?",
 class CheapCopy:
     """Copies a declared field by copying its attributes.
 
-    DRF copies the declared fields for every serializer, by constructing each again. That took half of a validation. A
-    field that belongs to a serializer already is copied as DRF does it: the copy belongs to none.
+    DRF copies the declared fields for every serializer by constructing each of them again, which took half of a
+    validation's time. A field that already belongs to a serializer is copied as DRF does it, because the copy must not.
     """
 
     parent: Any
@@ -35,7 +35,7 @@ class CheapCopy:
 
 
 class IdField(CheapCopy, serializers.Field[int, Any, str, Any]):
-    """An id: a string of digits in answers; in requests `"1"` and `1` both do."""
+    """An id. Answers contain a string of digits; requests may contain `"1"` or `1`."""
 
     default_error_messages = {"invalid": "Expected an id: a whole number or a string of digits."}
 
@@ -50,7 +50,7 @@ class IdField(CheapCopy, serializers.Field[int, Any, str, Any]):
 
 
 class WholeField(CheapCopy, serializers.IntegerField):
-    """A whole number, also as a string; of digits alone: ``int`` would take "1_0" and "١" as well."""
+    """An integer, or a string of ASCII digits. (``int`` would also accept "1_0" and "١".)"""
 
     def to_internal_value(self, data: Any) -> int:
         if isinstance(data, Decimal) and data.adjusted() < 19 and data == data.to_integral_value():
@@ -63,7 +63,7 @@ class WholeField(CheapCopy, serializers.IntegerField):
 
 
 class StringField(CheapCopy, serializers.CharField):
-    """Text, and nothing that merely looks like it; trimmed; without NUL, which Postgres cannot hold."""
+    """A string, trimmed. Refuses other types, which DRF would convert, and NUL, which Postgres cannot store."""
 
     default_error_messages = {"one_line": "Expected one line, without control characters."}
 
@@ -81,7 +81,7 @@ class StringField(CheapCopy, serializers.CharField):
 
 
 class OptionalStringField(StringField):
-    """Text that may be empty; left out and null mean empty, too."""
+    """A string that may be empty. A missing member and null mean empty."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"allow_blank": True, "default": "", **kwargs})
@@ -91,7 +91,7 @@ class OptionalStringField(StringField):
 
 
 class MoneyField(CheapCopy, serializers.DecimalField):
-    """An amount: a JSON number with at most two decimals, never negative, exact inside."""
+    """An amount of money: not negative, at most two decimals; a JSON number in answers and a Decimal in Python."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"max_digits": 12, "decimal_places": 2, "min_value": Decimal(0), **kwargs})
@@ -109,7 +109,7 @@ class MoneyField(CheapCopy, serializers.DecimalField):
 
 
 class TimestampField(CheapCopy, serializers.DateTimeField):
-    """RFC 3339; without an offset it is UTC. A query string's ``+`` arrives as a space and is put right."""
+    """A time in RFC 3339; UTC without an offset. A ``+`` that a query string turned into a space is restored."""
 
     def to_internal_value(self, value: Any) -> datetime:
         text = value.replace(" ", "+") if isinstance(value, str) and "T" in value else value

@@ -1,4 +1,4 @@
-"""The three questions of `platform_core.observability.health`, for the OpenAPI document: they are no views of DRF."""
+"""The three health routes in the OpenAPI document. They are no DRF views (`platform_core.observability.health`)."""
 
 from typing import Any
 
@@ -18,9 +18,9 @@ _DATABASE = _object({"latencyMs": {"type": "number"}}, status=_STATUS)
 _PEER = _object(status=_STATUS, breaker={"type": "string", "enum": [state.value for state in State]})
 _OUTBOX = _object(
     {
-        "pending": {"type": "integer", "description": "Messages that wait, counted up to 1000."},
-        "oldestSeconds": {"type": ["number", "null"], "description": "Null when nothing waits."},
-        "dead": {"type": "integer", "description": "Messages that were given up, counted up to 1000."},
+        "pending": {"type": "integer", "description": "Waiting messages, counted up to 1000."},
+        "oldestSeconds": {"type": ["number", "null"], "description": "Null if no message waits."},
+        "dead": {"type": "integer", "description": "Dead letters, counted up to 1000."},
     },
     status=_STATUS,
 )
@@ -28,7 +28,7 @@ _OUTBOX = _object(
 
 _CHECKS: Schema = {
     **_object({"outbox": _OUTBOX}, database=_DATABASE),
-    "description": "`outbox` where there is one, and the breaker of each peer that the process has called.",
+    "description": "`outbox` if the service has one, and the circuit breaker of each peer that the process has called.",
     "additionalProperties": _PEER,
 }
 HEALTH_SCHEMAS: Schema = {
@@ -47,7 +47,7 @@ HEALTH_SCHEMAS: Schema = {
 
 def _operation(name: str, summary: str, *statuses: str) -> Schema:
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
-    described = {"200": "It is well.", "503": "It is not; the body says what is missing."}
+    described = {"200": "Healthy.", "503": "Not healthy; the body says which check failed."}
     return {
         "operationId": f"get{name}",
         "summary": summary,
@@ -64,7 +64,7 @@ def _operation(name: str, summary: str, *statuses: str) -> Schema:
 
 
 HEALTH_PATHS: Schema = {
-    "/health": {"get": _operation("Health", "How the service is", "200", "503")},
-    "/health/live": {"get": _operation("Liveness", "Whether the process serves", "200")},
+    "/health": {"get": _operation("Health", "State of the service", "200", "503")},
+    "/health/live": {"get": _operation("Liveness", "Whether the process runs", "200")},
     "/health/ready": {"get": _operation("Readiness", "Whether the service can take requests", "200", "503")},
 }

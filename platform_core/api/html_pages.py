@@ -1,4 +1,4 @@
-"""Pages of our own beside the browsable ones: a view's data in its template, for browsers."""
+"""HTML pages with their own template, beside those of the browsable API."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -34,33 +34,34 @@ class PageRenderer(renderers.BaseRenderer):
 
 
 def _problem(data: Any, response: Any) -> Any:
-    """What ``problem.html`` shows: a problem, or whatever another exception handler has answered."""
+    """The data for ``problem.html``: a problem, or the answer of another exception handler."""
     if getattr(response, "problem", False):
         return data
     return {"status": response.status_code, "title": response.status_text, "detail": encode(data).decode()}
 
 
 class PageViewSet(ResourceViewSet):
-    """A page to browsers, JSON to everybody else. An anonymous browser is redirected to the admin's sign-in."""
+    """Answers browsers with a page and other clients with JSON. Anonymous browsers are redirected to the sign-in."""
 
     renderer_classes = [JSONRenderer, PageRenderer]
     schema = None
     template_name: ClassVar[str]
 
     def page_context(self, request: Request) -> dict[str, Any]:
-        """What the template needs beside the data."""
+        """Further variables for the template."""
         return {}
 
     def page_path(self) -> str:
-        """Where the page is to which the view's other methods lead back."""
+        """The path of the page, to which the browser returns after a sign-in."""
         return self.request.get_full_path()
 
     def wants_page(self) -> bool:
+        """Whether the client accepts HTML before JSON."""
         return isinstance(getattr(self.request, "accepted_renderer", None), PageRenderer)
 
     def handle_exception(self, exc: Exception) -> Response:
         response: Response = super().handle_exception(exc)
-        is_ours = getattr(response, "problem", False)  # not that of another exception handler
+        is_ours = getattr(response, "problem", False)  # not from another exception handler
         if is_ours and isinstance(exc, exceptions.NotAuthenticated) and self.wants_page():
             sign_in = f"{reverse('admin:login')}?{urlencode({'next': self.page_path()})}"
             return Response(status=302, headers={"Location": sign_in})

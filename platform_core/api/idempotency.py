@@ -1,7 +1,7 @@
 """Idempotency-Key on POST: one submit, one effect (draft-ietf-httpapi-idempotency-key-header).
 
-Key, change and stored answer are one transaction. An advisory lock, taken without waiting, tells a twin that
-arrives meanwhile to come back, instead of letting it wait on a row.
+The key, the change and the stored answer are written in one transaction. A request that arrives while the first one
+with its key is running gets 409 at once, by an advisory lock, instead of waiting for a row lock.
 """
 
 import functools
@@ -36,7 +36,7 @@ View = Callable[..., Response]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A key, whose it is, and what it was sent with: an HMAC of the route and of the body in canonical form."""
+    """A key with its caller and its fingerprint: an HMAC of the route and of the body in canonical form."""
 
     caller: str
     key: str
@@ -44,7 +44,7 @@ class Claim:
 
     @classmethod
     def of(cls, request: Request) -> "Claim | None":
-        """None without the header. Raises InvalidInput when it is not 1 to 255 printable ASCII characters."""
+        """The claim of a request; None without the header. Raises InvalidInput for a malformed key."""
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
         if key is None:
             return None
@@ -53,9 +53,10 @@ class Claim:
         return cls(caller_of(request).caller, key, fingerprint_of(request.path, request.data))
 
     def check(self, fingerprint: bytes | memoryview | None) -> None:
+        """Raises Unprocessable if the key was used with another request."""
         if not hmac.compare_digest(self.fingerprint, bytes(fingerprint or b"")):
             raise Unprocessable(
-                "This Idempotency-Key was used with another request; a new request wants a new key.",
+                "This Idempotency-Key was used with another request; a new request needs a new key.",
                 code="idempotency_key_reused",
             )
 
@@ -65,19 +66,20 @@ class Claim:
         return f"{settings.SERVICE.name}:{self.caller}:{self.key}"
 
     def hold(self) -> None:
-        """Lock the key until the transaction ends. Raises Conflict at once when somebody else holds it."""
+        """Lock the key until the transaction ends. Raises Conflict at once if another request holds it."""
         ((held,),) = prepared("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [self.lock])
         if not held:
             raise in_progress()
 
 
 def fingerprint_of(path: str, data: Any) -> bytes:
-    """What tells one request from another: 32 bytes."""
+    """The HMAC of a request's path and body: 32 bytes."""
     message = path.rstrip("/").encode() + b"\0" + _canonical(data)
     return hmac.new(settings.SECRET_KEY.encode(), message, hashlib.sha256).digest()
 
 
 def in_progress() -> Conflict:
+    """The error for a key whose first request is still running."""
     return Conflict(
         "The first request with this Idempotency-Key is still running.",
         code="idempotency_in_progress",
@@ -86,6 +88,7 @@ def in_progress() -> Conflict:
 
 
 def replayed(response: Response) -> Response:
+    """Mark a response as a repeated answer."""
     response["Idempotent-Replayed"] = "true"
     return response
 
@@ -97,11 +100,12 @@ def takes_key(view: View) -> View:
 
 
 def handles_key(view: object) -> bool:
+    """Whether the view method handles an Idempotency-Key."""
     return getattr(view, "takes_key", False)
 
 
 def idempotent(view: View) -> View:
-    """A POST whose whole work is one local transaction: with a key it is done once and answered alike ever after."""
+    """Decorates a POST whose work is one local transaction: with a key it runs once, and repetitions get its answer."""
 
     @takes_key
     @functools.wraps(view)
@@ -121,7 +125,7 @@ def _stored(claim: Claim) -> Response | None:
     if row is None:
         return None
     if row.created_at < now() - timedelta(hours=settings.IDEMPOTENCY_HOURS):
-        row.delete()  # the worker has not come to it yet
+        row.delete()  # expired, but not yet deleted by the worker
         return None
     claim.check(row.fingerprint)
     data = msgspec.Raw(bytes(row.body)) if row.body else None
@@ -131,7 +135,7 @@ def _stored(claim: Claim) -> Response | None:
 
 
 def _outcome(view: View, *args: Any, **kwargs: Any) -> Response:
-    """What the work itself came to: an answer, or the 409 or 422 of a rule. Anything else is raised, and not kept."""
+    """The outcome to store: an answer, or the 409 or 422 of a business rule. Other errors are raised, not stored."""
     try:
         with transaction.atomic():
             return view(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""JSON in and out, through msgspec: money stays exact, times end in Z."""
+"""Parses and renders JSON with msgspec. Money stays exact; times end in Z."""
 
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,7 @@ encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 
 
 class JSONParser(BaseParser):
-    """Refuses what RFC 8259 does not know (NaN, Infinity, lone surrogates) and nesting too deep to read."""
+    """Parses strict JSON (RFC 8259): no NaN, Infinity or lone surrogates. Refuses nesting that is too deep."""
 
     media_type = "application/json"
 
@@ -32,7 +32,7 @@ class JSONParser(BaseParser):
 
 
 class JSONRenderer(renderers.BaseRenderer):
-    """``msgspec.Raw`` in the data goes out as it is."""
+    """Renders data as JSON. ``msgspec.Raw`` is inserted unchanged."""
 
     media_type = "application/json"
     format = "json"
@@ -44,12 +44,12 @@ class JSONRenderer(renderers.BaseRenderer):
             return b""
         response = (renderer_context or {}).get("response")
         if response is not None and getattr(response, "problem", False):
-            response["Content-Type"] = CONTENT_TYPE  # DRF has set the renderer's by now
+            response["Content-Type"] = CONTENT_TYPE  # replaces the renderer's content type, which DRF has set
         return encode(data)
 
 
 class IndentedJSONRenderer(JSONRenderer):
-    """What the browsable API shows."""
+    """Indented JSON, for the browsable API."""
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
         return b"" if data is None else msgspec.json.format(encode(data), indent=2)

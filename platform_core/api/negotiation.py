@@ -10,7 +10,7 @@ from rest_framework.request import Request
 
 
 class Negotiation(DefaultContentNegotiation):
-    """DRF's, with an answer at once for the two usual headers: anything at all, or the first renderer's type."""
+    """DRF's negotiation, with a fast path for the two usual Accept headers: `*/*` and the first renderer's type."""
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
@@ -23,7 +23,7 @@ class Negotiation(DefaultContentNegotiation):
 
 
 class NoMetadata(BaseMetadata):
-    """OPTIONS tells the methods in the Allow header; everything else is in `/api/schema`."""
+    """OPTIONS returns only the Allow header; `/api/schema` describes the rest."""
 
     def determine_metadata(self, request: Request, view: Any) -> None:
         return None

@@ -13,7 +13,7 @@ Schema = dict[str, Any]
 
 _FIELD_ERROR: Schema = {
     "type": "object",
-    "description": "What is wrong with one field. For a shortage of stock it also tells the figures.",
+    "description": "What is wrong with one field. For a shortage of stock it includes the quantities.",
     "required": ["field", "code", "detail"],
     "properties": {
         "field": {"type": "string", "examples": ["items[0].quantity"]},
@@ -32,7 +32,7 @@ _PROBLEM: Schema = {
         "status": {"type": "integer", "minimum": 400, "maximum": 599, "examples": [404]},
         "detail": {"type": "string", "description": "For people."},
         "code": {"type": "string", "description": "For programs.", "examples": ["not_found"]},
-        "requestId": {"type": "string", "description": "Names the request in the logs."},
+        "requestId": {"type": "string", "description": "Identifies the request in the logs."},
         "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
     },
 }
@@ -46,13 +46,13 @@ def security_schemes(session_cookie: str) -> Schema:
             "scheme": "bearer",
             "bearerFormat": "JWT",
             "description": f"From `POST {SIGN_IN_ROUTE}` of {USER.name}; a service signs its own. "
-            "In development what comes without a token is let through.",
+            "In development, requests without a token are accepted.",
         },
         "session": {
             "type": "apiKey",
             "in": "cookie",
-            "description": "Of who is signed in to this service's admin. "
-            "Unsafe methods want the CSRF token as `X-CSRFToken`.",
+            "description": "The session of this service's admin. "
+            "Unsafe methods require the CSRF token as `X-CSRFToken`.",
             "name": session_cookie,
         },
     }
@@ -61,12 +61,15 @@ def security_schemes(session_cookie: str) -> Schema:
 HEADERS: Schema = {
     "WWW-Authenticate": {"schema": {"type": "string"}, "description": "RFC 6750."},
     "ETag": {"schema": {"type": "string"}, "description": "The version of the resource."},
-    "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "Where the new resource is."},
+    "Location": {
+        "schema": {"type": "string", "format": "uri-reference"},
+        "description": "The URL of the new resource.",
+    },
     "Idempotent-Replayed": {
         "schema": {"type": "string", "const": "true"},
         "description": "The answer to an earlier request with the same Idempotency-Key.",
     },
-    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which a repetition may succeed."},
+    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which a retry may succeed."},
 }
 
 
@@ -82,32 +85,36 @@ PARAMETERS: Schema = {
     ),
     "IfMatch": _header("If-Match", "Write only while the resource has this ETag."),
     "IfNoneMatch": _header("If-None-Match", "Answer 304 while the resource has this ETag."),
-    "RequestId": _header("X-Request-ID", "Comes back in the answer, and names the request in the logs."),
+    "RequestId": _header("X-Request-ID", "Returned in the answer; identifies the request in the logs."),
     "RequestTimeout": _header(
         "X-Request-Timeout",
-        "Seconds within which an answer is wanted; 5 if not given, at most 30.",
+        "Deadline of the request in seconds; default 5, at most 30.",
         pattern=r"^(0\.[0-9]{0,2}[1-9]|([1-9]|[12][0-9])(\.[0-9]{1,3})?|30)$",
         examples=["2.5"],
     ),
 }
 
 _ERRORS = {
-    304: ("NotModified", "", "If-None-Match names the present version."),
+    304: ("NotModified", "", "If-None-Match matches the current version."),
     400: ("BadRequest", "invalid", "Malformed or out of bounds; `errors` names the fields."),
-    401: ("NotAuthenticated", "not_authenticated", "No access token, or one that is not good."),
-    403: ("PermissionDenied", "permission_denied", "The caller may not do this."),
+    401: ("NotAuthenticated", "not_authenticated", "The access token is missing or invalid."),
+    403: ("PermissionDenied", "permission_denied", "The caller is not allowed to do this."),
     404: ("NotFound", "not_found", "There is no such resource."),
-    406: ("NotAcceptable", "not_acceptable", "There is no answer in a form that Accept allows."),
-    409: ("Conflict", "conflict", "The present state forbids it; `code` names the rule."),
-    410: ("Gone", "events_expired", "What follows the place has been deleted; `detail` says what to do."),
-    412: ("PreconditionFailed", "precondition_failed", "If-Match does not name the present version."),
+    406: ("NotAcceptable", "not_acceptable", "No representation matches the Accept header."),
+    409: ("Conflict", "conflict", "The current state of the resource does not allow it; `code` names the rule."),
+    410: ("Gone", "events_expired", "The events after this position have been deleted; `detail` says what to do."),
+    412: ("PreconditionFailed", "precondition_failed", "If-Match does not match the current version."),
     413: ("TooLarge", "too_large", "The body is larger than 1 MiB."),
     414: ("UriTooLong", "invalid", "The address is longer than 8190 bytes."),
     415: ("UnsupportedMediaType", "unsupported_media_type", "The body is not JSON."),
-    422: ("Unprocessable", "unprocessable", "It names what does not exist, or reuses the Idempotency-Key."),
+    422: (
+        "Unprocessable",
+        "unprocessable",
+        "It refers to something that does not exist, or reuses an Idempotency-Key.",
+    ),
     429: ("Throttled", "throttled", "Too many attempts."),
     431: ("HeadersTooLarge", "invalid", "A header is longer than 8190 bytes, or there are more than 100."),
-    503: ("Unavailable", "unavailable", "Something that the answer needs does not answer in time."),
+    503: ("Unavailable", "unavailable", "A dependency did not answer in time."),
 }
 ERROR_REFERENCES: dict[str, Schema] = {
     str(status): {"$ref": f"#/components/responses/{name}"} for status, (name, *_) in _ERRORS.items()

@@ -51,10 +51,10 @@ class StringType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-ca
 
 
 class SerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """Adds to what drf-spectacular says of any serializer.
+    """Adds to drf-spectacular's schema of each serializer.
 
-    An answer has all its members, and no defaults. The attribute ``openapi`` of a serializer or a field holds what
-    nothing else says. A serializer's own extension takes precedence over this one.
+    In answers all members are required and have no defaults. The attribute ``openapi`` of a serializer or field adds
+    to its schema. A serializer's own extension takes precedence over this one.
     """
 
     target_class = Serializer

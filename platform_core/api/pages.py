@@ -1,4 +1,4 @@
-"""Keyset pages: a cursor names the last row seen, so page 10,000 costs what page 1 costs, and nothing is counted."""
+"""Keyset pagination: the cursor holds the position of the last row, so all pages cost the same. Nothing is counted."""
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -28,7 +28,7 @@ _SIGNATURE_BYTES = 9
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """Rows by ``field``, ties by id in the same direction. ``field`` "id" alone is the order of creation."""
+    """Orders rows by ``field`` and then by id, in the same direction. ``field`` "id" is the order of creation."""
 
     field: str = "id"
     descending: bool = True
@@ -47,7 +47,7 @@ class Ordering:
         return [sign + column for column in self.columns]
 
     def beyond(self, queryset: QuerySet[Any], position: Sequence[Any], *, backward: bool) -> QuerySet[Any]:
-        """The rows behind ``position``, by a comparison of row values, which an index on the columns serves."""
+        """The rows after ``position``, by a comparison of row values, which can use an index on the columns."""
         smaller = self.descending != backward
         if len(self.columns) == 1:
             return queryset.filter(**{"id__lt" if smaller else "id__gt": position[0]})
@@ -57,7 +57,7 @@ class Ordering:
 
 
 class PageQuery(Query):
-    """The parameters of a page."""
+    """The query parameters of a page."""
 
     limit = WholeField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT, help_text="Page size.")
     cursor = serializers.CharField(
@@ -71,14 +71,14 @@ _PARAMETERS = ("limit", "cursor")
 class KeysetPagination(BasePagination):
     """``{"results", "next", "previous"}`` in one query, newest first or as the view's query says.
 
-    ``ordering`` of the view is the default. With a serializer that a `Reader` knows the page consists of rows, with any
-    other one of model instances.
+    ``ordering`` of the view is the default. A page consists of rows if there is a `Reader` for the serializer,
+    otherwise of model instances.
     """
 
     ordering = "-id"
 
     def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any]:  # type: ignore[override]
-        """Raises InvalidInput for a cursor that is not ours."""
+        """The page that the request asks for. Raises InvalidInput for an invalid cursor."""
         self._request, model = request, queryset.model
         limit, cursor = self._parameters(request)
         ordering = Ordering.parse(self.get_ordering(view))
@@ -123,8 +123,8 @@ class KeysetPagination(BasePagination):
             "required": ["results", "next", "previous"],
             "properties": {
                 "results": schema,
-                "next": {**link, "description": "The page behind this one."},
-                "previous": {**link, "description": "The page before this one."},
+                "next": {**link, "description": "The next page."},
+                "previous": {**link, "description": "The previous page."},
             },
         }
 
@@ -138,7 +138,7 @@ class KeysetPagination(BasePagination):
         return query.validated_data["limit"], query.validated_data["cursor"]
 
     def _link(self, position: Sequence[Any], *, backward: bool) -> str:
-        """The URL of the page behind a position, or before it."""
+        """The URL of the page after a position, or before it."""
         query = self._request.query_params.copy()
         query["cursor"] = _cursor(self._scope, position, backward)
         return f"{self._request.build_absolute_uri(self._request.path)}?{query.urlencode()}"
@@ -161,7 +161,7 @@ class _Page:
         self._values: Mapping[str, Any] | None = view.declared_values(queryset) if is_ours else None
 
     def read(self, limit: int) -> list[Any]:
-        """At most ``limit`` rows behind the position."""
+        """At most ``limit`` rows after the position."""
         if self._reader is not None and self._values is not None:
             found = self._declared(self._view.queryset, self._reader, self._values)
             place = dict(zip(map(_place, self._ordering.columns), self._position, strict=False))
@@ -180,7 +180,7 @@ class _Page:
         return tuple(getattr(found, column) for column in self._ordering.columns)
 
     def shown(self, found: Sequence[Any]) -> list[Any]:
-        """What the serializer gets."""
+        """The rows, or instances, that the serializer represents."""
         return list(found) if self._reader is None else [self._reader.read(row) for row in found]
 
     def _declared(self, queryset: QuerySet[Any], reader: Reader, lookups: Iterable[str]) -> Statement:
@@ -221,10 +221,10 @@ def _text(raw: bytes) -> str:
 
 
 def _read_cursor(model: type[Model], cursor: str, ordering: Ordering, scope: bytes) -> tuple[bool, list[Any]]:
-    """Whether it leads backward, and the position. Raises InvalidInput."""
+    """Decode a cursor into its direction (backward?) and position. Raises InvalidInput."""
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        if _text(raw) != cursor:  # the decoder passes over strange characters and surplus bits
+        if _text(raw) != cursor:  # the decoder ignores invalid characters and surplus bits
             raise ValueError
         signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, _signature(scope, payload)):
@@ -233,7 +233,7 @@ def _read_cursor(model: type[Model], cursor: str, ordering: Ordering, scope: byt
         fields: list[Any] = [model._meta.get_field(column) for column in ordering.columns]
         return backward, [field.to_python(text) for field, text in zip(fields, texts, strict=True)]
     except (ValueError, msgspec.MsgspecError):
-        raise InvalidInput.field("cursor", "Not a cursor of this list, in this order.") from None
+        raise InvalidInput.field("cursor", "Not a cursor of this list with this ordering.") from None
 
 
 def _signature(scope: bytes, payload: bytes) -> bytes:

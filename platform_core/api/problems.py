@@ -1,4 +1,4 @@
-"""Every error as `application/problem+json` (RFC 9457), whichever layer raised it; HTML only to a browser."""
+"""Turns every error into `application/problem+json` (RFC 9457), or into HTML for a browser."""
 
 import logging
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def handle(exc: Exception, ctx: dict[str, Any]) -> Response:
 
 
 def translated(exc: Exception) -> PlatformError:  # noqa: C901  # a table
-    """The error of our own tree that says what ``exc`` means to a client."""
+    """The `PlatformError` that corresponds to ``exc``."""
     match exc:
         case PlatformError():
             return exc
@@ -68,6 +68,7 @@ def translated(exc: Exception) -> PlatformError:  # noqa: C901  # a table
 
 
 def from_drf(exc: exceptions.APIException) -> PlatformError:
+    """The `PlatformError` for an exception of DRF."""
     headers = {}
     if wait := getattr(exc, "wait", None):
         headers["Retry-After"] = str(int(wait) + 1)
@@ -79,7 +80,7 @@ def from_drf(exc: exceptions.APIException) -> PlatformError:
 
 
 def from_constraint(exc: IntegrityError) -> PlatformError:
-    """A constraint with a ``violation_error_code`` speaks for itself: 409 with that code."""
+    """A violated constraint with a ``violation_error_code`` becomes a 409 with that code."""
     name = getattr(getattr(exc.__cause__, "diag", None), "constraint_name", None)
     constraint = spoken_constraints().get(name or "")
     if constraint is None:
@@ -89,21 +90,23 @@ def from_constraint(exc: IntegrityError) -> PlatformError:
 
 @cache
 def spoken_constraints() -> dict[str, BaseConstraint]:
+    """The constraints of all models that have a ``violation_error_code``, by name."""
     return {c.name: c for model in apps.get_models() for c in model._meta.constraints if c.violation_error_code}
 
 
 def from_database(exc: OperationalError | InterfaceError) -> PlatformError:
+    """503, for a database that is unavailable or a statement that could not get its locks."""
     state = getattr(exc.__cause__, "sqlstate", None)
     if state == "57014":
         return DeadlineExceeded()
     if state in ("40P01", "40001", "55P03"):
-        return Unavailable("Too many requests changed the same thing at once.")
+        return Unavailable("Too many requests changed the same rows at once.")
     log.warning("database.unavailable", extra={"data": {"sqlstate": state, "error": str(exc).strip()}})
     return Unavailable("The database does not answer at the moment.")
 
 
 def field_errors(details: Any, path: str = "") -> Iterator[FieldError]:
-    """DRF's nested details, flat: ``{"items": [{}, {"quantity": [{…}]}]}`` → ``items[1].quantity``."""
+    """Flattens DRF's nested error details: ``{"items": [{}, {"quantity": [{…}]}]}`` → ``items[1].quantity``."""
     if isinstance(details, dict) and set(details) == {"message", "code"}:
         yield {"field": path or "body", "code": details["code"], "detail": str(details["message"])}
     elif isinstance(details, dict):
@@ -121,29 +124,34 @@ def field_errors(details: Any, path: str = "") -> Iterator[FieldError]:
 
 
 def summary(errors: list[FieldError]) -> str:
+    """One line for all field errors: the first one and the number of others."""
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{first['field']}: {first['detail']}{more}"
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's ``handler400``."""
     return problem_response(translated(exception), request)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's ``handler403``."""
     return problem_response(translated(PermissionDenied()), request)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's ``handler404``."""
     return problem_response(NotFound(f"There is nothing at {request.path}."), request)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's ``CSRF_FAILURE_VIEW``."""
     return problem_response(Forbidden(f"Cross-site check failed: {reason}"), request)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django calls it while the exception is being handled, so its kind can still be told."""
+    """Django's ``handler500``. It is called while the exception is handled, so the exception is still known."""
     import sys
 
     exc = sys.exc_info()[1]

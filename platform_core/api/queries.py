@@ -1,4 +1,4 @@
-"""Query strings, validated like bodies: a list names its parameters in a serializer, and every other one is refused."""
+"""Query strings are validated like bodies: a serializer declares a list's parameters, and unknown ones are refused."""
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +15,12 @@ from platform_core.api.fields import CheapCopy
 from platform_core.http.errors import FieldError, InvalidInput
 
 MAX_VALUES = 20
-"""Of a filter that may be repeated."""
+"""The maximum number of values of a repeated filter."""
 MAX_BRANCHES = 20
-"""Combinations of repeated filters that are read by a scan of their own."""
+"""The maximum number of combinations of repeated filters that get an index scan each."""
+
+_parameters: dict[type, dict[str, Any]] = {}
+"""The declared fields of each `Query`."""
 
 
 class TextField(CheapCopy, serializers.CharField):
@@ -25,7 +28,7 @@ class TextField(CheapCopy, serializers.CharField):
 
 
 class TrueField(CheapCopy, serializers.ChoiceField):
-    """``true`` or ``false``; anything else is an error rather than a guess."""
+    """``true`` or ``false``; anything else is an error."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(choices=["true", "false"], **kwargs)
@@ -35,7 +38,7 @@ class TrueField(CheapCopy, serializers.ChoiceField):
 
 
 class AnyOf(CheapCopy, serializers.ListField):
-    """A filter that may be given several times: a row has one of the values."""
+    """A filter that may be repeated: a row matches if it has one of the values."""
 
     child: serializers.Field[Any, Any, Any, Any]
 
@@ -50,7 +53,7 @@ class AnyOf(CheapCopy, serializers.ListField):
         return copied
 
     def to_internal_value(self, data: list[Any]) -> list[Any]:
-        """Each value once. An error of one value is an error of the parameter."""
+        """Removes duplicates. An error in one value is an error of the parameter."""
         if len(data) > MAX_VALUES:
             raise serializers.ValidationError(f"Expected at most {MAX_VALUES} values.", code="max_length")
         return list(dict.fromkeys(self.child.run_validation(value) for value in data))
@@ -72,10 +75,10 @@ class OrderingField(CheapCopy, serializers.ChoiceField):
 
 
 class Query(serializers.Serializer[Any]):
-    """What a client may ask of a list.
+    """The declared query parameters of a list.
 
-    The ``source`` of a field is the lookup that it filters by, such as ``price__gte``. Where a lookup does not do, a
-    method ``filter_<name>(queryset, value)`` filters.
+    The ``source`` of a field is the lookup that it filters by, such as ``price__gte``. If a lookup is not
+    enough, define a method ``filter_<name>(queryset, value)``.
     """
 
     unfiltered: QuerySet[Any] | None = None
@@ -85,18 +88,18 @@ class Query(serializers.Serializer[Any]):
     """The value of each lookup, if what was given are comparisons of columns and nothing else."""
 
     def get_fields(self) -> dict[str, Any]:
-        """The parameters that were given or have a default, since copying a field costs more than reading its value."""
+        """Without data all parameters; with data only those that are given or have a default, since copies cost time."""
         if not hasattr(self, "initial_data"):
             return super().get_fields()
-        declared: Mapping[str, Any] = self._declared_fields
-        is_empty = serializers.empty
-        wanted = {
-            n: f for n, f in declared.items() if n in self.initial_data or f.required or f.default is not is_empty
+        declared = _parameters.get(type(self)) or _parameters.setdefault(type(self), super().get_fields())
+        return {
+            name: copy.deepcopy(field)
+            for name, field in declared.items()
+            if name in self.initial_data or field.required or field.default is not serializers.empty
         }
-        return copy.deepcopy(wanted)
 
     def filter(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The rows that match what was given; ``queryset`` itself when that is nothing."""
+        """Apply the given filters. Returns ``queryset`` itself if none was given."""
         self.unfiltered, conditions, is_plain = queryset, dict[str, Any](), True
         for name, field, value in self._given():
             method = getattr(self, f"filter_{name}", None)
@@ -133,7 +136,7 @@ class Query(serializers.Serializer[Any]):
 
     @property
     def order(self) -> str | None:
-        """The column that ``ordering`` asks for, such as ``-price``; None without such a field."""
+        """The requested column of ``ordering``, such as ``-price``; None without such a field."""
         ordered = [field.column(value) for _, field, value in self._fields() if isinstance(field, OrderingField)]
         return ordered[0] if ordered else None
 
@@ -153,7 +156,7 @@ def _product(lists: Iterable[Sequence[Any]]) -> int:
 
 
 def read_query(request: Request, query_class: type[Query], *, also_known: Iterable[str] = ()) -> dict[str, Any]:
-    """The parameters that were given, and the defaults. Raises InvalidInput naming unknown and repeated ones."""
+    """The given parameters and the defaults. Raises InvalidInput, which names unknown and repeated ones."""
     found: dict[str, Any] = parse_query(request, query_class, also_known=also_known).validated_data
     return found
 
@@ -175,7 +178,7 @@ def parse_query(request: Request, query_class: type[Query], *, also_known: Itera
 
 
 def _refuse(given: QueryDict, query: Query, *, also_known: Sequence[str], repeatable: Iterable[str]) -> None:
-    """Nothing that a client asks for is silently ignored. Raises InvalidInput."""
+    """Refuse unknown and repeated parameters. Raises InvalidInput."""
     unknown = [name for name in given if name not in query.fields and name not in also_known]
     if unknown:
         detail = f"Known are: {', '.join(dict.fromkeys([*type(query)().fields, *also_known]))}."

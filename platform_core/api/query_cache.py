@@ -20,7 +20,7 @@ Rows = Sequence[tuple[Any, ...]]
 
 _COMPARISONS = ("", "exact", "lt", "lte", "gt", "gte")
 _statements: dict[Hashable, "Statement"] = {}
-"""One for each declared queryset, way of selecting, ordering and direction."""
+"""One statement for each combination of declared queryset, selection, ordering and direction."""
 
 
 def declared(model: type[M], *, prefetch: Sequence[str] = (), **constants: Any) -> QuerySet[M]:
@@ -35,11 +35,12 @@ def declared(model: type[M], *, prefetch: Sequence[str] = (), **constants: Any) 
 
 
 def is_declared(queryset: object) -> bool:
+    """Whether `declared` made this queryset, and nothing has changed it since."""
     return hasattr(queryset, "declared_prefetch")
 
 
 class Slot(Expression):
-    """Stands in a queryset for a value that is known when the statement runs."""
+    """A placeholder in a queryset for a value that is given when the statement runs."""
 
     def __init__(self, name: str, output_field: Any) -> None:
         super().__init__(output_field=output_field)
@@ -62,15 +63,15 @@ class Statement:
     def rows(self, values: Mapping[str, Any], limit: int, *, plan_once: bool = True) -> Rows:
         """At most ``limit`` rows; ``values`` fill the slots by name.
 
-        The limit is part of the SQL text: Postgres would plan an unknown limit for a tenth of the table. ``plan_once``
-        is right when the best plan does not depend on the values.
+        The limit is part of the SQL text: Postgres plans an unknown limit as a tenth of the table. ``plan_once``
+        uses one generic query plan; set it if the best plan does not depend on the values.
         """
         parameters = [p.prepared(values[p.name]) if isinstance(p, Slot) else p for p in self._parameters]
         return (prepared if plan_once else planned)(f"{self._sql} LIMIT {limit:d}", parameters)
 
 
 def statement(key: Hashable, build: Callable[[], QuerySet[Any, Any]]) -> Statement:
-    """The statement of ``key``; ``build`` is called when it is asked for first.
+    """The statement of ``key``; ``build`` is called once, at the first use.
 
     Everything that ``build`` depends on must be part of the key.
     """
@@ -85,7 +86,7 @@ def compared_column(model: type[Model], lookup: str) -> Any:
 
 
 def is_compared(model: type[Model], lookup: str, value: object) -> bool:
-    """Whether a `Slot` may stand for this value: for all others Django's lookups do more than to compare."""
+    """Whether a `Slot` may replace this value. For other values Django's lookups do more than a comparison."""
     column = compared_column(model, lookup)
     try:
         return column is not None and value is not None and type(column.to_python(value)) is type(value)
@@ -94,7 +95,7 @@ def is_compared(model: type[Model], lookup: str, value: object) -> bool:
 
 
 def with_slots(queryset: QuerySet[M], lookups: Iterable[str]) -> QuerySet[M]:
-    """The rows whose columns compare with values that are known when the statement runs."""
+    """Filters by lookups whose values are given when the statement runs."""
     slots = {lookup: Slot(lookup, compared_column(queryset.model, lookup)) for lookup in lookups}
     return queryset.filter(**slots) if slots else queryset
 

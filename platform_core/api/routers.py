@@ -8,7 +8,7 @@ from rest_framework.routers import APIRootView, DefaultRouter
 
 
 class ApiRoot(APIRootView):
-    """The routes that need no id. All of them, with their bodies and answers, are under `/api/docs`."""
+    """The routes without an id. `/api/docs` describes all routes with their bodies and answers."""
 
     def get_view_name(self) -> str:
         return str(settings.SERVICE_NAME)
@@ -24,11 +24,11 @@ class Router(DefaultRouter):
         self.trailing_slash = "/?"
 
     def get_urls(self) -> list[Any]:
-        """With the root. They stand among the others as they are: each `include` is a step on the way to every view."""
+        """The URLs, including the root. Not in an `include`, because each one adds a step to URL resolution."""
         return [*super().get_urls(), re_path(r"^api/$", self.get_api_root_view(), name=self.root_view_name)]
 
     def get_api_root_view(self, api_urls: Any = None) -> Any:
-        """The root lists what needs no id: lists, extra actions, and what every service has."""
+        """The root shows the routes without an id: lists, extra actions, and the routes that all services have."""
         routes = {}
         for prefix, viewset, basename in self.registry:
             name = prefix.removeprefix("api/")

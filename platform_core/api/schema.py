@@ -1,4 +1,4 @@
-"""OpenAPI: what all operations have in common. The types are described in `openapi_types`."""
+"""The common parts of all OpenAPI operations. `openapi_types` describes the types."""
 
 import re
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ _PLACES = ("path", "query", "header", "cookie")
 class AutoSchema(SpectacularSchema):
     """Adds the parameters, headers and error answers that follow from the kind of operation.
 
-    What a view says by `@extend_schema` takes precedence; there, a common error is given as None (``{429: None}``).
+    A view's `@extend_schema` takes precedence; it can add a common error as None (``{429: None}``).
     A POST takes an Idempotency-Key if its method is marked by `idempotent` or `takes_key`. The view's attribute
     ``conditional_actions`` names the actions that answer 304 to If-None-Match.
     """
@@ -65,7 +65,7 @@ class AutoSchema(SpectacularSchema):
         return sentence.replace("\n", " ").replace("`", "")
 
     def get_auth(self) -> list[dict[str, list[str]]]:
-        """By the access rules: nothing where anybody may."""
+        """The security requirement from the access rules; empty for public routes."""
         rule = self._rule
         return [] if rule is None or rule.anybody else [{"accessToken": []}, {"session": []}]
 
@@ -115,7 +115,7 @@ class AutoSchema(SpectacularSchema):
         return dict(sorted({**errors, **own}.items()))
 
     def _errors(self) -> set[str]:
-        """The statuses besides success that such an operation can answer with."""
+        """The error statuses of such an operation."""
         has_body = self.method in ("POST", "PUT", "PATCH")
         possible = {
             **dict.fromkeys((400, 406, 414, 431, 503), True),
@@ -163,7 +163,7 @@ class AutoSchema(SpectacularSchema):
 
 
 def finish(result: Schema, **_: Any) -> Schema:
-    """The last step of each document: adds what operations refer to, links, and the routes that are no views of DRF."""
+    """The last step of each document: adds components, links, and the routes that are not DRF views."""
     components = result.setdefault("components", {})
     components["schemas"] = dict(sorted({**components.get("schemas", {}), **SCHEMAS}.items()))
     components |= {"parameters": PARAMETERS, "headers": HEADERS, "responses": RESPONSES}
@@ -212,7 +212,7 @@ def _links(collection: str, paths: Schema) -> Iterator[tuple[str, Schema]]:
 
 
 def _written(path: str) -> str:
-    """A route as the documents write it: without the optional slash at the end."""
+    """A route without the optional trailing slash, as in the documents."""
     return path.replace("/?", "").rstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""The seam between DRF and the use cases: a viewset reads the request, calls one function, answers."""
+"""The base viewset. A viewset reads the request, calls one function of ``services.py``, and answers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -24,21 +24,21 @@ ID = "[0-9]{1,19}"
 
 
 class ResourceViewSet(GenericViewSet[Any]):
-    """DRF's viewset, with declared query parameters, ETags, and rows that are confined to their owner."""
+    """DRF's viewset with declared query parameters, ETags, and the restriction of customers to their own rows."""
 
     query_class: ClassVar[type[Query] | None] = Query
     """The parameters of the list."""
     owner_field: ClassVar[str] = ""
-    """The column with the id of the user who owns a row, where the rules let customers reach their own rows only."""
+    """The column with the id of a row's owner. Needed if the rules allow customers only their own rows."""
     conditional_actions: ClassVar[Sequence[str]] = ("retrieve",)
     """Actions that answer with `shown`, for the OpenAPI document."""
     lookup_value_regex = ID
     _reachable: QuerySet[Any] | None = None
     _scope: Mapping[str, Any] = {}
-    """The lookup that confines the caller to their own rows, and its value."""
+    """The lookup, with its value, that restricts the caller to their own rows."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Ids in the path become numbers. Raises NotFound for one that no row can have."""
+        """Converts ids in the path to numbers. Raises NotFound for an id that no row can have."""
         super().initial(request, *args, **kwargs)
         other = (self.lookup_url_kwarg or self.lookup_field) if self.lookup_value_regex != ID else None
         for name, value in kwargs.items():
@@ -48,7 +48,7 @@ class ResourceViewSet(GenericViewSet[Any]):
                 self.kwargs[name] = int(value)
 
     def get_parsers(self) -> list[BaseParser]:
-        """Where JSON is taken, forms as well, when a browser sends them."""
+        """Accepts forms from browsers wherever JSON is accepted."""
         parsers = super().get_parsers()
         request = getattr(self, "request", None)
         is_browser = request is not None and "text/html" in request.META.get("HTTP_ACCEPT", "")
@@ -64,7 +64,7 @@ class ResourceViewSet(GenericViewSet[Any]):
 
     @cached_property
     def query(self) -> Query:
-        """The request's query string, valid. Raises InvalidInput, ValidationError."""
+        """The validated query string. Raises InvalidInput, ValidationError."""
         assert self.query_class is not None
         return parse_query(self.request, self.query_class, also_known=self._other_parameters())
 
@@ -74,7 +74,7 @@ class ResourceViewSet(GenericViewSet[Any]):
         return (p["name"] for each in others if each for p in each.get_schema_operation_parameters(self))
 
     def get_queryset(self) -> QuerySet[Any]:
-        """The rows that the caller may reach."""
+        """The rows that the caller may access."""
         queryset: QuerySet[Any] = super().get_queryset()
         owner = owner_of(self.request) if self.owner_field else None
         self._scope = {} if owner is None else {self.owner_field: owner}
@@ -120,13 +120,13 @@ class ResourceViewSet(GenericViewSet[Any]):
         return found
 
     def validated(self, instance: Any = None, **kwargs: Any) -> Any:
-        """The body, as the view's serializer takes it. Raises rest_framework's ValidationError."""
+        """The body, validated by the view's serializer. Raises rest_framework's ValidationError."""
         serializer = self.get_serializer(instance, data=self.request.data, **kwargs)
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
 
     def shown(self, instance: Model, tag: object = None) -> Response:
-        """The resource, or 304 when the client has it. ``tag``: what changes with it, if that is not its version."""
+        """The resource, or 304 if the client has it. ``tag`` replaces the version as the source of the ETag."""
         headers = {"ETag": etag(instance.version if tag is None else tag)}  # type: ignore[attr-defined]
         if is_unchanged(self.request, headers["ETag"]):
             return Response(status=304, headers=headers)
@@ -140,11 +140,11 @@ class ResourceViewSet(GenericViewSet[Any]):
         return Response(self.represented(instance, **related), status=status, headers=headers)
 
     def represented(self, instance: Model, **related: Iterable[Model]) -> Any:
-        """What the serializer says of an instance."""
+        """The serializer's representation of an instance."""
         serializer = self.get_response_serializer(instance)
         reader = reader_for(serializer, type(instance)) if related else None
         return serializer.data if reader is None else reader.instance(instance, **related)
 
     def get_response_serializer(self, instance: Model) -> Any:
-        """The serializer of an answer, where it is not that of the body."""
+        """The serializer for answers. Override it if it differs from that of the body."""
         return self.get_serializer(instance)

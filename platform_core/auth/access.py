@@ -1,4 +1,4 @@
-"""DRF's seams for sign-in and rules: who calls (authentication), and whether they may (permission)."""
+"""Authentication and permission classes for DRF."""
 
 import re
 from functools import cache
@@ -23,7 +23,7 @@ from platform_core.http.middleware import readable
 
 
 class KeysUnknown(exceptions.APIException):
-    """No token can be verified yet, for the keys are not there."""
+    """No token can be verified, because the public keys are not available. Answered with 503."""
 
     status_code = 503
     default_code = "unavailable"
@@ -57,7 +57,7 @@ class BearerAuthentication(BaseAuthentication):
 
 
 class SessionAuthentication(DrfSessionAuthentication):
-    """Who is signed in to this service's admin, in a browser; unsafe methods want the CSRF token."""
+    """The session of this service's admin, in a browser. Unsafe methods require the CSRF token."""
 
     def authenticate(self, request: Request) -> tuple[Any, Identity] | None:
         if settings.SESSION_COOKIE_NAME not in request.COOKIES:
@@ -92,12 +92,12 @@ class RulesPermission(BasePermission):
         method = (request.method or "").lower()
         is_known = method in view.http_method_names and hasattr(view, method)
         if not is_known or request.method == "OPTIONS" or (caller is NOBODY and is_open()):
-            return True  # a method that the view does not know is a 405, whoever asks
+            return True  # a method that the view does not have is a 405 for every caller
         match = request.resolver_match
         assert match is not None
         rule = rule_for(request.method or "", bare(readable(match.route)))
         if rule is None:
-            raise exceptions.PermissionDenied("There is no rule that lets anybody do this.")
+            raise exceptions.PermissionDenied("No access rule allows this.")
         try:
             request.owner = scope(rule, caller, next(iter(match.kwargs.values()), None))  # type: ignore[attr-defined]
         except NotAuthenticated as error:
@@ -110,7 +110,7 @@ class RulesPermission(BasePermission):
 
 
 def may(request: Request, method: str, route: str) -> bool:
-    """Whether the rules let the caller do this to everybody's rows. For pages that show what can be done."""
+    """Whether the rules allow the caller to do this with all rows. For pages that show the possible actions."""
     caller, rule = caller_of(request), rule_for(method, route)
     if rule is None or (caller is NOBODY and is_open()):
         return rule is not None
@@ -118,7 +118,7 @@ def may(request: Request, method: str, route: str) -> bool:
 
 
 def is_open() -> bool:
-    """Whether those who do not say who they are may do everything."""
+    """Whether anonymous callers may do everything (development mode)."""
     return bool(settings.PLATFORM_ENV == "development")
 
 

@@ -19,7 +19,7 @@ from platform_core.http.middleware import readable
 
 ACTIONS = ("view", "add", "change", "delete")
 _WITHOUT_RULE = ("/metrics",)
-"""It has a token of its own."""
+"""/metrics has its own token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,10 @@ def _incomplete_module() -> list[CheckMessage]:
         module = import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and what it imports is not
-        return [_error(1, f"There is no module {name}.", "Make it, or name another one in ACCESS_RULES.")]
+            raise  # the module exists, but an import in it fails
+        return [_error(1, f"There is no module {name}.", "Create it, or set ACCESS_RULES to another module.")]
     missing = [each for each in ("RULES", "ADMIN_PAGES") if not hasattr(module, each)]
-    return [_error(1, f"{name} has no {each}.", "platform_core.auth.rules says what it is.") for each in missing]
+    return [_error(1, f"{name} has no {each}.", "See platform_core.auth.rules.") for each in missing]
 
 
 def _rules_and_routes() -> Iterator[CheckMessage]:
@@ -89,16 +89,16 @@ def _rules_and_routes() -> Iterator[CheckMessage]:
     found = list(routes())
     there = {(method, route.rule_path) for route in found for method in route.methods}
     for method, path in sorted(there - named.keys()):
-        yield _error(2, f"{method} {path} has no rule, so every request is refused.", f"Add one to {module}.")
+        yield _error(2, f"{method} {path} has no rule, so all requests are refused.", f"Add one to {module}.")
     for method, path in sorted(named.keys() - there):
-        hint = f"Correct it or remove it from {module}. A rule stands with the service that has the route."
-        yield _error(3, f"{settings.SERVICE.name} has a rule for {method} {path}, and no such route.", hint)
+        hint = f"Correct it or remove it from {module}. Rules belong to the service that has the route."
+        yield _error(3, f"{settings.SERVICE.name} has a rule for {method} {path} but no such route.", hint)
     for (method, path), times in named.items():
         if times > 1:
-            yield _error(4, f"{method} {path} has {times} rules.", f"Leave one of them in {module}.")
+            yield _error(4, f"{method} {path} has {times} rules.", f"Keep one of them in {module}.")
     closed = {rule.route for rule in rules if not rule.anybody}
     for path in sorted({route.rule_path for route in found if not route.is_drf} & closed):
-        hint = "Make it a view of Django REST framework, or check the caller in the view and silence this error."
+        hint = "Use a view of Django REST framework, or check the caller in the view and silence this error."
         yield _error(5, f"Nothing applies the rule of {path}: its view is not one of Django REST framework.", hint)
 
 

@@ -9,7 +9,7 @@ _M_MMAP_THRESHOLD = -3
 
 
 class Argon2Hasher(Argon2PasswordHasher):
-    """Argon2id with OWASP's first recommendation (19 MiB, 2 passes): Django's default takes 100 MiB a sign-in."""
+    """Argon2id with OWASP's parameters (19 MiB, 2 passes). Django's defaults use 100 MiB for each sign-in."""
 
     time_cost = 2
     memory_cost = 19 * 1024
@@ -17,8 +17,8 @@ class Argon2Hasher(Argon2PasswordHasher):
 
 
 def _give_back_what_is_big() -> None:
-    """Have the C library return a hash's memory when it is done. Left to itself, glibc learns from the first one that
-    such blocks are wanted, and keeps 19 MiB for each thread that ever hashed.
+    """Make glibc return a hash's memory to the system. By default it raises its threshold after the first large block
+    and then keeps 19 MiB for each thread that has ever hashed.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(_M_MMAP_THRESHOLD, 4 * 1024 * 1024)

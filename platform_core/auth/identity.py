@@ -1,4 +1,4 @@
-"""Who calls: nobody, a person, a service, or a local account of one admin."""
+"""The identity of a caller: anonymous, a person, a service, or a local account of one admin."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,6 +7,8 @@ from platform_core.vocabulary import Role
 
 
 class Kind(StrEnum):
+    """The kinds of callers."""
+
     NOBODY = "anonymous"
     USER = "user"
     SERVICE = "service"
@@ -32,16 +34,17 @@ class Identity:
 
     @property
     def caller(self) -> str:
-        """The same for every request of the same caller, and no other's: keys and logs go by it."""
+        """A text that identifies the caller, such as ``user:7``. Idempotency keys and logs use it."""
         return f"{self.kind}:{self.subject}" if self.subject else str(self.kind)
 
     @property
     def user_id(self) -> int | None:
+        """The id of a person's account; None for all other callers."""
         return int(self.subject) if self.kind is Kind.USER else None
 
     @property
     def for_user(self) -> str:
-        """The id of the user whose wish this is, if there is one."""
+        """The id of the user on whose behalf the request is made; empty if there is none."""
         return self.subject if self.kind is Kind.USER else self.on_behalf_of
 
     def __str__(self) -> str:
@@ -52,5 +55,5 @@ NOBODY = Identity()
 
 
 def known_roles(names: object) -> frozenset[Role]:
-    """The roles among ``names``; what a later version may bring is passed over."""
+    """The roles among ``names``. Unknown names, which a later version may have added, are ignored."""
     return frozenset(role for role in Role if isinstance(names, list | tuple | set | frozenset) and role in names)

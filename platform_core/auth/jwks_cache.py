@@ -1,4 +1,4 @@
-"""Public keys by their id, remembered between requests and read anew when that is due."""
+"""A cache of public keys by key id, which reloads the key set when needed."""
 
 import logging
 import threading
@@ -12,11 +12,11 @@ log = logging.getLogger("platform.keys")
 
 
 class KeySet:
-    """``load`` gives the present keys, or raises when they cannot be had.
+    """A cached key set. ``load`` returns the current keys, or raises if they are not available.
 
-    They are read again after ``lifetime`` seconds, and at once for an id that is not among them. After a reading that
-    was in vain there is none for ``pause`` seconds: a flood of invented ids costs one reading a pause. When a reading
-    fails, what is known stays good. One thread reads; the others go on with what there is.
+    Keys are reloaded after ``lifetime`` seconds, and at once for an unknown id. After a reload that failed or did not
+    find the id there is no other for ``pause`` seconds, so that many invented ids cause few reloads. When a reload
+    fails, the cached keys stay valid. One thread reloads; the others use the cached keys meanwhile.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class KeySet:
         self._lock = threading.Lock()
 
     def find(self, kid: str) -> OKPKey | None:
-        """The key of that id; None when there is none. Raises what ``load`` raises while no keys are known at all."""
+        """The key with that id, or None. Raises what ``load`` raises if no keys have been loaded yet."""
         if self._is_due(kid):
             self._read(kid)
         return None if self._keys is None else self._keys.get(kid)
 
     def all(self) -> Keys:
-        """All keys, read now. Raises what ``load`` raises."""
+        """All keys, reloaded now. Raises what ``load`` raises."""
         return self._load()
 
     def _is_due(self, kid: str) -> bool:
@@ -52,7 +52,7 @@ class KeySet:
         return stale and self._clock() - self._in_vain_at > self._pause
 
     def _read(self, kid: str) -> None:
-        """The first keys are waited for; newer ones are fetched by one thread while the others use the old ones."""
+        """Every caller waits for the first load. Later, one thread reloads while the others use the old keys."""
         if not self._lock.acquire(blocking=self._keys is None or kid not in self._keys):
             return
         try:
@@ -79,7 +79,7 @@ def public_keys(key_set: object) -> dict[str, OKPKey]:
 
 
 def _public_key(key: object) -> OKPKey | None:
-    """The public half alone, whatever came."""
+    """The public half of a key, even if a private key was given."""
     if not isinstance(key, dict) or key.get("crv") != "Ed25519" or not isinstance(key.get("kid"), str):
         return None
     try:

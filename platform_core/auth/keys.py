@@ -1,7 +1,8 @@
-"""The services' own keys: each signs with its private one, all know everybody's public ones.
+"""The services' keys: each service signs with its private key and knows the public keys of all services.
 
-They lie in a folder of KEYS_DIR for each service, ``order-service/private.json`` and ``order-service/public.json``, or
-come as SERVICE_KEY and SERVICE_KEYS. Both are JWKs (RFC 7517); a key's id begins with its owner's name.
+KEYS_DIR has a folder for each service, with ``order-service/private.json`` and ``order-service/public.json``. The
+variables SERVICE_KEY and SERVICE_KEYS can be used instead. Both are JWKs (RFC 7517); a key's id begins with the name
+of its owner.
 """
 
 import json
@@ -22,24 +23,25 @@ from platform_core.topology import SERVICES, Service
 PRIVATE = "private.json"
 PUBLIC = "public.json"
 KEPT = 2
-"""Public keys of a service that stay known: the present one, and the one before, until all processes are new."""
+"""Number of public keys kept for each service: the current and the previous one, so that restarts can be rolling."""
 
 
 class KeysError(Exception):
-    """The keys are missing or damaged; the text says which, and what to do."""
+    """Keys are missing or damaged. The message names them and says what to do."""
 
 
 def owner_of(kid: str) -> str:
+    """The service that a key id belongs to."""
     return kid.partition(".")[0]
 
 
 def own_key() -> OKPKey | None:
-    """This service's private key; None when it has been given none. Raises KeysError when what was given is no key."""
+    """This service's private key, or None if none is configured. Raises KeysError if it is not a key."""
     return _own_key(settings.SERVICE_KEY, _file(PRIVATE))
 
 
 def service_keys() -> KeySet:
-    """Everybody's public keys, of this process; the file is read again for an id that is not known."""
+    """The public keys of all services. One cache per process; it reads the files again for an unknown key id."""
     return _service_keys(os.getpid(), settings.SERVICE_KEYS, _file(PUBLIC))
 
 
@@ -49,7 +51,7 @@ def _file(name: str) -> Path:
 
 @cache
 def _path(folder: str | Path, service: str, name: str) -> Path:
-    """To put one together takes longer than to look a key up by it."""
+    """Cached, because building a KeySet takes longer than a lookup in it."""
     return Path(folder, service, name)
 
 
@@ -65,7 +67,7 @@ def _own_key(text: str, file: Path) -> OKPKey | None:
     try:
         return private_key(json.loads(text))
     except ValueError as error:
-        raise KeysError(f"the key of {settings.SERVICE.name} is none: {error}") from None
+        raise KeysError(f"the key of {settings.SERVICE.name} is not valid: {error}") from None
 
 
 @cache
@@ -80,12 +82,12 @@ def _service_keys(process: int, text: str, file: Path) -> KeySet:
 
 
 def read_public(text: str) -> Keys:
-    """Raises ValueError."""
+    """The public keys in the JSON of a JWK set. Raises ValueError."""
     return public_keys(json.loads(text))
 
 
 def private_key(parts: Any) -> OKPKey:
-    """Raises ValueError."""
+    """The private key that a decoded JWK describes. Raises ValueError."""
     is_private = isinstance(parts, dict) and parts.get("crv") == "Ed25519" and parts.get("d") and parts.get("kid")
     if not is_private:
         raise ValueError("expected a private Ed25519 JWK with a kid")
@@ -96,15 +98,15 @@ def private_key(parts: Any) -> OKPKey:
 
 
 def new_key(owner: str) -> OKPKey:
-    """``owner`` is a service's name, and becomes the beginning of the key's id."""
+    """A new private key. Its id begins with ``owner``, the name of a service."""
     return OKPKey.generate_key("Ed25519", {"kid": f"{owner}.{secrets.token_hex(8)}", "use": "sig"})
 
 
 def ensure_keys(folder: Path, *, rotate: bool = False) -> list[str]:
-    """Make what is missing in ``folder``, or new keys for all; the previous public ones stay known.
+    """Create missing keys in ``folder``, or with ``rotate`` new keys for all; the previous public keys are kept.
 
-    A service that runs goes on signing with the key that it began with. Returns the names of the services that got a
-    new key. Raises KeysError.
+    A running service continues to sign with the key that it started with. Returns the names of the services that got
+    a new key. Raises KeysError.
     """
     made = [each.name for each in SERVICES if rotate or not (folder / each.name / PRIVATE).exists()]
     try:
@@ -118,11 +120,11 @@ def ensure_keys(folder: Path, *, rotate: bool = False) -> list[str]:
     except OSError as error:
         raise KeysError(f"{error.filename or folder} cannot be used: {error.strerror}. Set KEYS_DIR.") from None
     except ValueError as error:
-        raise KeysError(f"The keys in {folder} are damaged ({error}): delete them, and new ones are made.") from None
+        raise KeysError(f"The keys in {folder} are damaged ({error}): delete them to get new ones.") from None
 
 
 def _known(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The public keys that are there, of each service, the newest last."""
+    """The existing public keys of each service, the newest last."""
     file = folder / SERVICES[0].name / PUBLIC
     known: dict[str, list[dict[str, Any]]] = {}
     for kid, key in (read_public(file.read_text()) if file.exists() else {}).items():
@@ -131,7 +133,7 @@ def _known(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _present_key(folder: Path, service: Service, known: list[dict[str, Any]], *, rotate: bool) -> list[dict[str, Any]]:
-    """The public keys of a service that are to be known, after its private one was made if need be."""
+    """The public keys to publish for a service. Creates its private key if needed."""
     file = folder / service.name / PRIVATE
     if rotate or not file.exists():
         key = new_key(service.name)
@@ -143,7 +145,7 @@ def _present_key(folder: Path, service: Service, known: list[dict[str, Any]], *,
 
 
 def _write(file: Path, content: Mapping[str, Any], mode: int) -> None:
-    """In one step, so that nobody reads half of it; what is so already is left alone."""
+    """Write atomically, so that no reader sees half a file. An unchanged file is not written."""
     text = json.dumps(content, indent=1)
     if file.exists() and file.read_text() == text:
         return

@@ -1,4 +1,4 @@
-"""Access rules: what a service's ``access.py`` is written with, and how its rules are applied.
+"""Access rules: the classes for a service's ``access.py``, and how its rules are applied.
 
 The setting ``ACCESS_RULES`` names a service's module of rules, by default ``access`` in its package. The module has
 two names: ``RULES``, a `Rule` for each route and its methods, and ``ADMIN_PAGES``, what roles may do in the admin. A
@@ -20,7 +20,7 @@ from platform_core.vocabulary import Role
 
 
 class Customers(StrEnum):
-    """What a person without one of the rule's roles may do."""
+    """What people without any of the rule's roles may do."""
 
     NONE = "–"
     THEMSELVES = "themselves"
@@ -40,7 +40,7 @@ class Rule:
     methods: tuple[str, ...]
     route: str
     anybody: bool = False
-    """No token is needed, and the other members have no effect."""
+    """No token is required, and the other members have no effect."""
     customers: Customers = Customers.NONE
     staff: tuple[Role, ...] = ()
     """Roles that reach every row behind the route. ADMIN is added if there is any."""
@@ -49,6 +49,7 @@ class Rule:
 
     @property
     def roles(self) -> frozenset[Role]:
+        """All roles that reach every row, ADMIN included."""
         return frozenset((*self.staff, Role.ADMIN)) if self.staff else frozenset()
 
 
@@ -65,19 +66,20 @@ THEMSELVES, OWN = Customers.THEMSELVES, Customers.OWN
 
 
 def common_rules(service: Service) -> tuple[Rule, ...]:
-    """The rules of the routes that the library gives to the service."""
+    """The rules of the routes that every service gets from the library."""
     public = ("/api/", "/api/schema", "/api/docs", "/health", "/health/live", "/health/ready")
     feed = (Rule(GET, "/api/events", staff=STAFF, services=(ANALYTICS,)),) if service.has_feed else ()
     return (*(Rule(GET, route, anybody=True) for route in public), *feed)
 
 
 def rules_of(service: Service, module: str) -> tuple[Rule, ...]:
-    """The rules in ``module``, and the common ones."""
+    """The rules in ``module`` and the common rules."""
     own: tuple[Rule, ...] = import_module(module).RULES
     return (*own, *common_rules(service))
 
 
 def admin_pages_of(module: str) -> AdminPages:
+    """``ADMIN_PAGES`` of ``module``."""
     pages: AdminPages = import_module(module).ADMIN_PAGES
     return pages
 

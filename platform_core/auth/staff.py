@@ -1,7 +1,7 @@
 """Admin sign-on: an account of user-service with a role opens the admins of all five services.
 
-Each service keeps a shadow of it among its own `auth.User` rows, without a password, for Django's sessions and history
-need one. A superuser made with `createsuperuser` is the way in when user-service is down.
+Each service stores a copy of the account (its "shadow") as an `auth.User` row without a password, because Django's
+sessions and history need one. When user-service is down, a superuser made with `createsuperuser` can still sign in.
 """
 
 import os
@@ -28,33 +28,33 @@ from platform_core.http.errors import PlatformError, Throttled
 from platform_core.vocabulary import Role
 
 PREFIX = "staff:"
-"""Before the account's id in a shadow's name. No local account can be called so: Django's names have no colon."""
+"""Prefix of a shadow's username. Local accounts cannot have it, because Django's usernames contain no colon."""
 FRESH_SECONDS = 60.0
-"""How long a process goes by what it knows of an account's roles."""
+"""Seconds for which a process caches an account's roles."""
 REFRESH_SECONDS = 1.0
-"""How long asking for them may take."""
+"""Timeout in seconds of the call that refreshes them."""
 _asked: dict[tuple[int, int], float] = {}
 
 
 class LocalBackend(ModelBackend):
-    """The accounts of this admin alone. A shadow is none: a password of its own would outlive the account."""
+    """Local accounts of this admin. Shadows cannot sign in here: a password of their own would outlive the account."""
 
     def user_can_authenticate(self, user: Any) -> bool:
         return super().user_can_authenticate(user) and not user.get_username().startswith(PREFIX)
 
 
 class StaffBackend(BaseBackend):
-    """Asks user-service. Behind the local accounts, so that they get in whatever user-service does."""
+    """Asks user-service. It comes after `LocalBackend`, so that local accounts do not depend on user-service."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **_: Any
     ) -> User | None:
-        """Raises PeerError, Throttled."""
+        """The shadow of the account, or None for wrong credentials. Raises PeerError, Throttled."""
         if request is None or not username or not password or "@" not in username:
             return None
         sign_in = import_string(f"{settings.ACCOUNTS}.sign_staff_in")
-        standing: Standing | None = sign_in(username, password, address_of(request))
-        return None if standing is None else shadow(standing)
+        account: Standing | None = sign_in(username, password, address_of(request))
+        return None if account is None else shadow(account)
 
     def get_user(self, user_id: int) -> User | None:
         user = User.objects.filter(pk=user_id, username__startswith=PREFIX).first()
@@ -78,14 +78,14 @@ def _actions(user: User, app: str) -> set[str]:
 
 
 def roles_of(user: Any) -> frozenset[Role]:
-    """A shadow's roles, which are its groups; one query, once for each request."""
+    """The roles of a shadow, stored as its groups. At most one query for each request."""
     if not hasattr(user, "_platform_roles"):
         user._platform_roles = known_roles(list(user.groups.values_list("name", flat=True)))
     return frozenset(user._platform_roles)
 
 
 def identity(user: Any) -> Identity:
-    """Who is signed in to the admin, as the rules know them."""
+    """The `Identity` of a user who is signed in to the admin."""
     name = user.get_username()
     if name.startswith(PREFIX):
         return Identity(Kind.USER, name.removeprefix(PREFIX), roles_of(user))
@@ -93,18 +93,18 @@ def identity(user: Any) -> Identity:
 
 
 @transaction.atomic
-def shadow(standing: Standing) -> User:
-    """This service's row for an account of the staff, with its present roles."""
-    roles = known_roles(standing.roles)
+def shadow(account: Standing) -> User:
+    """Create or update this service's shadow of a staff account, with its current roles."""
+    roles = known_roles(account.roles)
     seen = {
-        "email": standing.email,
-        "first_name": standing.name[:150],
+        "email": account.email,
+        "first_name": account.name[:150],
         "is_staff": True,
         "is_active": True,
         "is_superuser": Role.ADMIN in roles,
-        "password": f"!{standing.stamp}",  # no password; when it changes, Django ends the sessions
+        "password": f"!{account.stamp}",  # no password; when it changes, Django ends the sessions
     }
-    user, is_new = User.objects.get_or_create(username=f"{PREFIX}{standing.id}", defaults=seen)
+    user, is_new = User.objects.get_or_create(username=f"{PREFIX}{account.id}", defaults=seen)
     if is_new or roles != roles_of(user) or any(getattr(user, name) != value for name, value in seen.items()):
         User.objects.filter(pk=user.pk).update(**seen)
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in sorted(roles)])
@@ -114,22 +114,22 @@ def shadow(standing: Standing) -> User:
 
 
 def _refreshed(user: User) -> User | None:
-    """The shadow as user-service has it now; as it was, while user-service does not answer."""
+    """The shadow with the current data of user-service; unchanged if user-service does not answer."""
     if time.monotonic() - _asked.get((os.getpid(), user.pk), float("-inf")) < FRESH_SECONDS:
         return user if user.is_active else None
     try:
-        with context.grace(REFRESH_SECONDS):  # not by X-Request-Timeout, with which one could stay what one was
-            standing = import_string(f"{settings.ACCOUNTS}.standing")(int(user.username.removeprefix(PREFIX)))
+        with context.grace(REFRESH_SECONDS):  # ignores X-Request-Timeout: a short one would prevent the refresh
+            account = import_string(f"{settings.ACCOUNTS}.standing")(int(user.username.removeprefix(PREFIX)))
     except (PeerError, PlatformError):
         return user if user.is_active else None
-    if standing is None:
+    if account is None:
         User.objects.filter(pk=user.pk).update(is_active=False, is_staff=False, is_superuser=False)
         return None
-    return shadow(standing)
+    return shadow(account)
 
 
 class SignInForm(AuthenticationForm):  # type: ignore[misc]
-    """Counts the attempts, and says it when user-service cannot be asked."""
+    """Throttles attempts, and shows an error when user-service does not answer."""
 
     def __init__(self, request: HttpRequest | None = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""How often something may be tried, counted in Postgres, so that it holds across processes and restarts."""
+"""Throttles attempts. They are counted in Postgres, so limits hold across processes and restarts."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from platform_core.http.errors import Throttled
 
-# Each attempt adds at most three rows, and takes away more whose time is over.
+# Each attempt adds at most three rows, and deletes more than that of the expired ones.
 _COUNT = """
     WITH over AS (
         DELETE FROM platform_core_throttle WHERE key IN (
@@ -35,7 +35,7 @@ _GIVE_BACK = "UPDATE platform_core_throttle SET count = greatest(count - 1, 0) W
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most ``most`` times in ``seconds`` for one ``what``, which no table and log shows: its key is an HMAC."""
+    """At most ``most`` attempts in ``seconds`` for one ``what``. Tables and logs show only an HMAC of it."""
 
     name: str
     what: str
@@ -44,12 +44,13 @@ class Limit:
 
     @property
     def key(self) -> str:
+        """The HMAC under which attempts are counted."""
         text = f"throttle\0{self.name}\0{self.what}".encode()
         return hmac.new(settings.SECRET_KEY.encode(), text, hashlib.sha256).hexdigest()
 
 
 def attempts(name: str, account: str, address: str) -> list[Limit]:
-    """What bounds the guessing of passwords. The account alone is given more: else anybody could lock anybody out."""
+    """The limits against password guessing. The limit per account is higher: otherwise anybody could lock it out."""
     quarter = 15 * 60
     account = account.strip().lower()
     return [
@@ -60,9 +61,9 @@ def attempts(name: str, account: str, address: str) -> list[Limit]:
 
 
 def count(limits: Sequence[Limit]) -> None:
-    """Count one more, before the work, so that guesses made at once count, too. Raises Throttled. One statement.
+    """Count an attempt, with one statement. Raises Throttled.
 
-    Not inside a transaction that may be rolled back.
+    Call it before the work, so that concurrent attempts count, and outside any transaction that may be rolled back.
     """
     by_key = {limit.key: limit for limit in limits}
     with connection.cursor() as cursor:
@@ -73,15 +74,15 @@ def count(limits: Sequence[Limit]) -> None:
 
 
 def give_back(limits: Sequence[Limit]) -> None:
-    """What went well does not count."""
+    """Take back an attempt that succeeded."""
     with connection.cursor() as cursor:
         cursor.execute(_GIVE_BACK, [[limit.key for limit in limits]])
 
 
 def address_of(request: HttpRequest | Any) -> str:
-    """Where a request comes from: by the last but NUM_PROXIES of the addresses that proxies have noted.
+    """The client's address. Behind NUM_PROXIES proxies it is taken from X-Forwarded-For, counted from its end.
 
-    Of IPv6 the network, since a single host has a whole one to itself.
+    For IPv6 it is the network, because a single host usually has a whole network.
     """
     address = str(request.META.get("REMOTE_ADDR", ""))
     if settings.NUM_PROXIES:

@@ -24,25 +24,25 @@ ALGORITHM = "Ed25519"
 AUDIENCE = "platform"
 USER_TYPE = "at+jwt"
 SERVICE_TYPE = "service+jwt"
-"""Which of the two a token is, its header says (RFC 8725, section 3.11); their keys are not the same ones anyway."""
+"""The ``typ`` header separates the two kinds of tokens (RFC 8725, section 3.11). They also have different keys."""
 USER_SECONDS = 900
 SERVICE_SECONDS = 60
 RENEWED_SECONDS = 30
-"""How long a service shows the same token again."""
+"""Seconds for which a service reuses its own token."""
 REMEMBERED = 1024
-"""Tokens that a process remembers, of those it signed as of those it verified; then it begins anew."""
+"""Size of the caches of signed and of verified tokens. A full cache is emptied."""
 LEEWAY = 5
-"""Seconds by which clocks may differ."""
+"""Allowed clock difference in seconds."""
 KEYS_SECONDS = 2.0
-"""How long the reading of user-service's keys may take."""
+"""Timeout in seconds for reading user-service's keys."""
 
 
 class BadToken(Exception):
-    """The text says why, without a word of the token."""
+    """The token is refused. The message gives the reason and contains nothing of the token."""
 
 
 class _Verified(NamedTuple):
-    """A token that was good at ``since`` stays so ``until`` it expires (seconds of Unix time), or its key is gone."""
+    """A verified token. Valid from ``since`` ``until`` it expires (Unix time), unless its key is removed."""
 
     identity: Identity
     kind: str
@@ -54,20 +54,20 @@ class _Verified(NamedTuple):
         return self.since <= time.time() < self.until and _keys(self.kind).find(str(self.key.kid)) is self.key
 
 
-# An Ed25519 signature and its JSON cost as much as all else that a small request is about.
+# Cached, because verifying a signature costs as much as the rest of a small request.
 _signed: dict[tuple[str, str], tuple[str, OKPKey, float]] = {}
 _verified: dict[tuple[str, str], _Verified] = {}
 
 
 def sign(key: OKPKey, kind: str, claims: dict[str, Any], seconds: int) -> str:
-    """A token that is good for so many seconds from now."""
+    """A signed JWT that is valid for ``seconds`` from now."""
     now = int(time.time())
     header = {"alg": ALGORITHM, "kid": key.kid, "typ": kind}
     return jwt.encode(header, {**claims, "iat": now, "nbf": now, "exp": now + seconds}, key, algorithms=[ALGORITHM])
 
 
 def service_token(callee: str) -> str | None:
-    """What this service shows ``callee``; None in development without keys."""
+    """The token that this service sends to ``callee``; None in development without keys."""
     key = own_key()
     if key is None:
         return None
@@ -81,7 +81,7 @@ def service_token(callee: str) -> str | None:
 
 
 def identify(token: str) -> Identity:
-    """Whose the token is. Raises BadToken; what reading the keys raises, while none are known."""
+    """The caller that the token identifies. Raises BadToken, or the error of loading the keys if none are known yet."""
     place = settings.SERVICE.name, token
     known = _verified.get(place)
     if known is None or not known.is_good():
@@ -126,10 +126,10 @@ def _keys(kind: str) -> KeySet:
 def _key(header: dict[str, Any]) -> OKPKey:
     kid, kind = header.get("kid"), header.get("typ")
     if header.get("alg") != ALGORITHM or not isinstance(kid, str) or kind not in _READERS:
-        raise BadToken("The token is of a kind that is not taken here.")
+        raise BadToken("Tokens of this kind are not accepted here.")
     key = _keys(kind).find(kid)
     if key is None:
-        raise BadToken("The token is signed with a key that is not known.")
+        raise BadToken("The token is signed with an unknown key.")
     return key
 
 
@@ -160,7 +160,7 @@ _READERS: dict[str, Callable[[dict[str, Any], str], Identity]] = {USER_TYPE: _us
 
 
 def user_keys() -> KeySet:
-    """The keys with which user-service signs, of this process."""
+    """The public keys of user-service. One cache per process."""
     return _user_keys(os.getpid())
 
 
@@ -170,7 +170,7 @@ def _user_keys(process: int) -> KeySet:
 
 
 def _read_user_keys() -> Keys:
-    """In time of its own: a request that asks for an answer at once would spoil the reading for all others."""
+    """Has its own deadline: a request with a very short deadline would make the load fail for all others."""
     with context.grace(KEYS_SECONDS):
         key_set = import_string(f"{settings.ACCOUNTS}.key_set")()
     try:
@@ -180,7 +180,7 @@ def _read_user_keys() -> Keys:
 
 
 def forget() -> None:
-    """For tests: as if no key had been read and no token seen yet."""
+    """Empty all caches. For tests."""
     _user_keys.cache_clear()
     _signed.clear()
     _verified.clear()

@@ -1,6 +1,6 @@
-"""A circuit breaker (Nygard, Release It!): a peer that keeps failing is left alone for a while.
+"""A circuit breaker (Nygard, Release It!): stops calls to a peer that keeps failing, for a while.
 
-One for each peer and process. Its lock is held only to look and to note, never during a call.
+There is one for each peer in each process. Its lock is never held during a call.
 """
 
 import random
@@ -11,15 +11,18 @@ from enum import StrEnum
 
 
 class State(StrEnum):
+    """The states of a circuit breaker."""
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half-open"
 
 
 class Breaker:
-    """Opens after ``threshold`` failures in a row, for ``rest`` seconds give or take a fifth, so that processes differ.
+    """Opens after ``threshold`` failures in a row, for ``rest`` seconds ± 20 %, so that processes do not probe at once.
 
-    Then one caller at a time may probe; its success closes the breaker, its failure opens it again.
+    After that it is half-open: one caller at a time may probe. Success closes the breaker, failure opens it again.
+    ``clock`` returns seconds. ``on_change`` is called with the new state when the breaker opens or closes.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Breaker:
 
     @property
     def state(self) -> State:
+        """The present state."""
         with self._lock:
             return self._state()
 
@@ -50,7 +54,7 @@ class Breaker:
         return State.OPEN if self._clock() < self._closed_again_at else State.HALF_OPEN
 
     def allows(self) -> bool:
-        """Whether to call. A caller that was let through must tell `succeeded`, `failed` or `abandoned`."""
+        """Whether the caller may call the peer. If True, it must then call `succeeded`, `failed` or `abandoned`."""
         with self._lock:
             state = self._state()
             if state is State.HALF_OPEN and not self._probing:
@@ -59,6 +63,7 @@ class Breaker:
             return state is State.CLOSED
 
     def succeeded(self) -> None:
+        """Report a successful call. Closes the breaker."""
         with self._lock:
             was_open = self._failures >= self._threshold
             self._failures = 0
@@ -67,6 +72,7 @@ class Breaker:
             self._on_change(State.CLOSED)
 
     def failed(self) -> None:
+        """Report a failed call. Opens the breaker when ``threshold`` is reached."""
         with self._lock:
             self._failures += 1
             self._probing = False
@@ -77,6 +83,6 @@ class Breaker:
             self._on_change(State.OPEN)
 
     def abandoned(self) -> None:
-        """The call came to nothing that says anything about the peer."""
+        """Report a call whose outcome says nothing about the peer's health. Ends a probe."""
         with self._lock:
             self._probing = False

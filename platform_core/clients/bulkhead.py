@@ -1,4 +1,4 @@
-"""A bulkhead: requests that wait for peers never fill all threads of a process, so its other work goes on."""
+"""A bulkhead (Nygard, Release It!): limits how many threads of a process wait for peers, so that others stay free."""
 
 import threading
 import time
@@ -10,27 +10,29 @@ _inside: ContextVar[bool] = ContextVar("inside_bulkhead", default=False)
 
 
 class BulkheadFull(Exception):
-    """All places are taken by requests that have been waiting for long."""
+    """All places are taken, and the oldest call has lasted too long to wait for it."""
 
 
 class Bulkhead:
-    """At most ``places`` requests are in peer calls. One more waits while the oldest of them is young, ``patience``
-    seconds at most, for it will soon be done; when the oldest is older than that, a peer hangs, and waiting is in vain.
-    ``on_change`` is told how many places are taken.
+    """Allows peer calls in at most ``places`` requests at once.
+
+    When it is full, a further request queues while the oldest call is younger than ``max_wait`` seconds, because that
+    call will probably end soon. If the oldest call is older, a peer is hanging, and the request fails at once.
+    ``on_change`` is called with the number of taken places.
     """
 
     def __init__(
-        self, places: int, *, patience: float = 0.25, on_change: Callable[[int], None] = lambda taken: None
+        self, places: int, *, max_wait: float = 0.25, on_change: Callable[[int], None] = lambda taken: None
     ) -> None:
         self._places = places
-        self._patience = patience
+        self._max_wait = max_wait
         self._on_change = on_change
         self._began: dict[object, float] = {}
         self._changed = threading.Condition()
 
     @contextmanager
     def place(self, left: float | None = None) -> Iterator[None]:
-        """Hold a place for the time of a call; ``left`` bounds the wait. A request that holds one needs no second.
+        """Hold a place during a call. Waits at most ``left`` seconds; nested calls share one place.
 
         Raises BulkheadFull.
         """
@@ -54,7 +56,7 @@ class Bulkhead:
         with self._changed:
             while len(self._began) >= self._places:
                 now = time.monotonic()
-                wait = min(self._began.values()) + self._patience - now
+                wait = min(self._began.values()) + self._max_wait - now
                 if until is not None:
                     wait = min(wait, until - now)
                 if wait <= 0:

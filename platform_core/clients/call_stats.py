@@ -1,4 +1,4 @@
-"""What it took to ask peers: for whoever keeps that, beside the metrics that sum it up."""
+"""Measures the calls to peers in a block of code. The metrics sum calls up; this is for callers that store each one."""
 
 import time
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from django.utils.timezone import now
 
 @dataclass(slots=True)
 class Effort:
-    """When the asking began, how long it took, and how often the peer was tried; none when its breaker was open.
+    """The start, the duration and the number of attempts of a call; 0 attempts if the breaker was open.
 
-    ``error`` is empty when it was answered, a refusal's code, or the kind of failure, such as `PeerTimeout`.
+    ``error`` is empty after an answer, the problem's code after a refusal, or the class of the failure (`PeerTimeout`).
     """
 
     began: datetime = field(default_factory=now)
@@ -42,7 +42,7 @@ def measured() -> Iterator[Effort]:
 
 
 def tried() -> None:
-    """A peer is about to be asked once more."""
+    """Count an attempt. Called before each request to a peer."""
     effort = _measured.get()
     if effort is not None:
         effort.attempts += 1

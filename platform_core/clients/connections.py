@@ -1,7 +1,7 @@
 """HTTP over libcurl, as a transport adapter of `requests`.
 
-One timeout bounds a whole exchange: name resolution, every address of the peer, TLS, request and answer. The decision
-record ``0013-libcurl-carries-the-calls.md`` lists the traps of libcurl that the code below avoids.
+One timeout bounds a whole exchange: name resolution, every address of the peer, TLS, request and answer. The
+page ``docs/decisions/0013-libcurl-carries-the-calls.md`` lists the pitfalls of libcurl that this module avoids.
 """
 
 import io
@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidHeader, InvalidURL
 
 MAX_BODY = 64 * 1024 * 1024
-"""Bytes of an answer's body. libcurl limits a head to 300 KiB and 5,000 headers."""
+"""Largest accepted answer body in bytes. libcurl limits the headers to 300 KiB and 5,000 lines."""
 MAX_IDLE = 60
 """Seconds. A connection that was idle for longer is not used again. gunicorn closes them after 75."""
 MAX_AGE = 300
@@ -31,26 +31,26 @@ _OPTIONS: dict[int, Any] = {
     _QUICK_EXIT: 1,
     pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
     pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
-    pycurl.PROXY: "",  # none from the environment either
+    pycurl.PROXY: "",  # also ignores the proxy variables of the environment
     pycurl.PATH_AS_IS: 1,
     pycurl.MAXCONNECTS: 1,
-    pycurl.DNS_CACHE_TIMEOUT: 0,  # a new connection goes where the peer is now
+    pycurl.DNS_CACHE_TIMEOUT: 0,  # resolve the name for each new connection
 }
 _NOT_ADDED_BY_LIBCURL = (b"Accept:", b"Content-Type:", b"Expect:", b"User-Agent:")
 
 
 class NotConnected(requests.ConnectionError):
-    """There was no connection: the peer has seen nothing of the request."""
+    """No connection could be made: the peer has not received the request."""
 
 
 class Dropped(requests.ConnectionError):
-    """The connection broke, or the peer did not speak HTTP, before the head of an answer was complete."""
+    """The connection broke, or the peer did not speak HTTP, before the answer's headers were complete."""
 
 
 class Adapter(HTTPAdapter):
     """Sends a request at most once. Does not follow redirects, and ignores proxies, cookies and netrc.
 
-    Each thread has a connection of its own to each peer. It is closed when the thread ends.
+    Each thread has its own connection to each peer, which is closed when the thread ends.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Adapter(HTTPAdapter):
     ) -> requests.Response:
         """``timeout``: seconds for the whole exchange. ``verify``: the path of a CA bundle, or True for certifi's.
 
-        The answer is read completely, also with ``stream``.
+        The answer is always read completely, even with ``stream``.
 
         Raises NotConnected, Dropped, requests.Timeout, and requests.ConnectionError for an incomplete answer.
         """
@@ -89,13 +89,13 @@ class Adapter(HTTPAdapter):
 
 
 class _Handles(threading.local):
-    """The handles of a thread. A child process does not use those of its parent, which share the parent's sockets."""
+    """The handles of a thread. A forked child must not use its parent's handles, because they share the sockets."""
 
     def __init__(self) -> None:
         self.by_peer: dict[tuple[int, str, str, str], _Handle] = {}
 
     def handle(self, url: str, ca: str) -> "_Handle":
-        """The handle for the peer at ``url``, whose certificate is verified by those in the file ``ca``."""
+        """The handle for the peer at ``url``; ``ca`` is the path of the CA bundle that verifies its certificate."""
         parts = urlsplit(url)
         key = os.getpid(), parts.scheme, parts.netloc, ca
         handle = self.by_peer.get(key)
@@ -142,7 +142,7 @@ class _Handle:
             raise self._kind(error)(error, request=request) from error
         head = _final_head(self._head)
         if head is None:
-            raise Dropped("The connection was closed within the head.", request=request)
+            raise Dropped("The connection was closed within the headers.", request=request)
         _, _, reason = head[0].partition(" ")[2].partition(" ")
         status = self._curl.getinfo(pycurl.RESPONSE_CODE)
         return _Answer(status, reason, _headers(head[1:]), b"".join(self._body))
@@ -164,17 +164,17 @@ class _Handle:
         self._curl.setopt(pycurl.HTTPHEADER, _lines(method, request.headers))
         self._curl.setopt(pycurl.HTTPGET, 1)
         self._curl.setopt(pycurl.CUSTOMREQUEST, method)
-        self._curl.setopt(pycurl.MAXFILESIZE_LARGE, 0 if method == "HEAD" else MAX_BODY)  # the length is of a GET
+        self._curl.setopt(pycurl.MAXFILESIZE_LARGE, 0 if method == "HEAD" else MAX_BODY)  # the length is that of a GET
         if method == "HEAD":
             self._curl.setopt(pycurl.NOBODY, 1)
         elif content or method not in ("GET", "DELETE"):
             self._curl.setopt(pycurl.POSTFIELDS, content)
 
     def _needs_connection(self) -> bool:
-        """Whether there is no connection, or the peer has closed it. An open idle one has nothing to read.
+        """Whether there is no connection, or the peer has closed it. An open idle connection has nothing to read.
 
-        Without one libcurl would still use an earlier one: of two that were used within a millisecond, it may keep the
-        one that was replaced.
+        Without a connection of its own, libcurl would still use an earlier one: of two connections used within the same
+        millisecond, it may keep the one that was replaced.
         """
         descriptor = self._curl.getinfo(pycurl.ACTIVESOCKET)
         if descriptor < 0:
@@ -195,7 +195,7 @@ def _allows_one(attempts: list[None]) -> Callable[..., Any]:
     """Stops libcurl from repeating a request.
 
     libcurl calls this before it sends a request. When a reused connection breaks before an answer, it sends the request
-    again, even a POST that the peer has taken. Whether to repeat is for the engine to decide.
+    again, even a POST that the peer has processed. Only the engine decides about retries.
     """
 
     def may_send(*addresses: object) -> Any:
@@ -220,7 +220,7 @@ def _lines(method: str, headers: Any) -> list[bytes]:
 def _final_head(lines: list[bytes]) -> list[str] | None:
     """The status line and headers of the final answer, without interim answers (1xx) and trailers.
 
-    None when there is no complete one. libcurl reports none of this.
+    None if there is no complete answer. libcurl does not report this itself.
     """
     start = 0
     try:

@@ -1,4 +1,6 @@
-"""The one way to call a peer: a deadline, a place in the bulkhead, a breaker, retries in a budget, typed errors."""
+"""Calls a peer with a deadline, a bulkhead, a circuit breaker, retries within a budget, and typed errors.
+
+All clients of `platform_core.clients` use it."""
 
 import random
 import time
@@ -27,13 +29,13 @@ from platform_core.observability import metrics
 
 DEFAULT_TIMEOUT = 5.0
 SHARE_OF_DEADLINE = 0.9
-"""How much of a request's time one call may take: when a peer does not answer, the caller still has to, in time."""
+"""The share of a request's remaining time that one call may use, so that the caller can still answer in time."""
 ATTEMPTS = 3
 FIRST_PAUSE = 0.05
 FAIR_CHANCE = 1.0
-"""Seconds that a healthy peer needs at most: who gave it less has learnt nothing about its health."""
+"""Seconds. A timeout shorter than this says nothing about the peer's health and does not count for its breaker."""
 UNREADABLE = (ValueError, RecursionError)
-"""What msgspec raises for an answer that is no JSON, no UTF-8, of another shape, or nested without end."""
+"""The errors of msgspec for an answer that is not JSON, not UTF-8, of another shape, or nested too deeply."""
 
 T = TypeVar("T")
 
@@ -51,14 +53,14 @@ def call(
     expect: int | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Answer:
-    """Ask ``peer`` within ``timeout`` seconds and most of what the request has left, if that is less.
+    """Call ``peer`` within ``timeout`` seconds, or within most of the request's remaining time if that is less.
 
-    ``key`` is sent as Idempotency-Key. What is harmless to repeat (any method but POST, or a POST with a key) is tried
-    again when the peer did not take the connection, dropped it, or was not available, as far as time and the retry
-    budget go. ``expect`` is the one 2xx that will do, where the status is all that says that the work is done.
+    ``key`` is sent as Idempotency-Key. Idempotent calls (any method but POST, or a POST with a key) are retried when
+    the peer refused the connection, dropped it, or was unavailable, as long as time and the retry budget allow.
+    ``expect`` is the only accepted 2xx status, for calls where the status alone says that the work is done.
 
-    Raises PeerRefused for a 4xx, PeerUnreachable for everything else that is no 2xx, DeadlineExceeded when the
-    request's time was over before the call.
+    Raises PeerRefused for a 4xx, PeerUnreachable for any other answer that is not a 2xx, and DeadlineExceeded if the
+    request's deadline passed before the call.
     """
     left = context.remaining()
     began = time.monotonic()
@@ -81,7 +83,7 @@ def call(
 
 
 def decoded(peer: str, answer: Answer, shape: type[T]) -> T:
-    """The answer's body as ``shape``. Raises PeerFailed when it is something else."""
+    """Decode the answer's body as ``shape``. Raises PeerFailed if it has another shape."""
     try:
         return msgspec.json.decode(answer.content, type=shape)
     except UNREADABLE as error:
@@ -119,14 +121,14 @@ def _insist(ask: Ask, expect: int | None, deadline: float, attempts: int) -> Ans
 
 
 def _is_passing(error: PeerUnreachable) -> bool:
-    """Whether asking again may help. After a timeout there is no time for it."""
+    """Whether a retry may help. After a timeout there is no time left for one."""
     if isinstance(error, PeerFailed):
         return error.status in (502, 503, 504)
     return isinstance(error, PeerConnectionFailed | PeerDropped)
 
 
 def _attempt(ask: Ask, expect: int | None, deadline: float) -> Answer:
-    """One exchange, if the breaker lets it through; what comes of it is told to the breaker."""
+    """One exchange, if the breaker allows it. Reports the outcome to the breaker."""
     breaker = peer_state(ask.peer).breaker
     if not breaker.allows():
         raise PeerResting(ask.peer, "has failed too often lately and is left alone for a moment")
@@ -157,7 +159,7 @@ class _Problem(msgspec.Struct):
 
 
 def _checked(peer: str, answer: Answer, expect: int | None) -> Answer:
-    """A refusal in HTML is not the peer's: some proxy on the way does not find it."""
+    """A 4xx in HTML does not come from the peer but from a proxy that cannot find it."""
     if answer.status == expect or (expect is None and 200 <= answer.status < 300):
         return answer
     try:

@@ -1,4 +1,4 @@
-"""What can come of a call to a peer. Callers name the ones they can do something about."""
+"""The errors of calls to peers. Callers catch the ones that they can handle."""
 
 from typing import Any
 
@@ -13,27 +13,27 @@ class PeerError(Exception):
 
 
 class PeerUnreachable(PeerError):
-    """No usable answer: whether the peer did the work is not known."""
+    """No usable answer. It is unknown whether the peer did the work."""
 
 
 class PeerConnectionFailed(PeerUnreachable):
-    """Nobody took the connection: the peer has seen nothing of the request."""
+    """The connection was refused: the peer has not received the request."""
 
 
 class PeerDropped(PeerUnreachable):
-    """The connection broke before a byte of the answer came."""
+    """The connection broke before the first byte of the answer."""
 
 
 class PeerTimeout(PeerUnreachable):
-    """The deadline passed before the answer was whole."""
+    """The deadline passed before the answer was complete."""
 
 
 class PeerResting(PeerUnreachable):
-    """Not asked: it has failed too often lately."""
+    """Not called: the peer's circuit breaker is open."""
 
 
 class PeerBusy(PeerUnreachable):
-    """Not asked: too many requests of this process wait for peers as it is."""
+    """Not called: the bulkhead of this process is full."""
 
 
 class PeerFailed(PeerUnreachable):
@@ -45,7 +45,7 @@ class PeerFailed(PeerUnreachable):
 
 
 class PeerRefused(PeerError):
-    """A 4xx: the peer understood and said no. ``code`` and ``errors`` are those of its problem+json."""
+    """A 4xx: the peer understood the request and refused it. ``code`` and ``errors`` are those of its problem+json."""
 
     def __init__(self, peer: str, status: int, code: str, detail: str, errors: list[dict[str, Any]]) -> None:
         self.status = status

@@ -20,7 +20,7 @@ _ADAPTER = Adapter()
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked of ``peer``. ``content`` is JSON."""
+    """A request to ``peer``. ``content`` is JSON."""
 
     peer: str
     method: str
@@ -32,15 +32,17 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """A peer's answer: status, headers and body."""
+
     status: int
     headers: Mapping[str, str]
     content: bytes
 
 
 def exchange(ask: Ask, deadline: float) -> Answer:
-    """Send and receive until ``deadline`` (of ``time.monotonic()``). Raises PeerUnreachable.
+    """Send the request and receive the answer until ``deadline`` (of ``time.monotonic()``). Raises PeerUnreachable.
 
-    It is a span of its own, which the peer is told as the one that calls it.
+    Traced as a span, which is sent to the peer as the parent of its own span.
     """
     if not tracing.is_on():
         return _exchange(ask, deadline)
@@ -65,7 +67,7 @@ def _exchange(ask: Ask, deadline: float) -> Answer:
 
 
 def _prepared(ask: Ask, left: float) -> requests.PreparedRequest:
-    """Put together by hand: a Session would look for cookies, proxies and redirects, at twice the price of the call."""
+    """Built by hand: a Session would also handle cookies, proxies and redirects, which doubles the cost of a call."""
     request = requests.PreparedRequest()
     query = f"?{urlencode(ask.params)}" if ask.params else ""
     request.method, request.url, request.body = ask.method, settings.PEER_URLS[ask.peer] + ask.path + query, ask.content

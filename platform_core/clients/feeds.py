@@ -1,4 +1,4 @@
-"""The event feeds of the services, as a consumer reads them, and their lists, for what the feeds have forgotten."""
+"""Client of the services' event feeds, and of their lists for data whose events have been deleted."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ MEDIA_TYPE = "application/cloudevents-batch+json"
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A CloudEvent; ``data`` holds its numbers exact."""
+    """A CloudEvent. Numbers in ``data`` are exact (Decimal)."""
 
     id: str
     type: str
@@ -27,7 +27,7 @@ class Event(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FeedPage:
-    """``pending``: more is committed than could be shown; ask again. ``position``: all up to there is decided."""
+    """``pending``: committed events lie above the horizon, ask again. ``position``: the horizon, as an event id."""
 
     events: list[Event]
     pending: bool
@@ -47,19 +47,20 @@ _decode_list = msgspec.json.Decoder(ListPage, float_hook=Decimal).decode
 
 
 def read_feed(peer: str, last_event_id: str, limit: int = 1000) -> FeedPage:
-    """The events behind ``last_event_id`` (empty: from the beginning), which are thereby acknowledged.
+    """The events after ``last_event_id`` (empty: from the beginning). Acknowledges the events up to that id.
 
-    Raises PeerRefused, `has_expired` when events behind it have been deleted; PeerUnreachable.
+    Raises PeerUnreachable, and PeerRefused; see `has_expired` for events that have been deleted.
     """
     return _page(peer, {"limit": limit, "lastEventId": last_event_id or BEGINNING})
 
 
 def read_kept_feed(peer: str, limit: int = 1000) -> FeedPage:
-    """The first events that are still kept; nothing is acknowledged. Raises PeerRefused, PeerUnreachable."""
+    """The oldest events that have not been deleted. Acknowledges nothing. Raises PeerRefused, PeerUnreachable."""
     return _page(peer, {"limit": limit})
 
 
 def has_expired(error: Exception) -> bool:
+    """Whether the error of `read_feed` is a 410: events after the given id have been deleted."""
     return isinstance(error, PeerRefused) and error.code == "events_expired"
 
 
@@ -75,7 +76,7 @@ def _page(peer: str, params: dict[str, Any]) -> FeedPage:
 
 
 def read_list(peer: str, path: str, cursor: str = "", limit: int = 200) -> ListPage:
-    """A page of a list, numbers exact. Raises PeerRefused, PeerUnreachable."""
+    """A page of a list, with exact numbers. Raises PeerRefused, PeerUnreachable."""
     answer = call(peer, "GET", path, params={"limit": limit, **({"cursor": cursor} if cursor else {})})
     try:
         page = _decode_list(answer.content)

@@ -1,4 +1,4 @@
-"""How a service says that it is."""
+"""Client of the services' `/health`."""
 
 import msgspec
 
@@ -6,9 +6,9 @@ from platform_core.clients.engine import call, decoded
 
 
 class Outbox(msgspec.Struct, frozen=True, rename="camel"):
-    """``pending`` and ``dead`` are counted up to a bound, and None when the service could not look.
+    """``pending`` and ``dead`` are counted up to a bound; None if the service could not count them.
 
-    ``oldest_seconds`` is None when nothing waits.
+    ``oldest_seconds`` is None if no message waits.
     """
 
     pending: int | None = None
@@ -31,11 +31,11 @@ class Health(msgspec.Struct, frozen=True):
 
     @property
     def outbox(self) -> Outbox | None:
-        """None for a service without one, or that could not look into it."""
+        """None for a service without an outbox, or if the service could not read it."""
         found = self.checks.outbox
         return None if found is None or found.pending is None else found
 
 
 def get_health(service: str, timeout: float = 1.0) -> Health:
-    """Raises PeerUnreachable for a service that is down: it says so by a 503. Raises PeerRefused, too."""
+    """The state of a service. Raises PeerUnreachable if it is down or answers 503, and PeerRefused."""
     return decoded(service, call(service, "GET", "/health", timeout=timeout), Health)

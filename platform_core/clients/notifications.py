@@ -1,4 +1,4 @@
-"""notification-service, as its peers see it."""
+"""Client of notification-service."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ PEER = NOTIFICATION.name
 
 
 class Notification(msgspec.Struct, frozen=True, rename="camel"):
-    """What became of a message; what it says and to whom is not asked for."""
+    """The delivery state of a message, without its text and recipient."""
 
     id: str
     channel: str
@@ -27,7 +27,7 @@ class _Page(msgspec.Struct, frozen=True):
 
 
 def send_notification(key: str, *, user_id: int, type: str, subject: str, message: str) -> None:
-    """Hand over a message for the user's email address. With the same ``key`` it is taken once.
+    """Send a message to the user's email address. ``key`` is the idempotency key: repeated calls send it once.
 
     Raises PeerRefused, PeerUnreachable.
     """
@@ -36,7 +36,7 @@ def send_notification(key: str, *, user_id: int, type: str, subject: str, messag
 
 
 def find_notification(key: str, *, timeout: float) -> Notification | None:
-    """The message that this service handed over under ``key``. Raises PeerRefused, PeerUnreachable."""
+    """The message that this service sent with ``key``, or None. Raises PeerRefused, PeerUnreachable."""
     params = {"senderKey": key, "limit": 1}
     answer = call(PEER, "GET", "/api/notifications", params=params, timeout=timeout)
     return next(iter(decoded(PEER, answer, _Page).results), None)

@@ -1,4 +1,4 @@
-"""What a process knows of its peers' health, and how many of its requests may wait for them."""
+"""The state that a process keeps for its peers: breakers, retry budgets and the bulkhead."""
 
 import os
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from platform_core.observability import metrics
 
 @dataclass(frozen=True, slots=True)
 class PeerState:
+    """The breaker and the retry budget of one peer."""
+
     breaker: Breaker
     budget: RetryBudget
 
@@ -39,7 +41,7 @@ def breaker_states() -> dict[str, State]:
 
 
 def peer_bulkhead() -> Bulkhead:
-    """One thread of the process always stays free for what needs no peer."""
+    """The bulkhead of the process. One thread always stays free for requests that need no peer."""
     return _bulkhead(os.getpid())
 
 
@@ -50,6 +52,6 @@ def _bulkhead(process: int) -> Bulkhead:
 
 
 def forget() -> None:
-    """For tests: as if nothing had been called yet."""
+    """Reset all state. For tests."""
     _known.clear()
     _bulkhead.cache_clear()

@@ -1,4 +1,4 @@
-"""product-service, as its peers see it."""
+"""Client of product-service."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -13,6 +13,8 @@ PEER = PRODUCT.name
 
 
 class ReservedItem(msgspec.Struct, frozen=True, rename="camel"):
+    """One product of a reservation, with the name and price at that time."""
+
     product_id: str
     name: str
     unit_price: Decimal
@@ -20,13 +22,15 @@ class ReservedItem(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Reservation(msgspec.Struct, frozen=True, rename="camel"):
+    """The stock that is reserved for one order."""
+
     order_id: str
     status: str
     items: list[ReservedItem]
 
 
 def reserve_stock(order_id: int, quantities: Mapping[int, int]) -> Reservation:
-    """Take the stock of an order, ``{product id: pieces}``; repeating it is harmless.
+    """Reserve stock for an order, ``{product id: quantity}``. Idempotent.
 
     Raises PeerRefused: 409 `insufficient_stock`, `reservation_released`, `reservation_conflict`; 422
     `unknown_product`, with ``errors`` that count the items in the order of ``quantities``. Raises PeerUnreachable:
@@ -41,7 +45,7 @@ def reserve_stock(order_id: int, quantities: Mapping[int, int]) -> Reservation:
 
 
 def get_reservation(order_id: int, *, timeout: float) -> Reservation | None:
-    """The reservation of an order, released ones included; None when there never was one.
+    """The reservation of an order, also if it was released; None if there never was one.
 
     Raises PeerRefused, PeerUnreachable.
     """
@@ -54,7 +58,7 @@ def get_reservation(order_id: int, *, timeout: float) -> Reservation | None:
 
 
 def release_stock(order_id: int) -> None:
-    """Give the stock of an order back, and refuse it for ever. Only a 204 means that it is done.
+    """Release the stock of an order; its tombstone refuses later reserves. Only a 204 means success.
 
     Raises PeerRefused, PeerUnreachable.
     """

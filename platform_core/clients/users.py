@@ -1,4 +1,4 @@
-"""user-service, as its peers see it."""
+"""Client of user-service."""
 
 from typing import Any
 
@@ -10,17 +10,19 @@ from platform_core.topology import USER
 
 PEER = USER.name
 SIGN_IN_ROUTE = "/api/auth/token"
-"""Where people sign in."""
+"""The route of the sign-in."""
 
 
 class User(msgspec.Struct, frozen=True, rename="camel"):
+    """A user, as other services need it."""
+
     id: str
     name: str
     email: str
 
 
 class Standing(msgspec.Struct, frozen=True, rename="camel"):
-    """An account of the staff, with its roles. ``stamp`` is another one after each change of the password."""
+    """A staff account with its roles. ``stamp`` changes with each change of the password."""
 
     id: str
     name: str
@@ -30,7 +32,7 @@ class Standing(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def get_user(user_id: int) -> User:
-    """Raises PeerRefused (404) when there is no such user, PeerUnreachable."""
+    """One user. Raises PeerRefused (404) if there is no such user, and PeerUnreachable."""
     return decoded(PEER, call(PEER, "GET", f"/api/users/{user_id}"), User)
 
 
@@ -40,7 +42,7 @@ def key_set() -> Any:
 
 
 def sign_staff_in(email: str, password: str, address: str) -> Standing | None:
-    """The account, if the password is right and it has a role. Raises PeerRefused (429), PeerUnreachable."""
+    """The account; None if the password is wrong or it has no role. Raises PeerRefused (429), PeerUnreachable."""
     body = {"email": email, "password": password, "address": address}
     try:
         return decoded(PEER, call(PEER, "POST", "/api/auth/staff", body=body), Standing)
@@ -51,7 +53,7 @@ def sign_staff_in(email: str, password: str, address: str) -> Standing | None:
 
 
 def standing(account_id: int) -> Standing | None:
-    """An account's present roles; None when it has none any more. Raises PeerRefused, PeerUnreachable."""
+    """The current roles of an account, or None if it has lost all of them. Raises PeerRefused, PeerUnreachable."""
     try:
         return decoded(PEER, call(PEER, "GET", f"/api/auth/staff/{account_id}", timeout=1.0), Standing)
     except PeerRefused as refusal:

@@ -33,7 +33,7 @@ class FeedConsumerAdmin(ReadOnlyAdmin):
     def behind_since(self, consumer: FeedConsumer) -> datetime | None:
         return waiting_since(consumer)
 
-    @admin.action(description="Forget: hold back no events for it", permissions=["operate"])
+    @admin.action(description="Remove: stop keeping events for it", permissions=["operate"])
     def forget(self, request: HttpRequest, queryset: Any) -> None:
         count, _ = queryset.delete()
-        self.message_user(request, f"{count} consumers are forgotten.", messages.SUCCESS)
+        self.message_user(request, f"{count} consumers were removed.", messages.SUCCESS)

@@ -1,7 +1,8 @@
-"""Who reads the feed: a name in the ``Feed-Consumer`` header, and the position that it has acknowledged.
+"""The known consumers of a feed, and the position that each has acknowledged.
 
-A consumer asks for what follows ``lastEventId``, and so says that it has everything up to there. That is written
-rarely: retention thinks in days, and a poll should cost no write.
+A consumer sends its name in the ``Feed-Consumer`` header. Requesting the events after ``lastEventId`` acknowledges all
+events up to it. The position is stored at most every few seconds, so that most polls cost no write: retention counts
+in days.
 """
 
 import re
@@ -18,7 +19,7 @@ HEADER = "Feed-Consumer"
 NOTED_EVERY = 10.0
 SEEN_EVERY = 3600.0
 AT_MOST = 100
-"""So many names are remembered; one more is refused, for each holds events back."""
+"""The maximum number of consumers. More are refused, because each can delay the deletion of events."""
 
 _NOTE = """
     INSERT INTO events_feedconsumer (name, epoch, txid, sequence, seen_at)
@@ -30,7 +31,7 @@ _NOTE = """
 
 
 def consumer_of(request: Request) -> str:
-    """The consumer's name, empty when it gives none. Raises InvalidInput, Forbidden."""
+    """The consumer's name from the header, empty without one. Raises InvalidInput, Forbidden."""
     name = request.headers.get(HEADER)
     if name is None:
         return ""
@@ -38,17 +39,15 @@ def consumer_of(request: Request) -> str:
         raise InvalidInput.field(HEADER, "Expected 1 to 64 of a-z, 0-9 and -.")
     caller = caller_of(request)
     if caller.kind is Kind.SERVICE and name != caller.subject:
-        raise Forbidden(f"{HEADER}: a service reads under its own name.")
+        raise Forbidden(f"{HEADER}: a service must use its own name.")
     return name
 
 
 def acknowledge(name: str, position: Position, known: tuple[Position, float] | None) -> None:
-    """Remember that ``name`` has everything up to ``position``, if that is worth a write.
+    """Store that consumer ``name`` has read all events up to ``position``, unless the stored value is recent enough.
 
-    ``known``: the position that is remembered, and for how many seconds.
-
-    A consumer that goes back is noted at once: from now on it needs what lies behind the earlier position.
-    Raises Conflict when there are too many.
+    ``known`` is the stored position and its age in seconds. A position before the stored one is always stored at once,
+    because the consumer needs the events after it again. Raises Conflict if there are too many consumers.
     """
     if known is not None and not _is_news(position, *known):
         return
@@ -60,7 +59,7 @@ def acknowledge(name: str, position: Position, known: tuple[Position, float] | N
 
 
 def _too_many() -> Conflict:
-    detail = f"The feed has {AT_MOST} consumers already; staff can make it forget one in the admin."
+    detail = f"The feed has {AT_MOST} consumers already; staff can remove one in the admin."
     return Conflict(detail, code="too_many_consumers")
 
 

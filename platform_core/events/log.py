@@ -1,4 +1,4 @@
-"""Appending events, and reading them in the order of the feed."""
+"""Appends events to the log and reads them in the order of the feed."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,10 @@ EPOCH = "COALESCE((SELECT max(value) FROM events_feedepoch), 1)"
 
 
 def appending(rows: str) -> str:
-    """The statement that appends events, on its own or within another one. ``rows`` selects type, subject and data in
-    their order; the parameters are those of `context.origin`, besides its own.
+    """The SQL that appends events, to be run alone or as a CTE of another statement.
+
+    ``rows`` is a query that selects type, subject and data in the order of the events. The statement's parameters are
+    those of `context.origin` and those of ``rows``.
     """
     return f"""
         INSERT INTO events_event (epoch, txid, type, subject, data, time, request_id, traceparent)
@@ -60,13 +62,15 @@ _LAST_SEQUENCE = 10**18 - 1
 
 
 class NewEvent(NamedTuple):
+    """An event to append. ``subject`` is the id of the resource."""
+
     type: str
     subject: int
     data: Mapping[str, Any]
 
 
 class Position(NamedTuple):
-    """A place in a feed; as text, an event's id."""
+    """The place of an event in a feed. Its text is the event's id."""
 
     epoch: int = 0
     txid: int = 0
@@ -77,7 +81,7 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Position":
-        """Raises InvalidInput when ``text`` is not an event's id."""
+        """The position of an event id. Raises InvalidInput if ``text`` is not one."""
         if not re.fullmatch(r"[0-9]{1,9}-[0-9]{1,18}-[0-9]{1,18}", text, re.ASCII):
             raise InvalidInput.field("lastEventId", "Expected the id of an event of this feed.")
         return cls(*(int(part) for part in text.split("-")))
@@ -85,9 +89,11 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``hidden``: the age in seconds of the oldest event that is committed but cannot be shown yet, because an older
-    transaction is still open; None when there is none. ``start``: the last event that was deleted. ``horizon``: all
-    up to there is decided. ``acknowledged``: what is known of the consumer, its position and the age of that.
+    """Events that were read together, and the state of the feed at that moment.
+
+    ``hidden``: age in seconds of the oldest committed event that lies above the horizon; None if there is none.
+    ``start``: the last event that was deleted. ``horizon``: all transactions up to there have ended.
+    ``acknowledged``: the stored position of the consumer and its age in seconds; None for an unknown consumer.
     """
 
     events: list[dict[str, Any]]
@@ -98,7 +104,7 @@ class Batch:
 
 
 def append(*events: NewEvent) -> None:
-    """Record what the surrounding transaction does; one statement however many."""
+    """Append events in the surrounding transaction, with one statement for all."""
     values = {
         "types": [event.type for event in events],
         "subjects": [str(event.subject) for event in events],
@@ -108,7 +114,7 @@ def append(*events: NewEvent) -> None:
 
 
 def place() -> tuple[int, int]:
-    """Where the surrounding transaction stands in the feed, for who appends by other means: epoch, transaction id."""
+    """The epoch and transaction id of the surrounding transaction, for code that appends events by COPY."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {EPOCH}, pg_current_xact_id()::text::bigint")
         epoch, txid = cursor.fetchone()
@@ -116,7 +122,7 @@ def place() -> tuple[int, int]:
 
 
 def read(after: Position, limit: int, consumer: str = "") -> Batch:
-    """Events behind ``after``, oldest first, as CloudEvents 1.0; one query."""
+    """At most ``limit`` events after ``after``, oldest first, as CloudEvents 1.0. One query."""
     rows = prepared(_READ, [consumer, *after, limit])
     epoch, xmin, hidden, *places = rows[0][:10]
     return Batch(

@@ -1,13 +1,13 @@
-"""The event log of a service: appended to in the transaction of the change, served as a feed."""
+"""The event log of a service. Events are written in the transaction of the change and served as a feed."""
 
 from django.db import models
 
 
 class Event(models.Model):
-    """One thing that happened. Feeds order by (epoch, txid, id).
+    """One event. Feeds order by (epoch, txid, id).
 
-    Ids come from a sequence and commit out of order, so a reader that remembered the highest id would miss rows.
-    Transaction ids below ``pg_snapshot_xmin`` are all decided: what a reader sees there is final.
+    Ids come from a sequence, and transactions commit out of order, so a reader that stored the highest id would miss
+    rows. All transactions below ``pg_snapshot_xmin`` have ended, so what a reader sees there is final.
     """
 
     epoch = models.PositiveIntegerField()
@@ -31,7 +31,7 @@ class Event(models.Model):
 
 
 class FeedStart(models.Model):
-    """One row: the last event that retention has deleted. A reader whose position lies before it has missed some."""
+    """A single row: the last event that retention has deleted. A reader with an earlier position has missed events."""
 
     epoch = models.PositiveIntegerField()
     txid = models.BigIntegerField()
@@ -43,7 +43,7 @@ class FeedStart(models.Model):
 
 
 class FeedConsumer(models.Model):
-    """Somebody who reads the feed by name, and the position it has acknowledged: retention never goes beyond it."""
+    """A named consumer of the feed. Retention deletes no event after the position that it has acknowledged."""
 
     name = models.CharField(max_length=64, primary_key=True)
     epoch = models.PositiveIntegerField()
@@ -59,7 +59,7 @@ class FeedConsumer(models.Model):
 
 
 class FeedEpoch(models.Model):
-    """Transaction ids start anew after a move to another server; the highest ``value`` here tells the eras apart."""
+    """The current epoch is the highest ``value``. A new server counts transaction ids from 1, in a new epoch."""
 
     value = models.PositiveIntegerField(unique=True)
 

@@ -1,4 +1,4 @@
-"""Retention: events that are old, decided, and read by everybody who is known to read, are deleted in batches."""
+"""Retention: deletes, in batches, old events that lie below the horizon and were read by all known consumers."""
 
 import logging
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from platform_core.observability import metrics
 
 BATCH = 1000
 FORGOTTEN_AFTER = 3
-"""A consumer that was not seen for so many times the retention holds nothing back any more."""
+"""A consumer that was not seen for this many retention periods is removed."""
 log = logging.getLogger("platform.feed")
 
 _OLDEST = f"""
@@ -33,10 +33,10 @@ class _Old(NamedTuple):
 
 
 def trim_feed() -> bool:
-    """Delete the oldest events whose time is over, BATCH at most; True when there may be more.
+    """Delete the oldest expired events, at most BATCH. True if there may be more.
 
-    The feed loses a beginning, never something from its midst: the first event that has to stay ends the batch. Beside
-    another worker that is at it, nothing.
+    The first event that must stay ends the batch, so events are deleted only from the beginning of the feed. Does
+    nothing while another worker trims the same feed.
     """
     forget_consumers()
     with transaction.atomic():
@@ -51,6 +51,7 @@ def trim_feed() -> bool:
 
 
 def forget_consumers() -> None:
+    """Remove consumers that were not seen for FORGOTTEN_AFTER retention periods."""
     limit = now() - timedelta(days=settings.EVENT_RETENTION_DAYS * FORGOTTEN_AFTER)
     for consumer in FeedConsumer.objects.filter(seen_at__lt=limit):
         consumer.delete()
@@ -87,7 +88,7 @@ def _long_ago() -> datetime:
 
 
 def waiting_since(consumer: FeedConsumer) -> datetime | None:
-    """When the oldest event happened that the consumer has not acknowledged; None when it has read all of them."""
+    """The time of the oldest event that the consumer has not acknowledged; None if it has read all of them."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT time FROM {Event._meta.db_table} WHERE (epoch, txid, id) > (%s, %s, %s) "

@@ -22,26 +22,32 @@ POSITION_HEADER = "Feed-Position"
 
 
 class CloudEventsRenderer(JSONRenderer):
+    """JSON with the media type of a batch of CloudEvents."""
+
     media_type = "application/cloudevents-batch+json"
     format = "cloudevents"
 
 
 @extend_schema_field({"type": "string", "pattern": "^[0-9]{1,9}-[0-9]{1,18}-[0-9]{1,18}$"})
 class EventIdField(serializers.CharField):
-    """The id of an event, which is its place in the feed."""
+    """The id of an event, which is its position in the feed."""
 
 
 class FeedQuery(Query):
+    """The query parameters of the feed."""
+
     lastEventId = EventIdField(
         default=None,
         max_length=60,
         trim_whitespace=False,
-        help_text="The last event you have seen; `0-0-0` before the first. Left out: from the first that is kept.",
+        help_text="Id of the last event you have read; `0-0-0`: the beginning. Default: the oldest kept event.",
     )
-    limit = WholeField(default=100, min_value=1, max_value=1000, help_text="At most so many events.")
+    limit = WholeField(default=100, min_value=1, max_value=1000, help_text="Maximum number of events.")
 
 
 class EventSerializer(serializers.Serializer[Any]):
+    """A CloudEvent 1.0, for the OpenAPI document."""
+
     specversion = serializers.CharField()
     id = serializers.CharField()
     type = serializers.CharField()
@@ -53,12 +59,12 @@ class EventSerializer(serializers.Serializer[Any]):
 
 
 class EventFeed(APIView):
-    """What happened in this service, oldest first, behind `lastEventId`. Empty when there is nothing newer.
+    """The events of this service after `lastEventId`, oldest first. Empty if there is nothing newer.
 
-    `Feed-Pending: true` says that something is committed that cannot be shown yet: ask again. `Feed-Position` is the
-    place up to which everything is decided: whoever takes what there is from the lists reads on from there. A consumer
-    that gives its name in `Feed-Consumer` holds back the deletion of what it has not read. Who asks from a place before
-    what was deleted gets 410 `events_expired`.
+    `Feed-Pending: true` means that committed events cannot be shown yet: ask again. `Feed-Position` is the position up
+    to which the feed is final: a consumer that loads its state from the lists continues from there. Events are not
+    deleted before all consumers that send their name in `Feed-Consumer` have read them. A request for events that have
+    been deleted returns 410 `events_expired`.
     """
 
     may_be_polled = True
@@ -89,13 +95,13 @@ class EventFeed(APIView):
 
 
 def _check(after: Position, batch: Batch) -> None:
-    """Raises Gone when events that follow ``after`` have been deleted."""
+    """Raises Gone if events after ``after`` have been deleted."""
     if after >= batch.start:
         return
     metrics.feed_refused.inc()
     raise Gone(
-        f"Events up to {batch.start} have been deleted. Make what you keep anew from the lists of this service "
-        f"(analytics-service: `manage.py analytics_svc rebuild`), then read on with lastEventId={batch.horizon}.",
+        f"Events up to {batch.start} have been deleted. Load your data from the lists of this service again "
+        f"(analytics-service: `manage.py analytics_svc rebuild`), then continue with lastEventId={batch.horizon}.",
         code="events_expired",
         headers=_headers(batch),
     )

@@ -1,4 +1,4 @@
-"""What is known about the request, or the piece of background work, that this thread is busy with."""
+"""The context of the request, or of the background work, that this thread is processing."""
 
 import re
 import time
@@ -22,10 +22,11 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """``deadline`` is a ``time.monotonic()`` value in seconds; None means that nobody waits.
+    """``deadline`` is a ``time.monotonic()`` value in seconds, or None without a limit.
 
-    ``caller`` is who asks, once that is known; ``user`` the id of the user whose wish it is, through all services.
-    ``is_poll``: a page or program asks this again and again, through all services; successes are logged as `debug`.
+    ``caller`` is the authenticated caller. ``user`` is the id of the user on whose behalf the request is made; services
+    pass it on. ``is_poll``: a page or program repeats this request again and again; services pass it on, and
+    log successes at `debug`.
     """
 
     request_id: str = "-"
@@ -37,6 +38,7 @@ class Context:
 
     @property
     def trace_id(self) -> str:
+        """The trace id in hexadecimal."""
         match = _TRACEPARENT.fullmatch(self.traceparent)
         return match[1] if match else ""
 
@@ -46,11 +48,12 @@ _current: ContextVar[Context] = ContextVar("platform_context", default=_NOBODYS)
 
 
 def current() -> Context:
+    """The context of this thread."""
     return _current.get()
 
 
 class entered:  # read as a verb: `with entered(context):`
-    """Makes ``context`` the present one inside. Each request passes here, and a generator would cost it more."""
+    """Makes ``context`` the current one inside the block. A class, because a generator would cost each request more."""
 
     __slots__ = ("_context", "_token")
 
@@ -66,33 +69,33 @@ class entered:  # read as a verb: `with entered(context):`
 
 
 def origin() -> dict[str, str]:
-    """What rows keep of it, so that the work they cause can be told to belong to it."""
+    """Request ids stored on rows, so that log lines can be correlated. Parameters for SQL, by name."""
     ctx = current()
     return {"request_id": ctx.request_id, "traceparent": ctx.traceparent, "user": ctx.user}
 
 
 def called_by(caller: str, user: str) -> None:
-    """Note who asks, until the present context is left."""
+    """Set the caller of the current context, and the user on whose behalf it calls."""
     _current.set(replace(_current.get(), caller=caller, user=user))
 
 
 @contextmanager
 def grace(seconds: float) -> Iterator[Context]:
-    """For the tidying-up that must not fail because the caller's time is over: a deadline of its own."""
+    """Give the block a deadline of its own, for cleanup that must run even if the request's deadline has passed."""
     with entered(replace(current(), deadline=time.monotonic() + seconds)) as context:
         yield context
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[Context]:
-    """For what may take only a part of the caller's time: a deadline that is not later than the present one."""
+    """Give the block ``seconds``, or the time until the current deadline if that is shorter."""
     present, own = current().deadline, time.monotonic() + seconds
     with entered(replace(current(), deadline=own if present is None else min(present, own))) as context:
         yield context
 
 
 def remaining() -> float | None:
-    """Seconds until the deadline, None without one; raises DeadlineExceeded when it has passed."""
+    """Seconds until the deadline, or None without one. Raises DeadlineExceeded if it has passed."""
     deadline = _current.get().deadline
     if deadline is None:
         return None
@@ -103,12 +106,12 @@ def remaining() -> float | None:
 
 
 def accepted_request_id(value: str | None) -> str:
-    """The caller's id when it is well-formed, else a new one."""
+    """The caller's request id if it is well-formed, otherwise a new one."""
     return value if value and _REQUEST_ID.fullmatch(value) else _new(16)
 
 
 def span_of(traceparent: str) -> tuple[str, str, str] | None:
-    """Trace id, span id and flags in hexadecimal; None when it names no span."""
+    """Trace id, span id and flags in hexadecimal; None if ``traceparent`` is malformed."""
     match = _TRACEPARENT.fullmatch(traceparent)
     if match is None or match[1] == "0" * 32 or match[2] == "0" * 16:
         return None
@@ -116,7 +119,7 @@ def span_of(traceparent: str) -> tuple[str, str, str] | None:
 
 
 def accepted_traceparent(value: str | None) -> str:
-    """The caller's trace with a span id of our own (W3C Trace Context), else a new trace."""
+    """The caller's trace with a new span id (W3C Trace Context), or a new trace."""
     match = _TRACEPARENT.fullmatch(value) if value else None
     trace_id = match[1] if match and match[1] != "0" * 32 else _new(16)
     flags = value[-2:] if match and value else "01"
@@ -124,5 +127,5 @@ def accepted_traceparent(value: str | None) -> str:
 
 
 def _new(size: int) -> str:
-    """An id of so many bytes. It is no secret, and nothing is let in for knowing it."""
+    """A random id of ``size`` bytes. Not for secrets."""
     return f"{getrandbits(8 * size):0{2 * size}x}"

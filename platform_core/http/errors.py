@@ -5,18 +5,18 @@ from http import HTTPStatus
 from typing import Any
 
 FieldError = dict[str, Any]
-"""``{"field": "items[0].quantity", "code": "min_value", "detail": "…"}``, and what else helps a client to act."""
+"""``{"field": "items[0].quantity", "code": "min_value", "detail": "…"}``, and further members for programs."""
 _PHRASES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
-"""RFC 9110's; before 3.13 Python has those of its predecessors."""
+"""Reason phrases of RFC 9110. Before 3.13 Python has the older ones."""
 
 
 def phrase(status: int) -> str:
-    """A status in words, the same in every version of Python."""
+    """The reason phrase of a status, the same in every version of Python."""
     return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 class PlatformError(Exception):
-    """Anything that has a status and a code of its own. ``status``, ``code`` and ``detail`` go over the wire."""
+    """Base of all errors. ``status``, ``code`` and ``detail`` are sent to the client."""
 
     status = 500
     code = "internal_error"
@@ -38,17 +38,20 @@ class PlatformError(Exception):
 
 
 class InvalidInput(PlatformError):
+    """400: the request is malformed or a value is out of bounds."""
+
     status = 400
     code = "invalid"
     detail = "The request is not valid."
 
     @classmethod
     def field(cls, field: str, detail: str, code: str = "invalid") -> "InvalidInput":
+        """An error of one field or parameter."""
         return cls(f"{field}: {detail}", errors=[{"field": field, "code": code, "detail": detail}])
 
 
 class NotAuthenticated(PlatformError):
-    """Nobody has proven who they are, or the proof is no good. ``error``: RFC 6750's code for a token that is not."""
+    """401: the token is missing or invalid. ``error`` is RFC 6750's code for an invalid token."""
 
     status = 401
     code = "not_authenticated"
@@ -65,12 +68,16 @@ def challenge(error: str = "") -> str:
 
 
 class Forbidden(PlatformError):
+    """403: the caller is not allowed to do this."""
+
     status = 403
     code = "permission_denied"
     detail = "You may not do this."
 
 
 class NotFound(PlatformError):
+    """404: the resource does not exist, or belongs to another customer."""
+
     status = 404
     code = "not_found"
     detail = "There is no such resource."

@@ -16,7 +16,7 @@ from typing import Any
 from platform_core import __version__
 from platform_core.http.context import current, entered, span_of
 
-PATIENCE = 1.0
+EXPORT_TIMEOUT_SECONDS = 1.0
 """Seconds that the end of a process waits for its last spans to be sent: the collector may be away."""
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _LONGEST = 2000
@@ -91,7 +91,7 @@ def stop() -> None:
     if _provider is not None:
         sending = threading.Thread(target=_provider.shutdown, daemon=True)
         sending.start()
-        sending.join(PATIENCE)
+        sending.join(EXPORT_TIMEOUT_SECONDS)
     _tracer = _provider = None
 
 

@@ -1,4 +1,4 @@
-"""One round of delivery to one destination: what the worker repeats."""
+"""Delivers one batch of outbox messages to one destination. The worker calls it repeatedly."""
 
 import logging
 import threading
@@ -22,23 +22,23 @@ from platform_core.outbox.queue import (
 )
 
 ATTEMPT_SECONDS = 5.0
-_WORTH_REPEATING = (408, 409, 425, 429)
+_RETRYABLE_STATUSES = (408, 409, 425, 429)
 log = logging.getLogger("platform.outbox")
 
 Handlers = Mapping[str, Handler]
 
 
 def deliver_due(destination: str, handlers: Handlers, stopping: threading.Event) -> bool:
-    """Claim a batch and deliver it in order; True when there may be more.
+    """Claim a batch and deliver it in order. True if there may be more.
 
-    When the destination does not answer, the worker is stopping, or the lease is nearly over, the rest of the batch is
-    given back.
+    If the destination does not answer, the worker is stopping, or half of the lease has passed, the leases of the
+    remaining messages are given up.
     """
-    tired = time.monotonic() + LEASE.total_seconds() / 2
+    stop_at = time.monotonic() + LEASE.total_seconds() / 2
     batch = claim(destination)
     reachable = True
     for message in batch:
-        if reachable and not stopping.is_set() and time.monotonic() < tired:
+        if reachable and not stopping.is_set() and time.monotonic() < stop_at:
             reachable = attempt(message, handlers)
         else:
             give_back(message)
@@ -46,15 +46,15 @@ def deliver_due(destination: str, handlers: Handlers, stopping: threading.Event)
 
 
 def attempt(message: OutboxMessage, handlers: Handlers) -> bool:
-    """Deliver one message and settle it; False when the destination could not be reached.
+    """Deliver one message and store the outcome. False if the destination could not be reached.
 
-    That belongs to the trace of whoever caused the message.
+    The attempt belongs to the trace of the request that caused the message.
     """
     deadline = time.monotonic() + ATTEMPT_SECONDS
     ctx = Context(message.request_id, accepted_traceparent(message.traceparent), deadline, user=message.user)
     title, attributes = f"deliver {message.kind}", {"messaging.message.id": message.key}
     with entered(ctx), tracing.span(title, "consumer", message.traceparent, attributes) as span:
-        return _attempt(message, handlers.get(message.kind, _NOBODYS), span)
+        return _attempt(message, handlers.get(message.kind, _UNKNOWN_KIND), span)
 
 
 def _attempt(message: OutboxMessage, handler: Handler, span: tracing.Span) -> bool:
@@ -78,6 +78,7 @@ def _attempt(message: OutboxMessage, handler: Handler, span: tracing.Span) -> bo
 
 
 def fail(message: OutboxMessage, handler: Handler, error: Exception) -> None:
+    """Store a failed attempt, as a dead letter if it was permanent or the last one, and log it."""
     dead = handler.max_attempts is not None and (message.attempts >= handler.max_attempts or is_permanent(error))
     text = f"{type(error).__name__}: {error}"
     settle_failed(message, handler, text, dead=dead)
@@ -91,14 +92,14 @@ def _leave(message: OutboxMessage) -> None:
     raise LookupError(f"no handler for messages of kind {message.kind}")
 
 
-_NOBODYS = Handler(_leave)
-"""For a kind that only a later version knows: it waits for that version's workers, and holds up no other message."""
+_UNKNOWN_KIND = Handler(_leave)
+"""For kinds that only a later version knows. The message waits for that version's workers and blocks no other."""
 
 
 def is_permanent(error: Exception) -> bool:
-    """A refusal that will be the same next time."""
+    """Whether the error is a refusal that a retry cannot change."""
     if isinstance(error, PeerRefused):
-        return error.status < 500 and error.status not in _WORTH_REPEATING
+        return error.status < 500 and error.status not in _RETRYABLE_STATUSES
     return isinstance(error, PermanentFailure)
 
 

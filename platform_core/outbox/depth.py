@@ -1,11 +1,11 @@
-"""How much waits in the outbox, for `/health`."""
+"""Counts the messages in the outbox, for `/health`."""
 
 from typing import NamedTuple
 
 from django.db import connection
 
 DEPTH_BOUND = 1000
-"""Nobody needs to know more exactly how bad it is, and counting further would cost the more the worse it is."""
+"""Messages are counted up to this number, so that the cost of counting stays bounded."""
 
 _UNSETTLED = "FROM outbox_outboxmessage WHERE state = %s ORDER BY id LIMIT"
 _DEPTH = f"""
@@ -17,7 +17,7 @@ _DEPTH = f"""
 
 
 class Depth(NamedTuple):
-    """``pending`` and ``dead`` are counted up to `DEPTH_BOUND`; ``oldest_seconds`` is None when nothing waits."""
+    """``pending`` and ``dead`` are counted up to `DEPTH_BOUND`; ``oldest_seconds`` is None if no message waits."""
 
     pending: int
     oldest_seconds: float | None
@@ -25,7 +25,7 @@ class Depth(NamedTuple):
 
 
 def depth() -> Depth:
-    """One query over what is not delivered, by its own index, however much was delivered."""
+    """Count undelivered messages in one query. A partial index makes the cost independent of the delivered ones."""
     with connection.cursor() as cursor:
         cursor.execute(_DEPTH, ["pending", "pending", "dead"])
         pending, oldest, dead = cursor.fetchone()

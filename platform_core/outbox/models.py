@@ -1,4 +1,4 @@
-"""Messages to other parts of the world, written in the transaction of the change that causes them."""
+"""The outbox: messages to other services, written in the transaction of the change that causes them."""
 
 from datetime import datetime
 
@@ -8,12 +8,15 @@ from django.utils.timezone import now
 
 
 class OutboxMessage(models.Model):
-    """``kind`` names its handler; messages of one ``aggregate`` to one ``destination`` are delivered in order.
+    """A message to a ``destination``. ``kind`` selects its handler.
 
-    A worker holds a message by a lease that it commits before it calls anybody.
+    Messages of one ``aggregate`` to one ``destination`` are delivered in order. A worker claims a message with a lease
+    that it commits before the call.
     """
 
     class State(models.TextChoices):
+        """`dead`: given up, until an operator redrives it."""
+
         PENDING = "pending"
         DELIVERED = "delivered"
         DEAD = "dead"
@@ -32,7 +35,11 @@ class OutboxMessage(models.Model):
     request_id = models.CharField(max_length=128)
     traceparent = models.CharField(max_length=64)
     user = models.CharField(
-        max_length=20, blank=True, default="", db_default="", help_text="The id of the user whose wish it is"
+        max_length=20,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The id of the user on whose behalf it is sent",
     )
     created_at = models.DateTimeField(default=now)
     delivered_at = models.DateTimeField(null=True, blank=True)
@@ -56,5 +63,5 @@ class OutboxMessage(models.Model):
 
     @property
     def next_attempt_at(self) -> datetime | None:
-        """None when there will be no further one."""
+        """When the message is tried next; None if it will not be."""
         return self.available_at if self.state == self.State.PENDING else None

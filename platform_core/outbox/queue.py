@@ -1,4 +1,4 @@
-"""Enqueueing, claiming and settling outbox messages. No transaction is open while anybody is called."""
+"""Enqueues, claims and settles outbox messages. No transaction is open during a call to a peer."""
 
 import random
 import uuid
@@ -19,7 +19,7 @@ LEASE: Final = timedelta(seconds=30)
 BATCH: Final = 10
 
 # Only the oldest undelivered message of an aggregate and destination can be claimed, so none overtakes another.
-# Materialized, for a plan may run a subquery more than once, and each run would lock rows of its own.
+# Materialized, because a plan may run a subquery more than once, and each run would lock other rows.
 _CLAIM = """
     WITH due AS MATERIALIZED (
         SELECT m.id FROM outbox_outboxmessage m
@@ -40,8 +40,10 @@ _CLAIM = """
 
 
 def enqueueing(rows: str) -> str:
-    """The statement that writes messages, on its own or within another one. ``rows`` selects kind, destination,
-    aggregate, key and payload in their order; the parameters are those of `context.origin`, besides its own.
+    """The SQL that writes messages, to be run alone or as a CTE of another statement.
+
+    ``rows`` is a query that selects kind, destination, aggregate, key and payload in the order of the messages. The
+    statement's parameters are those of `context.origin` and those of ``rows``.
     """
     return f"""
         INSERT INTO outbox_outboxmessage (
@@ -64,7 +66,7 @@ _ENQUEUE = enqueueing("""
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message to be enqueued. ``key`` is unique for ever and goes to the receiver, which dedupes by it."""
+    """A message to enqueue. ``key`` is unique for ever; it is the idempotency key for the receiver."""
 
     kind: str
     destination: str
@@ -74,16 +76,16 @@ class Message:
 
 
 class PermanentFailure(Exception):
-    """Raised by a handler when no repetition can help."""
+    """Raised by a handler when a retry cannot help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
     """How messages of one kind are delivered.
 
-    ``deliver`` must be safe to repeat; it runs outside of any transaction. ``max_attempts`` None: tried, ever more
-    rarely, for ever. ``on_delivered(message)`` and ``on_failure(message, error, dead)`` belong to the transaction that
-    settles the attempt.
+    ``deliver`` must be idempotent; it runs outside any transaction. With ``max_attempts`` None the message is retried
+    for ever, with growing delays. ``on_delivered(message)`` and ``on_failure(message, error, dead)`` run in the
+    transaction that stores the outcome.
     """
 
     deliver: Callable[[OutboxMessage], None]
@@ -94,7 +96,7 @@ class Handler:
 
 
 def enqueue(*messages: Message) -> None:
-    """Write messages in the surrounding transaction; one statement however many."""
+    """Write messages in the surrounding transaction, with one statement for all."""
     if messages:
         values = {
             "kinds": [message.kind for message in messages],
@@ -107,7 +109,7 @@ def enqueue(*messages: Message) -> None:
 
 
 def claim(destination: str) -> list[OutboxMessage]:
-    """Lease what is due for ``destination``, oldest first. Committed at once; other workers pass over it."""
+    """Lease due messages for ``destination``, oldest first. The lease is committed; other workers skip these rows."""
     with connection.cursor() as cursor:
         lease = uuid.uuid4()
         values: Any = {"lease": lease, "period": LEASE, "destination": destination, "batch": BATCH}
@@ -118,12 +120,14 @@ def claim(destination: str) -> list[OutboxMessage]:
 
 @transaction.atomic
 def settle_delivered(message: OutboxMessage, handler: Handler) -> None:
+    """Mark a message as delivered, if this worker still holds its lease."""
     if _held(message).update(state="delivered", delivered_at=now(), lease=None, leased_until=None, last_error=""):
         handler.on_delivered(message)
 
 
 @transaction.atomic
 def settle_failed(message: OutboxMessage, handler: Handler, error: str, *, dead: bool) -> None:
+    """Store a failed attempt and schedule the next one, or mark the message as dead. Needs the lease."""
     delay = timedelta(seconds=backoff(message.attempts, handler.max_delay))
     state = "dead" if dead else "pending"
     changes = {"state": state, "available_at": now() + delay, "last_error": error[:2000]}
@@ -132,18 +136,18 @@ def settle_failed(message: OutboxMessage, handler: Handler, error: str, *, dead:
 
 
 def give_back(message: OutboxMessage) -> None:
-    """Claimed but not tried: available to anybody at once."""
+    """Give up the lease of a message that was not tried. Any worker can claim it at once."""
     _held(message).update(lease=None, leased_until=None, attempts=message.attempts - 1)
 
 
 def redrive(messages: Any) -> int:
-    """Try dead messages anew. Their keys are unchanged, so a receiver that has one already takes no second."""
+    """Retry dead letters; returns how many. Keys stay the same, so a receiver ignores messages that it already has."""
     changes = {"state": "pending", "attempts": 0, "available_at": now(), "last_error": ""}
     return int(messages.filter(state="dead").update(**changes))
 
 
 def hasten(messages: Any) -> int:
-    """Try waiting messages at once, without the rest of their pause. One that is just being tried is left alone."""
+    """Make waiting messages due now, without the rest of their backoff. Leased messages are left unchanged."""
     waiting = messages.filter(state="pending", lease=None, available_at__gt=now())
     return int(waiting.update(available_at=now()))
 
@@ -155,5 +159,5 @@ def backoff(attempts: int, max_delay: float) -> float:
 
 
 def _held(message: OutboxMessage) -> Any:
-    """The row, as long as this worker's lease is the one on it."""
+    """The row, if this worker still holds the lease."""
     return OutboxMessage.objects.filter(id=message.id, lease=message.lease, state="pending")

@@ -29,12 +29,12 @@ from platform_core.stack.processes import is_free
 from platform_core.stack.roles import RolesError, ensure_roles
 from platform_core.topology import ANALYTICS, SERVICES, Service
 
-PORT_PATIENCE = 10.0
-READY_PATIENCE = 90.0
-STOP_PATIENCE = 40.0
+PORT_TIMEOUT_SECONDS = 10.0
+START_TIMEOUT_SECONDS = 90.0
+STOP_TIMEOUT_SECONDS = 40.0
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound
 ONE_WISH = 1.0
-MIGRATION_PATIENCE = 3600.0
+MIGRATION_TIMEOUT_SECONDS = 3600.0
 LONGEST_PAUSE = 30.0
 SETTLED = 60.0
 GUNICORN = str(ROOT / "deploy" / "gunicorn.conf.py")
@@ -197,7 +197,7 @@ class Stack:
 
     def check_ports(self) -> None:
         """A predecessor that was killed may hold a port for a moment, until its last requests are done."""
-        until = time.monotonic() + PORT_PATIENCE
+        until = time.monotonic() + PORT_TIMEOUT_SECONDS
         for service in SERVICES:
             port = port_of(service, self.values)
             while not is_free(self.values["BIND_HOST"], port):
@@ -236,14 +236,16 @@ class Stack:
         return tuple(lock for lock in (self.lock, lease) if lock is not None)
 
     def await_ready(self) -> None:
-        until = time.monotonic() + READY_PATIENCE
+        until = time.monotonic() + START_TIMEOUT_SECONDS
         for service, child in zip(SERVICES, self.webs, strict=True):
             while not answers_ready(local_url(service, self.values)):
                 code = child.process.poll() if child.process else None
                 if code is not None:
                     raise StackError(f"{service.name} ended with code {code} while starting; its last lines say why.")
                 if time.monotonic() > until:
-                    raise StackError(f"{service.name} is not ready after {READY_PATIENCE:g} s; its log lines say why.")
+                    raise StackError(
+                        f"{service.name} is not ready after {START_TIMEOUT_SECONDS:g} s; its log lines say why."
+                    )
                 self.go_on()
                 time.sleep(0.05)
 
@@ -283,7 +285,7 @@ class Stack:
         for group in (self.webs, self.workers):
             for child in group:
                 child.send(signal.SIGTERM)
-            until = time.monotonic() + STOP_PATIENCE
+            until = time.monotonic() + STOP_TIMEOUT_SECONDS
             for child in group:
                 if not child.wait(until):
                     child.send(signal.SIGKILL)
@@ -336,7 +338,7 @@ def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_th
             process = fork(title, _migrate, environment, output=output, not_theirs=not_theirs)
             running.append((service, process, output))
         for service, process, output in running:
-            if not process.wait(MIGRATION_PATIENCE) or process.returncode:
+            if not process.wait(MIGRATION_TIMEOUT_SECONDS) or process.returncode:
                 process.send(signal.SIGKILL)
                 output.seek(0)
                 raise StackError(f"The migration of {service.name} failed: {_reason(output.read())}")
@@ -360,7 +362,7 @@ def refuse_unsafe(
         with tempfile.TemporaryFile() as output:
             environment = service_environment(service, values, environ)
             process = fork(f"{service.name} check", _check, environment, output=output, not_theirs=not_theirs)
-            process.wait(READY_PATIENCE)
+            process.wait(START_TIMEOUT_SECONDS)
             output.seek(0)
             reasons |= dict.fromkeys(output.read().decode(errors="replace").splitlines())
     if reasons:

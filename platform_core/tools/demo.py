@@ -31,9 +31,9 @@ from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER
 LIMITS = {"users": 1_000_000, "products": 100_000, "orders": 5_000_000}
 MAX_SEED = 999_999_999
 STAFF = "staff@example.com"
-STOP_PATIENCE = 60.0
+STOP_TIMEOUT_SECONDS = 60.0
 TOLD_EVERY = 10.0
-CATCHING_UP_PATIENCE = 120.0
+CATCH_UP_TIMEOUT_SECONDS = 120.0
 _READING_SECONDS = 30
 
 Step = tuple[Service, str]
@@ -183,14 +183,14 @@ class Run:
         if health_of(url, "/health/ready")[0] != 200:
             return
         self.teller.begin("analytics", self.spec.orders)
-        seen, until = -1, time.monotonic() + CATCHING_UP_PATIENCE
+        seen, until = -1, time.monotonic() + CATCH_UP_TIMEOUT_SECONDS
         while time.monotonic() < until:
             report = _summary(url)
             total = sum(
                 report.get(part, {}).get("total", 0) for part in ("users", "products", "orders", "notifications")
             )
             if total != seen:
-                seen, until = total, time.monotonic() + CATCHING_UP_PATIENCE
+                seen, until = total, time.monotonic() + CATCH_UP_TIMEOUT_SECONDS
             self.told_by_analytics = bool(report) and not report["stale"]
             if self.told_by_analytics:
                 self.teller.reach(self.spec.orders)
@@ -245,7 +245,7 @@ class Pipeline:
 
     def failure(self) -> str:
         """What went wrong, in a line. A step fails when the one that reads it has, so the last one knows best."""
-        until = time.monotonic() + STOP_PATIENCE
+        until = time.monotonic() + STOP_TIMEOUT_SECONDS
         for process in self.processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, until - time.monotonic()))

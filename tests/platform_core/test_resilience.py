@@ -102,7 +102,7 @@ def test_the_saved_retry_budget_is_bounded():
 
 
 def test_a_bulkhead_lets_the_next_one_in_when_a_young_one_leaves():
-    bulkhead = Bulkhead(1, patience=30)
+    bulkhead = Bulkhead(1, max_wait=30)
     inside, entered = threading.Event(), threading.Event()
 
     def first() -> None:
@@ -119,20 +119,20 @@ def test_a_bulkhead_lets_the_next_one_in_when_a_young_one_leaves():
 
 
 def test_a_full_bulkhead_refuses_at_once_if_the_oldest_call_is_old():
-    bulkhead = Bulkhead(1, patience=0)
+    bulkhead = Bulkhead(1, max_wait=0)
     context = contextvars.copy_context()
     with bulkhead.place(), pytest.raises(BulkheadFull):
         context.run(lambda: bulkhead.place().__enter__())
 
 
 def test_a_nested_call_needs_no_second_bulkhead_place():
-    bulkhead = Bulkhead(1, patience=0)
+    bulkhead = Bulkhead(1, max_wait=0)
     with bulkhead.place(), bulkhead.place():
         pass
 
 
 def test_it_never_lets_more_in_than_it_has_places():
-    bulkhead = Bulkhead(3, patience=30)
+    bulkhead = Bulkhead(3, max_wait=30)
     present, most = 0, 0
     lock = threading.Lock()
 

@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                 ('last_error', models.TextField(blank=True, default='')),
                 ('request_id', models.CharField(max_length=128)),
                 ('traceparent', models.CharField(max_length=64)),
-                ('user', models.CharField(blank=True, db_default='', default='', help_text='The id of the user whose wish it is', max_length=20)),
+                ('user', models.CharField(blank=True, db_default='', default='', help_text='The id of the user on whose behalf it is sent', max_length=20)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('delivered_at', models.DateTimeField(blank=True, null=True)),
             ],
