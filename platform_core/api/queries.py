@@ -88,7 +88,7 @@ class Query(serializers.Serializer[Any]):
     """The value of each lookup, if what was given are comparisons of columns and nothing else."""
 
     def get_fields(self) -> dict[str, Any]:
-        """Without data all parameters; with data only those that are given or have a default, since copies cost time."""
+        """Without data all parameters; with data only those that are given or have a default, as copies cost time."""
         if not hasattr(self, "initial_data"):
             return super().get_fields()
         declared = _parameters.get(type(self)) or _parameters.setdefault(type(self), super().get_fields())
