@@ -7,6 +7,7 @@ import re
 import subprocess
 from typing import Any
 
+import psycopg
 import pytest
 
 from platform_core.conf.environment import ROOT
@@ -66,9 +67,20 @@ def test_lines_of_one_service_alone_can_be_asked_for_and_warnings_of_others_are_
     own_stack.up()
     for service in SERVICES:
         Shop(own_stack).ask("GET", service, "/api/nothing-here")
-    told = [json.loads(line) for line in own_stack.said().splitlines() if line.startswith("{")]
-    assert {line["service"] for line in told if line["event"] == "request"} == {ORDER.name, USER.name}
-    assert {line["service"] for line in told if line["level"] == "warn"} == {service.name for service in SERVICES}
+
+    def told() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in own_stack.said().splitlines() if line.startswith("{")]
+
+    assert {line["service"] for line in told() if line["event"] == "request"} == {ORDER.name, USER.name}
+    with psycopg.connect(own_stack.database_url(), autocommit=True) as connection:
+        for service in SERVICES:
+            connection.execute(f"ALTER ROLE {service.role} NOLOGIN".encode())
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    for path in ("/api/users", "/api/products", "/api/orders", "/api/notifications", "/api/analytics/summary"):
+        (service,) = (each for each in SERVICES if each.stem in path)
+        assert Shop(own_stack).ask("GET", service, path).status_code == 503
+    warned = {service.name for service in SERVICES}
+    eventually("a warning of each", lambda: {line["service"] for line in told() if line["level"] == "warn"} == warned)
 
 
 def test_a_service_that_there_is_not_is_named_with_those_there_are(own_stack):
