@@ -7,6 +7,7 @@ import re
 import subprocess
 from typing import Any
 
+import psycopg
 import pytest
 
 from platform_core.conf.environment import ROOT
@@ -66,9 +67,20 @@ def test_logs_of_one_service_include_warnings_of_the_others(own_stack):
     own_stack.up()
     for service in SERVICES:
         Shop(own_stack).ask("GET", service, "/api/nothing-here")
-    found = [json.loads(line) for line in own_stack.said().splitlines() if line.startswith("{")]
-    assert {line["service"] for line in found if line["event"] == "request"} == {ORDER.name, USER.name}
-    assert {line["service"] for line in found if line["level"] == "warn"} == {service.name for service in SERVICES}
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in own_stack.said().splitlines() if line.startswith("{")]
+
+    assert {line["service"] for line in lines() if line["event"] == "request"} == {ORDER.name, USER.name}
+    with psycopg.connect(own_stack.database_url(), autocommit=True) as connection:
+        for service in SERVICES:
+            connection.execute(f"ALTER ROLE {service.role} NOLOGIN".encode())
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    for path in ("/api/users", "/api/products", "/api/orders", "/api/notifications", "/api/analytics/summary"):
+        (service,) = (each for each in SERVICES if each.stem in path)
+        assert Shop(own_stack).ask("GET", service, path).status_code == 503
+    warned = {service.name for service in SERVICES}
+    eventually("a warning of each", lambda: {line["service"] for line in lines() if line["level"] == "warn"} == warned)
 
 
 def test_an_unknown_service_is_refused_with_the_known_ones(own_stack):

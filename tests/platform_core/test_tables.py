@@ -20,6 +20,6 @@ def test_a_table_that_does_not_fit_becomes_paragraphs_in_which_nothing_is_cut(wi
     console.print(fitted(console, table))
     shown = out.getvalue()
     for text in ("user-service", "notification-service", url, "1.0.0", "no answer", "12 s"):
-        assert text in shown
+        assert text in " ".join(shown.split())
     assert all(len(line) <= width for line in shown.splitlines())
     assert ("\u2503" in shown) == is_table
