@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         execute_from_command_line([sys.argv[0], *arguments])
         return 0
 
-    return commands.told_in_a_line(run)
+    return commands.reported_in_one_line(run)
 
 
 if __name__ == "__main__":
