@@ -1,4 +1,4 @@
-"""System checks that a process passes before it starts. `manage.py SERVICE check` runs them with all others."""
+"""System checks that run before a process starts. `manage.py SERVICE check` runs them with all others."""
 
 import sys
 from typing import Final
@@ -10,11 +10,11 @@ from platform_core.conf.environment import EXIT_CODE
 START: Final = "start"
 """The tag of checks for web and worker: ``register(check, START)``. The worker command requires it by its name."""
 WEB: Final = "web"
-"""The tag of checks for the web alone. They may load the views, which a worker never needs."""
+"""The tag of checks for webs only. They may load the views, which a worker never needs."""
 
 
 def exit_on_errors() -> None:
-    """For the web, which gunicorn starts without any system check. Prints every error, and exits."""
+    """Run the checks in a web, because gunicorn starts without them. Prints all errors and exits if there are any."""
     try:
         BaseCommand().check(tags=[START, WEB])
     except CommandError as error:

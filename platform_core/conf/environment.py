@@ -1,6 +1,6 @@
-"""The variables that configure a service: what each means, what it may be, and a clear word when it is not.
+"""The environment variables: their meaning, their allowed values, and the error messages for other values.
 
-Everything that is wrong is told at once, each with the variable's name, what was expected and what was found.
+All invalid variables are reported together, each with its name, the expected and the actual value.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ from platform_core.topology import SERVICES, Service
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEVELOPMENT_KEY = "development-only-key-that-production-refuses-to-start-with"
 EXIT_CODE = 78
-"""``EX_CONFIG`` of sysexits.h: what a process exits with when its configuration is at fault."""
+"""``EX_CONFIG`` of sysexits.h: the exit code for an invalid configuration."""
 
 
 class ConfigurationError(Exception):
-    """``problems`` holds one line for each variable that is wrong."""
+    """``problems`` has one line for each invalid variable."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -34,14 +34,14 @@ class ConfigurationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """``parse`` takes the text and raises ValueError with what was expected instead."""
+    """An environment variable. ``parse`` converts the text, or raises ValueError with the expected format."""
 
     name: str
     default: str
     parse: Callable[[str], Any]
     meaning: str
     secret: bool = False
-    """Never shown; and NAME_FILE may name a file that holds it."""
+    """A secret is never shown, and NAME_FILE may name a file that contains it."""
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -124,9 +124,9 @@ VARIABLES = (
         "PLATFORM_ENV",
         "development",
         _choice("development", "production"),
-        "`development` is open and says so in the log and in `/health`; `production` enforces.",
+        "`development` is open, and says so in the log and in `/health`; `production` enforces the access rules.",
     ),
-    Variable("SERVICE_NAME", "", _text, "The name in logs and `/health`; by default the service's own."),
+    Variable("SERVICE_NAME", "", _text, "The name in logs and `/health`; default: the service's name."),
     Variable(
         "PORT",
         "",
@@ -139,7 +139,7 @@ VARIABLES = (
         "LOG_FORMAT",
         "",
         _choice(*FORMATTERS),
-        "`json`: an object a line; `text`: lines for people. Empty: `json`, but `text` where `up` runs on a terminal.",
+        "`json`: an object per line; `text`: for people. Empty: `json`, but `text` where `up` runs on a terminal.",
     ),
     Variable("DEBUG", "false", _choice("false", "true"), "Django's debug mode. Production refuses to start with it."),
     Variable(
@@ -158,19 +158,19 @@ VARIABLES = (
         "everybody's. `manage.py keys` makes them; in development `up` does, in `PLATFORM_DATA/keys`.",
     ),
     Variable("SERVICE_KEY", "", _json, "The service's private key itself, a JWK, instead of the file.", secret=True),
-    Variable("SERVICE_KEYS", "", _json, "Everybody's public keys themselves, a JWK set, instead of the file."),
+    Variable("SERVICE_KEYS", "", _json, "The public keys of all services, a JWK set, instead of the files."),
     Variable(
         "METRICS_TOKEN",
         "",
         _text,
-        "In production `/metrics` answers to this as a bearer token, and to requests from the machine itself.",
+        "In production `/metrics` requires this as a bearer token, except for requests from the same machine.",
         secret=True,
     ),
     Variable(
         "WORKER_METRICS_PORT",
         "",
         _whole(1, 65535),
-        "A port on which a worker has a `/metrics` of its own. Under `up` it needs none: the web tells its numbers.",
+        "A port on which a worker serves its own `/metrics`. Not needed under `up`: the web includes its numbers.",
     ),
     Variable(
         "STAFF_TOKEN", "", _text, "For `manage.py verify` in production: an access token of the staff.", secret=True
@@ -179,7 +179,7 @@ VARIABLES = (
         "NUM_PROXIES",
         "0",
         _whole(0, 10),
-        "How many proxies in front note the client's address in `X-Forwarded-For`. 0: there is none, the header is not "
+        "How many proxies in front add the client's address to `X-Forwarded-For`. 0: there is none, the header is not "
         "believed.",
     ),
     Variable("SIGN_UPS_PER_HOUR", "60", _whole(1, 1_000_000), "New accounts that one address may make in production."),
@@ -223,7 +223,7 @@ VARIABLES = (
         _whole(1, 3650),
         "How long the feeds keep events; longer while a known consumer has not read them.",
     ),
-    Variable("EMAIL_URL", "consolemail://", _email_url, "Where notification-service hands its mail to.", secret=True),
+    Variable("EMAIL_URL", "consolemail://", _email_url, "The mail server of notification-service.", secret=True),
     Variable("DEFAULT_FROM_EMAIL", "shop@example.com", _text, "The sender of that mail."),
     *(
         Variable(s.url_variable, s.default_url, _http_url, f"Where peers reach {s.name}; `up` listens on its port.")
@@ -231,7 +231,10 @@ VARIABLES = (
     ),
     *(
         Variable(
-            s.listen_port_variable, "", _whole(1, 65535), f"The port on which `up` has {s.name} listen, if another."
+            s.listen_port_variable,
+            "",
+            _whole(1, 65535),
+            f"The port of {s.name} under `up`, if it differs from its URL's.",
         )
         for s in SERVICES
     ),
@@ -240,7 +243,7 @@ VARIABLES = (
             s.database_url_variable,
             "",
             _database_url,
-            f"A database of its own for {s.name}, taken as it is.",
+            f"A separate database for {s.name}; the URL is used unchanged.",
             secret=True,
         )
         for s in SERVICES
@@ -250,7 +253,7 @@ VARIABLES = (
 
 
 def read_dotenv() -> None:
-    """Take what `.env` in the project's root says, for variables that are not set. Raises ConfigurationError."""
+    """Read `.env` in the project's root. Variables that are already set take precedence. Raises ConfigurationError."""
     try:
         environ.Env.read_env(ROOT / ".env")
     except (OSError, ValueError) as error:
@@ -258,7 +261,7 @@ def read_dotenv() -> None:
 
 
 def parsed(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Every variable of VARIABLES by its name; an empty one counts as not set. Raises ConfigurationError."""
+    """The values of VARIABLES by name. An empty variable counts as not set. Raises ConfigurationError."""
     values: dict[str, Any] = {}
     problems = []
     for variable in VARIABLES:
@@ -287,12 +290,12 @@ def keys_dir(values: Mapping[str, Any]) -> Path:
 
 
 def role_password(service: Service, secret_key: str) -> str:
-    """The password of a service's role on a server that is given by DATABASE_URL: derived, so that nobody keeps it."""
+    """The password of a service's role on a server that is given by DATABASE_URL: derived, so not stored."""
     return hmac.new(secret_key.encode(), f"role:{service.role}".encode(), hashlib.sha256).hexdigest()
 
 
 def database_parts(service: Service, values: Mapping[str, Any]) -> dict[str, Any] | None:
-    """libpq's parameters (``host``, ``user``, ``dbname``, …) of a service's database; None when nothing names one."""
+    """libpq's parameters (``host``, ``user``, ``dbname``, …) of a service's database; None if none is configured."""
     own = values[service.database_url_variable]
     if own:
         return conninfo_to_dict(own)

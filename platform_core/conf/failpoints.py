@@ -1,6 +1,6 @@
-"""Places where a test can have the process die: what a power cut would do, at a moment of our choosing.
+"""Failpoints: places where a test can kill the process, as a power cut would.
 
-``PLATFORM_FAILPOINTS`` names a folder; the process that reaches the place ``order.opened`` while the folder holds a
+``PLATFORM_FAILPOINTS`` names a folder; a process that reaches ``order.opened`` while the folder contains a
 file of that name removes the file and is killed. Without the variable nothing happens.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def reached(name: str) -> None:
-    """Die here if a test wants it so."""
+    """Kill the process here if a test has armed this failpoint."""
     folder = os.environ.get("PLATFORM_FAILPOINTS")
     if not folder:
         return

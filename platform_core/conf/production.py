@@ -1,4 +1,4 @@
-"""What production refuses to start with, each reason named, all at once."""
+"""Refuses to start in production with an unsafe configuration. Reports all reasons together."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ log = logging.getLogger("platform.mode")
 
 
 def check(settings: Any) -> None:
-    """Before a web or a worker starts. Raises ConfigurationError."""
+    """Runs before a web or worker starts. Raises ConfigurationError."""
     if settings.PLATFORM_ENV == "development":
         return
     found = [*_open_doors(settings), *_secrets(settings), *_keys(settings)]
@@ -27,7 +27,7 @@ def check(settings: Any) -> None:
 def warn_when_open(settings: Any) -> None:
     """Log that development mode is open to everybody. Not under `manage.py up`, which says so once for all."""
     if settings.PLATFORM_ENV == "development" and not os.environ.get(ANNOUNCED):
-        detail = "Everything is open to everybody who can reach this service."
+        detail = "Development mode: everybody who can reach this service may do everything."
         log.warning("mode.development", extra={"data": {"detail": detail}})
 
 
@@ -56,7 +56,7 @@ def _secrets(settings: Any) -> list[str]:
 
 
 def _keys(settings: Any) -> list[str]:
-    """The service's own key, and whether everybody's public ones are there, its own among them."""
+    """Problems with the service's own key, and with the public keys of all services."""
     hint = f"KEYS_DIR ({settings.KEYS_DIR}): `manage.py keys` makes them"
     try:
         own = own_key()

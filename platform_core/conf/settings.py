@@ -1,4 +1,4 @@
-"""The Django settings of a service, made from the environment. Pure: it can be tested without Django."""
+"""The Django settings of a service, built from the environment. Pure functions: they can be tested without Django."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -154,14 +154,14 @@ REST_FRAMEWORK = {
 
 
 AUTHENTICATION_BACKENDS = [
-    # First the local accounts, so that they get in while user-service is down.
+    # Local accounts first, so that they can sign in while user-service is down.
     "platform_core.auth.staff.LocalBackend",
     "platform_core.auth.staff.StaffBackend",
 ]
 
 
 def _hosts(service: Service, values: Mapping[str, Any], development: bool) -> list[str]:
-    """What was given, and the name under which the peers call."""
+    """The configured hosts, and the name that peers use."""
     internal = urlsplit(values[service.url_variable]).hostname or ""
     if development and not values["ALLOWED_HOSTS"]:
         return [*_local_hosts(), internal]
@@ -236,7 +236,7 @@ def _static_files(development: bool) -> dict[str, Any]:
 
 
 def _cookies(service: Service, *, secure: bool) -> dict[str, Any]:
-    """Cookies know no ports: without names of their own the five admins on localhost sign each other out."""
+    """Cookies ignore ports: without separate names, the five admins on localhost would sign each other out."""
     return {
         "CSRF_FAILURE_VIEW": "platform_core.api.problems.csrf_failure",
         "SESSION_COOKIE_NAME": f"{service.stem}_session",

@@ -1,4 +1,4 @@
-"""Writing many rows at once, by COPY, with the events that the use cases would append one by one."""
+"""Bulk inserts by COPY, together with their events."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from platform_core.api.json import encode
 from platform_core.events.log import place
 
 STATEMENT_TIMEOUT = "60s"
-"""A COPY of thousands of rows on a busy machine may take longer than a request ever waits."""
+"""Longer than the usual statement timeout: a COPY of thousands of rows can take longer than a request."""
 M = TypeVar("M", bound=models.Model)
 _EVENT_COLUMNS = ("epoch", "txid", "type", "subject", "data", "time", "request_id", "traceparent")
 
 
 class PastEvent(NamedTuple):
-    """An event that tells of ``time``, and not of the moment at which it is appended."""
+    """An event with a ``time`` in the past."""
 
     time: datetime
     type: str
@@ -31,13 +31,13 @@ class PastEvent(NamedTuple):
 
 @dataclass(slots=True)
 class Writer:
-    """Writes in one transaction. ``written`` counts the rows by ``schema.table``."""
+    """Copies rows in one transaction. ``written`` counts them by ``schema.table``."""
 
     cursor: Any
     written: dict[str, int] = field(default_factory=dict)
 
     def copy(self, objects: Sequence[models.Model]) -> None:
-        """Insert instances of one model as they are; a JSONField has to hold JSON text."""
+        """Insert instances of one model. A JSONField must hold JSON text."""
         if not objects:
             return
         table, fields = objects[0]._meta.db_table, _written_fields(objects[0])
@@ -45,7 +45,7 @@ class Writer:
         self._copy(table, [str(each.column) for each in fields], map(values, objects))
 
     def append(self, request_id: str, events: Iterable[PastEvent]) -> None:
-        """Put events into the log, under this transaction's place in the feed, in the order of their times."""
+        """Append events in the order of their times, at this transaction's position in the feed."""
         ours = place()
         rows = (
             (*ours, event.type, str(event.subject), encode(event.data).decode(), event.time, request_id, "")
@@ -65,16 +65,16 @@ class Writer:
 
 @contextmanager
 def writing() -> Iterator[Writer]:
-    """A transaction. Keep it short: while it is open, nobody's feed shows what was committed after it began."""
+    """Open a transaction. Keep it short: while it is open, no feed shows events that were committed after it began."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
         yield Writer(cursor)
 
 
 def sketch(model: type[M], **values: Any) -> M:
-    """An instance to be copied and no more. ``values`` go by attribute name; the model's defaults stand for the rest.
+    """An instance for `Writer.copy` only. ``values`` are by attribute name; other columns get the model's defaults.
 
-    Django's own constructor takes most of the time that it takes to write a million rows.
+    Bypasses Django's constructor, which would take most of the time of writing a million rows.
     """
     instance = model.__new__(model)
     instance.__dict__.update(_defaults(model), **values)
@@ -87,7 +87,7 @@ def _defaults(model: type[models.Model]) -> dict[str, Any]:
 
 
 def new_ids(model: type[models.Model], count: int) -> list[int]:
-    """So many ids of the model's own sequence, for rows that others have to refer to before they are there."""
+    """``count`` ids from the model's sequence, for rows that are referred to before they are written."""
     statement = "SELECT nextval(pg_get_serial_sequence(%s, %s)) FROM generate_series(1, %s)"
     with connection.cursor() as cursor:
         cursor.execute(statement, [model._meta.db_table, model._meta.pk.column, count])
@@ -95,6 +95,6 @@ def new_ids(model: type[models.Model], count: int) -> list[int]:
 
 
 def _written_fields(example: models.Model) -> list[Any]:
-    """All columns but those that Postgres fills in by itself."""
+    """All columns except generated ones."""
     fields = example._meta.concrete_fields
     return [f for f in fields if not f.generated and not (f.primary_key and example.pk is None)]

@@ -1,4 +1,4 @@
-"""What the platform asks of every database connection: deadlines, no dead sockets, a schema to migrate into."""
+"""Set-up of database connections: deadlines, detection of dead sockets, server-side parameters, the role's schema."""
 
 import select
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ _CACHE_WITHOUT_CONNECTIONS = "django.core.cache.backends.locmem.LocMemCache"
 
 
 class _PreparedCursor(ServerBindingCursor):
-    """Django's own cursors put the values into the text, so that Postgres has to parse and plan each of them anew."""
+    """Sends parameters separately, so that Postgres can reuse a plan. Django's cursors put the values into the SQL."""
 
     prepare = True
 
@@ -42,10 +42,10 @@ class _PlannedCursor(_PreparedCursor):
 
 
 def prepared(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """The rows that a statement of the hot path returns. Postgres plans it once for each connection.
+    """Run a statement of the hot path and return its rows. Postgres plans it once for each connection.
 
-    It is bounded, logged and counted like all others. The types of values that Postgres cannot tell from where they
-    stand are for the statement to say: ``%s::bigint[]``.
+    The deadline, logs and query counts apply as usual. If Postgres cannot infer a parameter's type, the statement must
+    cast it: ``%s::bigint[]``.
     """
     return _rows_of(_PreparedCursor, statement, params)
 
@@ -74,10 +74,10 @@ def _rows_of(
 
 
 def prepared_atomic(statement: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """`prepared`, for a use case that is this one statement.
+    """Like `prepared`, for a use case that is a single statement.
 
-    It is a transaction by itself. Inside an open transaction it gets a savepoint, so that the caller can handle a
-    constraint's IntegrityError and go on; outside of one, BEGIN and COMMIT would be two round trips more.
+    The statement is its own transaction. Inside an open transaction it gets a savepoint, so that the caller can handle
+    a constraint's IntegrityError and continue. Outside one it saves the round trips of BEGIN and COMMIT.
     """
     if not connections[DEFAULT_DB_ALIAS].in_atomic_block:
         return prepared(statement, params)
@@ -86,12 +86,12 @@ def prepared_atomic(statement: str, params: Sequence[Any] | Mapping[str, Any]) -
 
 
 def violated_constraint(error: DatabaseError) -> str | None:
-    """The name of the constraint that a statement has violated, if that is what the error is about."""
+    """The name of the violated constraint; None if the error is another one."""
     return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
 
 
 def array(values: Iterable[int | Decimal | str]) -> str:
-    """What ``%s::bigint[]`` and its like take for a list. psycopg looks at each value thrice to make the same."""
+    """The text of a Postgres array, for ``%s::bigint[]``. Faster than psycopg's conversion of lists."""
     return "{" + ",".join(_quoted(value) if isinstance(value, str) else str(value) for value in values) + "}"
 
 
@@ -105,6 +105,7 @@ def _rows(cursor: Any) -> list[tuple[Any, ...]]:
 
 
 def connect_signals() -> None:
+    """Register the receivers of Django's signals. Called once, when the app is ready."""
     connection_created.connect(_bound_statements, dispatch_uid="platform.bound_statements")
     request_started.connect(drop_dead_connections, dispatch_uid="platform.drop_dead_connections")
     pre_migrate.connect(_make_schema, dispatch_uid="platform.make_schema")
@@ -127,7 +128,7 @@ def idle_receivers(databases: Mapping[str, Any], caches: Mapping[str, Any]) -> l
 def drop_dead_connections(**_: Any) -> None:
     """Close the thread's connection if it had errors, or if the server went away while it was idle.
 
-    An idle connection has nothing to read; a dead one has. This costs one system call, 3 % of a read. Django's
+    An idle connection has nothing to read; a closed one has. The check is one system call, 3 % of a read. Django's
     `CONN_HEALTH_CHECKS` costs a round trip for each request: 28 % of a read's CPU, and the wait.
     """
     database = connections[DEFAULT_DB_ALIAS]
@@ -151,9 +152,9 @@ def _bound_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 
 class _StatementBound:
-    """Before each statement: refuse when the request's deadline is over, else bound the statement by what is left.
+    """Runs before each statement: refuses it after the request's deadline, otherwise limits it to the time left.
 
-    The bound is a session setting that changes only when the time left falls under another step, so that requests
+    The limit is a session setting. It changes only when the time left falls below the next step, so that requests
     with the usual deadline pay no extra round trip.
     """
 
@@ -167,7 +168,7 @@ class _StatementBound:
         self, execute: Callable[..., Any], statement: str, params: Any, many: bool, ctx: dict[str, Any]
     ) -> Any:
         if statement.startswith("ROLLBACK TO"):
-            self.present_ms = _UNKNOWN  # it takes a SET back as well
+            self.present_ms = _UNKNOWN  # a rollback also undoes a SET
         elif self.connection.connection.pgconn.transaction_status != TransactionStatus.INERROR:
             self.bound()
         if not tracing.is_on():
@@ -188,7 +189,7 @@ class _StatementBound:
 
 
 def _milliseconds(left: float | None) -> int:
-    """The step below what is left; the usual one for the usual deadline."""
+    """The time left, rounded down to a step; the usual value for the usual deadline."""
     if left is None:
         return _UNHURRIED_MS
     step = max((step for step in _TIMEOUT_STEPS_MS if step <= left * 1000), default=_TIMEOUT_STEPS_MS[0])
@@ -196,7 +197,7 @@ def _milliseconds(left: float | None) -> int:
 
 
 def _make_schema(app_config: AppConfig, using: str, **_: Any) -> None:
-    """The role's schema must stand before the first table: the default search_path finds it by the role's name."""
+    """Create the role's schema before the first table. The default search_path finds it by the role's name."""
     if app_config.label != "platform_core":
         return
     connection = connections[using]

@@ -1,4 +1,4 @@
-"""One pass per request: ids, deadline, body limit, the log line and the metrics."""
+"""The outermost middleware: request ids, deadline, body limit, the log line and the metrics."""
 
 import logging
 import math
@@ -36,7 +36,7 @@ _UNTRACED = nullcontext(tracing.Span())
 
 
 class RequestMiddleware:
-    """Outermost. What it refuses, it refuses in ``process_view``, so that the answer still gets its CORS headers."""
+    """Must be outermost. It refuses requests in ``process_view``, so that the answers still get CORS headers."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -65,7 +65,7 @@ class RequestMiddleware:
         return response
 
     def traced(self, request: HttpRequest) -> AbstractContextManager[tracing.Span]:
-        """The request's span, under the caller's; none for what is asked every few seconds."""
+        """The request's span, a child of the caller's. Requests for health and metrics get none."""
         if not tracing.is_on() or request.path.startswith(_QUIET):
             return _UNTRACED
         attributes = {"http.request.method": request.method or "", "url.path": request.path}
@@ -85,7 +85,7 @@ class RequestMiddleware:
                 "X-Request-Timeout", f"Expected seconds, more than 0 and at most {MAX_DEADLINE:g}, such as 2.5."
             )
         if meta.get(LATE):
-            raise DeadlineExceeded("The request's body did not come in time.")
+            raise DeadlineExceeded("The request's body did not arrive in time.")
         if meta.get(SHORT):
             raise InvalidInput.field("Content-Length", "The body ended before it was that long.")
         self.check_host(request)
@@ -139,7 +139,7 @@ def _is_quiet(request: HttpRequest, status: int) -> bool:
 
 
 def _callers() -> dict[str, str]:
-    """Who asked, and for which user, if it is known."""
+    """The caller, and the user on whose behalf it calls, if known."""
     ctx = current()
     found = {"caller": ctx.caller, "user": ctx.user}
     return {name: value for name, value in found.items() if value}
@@ -153,13 +153,13 @@ def readable(route: str) -> str:
 
 
 def deadline_of(began: float | None, header: str | None) -> float:
-    """Until when a request that came at ``began`` is to be answered, in ``time.monotonic()``."""
+    """The deadline of a request that arrived at ``began``, in ``time.monotonic()`` seconds."""
     seconds = requested_timeout(header)
     return (time.monotonic() if began is None else began) + (DEFAULT_DEADLINE if seconds is None else seconds)
 
 
 def requested_timeout(value: str | None) -> float | None:
-    """Seconds of the header's value, the default without one, None when it is malformed."""
+    """The header's value in seconds; the default without a header; None if it is malformed."""
     if value is None:
         return DEFAULT_DEADLINE
     if not _SECONDS.fullmatch(value):

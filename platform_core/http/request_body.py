@@ -1,7 +1,7 @@
-"""Reads request bodies whole, before the work begins, within the request's deadline.
+"""Reads the whole request body before the view runs, within the request's deadline.
 
-Otherwise a client that sends half a body would hold a thread for as long as it likes, and a body that nobody reads
-would break the connection for the next request on it.
+Otherwise a client that sends half a body could hold a thread without limit, and an unread body would break the
+connection for the next request.
 """
 
 import errno
@@ -17,21 +17,21 @@ from typing import Any
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES
-"""How much of a body that is too large is still read, so that its sender comes to read the answer."""
+"""Bytes of a body that is too large which are still read, so that the client gets to read the answer."""
 LONGEST_LENGTH = 15
-"""Digits of a Content-Length that are worth reading as a number."""
+"""The maximum number of digits of a Content-Length."""
 LATE = "platform.body_is_late"
 SHORT = "platform.body_is_short"
 _TICK = 0.05
-"""Seconds between two checks of the deadlines, and so the most that a client is cut off too late."""
+"""Seconds between two checks of the deadlines; a client is cut off at most this much too late."""
 
 
 def take_in(environ: dict[str, Any], deadline: float) -> bool:
     """Read the body of a WSGI request into memory until ``deadline`` (of ``time.monotonic()``).
 
-    Chunked bodies get a length. A body that is too large is thrown away; its length still says so. A body that does
-    not come in time is marked with LATE, one that ends too early with SHORT. Returns False for these two: nobody knows
-    where the next request would begin, so the answer must be a ``LastAnswer``.
+    Chunked bodies get a length. A body that is too large is discarded; its length is kept. A body that does
+    not arrive in time is marked with LATE, one that ends too early with SHORT. Returns False for these two: it is
+    unknown where the next request begins, so the answer must be a ``LastAnswer``.
     """
     is_chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
     length = environ.get("CONTENT_LENGTH") or "0"

@@ -1,4 +1,4 @@
-"""Three questions that are not the same: how is it, does the process live, can it take requests. None calls a peer."""
+"""Three health routes: state of the service, liveness, readiness. None of them calls a peer."""
 
 import time
 from typing import Any
@@ -25,7 +25,7 @@ def health(request: HttpRequest) -> JsonResponse:
 
 
 def report() -> dict[str, Any]:
-    """How this service is: ``{"status": "ok" | "down", "service", "version", "mode", "uptimeSeconds", "checks"}``."""
+    """The service's state: ``{"status": "ok" | "down", "service", "version", "mode", "uptimeSeconds", "checks"}``."""
     database = _database_check()
     up = database["status"] == "ok"
     return {
@@ -40,7 +40,7 @@ def report() -> dict[str, Any]:
 
 @safe_methods_only
 def live(request: HttpRequest) -> JsonResponse:
-    """``GET /health/live``: 200 while the process serves."""
+    """``GET /health/live``: 200 while the process runs."""
     return JsonResponse({"status": "ok"})
 
 
@@ -64,7 +64,7 @@ def _database_check() -> dict[str, Any]:
 
 
 def _outbox() -> dict[str, Any]:
-    """What waits to be delivered, where there is an outbox. However much it is, the service is not unwell by it."""
+    """The state of the outbox, if there is one. A full outbox does not make the service unhealthy."""
     if not apps.is_installed("platform_core.outbox"):
         return {}
     from platform_core.outbox.depth import depth
@@ -73,17 +73,17 @@ def _outbox() -> dict[str, Any]:
         found = depth()
     except DatabaseError:
         return {"outbox": {"status": "down"}}
-    told = {"pending": found.pending, "oldestSeconds": found.oldest_seconds, "dead": found.dead}
-    return {"outbox": {"status": "ok", **told}}
+    counts = {"pending": found.pending, "oldestSeconds": found.oldest_seconds, "dead": found.dead}
+    return {"outbox": {"status": "ok", **counts}}
 
 
 def _peers() -> dict[str, Any]:
-    """The breakers of this process; an open one is the peer's trouble and does not make this service unwell."""
+    """The breakers of this process. An open one is a problem of the peer and does not make this service unhealthy."""
     return {peer: {"status": "ok" if s == "closed" else "down", "breaker": s} for peer, s in breaker_states().items()}
 
 
 def _is_migrated(database: dict[str, Any]) -> bool:
-    """Whether nothing waits to be applied. Once true it stays so for the process's life."""
+    """Whether all migrations are applied. A True is cached for the life of the process."""
     global _migrated
     if not _migrated and database["status"] == "ok":
         try:

@@ -1,6 +1,6 @@
-"""JSON logs on stdout: one object a line, with the request's ids on each. The fields are told in docs/operations.md.
+"""JSON logs on stdout: one object per line, with the request's ids. docs/operations.md describes the fields.
 
-``LOG_FORMAT=text`` makes them lines for people instead, coloured on a terminal; `manage.py up` does so there.
+``LOG_FORMAT=text`` writes lines for people, with colours on a terminal; `manage.py up` uses it on terminals.
 """
 
 import logging
@@ -15,7 +15,7 @@ import msgspec
 from platform_core.http import context
 from platform_core.topology import SERVICES
 
-# What no line tells need not be found out for each (Python's logging HOWTO, "Optimization").
+# Skip the collection of data that no line contains (Python's logging HOWTO, "Optimization").
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
@@ -37,7 +37,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def fields_of(record: logging.LogRecord, service: str) -> dict[str, Any]:
-    """All that a line tells, in the order of the docs."""
+    """All fields of a log line, in the order of the docs."""
     ctx = context.current()
     line: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC),
@@ -56,7 +56,7 @@ def fields_of(record: logging.LogRecord, service: str) -> dict[str, Any]:
 
 
 class TextFormatter(logging.Formatter):
-    """The same for people: ``12:03:04.123 order-service  info  GET /api/docs 200 45.1 ms user=7 requestId=…``."""
+    """Formats lines for people: ``12:03:04.123 order-service  info  GET /api/docs 200 45.1 ms user=7 requestId=…``."""
 
     def __init__(self, service: str = "platform", *, colours: bool | None = None) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ _SHOWN_ELSEWHERE = _REQUEST | {"time", "level", "service", "event", "logger", "t
 
 
 def has_colours() -> bool:
-    """On a terminal, unless https://no-color.org is heeded there."""
+    """Whether stdout is a terminal and NO_COLOR (https://no-color.org) is not set."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -105,7 +105,7 @@ def _request(line: dict[str, Any]) -> str:
 
 
 def _printable(text: str, keep: str = "") -> str:
-    """Whoever asks for a path chooses its characters: none of them moves the reader's cursor, or makes a line."""
+    """Escape control characters: a client chooses the path and could otherwise forge lines or control the terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
@@ -115,7 +115,7 @@ FORMATTERS = {"json": "JsonFormatter", "text": "TextFormatter"}
 
 
 def logging_config(service: str, level: str, form: str = "json") -> dict[str, Any]:
-    """A ``logging.config`` dictionary; Django's, gunicorn's and our own loggers all end in one handler."""
+    """A ``logging.config`` dictionary; Django's, gunicorn's and our loggers share one handler."""
     formatter = {"()": f"platform_core.observability.logs.{FORMATTERS[form]}", "service": service}
     return {
         "version": 1,
@@ -137,7 +137,7 @@ def logging_config(service: str, level: str, form: str = "json") -> dict[str, An
 
 
 def own_stdout() -> IO[bytes]:
-    """Standard output for a command's own data alone: from now on what is logged goes where errors go."""
+    """Reserve stdout for a command's data: from now on logs go to stderr. Returns the binary stdout."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return out

@@ -1,6 +1,6 @@
-"""What is counted and measured: Prometheus series, by names that `deploy/monitoring` asks for.
+"""Prometheus metrics. `deploy/monitoring` refers to their names.
 
-Each has its bounds: routes are templates, outcomes and reasons come from short lists, and nothing carries an id.
+All labels are bounded: routes are templates, outcomes and reasons come from short lists, no label has an id.
 """
 
 import os
@@ -24,11 +24,11 @@ _seconds = Histogram(
 _calls = Counter("peer_calls_total", "Calls to other services.", ["peer", "outcome"])
 _call_seconds = Histogram(
     "peer_call_duration_seconds",
-    "Time of a call to another service, with its retries and the wait for a place.",
+    "Time of a call to another service, including retries and the wait in the bulkhead.",
     ["peer"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-peer_retries = Counter("peer_retries_total", "Calls to other services that were repeated.", ["peer"])
+peer_retries = Counter("peer_retries_total", "Retries of calls to other services.", ["peer"])
 peer_breakers_open = Gauge(
     "peer_breakers_open", "Processes whose breaker for a peer is not closed.", ["peer"], multiprocess_mode="livesum"
 )
@@ -43,7 +43,7 @@ feed_hidden_seconds = Gauge(
     "Age of the oldest committed event that an open transaction hides from the feed; as of its last reading.",
     multiprocess_mode="mostrecent",
 )
-feed_refused = Counter("feed_refused_total", "Consumers that came too late for what retention has deleted.")
+feed_refused = Counter("feed_refused_total", "Feed requests for events that retention has deleted.")
 feed_trimmed = Counter("feed_trimmed_total", "Events that retention has deleted.")
 outbox_deliveries = Counter("outbox_deliveries_total", "Attempts to deliver outbox messages.", ["kind", "outcome"])
 
@@ -52,7 +52,7 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 def observe_request(method: str | None, route: str, status: int, seconds: float) -> None:
-    """``route`` is the URL's template, so that ids make no new series; unheard-of methods share one."""
+    """``route`` is the URL's template, so that ids create no new series. Unknown methods share one label."""
     count, duration = _series(known(method), route, status)
     count.inc()
     duration.observe(seconds)
@@ -76,12 +76,12 @@ def _call_series(peer: str, outcome: str) -> tuple[Counter, Histogram]:
 
 
 def known(method: str | None) -> str:
-    """A method, or one name for all that nobody has heard of."""
+    """The method, or one common label for unknown methods."""
     return method if method in _METHODS else "OTHER"
 
 
 def forget_the_dead() -> None:
-    """Take processes that were killed out of what is summed over the living; nobody else could do it for them."""
+    """Remove the files of killed processes from the sums over live processes."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     for path in Path(folder).glob("gauge_live*_*.db") if folder else ():
         if not Path("/proc", path.stem.rpartition("_")[2]).exists() and Path("/proc").exists():

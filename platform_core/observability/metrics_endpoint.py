@@ -1,7 +1,7 @@
-"""`/metrics`: what a service's processes have counted, summed, and what its database knows.
+"""`/metrics`: the sums of the counters of all processes of a service, and figures from its database.
 
-The first comes from files that the processes share when PROMETHEUS_MULTIPROC_DIR is set. The second is looked up by the
-scrape, so that it is there once however many processes there are, and also when no worker runs.
+The processes share their counters in files if PROMETHEUS_MULTIPROC_DIR is set. The database is queried at each scrape,
+so its figures appear once for any number of processes, and also when no worker runs.
 """
 
 import hmac
@@ -33,14 +33,14 @@ _CONNECTIONS = """
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """``GET /metrics``: Prometheus text. In production for the scrape token, or from the machine itself."""
+    """``GET /metrics``: Prometheus text. In production it needs the scrape token or a local client."""
     if not (is_allowed(request.headers.get("Authorization", "")) or _is_local(request)):
         return problem_response(NotAuthenticated("This needs the scrape token as `Authorization: Bearer …`."))
     return HttpResponse(counted() + generate_latest(_looked_up), content_type=CONTENT_TYPE_LATEST)
 
 
 def counted() -> bytes:
-    """What this process has counted, or all of the service's that share a folder."""
+    """The counters of this process, or of all processes that share the folder."""
     registry = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
@@ -49,7 +49,7 @@ def counted() -> bytes:
 
 
 def is_allowed(authorization: str) -> bool:
-    """Whether a header's value opens the metrics."""
+    """Whether the value of the Authorization header allows reading the metrics."""
     if settings.PLATFORM_ENV != "production":
         return True
     given = authorization.removeprefix("Bearer ").encode()
@@ -57,13 +57,13 @@ def is_allowed(authorization: str) -> bool:
 
 
 def _is_local(request: HttpRequest) -> bool:
-    """Not by way of a proxy, which may stand on the same machine."""
+    """Whether the request comes from this machine, not through a proxy that runs on it."""
     through_proxy = settings.NUM_PROXIES or "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
     return not through_proxy and request.META.get("REMOTE_ADDR", "") in ("127.0.0.1", "::1")
 
 
 class _Database(Collector):
-    """Two queries, whose cost depends neither on what was delivered nor on how much waits."""
+    """Queries the database at each scrape. The cost does not depend on the number of messages."""
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("database_up", "Whether the database answers.", value=1)
@@ -84,7 +84,9 @@ def _connections() -> Iterator[Metric]:
         used.add_metric([state], number)
     yield used
     limit = rows[0][2]  # our own connection is among them
-    yield GaugeMetricFamily("database_connections_limit", "Connections that Postgres takes from everybody.", limit)
+    yield GaugeMetricFamily(
+        "database_connections_limit", "The limit of connections of the Postgres server (max_connections).", limit
+    )
 
 
 def _outbox() -> Iterator[Metric]:
@@ -95,7 +97,7 @@ def _outbox() -> Iterator[Metric]:
     found = depth()
     bound = f"counted up to {DEPTH_BOUND}."
     yield GaugeMetricFamily("outbox_pending_messages", f"Messages that wait for delivery, {bound}", found.pending)
-    yield GaugeMetricFamily("outbox_dead_messages", f"Messages that nobody tries any more, {bound}", found.dead)
+    yield GaugeMetricFamily("outbox_dead_messages", f"Messages that were given up (dead letters), {bound}", found.dead)
     age = found.oldest_seconds or 0
     yield GaugeMetricFamily("outbox_oldest_message_age_seconds", "Age of the oldest message that waits.", age)
 
@@ -105,9 +107,9 @@ _looked_up.register(_Database())
 
 
 def serve(host: str, port: int) -> None:
-    """For a process without a web: ``GET /metrics`` from a thread that ends with the process.
+    """Serve ``GET /metrics`` from a daemon thread, for workers.
 
-    It serves what the process has counted; what the database knows, the web tells.
+    It serves the counters of this process; the web serves the figures from the database.
     """
     server = make_server(host, port, _answer, server_class=_Server, handler_class=_Handler)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
@@ -121,7 +123,7 @@ class _Handler(WSGIRequestHandler):
     timeout = 5.0
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a scrape is no event."""
+        """Scrapes are not logged."""
 
 
 def _answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -1,8 +1,8 @@
-"""Traces by OpenTelemetry: on when OTEL_EXPORTER_OTLP_ENDPOINT says where they go and the packages are installed.
+"""OpenTelemetry traces. Enabled if OTEL_EXPORTER_OTLP_ENDPOINT is set and the packages are installed.
 
-Our context carries the trace (W3C Trace Context), with or without them. A span begins under the one that a traceparent
-names, and inside of it the traceparent of the context names the span. Whoever is called, or reads it from an outbox
-row, goes on from there: an order is one trace through all services, workers too.
+`platform_core.http.context` carries the trace (W3C Trace Context) in any case. A span is the child of the one that a
+traceparent names, and becomes the traceparent of the context inside its block. Peers, and the workers that deliver
+outbox rows, continue the same trace: an order is one trace through all services.
 """
 
 import logging
@@ -17,7 +17,7 @@ from platform_core import __version__
 from platform_core.http.context import current, entered, span_of
 
 EXPORT_TIMEOUT_SECONDS = 1.0
-"""Seconds that the end of a process waits for its last spans to be sent: the collector may be away."""
+"""How long a process waits at its end for its last spans to be sent."""
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _LONGEST = 2000
 log = logging.getLogger("platform.tracing")
@@ -28,20 +28,23 @@ _provider: Any = None
 
 
 class Span:
-    """What is told of a piece of work; to nobody when there are no traces."""
+    """A span. Does nothing when tracing is off."""
 
     def __init__(self, real: Any = None) -> None:
         self._real = real
 
     def note(self, attributes: Mapping[str, Any]) -> None:
+        """Add attributes."""
         if self._real is not None:
             self._real.set_attributes(attributes)
 
     def rename(self, name: str) -> None:
+        """Change the span's name."""
         if self._real is not None:
             self._real.update_name(name)
 
     def failed(self, error: Exception | None = None) -> None:
+        """Mark the span as failed, with the error if there is one."""
         if self._real is not None:
             self._real.set_status(_api.StatusCode.ERROR, str(error) if error else None)
             if error is not None:
@@ -52,14 +55,14 @@ _UNTRACED = Span()
 
 
 def start(service: str) -> None:
-    """In each process that works, after the fork: spans are sent by a thread of the process's own."""
+    """Start tracing. Call it in each process after the fork, because a thread of the process sends the spans."""
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         return
     try:
         exporter = _exporter()
     except ImportError as error:
-        told = {"missing": error.name, "remedy": "pip install -r requirements-tracing.txt"}
-        log.warning("tracing.unavailable", extra={"data": told})
+        data = {"missing": error.name, "remedy": "pip install -r requirements-tracing.txt"}
+        log.warning("tracing.unavailable", extra={"data": data})
         return
     _send_to(exporter, service)
 
@@ -86,7 +89,7 @@ def _send_to(exporter: Any, service: str) -> None:
 
 
 def stop() -> None:
-    """Send what is left, and give up on it after a moment."""
+    """Send the remaining spans, for at most EXPORT_TIMEOUT_SECONDS."""
     global _tracer, _provider
     if _provider is not None:
         sending = threading.Thread(target=_provider.shutdown, daemon=True)
@@ -96,6 +99,7 @@ def stop() -> None:
 
 
 def is_on() -> bool:
+    """Whether spans are sent."""
     return _tracer is not None
 
 
@@ -103,10 +107,10 @@ def is_on() -> bool:
 def span(
     name: str, kind: str, parent: str | None = None, attributes: Mapping[str, Any] | None = None
 ) -> Iterator[Span]:
-    """A piece of work. ``kind`` is `server`, `client`, `consumer` or `internal`.
+    """Trace the block as a span. ``kind`` is `server`, `client`, `consumer` or `internal`.
 
-    ``parent`` is the traceparent under which it begins, an empty or malformed one for a trace of its own; left out, it
-    is the context's. An exception that passes through marks it as failed.
+    ``parent`` is the traceparent of its parent; by default that of the context. An empty or malformed one starts a new
+    trace. An exception marks the span as failed.
     """
     if _tracer is None:
         yield _UNTRACED
@@ -124,7 +128,7 @@ def span(
 
 
 def _under(traceparent: str) -> Any:
-    """OpenTelemetry's context with the span that a traceparent names as the present one."""
+    """OpenTelemetry's context whose current span is the one that the traceparent names."""
     from opentelemetry.context import Context
 
     ids = span_of(traceparent)
@@ -137,9 +141,9 @@ def _under(traceparent: str) -> Any:
 
 @contextmanager
 def statement(sql: str) -> Iterator[None]:
-    """A statement to the database, as a part of what is being traced; what nobody traces makes no trace by it.
+    """Trace a database statement as a child of the current span. Without one it starts no trace.
 
-    The values are not in ``sql``, and so not in the trace.
+    ``sql`` contains no values, so the trace contains none.
     """
     if _tracer is None or not _api.get_current_span().is_recording():
         yield

@@ -1,7 +1,7 @@
-"""``manage.py new_epoch``: what a restore into another server has to be followed by.
+"""``manage.py new_epoch``: must run after a restore into another server.
 
-Feeds order by (epoch, transaction id, sequence), and another server counts its transactions anew: without a new epoch
-what happens from now on would lie in the midst of what consumers have read already.
+Feeds order by (epoch, transaction id, sequence), and another server counts transactions from the start. Without a new
+epoch, new events would lie before the positions of the consumers, which would never see them.
 """
 
 from collections.abc import Mapping

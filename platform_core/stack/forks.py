@@ -1,7 +1,6 @@
-"""Processes forked from one that has imported the libraries already.
+"""Forks processes from one that has already imported the libraries.
 
-They start in a fraction of the time, and share the pages of what was imported: seven processes that each import Django,
-psycopg and gunicorn anew cost some 30 MiB apiece.
+They start faster and share the memory pages of the imports, which saves about 30 MiB for each process.
 """
 
 import gc
@@ -85,7 +84,7 @@ class Forked:
         return self.returncode
 
     def wait(self, seconds: float) -> bool:
-        """Whether it has ended within so many seconds."""
+        """Wait at most ``seconds``. True if the process has ended."""
         until = time.monotonic() + seconds
         while self.poll() is None:
             if time.monotonic() > until:

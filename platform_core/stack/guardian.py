@@ -1,6 +1,6 @@
 """``python -m platform_core.stack.guardian FOLDER`` keeps the embedded Postgres of a folder running while it is used.
 
-It imports next to nothing, for it lives as long as the platform does.
+It imports very little, because it runs as long as the platform does.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def socket_folder(folder: Path) -> Path:
 
 
 class Guardian:
-    """Runs the server for as long as anybody uses it."""
+    """Runs the server while any process uses it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

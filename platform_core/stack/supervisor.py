@@ -1,4 +1,4 @@
-"""``manage.py up``: Postgres, roles, migrations, five webs and the workers, watched until somebody ends it."""
+"""``manage.py up``: Postgres, roles, migrations, five webs and the workers, supervised until a signal stops them."""
 
 import http.client
 import shlex
@@ -33,7 +33,7 @@ PORT_TIMEOUT_SECONDS = 10.0
 START_TIMEOUT_SECONDS = 90.0
 STOP_TIMEOUT_SECONDS = 40.0
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound
-ONE_WISH = 1.0
+SAME_SIGNAL_SECONDS = 1.0
 MIGRATION_TIMEOUT_SECONDS = 3600.0
 LONGEST_PAUSE = 30.0
 SETTLED = 60.0
@@ -50,7 +50,7 @@ class _Ended(BaseException):
 
 @dataclass(slots=True)
 class Child:
-    """A process that is started again, ever more slowly, when it ends."""
+    """A process that is restarted when it ends, with growing delays."""
 
     title: str
     start_process: Callable[[], Forked]
@@ -90,7 +90,7 @@ class Child:
 class Stack:
     """``values`` are the parsed variables, ``environ`` the process's own.
 
-    ``shown``: the services whose lines are all shown; of the others, warnings and errors alone.
+    ``shown``: the services whose lines are all shown; of the others only warnings and errors.
     """
 
     values: Mapping[str, Any]
@@ -135,9 +135,9 @@ class Stack:
     def hurried(self, number: int, frame: object) -> None:
         """A second signal while stopping: do not wait for requests in flight.
 
-        One that comes at once is the same wish: make, a shell's process group and a service manager send it twice.
+        A second one within SAME_SIGNAL_SECONDS seconds is ignored: make, shells and service managers may send the same one twice.
         """
-        if time.monotonic() - self.ending < ONE_WISH:
+        if time.monotonic() - self.ending < SAME_SIGNAL_SECONDS:
             return
         if not self.is_stopping:
             raise _Ended
@@ -196,7 +196,7 @@ class Stack:
         self.console.print(f"[dim]· {what}[/]")
 
     def check_ports(self) -> None:
-        """A predecessor that was killed may hold a port for a moment, until its last requests are done."""
+        """Wait briefly for ports: a predecessor that was killed may hold one until its last requests are done."""
         until = time.monotonic() + PORT_TIMEOUT_SECONDS
         for service in SERVICES:
             port = port_of(service, self.values)
@@ -223,7 +223,7 @@ class Stack:
         return Child(title, lambda: fork(title, main, environment, not_theirs=self.locks()))
 
     def logs(self, service: Service) -> dict[str, str]:
-        """Lines for people where people read; a service that nobody asked for tells only what must not be missed."""
+        """The log variables of a service: text on a terminal; only warnings for services that were not selected."""
         is_chatty = self.values["LOG_LEVEL"] in ("debug", "info")
         return {
             "LOG_FORMAT": self.values["LOG_FORMAT"] or ("text" if sys.stdout.isatty() else "json"),
@@ -231,7 +231,7 @@ class Stack:
         }
 
     def locks(self) -> tuple[IO[str], ...]:
-        """Held by this process alone: a child must not keep them when it outlives us."""
+        """Locks that only this process may hold: a child that outlives it must not keep them."""
         lease = self.server.lease if self.server else None
         return tuple(lock for lock in (self.lock, lease) if lock is not None)
 
@@ -268,7 +268,7 @@ class Stack:
         self.console.print(f"Staff account: `{python} manage.py user_svc make_staff you@example.com`", highlight=False)
 
     def watch(self) -> None:
-        """Revive what ends, until a signal comes."""
+        """Restart children that end, until a signal arrives."""
         while True:
             for child in [*self.webs, *self.workers]:
                 code = child.revive()
@@ -280,7 +280,7 @@ class Stack:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Webs first, for they may still be writing what workers deliver; then workers; then Postgres."""
+        """Stop webs first, because they may still write messages that workers deliver; then workers; then Postgres."""
         self.is_stopping = True
         for group in (self.webs, self.workers):
             for child in group:
@@ -316,7 +316,7 @@ def local_url(service: Service, values: Mapping[str, Any]) -> str:
 
 
 def service_environment(service: Service, values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """What a service's process is given: its own database, and nobody else's password."""
+    """The environment of a service's process: its own database, and no other service's password."""
     databases = {"DATABASE_URL", *(each.database_url_variable for each in SERVICES)}
     parts = database_parts(service, values) or {}
     return {
@@ -397,7 +397,7 @@ def answers_ready(url: str) -> bool:
 
 
 def health_of(url: str, path: str) -> tuple[int, bytes]:
-    """Status and body of a health endpoint; status 0 when nobody answers."""
+    """Status and body of a health endpoint; status 0 without an answer."""
     parts = urlsplit(url)
     make: Callable[..., http.client.HTTPConnection] = (
         http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection

@@ -189,14 +189,14 @@ def status(values: dict[str, Any]) -> int:
         code, body = health_of(url, "/health")
         well = well and code == 200
         try:
-            told = msgspec.json.decode(body) if code else {}
+            health = msgspec.json.decode(body) if code else {}
         except msgspec.MsgspecError:
-            told = {}
-        state = {200: "[green]ok[/]", 0: "[red]no answer[/]"}.get(code, f"[red]{told.get('status', code)}[/]")
-        database = told.get("checks", {}).get("database", {})
+            health = {}
+        state = {200: "[green]ok[/]", 0: "[red]no answer[/]"}.get(code, f"[red]{health.get('status', code)}[/]")
+        database = health.get("checks", {}).get("database", {})
         took = f"{database['latencyMs']:g} ms" if "latencyMs" in database else database.get("status", "")
-        seconds = f"{told['uptimeSeconds']:.0f} s" if "uptimeSeconds" in told else ""
-        table.add_row(service.name, url, state, took, told.get("version", ""), told.get("mode", ""), seconds)
+        seconds = f"{health['uptimeSeconds']:.0f} s" if "uptimeSeconds" in health else ""
+        table.add_row(service.name, url, state, took, health.get("version", ""), health.get("mode", ""), seconds)
     terminal = Console()
     console = terminal if terminal.is_terminal else Console(width=max(terminal.width, 110))
     console.print(fitted(console, table))
@@ -236,8 +236,8 @@ def _load_options(parser: argparse.ArgumentParser) -> None:
         ("users", 10, 2000, "how many shop at once"),
         ("seconds", 30, 86_400, "for how long"),
     ):
-        told = f"{meaning}, 1 to {limit} ({default})"
-        parser.add_argument(f"--{name}", type=_whole(limit, 1), default=default, metavar="N", help=told)
+        text = f"{meaning}, 1 to {limit} ({default})"
+        parser.add_argument(f"--{name}", type=_whole(limit, 1), default=default, metavar="N", help=text)
     usual = ",".join(f"{name}={weight}" for name, weight in crowd.MIX.items())
     parser.add_argument("--mix", type=_mix, default=dict(crowd.MIX), help=f"how often they do what ({usual})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there, too")
@@ -338,6 +338,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """Run a platform command; the exit code. Expected mistakes are printed in one line."""
+    read_dotenv()
     parser = argparse.ArgumentParser(
         prog="manage.py",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,8 +1,9 @@
-"""``manage.py demo``: a shop with a past. Made by the services themselves; this joins their steps and knows none.
+"""``manage.py demo``: creates demo data. The services provide the steps; this module connects them.
 
-Users come first, then the catalog, then the orders, in batches that go through the services as in life: order-service
-plans, product-service takes the stock, notification-service takes the messages, order-service keeps the orders. The
-steps run side by side, joined by pipes, each a process with its service's own settings and database role.
+Users come first, then the catalog, then the orders, in batches that pass through the services as in the saga:
+order-service plans, product-service takes the stock, notification-service stores the messages, order-service stores
+the orders. The steps run concurrently, connected by pipes, each in a process with its service's own settings and
+database role.
 """
 
 import json
@@ -32,7 +33,7 @@ LIMITS = {"users": 1_000_000, "products": 100_000, "orders": 5_000_000}
 MAX_SEED = 999_999_999
 STAFF = "staff@example.com"
 STOP_TIMEOUT_SECONDS = 60.0
-TOLD_EVERY = 10.0
+PROGRESS_SECONDS = 10.0
 CATCH_UP_TIMEOUT_SECONDS = 120.0
 _READING_SECONDS = 30
 
@@ -41,7 +42,7 @@ _ORDERS: Sequence[Step] = ((ORDER, "plan"), (PRODUCT, "reserve"), (NOTIFICATION,
 
 
 def fill(values: Mapping[str, Any], environ: Mapping[str, str], spec: Spec) -> int:
-    """Add what ``spec`` wants and is not there yet. Raises StackError."""
+    """Create the data of ``spec`` that does not exist yet. Raises StackError."""
     check(values, spec)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -76,7 +77,7 @@ def only_one(values: Mapping[str, Any]) -> Iterator[None]:
 
 
 class Teller:
-    """A bar on a terminal; anywhere else a line now and then."""
+    """Shows progress: a bar on a terminal, otherwise a line every few seconds."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -89,17 +90,19 @@ class Teller:
             disable=not console.is_terminal,
         )
         self.task: TaskID | None = None
-        self.what, self.total, self.told = "", 0, 0.0
+        self.what, self.total, self.printed_at = "", 0, 0.0
 
     def begin(self, what: str, total: int) -> None:
-        self.what, self.total, self.told = what, total, time.monotonic()
+        self.what, self.total, self.printed_at = what, total, time.monotonic()
         self.task = self.bar.add_task(what, total=total)
 
     def reach(self, done: int) -> None:
         assert self.task is not None
         self.bar.update(self.task, completed=done)
-        if not self.console.is_terminal and (done >= self.total or time.monotonic() - self.told > TOLD_EVERY):
-            self.told = time.monotonic()
+        if not self.console.is_terminal and (
+            done >= self.total or time.monotonic() - self.printed_at > PROGRESS_SECONDS
+        ):
+            self.printed_at = time.monotonic()
             self.console.print(f"{self.what}: {done} of {self.total}", highlight=False)
 
 
@@ -120,7 +123,7 @@ class Run:
     teller: Teller
     written: Counter[str] = field(default_factory=Counter)
     began: float = field(default_factory=time.monotonic)
-    told_by_analytics: bool = False
+    shown_by_analytics: bool = False
     staff: str = ""
 
     def make_all(self) -> None:
@@ -137,7 +140,7 @@ class Run:
                 self.count()
 
     def make_staff(self) -> None:
-        """An account for the five admins; what is told of a new one has its password. Raises StackError."""
+        """Create an account for the admins. The output for a new account contains its password. Raises StackError."""
         done = subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), USER.package, "make_staff", STAFF, "--name", "Demo Staff"],
             cwd=ROOT,
@@ -178,7 +181,7 @@ class Run:
         )
 
     def count(self) -> None:
-        """Have analytics-service, if it runs, take the new events in now, and not when somebody waits for an answer."""
+        """Let analytics-service, if it runs, process the new events now instead of at the next report."""
         url = self.values[ANALYTICS.url_variable]
         if health_of(url, "/health/ready")[0] != 200:
             return
@@ -191,8 +194,8 @@ class Run:
             )
             if total != seen:
                 seen, until = total, time.monotonic() + CATCH_UP_TIMEOUT_SECONDS
-            self.told_by_analytics = bool(report) and not report["stale"]
-            if self.told_by_analytics:
+            self.shown_by_analytics = bool(report) and not report["stale"]
+            if self.shown_by_analytics:
                 self.teller.reach(self.spec.orders)
                 return
             self.teller.reach(min(report.get("orders", {}).get("total", 0), max(self.spec.orders - 1, 0)))
@@ -283,5 +286,5 @@ def show(run: Run) -> None:
         table.add_row(name, str(rows))
     console.print(table)
     console.print(f"{wanted} are there, after {time.monotonic() - run.began:.1f} s.", highlight=False)
-    if not run.told_by_analytics:
-        console.print("analytics-service takes them in when it is asked.")
+    if not run.shown_by_analytics:
+        console.print("analytics-service will process them at the next report.")

@@ -1,4 +1,4 @@
-"""What the services' demo data have in common: who wants how much of it, from when it is, and how it is handed on.
+"""Common parts of the services' demo data: the requested amounts, the calendar, and the batches between steps.
 
 Each service brings steps in its ``demo`` module (``STEPS``). A step is given a `Spec` and the batches of the step
 before it, commits its own part of each in one transaction, and hands the batch on; `platform_core.tools.demo` joins
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Spec(Struct, frozen=True):
-    """``now`` is when the run began: all that is made up lies before it."""
+    """The requested demo data. ``now`` is the start of the run; all demo data lies before it."""
 
     seed: int
     users: int
@@ -42,7 +42,7 @@ class Spec(Struct, frozen=True):
 
 
 class Batch(Struct):
-    """``count`` of the wanted ``of`` are dealt with by it; ``written`` counts the rows that are new, by table."""
+    """A batch that steps pass on. ``count`` of ``of`` items are done after it; ``written`` counts new rows by table."""
 
     of: str
     count: int
@@ -64,7 +64,7 @@ def read_batches(lines: Iterable[bytes]) -> Iterator[Batch]:
 
 
 def draw(spec: Spec, what: str, number: int) -> random.Random:
-    """Chance for one thing: the same whenever the seed is, whatever else is made."""
+    """A random generator for one item. It depends only on the seed, ``what`` and ``number``."""
     return random.Random(f"{spec.seed}/{what}/{number}")  # noqa: S311
 
 
@@ -88,7 +88,7 @@ class Calendar:
         return _WEEK[at.weekday()] * _HOURS[at.hour] * grown * luck[hour // 24]
 
     def moment(self, part: float) -> datetime:
-        """When so much of all that happens (0 to 1) has happened."""
+        """The time at which the share ``part`` (0 to 1) of all activity has happened."""
         reached = part * self._until[-1]
         hour = min(bisect_right(self._until, reached), DAYS * 24) - 1
         inside = (reached - self._until[hour]) / (self._until[hour + 1] - self._until[hour])

@@ -135,7 +135,7 @@ def _env_example() -> str:
 
 def _env_passwords() -> str:
     return "\n\n".join(
-        f"# The password of {service.name}'s role; `make up` sets it anew.\n#{_password(service)}=development"
+        f"# The password of {service.name}'s role; `make up` sets it at each start.\n#{_password(service)}=development"
         for service in SERVICES
     )
 

@@ -1,7 +1,7 @@
-"""``manage.py verify``: do the promises hold? Reads the schemas of all services, and asks analytics over HTTP.
+"""``manage.py verify``: checks the promises. Reads the schemas of all services, and analytics over HTTP.
 
-What is under way looks like a violation for a moment (an order between its reservation and its confirmation), so a
-check that finds something is made again until the finding stays; only what stays is told.
+Work in progress can look like a violation for a moment (an order between reservation and confirmation). A check with
+findings is therefore repeated, and only findings that stay are reported.
 """
 
 import json
@@ -33,20 +33,20 @@ from platform_core.vocabulary import (
 )
 
 RECOVERY_SECONDS = 15
-"""What recovery may take beyond the time that an order may be pending."""
+"""Seconds that recovery may need after an order's PENDING_SECONDS have passed."""
 OVERDUE = "interval '10 minutes'"
 
 
 class VerifyError(Exception):
-    """It cannot be verified; the text says why."""
+    """A check cannot run. The message gives the reason."""
 
 
 class NotLetIn(Exception):
-    """A service wants to know who asks."""
+    """A service answered 401 or 403."""
 
 
 class Finding(NamedTuple):
-    """One thing that is not as promised: which (an id), and what is wrong with it."""
+    """A violation: the subject with its id, and what is wrong with it."""
 
     subject: str
     problem: str
@@ -91,7 +91,7 @@ class Books:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``repair`` settles a finding where that is safe, and says what it did."""
+    """A check. ``repair`` fixes a finding if that is safe, and returns a description of what it did."""
 
     promise: str
     find: Callable[[Books], Iterator[Finding]]
@@ -192,7 +192,7 @@ def _side_by_side(
 
 
 def release_reservation(books: Books, finding: Finding) -> str:
-    """Safe where nobody counts on the stock: the order is rejected, cancelled or was never there."""
+    """Release stock that no order needs: the order was rejected, cancelled or never existed."""
     if "holds no stock" in finding.problem or "holds stock" not in finding.problem:
         return ""
     order = int(finding.subject.split()[-1])
@@ -347,7 +347,7 @@ def analytics_count_what_there_is(books: Books) -> Iterator[Finding]:
     if report["stale"]:
         yield Finding("analytics", f"cannot reach {', '.join(report['stale'])}")
         return
-    told = {
+    reported = {
         "users.total": report["users"]["total"],
         "products.total": report["products"]["total"],
         "products.stockUnits": report["products"]["stockUnits"],
@@ -360,8 +360,8 @@ def analytics_count_what_there_is(books: Books) -> Iterator[Finding]:
         yield Finding("analytics", "cannot be compared while things change")
         return
     for name, expected in before.items():
-        if told[name] != expected:
-            yield Finding(f"analytics {name}", f"says {told[name]}, there are {expected}")
+        if reported[name] != expected:
+            yield Finding(f"analytics {name}", f"says {reported[name]}, there are {expected}")
 
 
 def _expected_figures(books: Books) -> dict[str, Any]:
@@ -410,7 +410,7 @@ class Result:
 
 
 def verify(values: Mapping[str, Any], *, patience: float, repair: bool) -> int:
-    """Make all checks; findings that do not settle within ``patience`` seconds are told. 1 when any are left.
+    """Run all checks. Reports findings that persist for ``patience`` seconds; returns 1 if any are left.
 
     Raises VerifyError when a database or analytics cannot be reached.
     """

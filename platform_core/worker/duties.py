@@ -1,4 +1,4 @@
-"""Background duties of a service: each in a thread and on a connection of its own, all stopped by one event."""
+"""The duties (background loops) of a service. Each has its own thread and connection; one event stops all."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ log = logging.getLogger("platform.worker")
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """``run(stopping)`` does one round, and says whether there is more to do without the ``pause`` (in seconds)."""
+    """A loop. ``run(stopping)`` does one round and returns True to skip the ``pause`` (seconds) before the next."""
 
     name: str
     run: Callable[[threading.Event], bool]
@@ -22,7 +22,7 @@ class Duty:
 
 
 def work(duties: Sequence[Duty], stopping: threading.Event) -> None:
-    """Repeat the duties until ``stopping`` is set; each finishes the round it is in."""
+    """Run the duties until ``stopping`` is set. Each finishes its current round."""
     threads = [threading.Thread(target=_repeat, args=(duty, stopping), name=duty.name) for duty in duties]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""What every service with a worker does now and then: forget what nobody will ask for again."""
+"""Cleaners that every worker runs: expired idempotency keys and old events."""
 
 import threading
 from datetime import timedelta
@@ -14,7 +14,7 @@ BATCH = 1000
 
 
 def expire_keys(stopping: threading.Event) -> bool:
-    """Delete keys whose time is over, oldest first; True when there may be more."""
+    """Delete one batch of expired idempotency keys, oldest first. True if there may be more."""
     limit = now() - timedelta(hours=settings.IDEMPOTENCY_HOURS)
     overdue = IdempotencyKey.objects.filter(created_at__lt=limit).order_by("created_at")[:BATCH]
     deleted, _ = IdempotencyKey.objects.filter(pk__in=list(overdue.values_list("pk", flat=True))).delete()
@@ -22,7 +22,7 @@ def expire_keys(stopping: threading.Event) -> bool:
 
 
 def keep_house(stopping: threading.Event) -> bool:
-    """Both, so that neither waits for the other to be done with."""
+    """Run one batch of each cleaner, so that neither has to wait until the other has finished."""
     more_keys = expire_keys(stopping)
     return trim_feed() or more_keys
 

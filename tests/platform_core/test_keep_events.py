@@ -228,7 +228,7 @@ def test_consumers_are_shown_with_their_lag_and_can_be_forgotten(admin_client, a
     page = admin_client.get("/admin/events/feedconsumer/").content.decode()
     assert "analytics-service" in page and ids[0] in page
     assert str(Event.objects.last().time.year) in page
-    assert said(act(admin_client, FeedConsumer, "forget", FeedConsumer.objects.get())) == ["1 consumers are forgotten."]
+    assert said(act(admin_client, FeedConsumer, "forget", FeedConsumer.objects.get())) == ["1 consumers were removed."]
     keep_house()
     assert kept() == []
 

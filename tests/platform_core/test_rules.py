@@ -158,7 +158,7 @@ def test_the_rules_of_this_service_are_complete():
 def test_a_route_without_a_rule_is_refused_at_start(serve_also):
     serve_also(path("reports", Reports.as_view()), path("more/", include([path("<int:pk>", Reports.as_view())])))
     assert problems() == [
-        ("E002", f"{method} {route} has no rule, so every request is refused.")
+        ("E002", f"{method} {route} has no rule, so all requests are refused.")
         for method in ("GET", "POST")
         for route in ("/more/{id}", "/reports")
     ]
@@ -168,8 +168,8 @@ def test_a_rule_for_a_route_that_is_not_there_is_refused_at_start(rules):
     gone = (Rule(GET, "/api/notes/{id}/gone"), Rule(("DELETE",), "/api/notes"))
     rules(RULES=(*notes_access.RULES, *gone), ADMIN_PAGES={})
     assert problems() == [
-        ("E003", "order-service has a rule for DELETE /api/notes, and no such route."),
-        ("E003", "order-service has a rule for GET /api/notes/{id}/gone, and no such route."),
+        ("E003", "order-service has a rule for DELETE /api/notes but no such route."),
+        ("E003", "order-service has a rule for GET /api/notes/{id}/gone but no such route."),
     ]
 
 
@@ -177,7 +177,7 @@ def test_rules_of_another_service_are_refused_at_start(rules):
     pages = {Role.CATALOG: {"product_svc": ("view",)}}
     rules(RULES=(*notes_access.RULES, Rule(GET, "/api/products", anybody=True)), ADMIN_PAGES=pages)
     assert problems() == [
-        ("E003", "order-service has a rule for GET /api/products, and no such route."),
+        ("E003", "order-service has a rule for GET /api/products but no such route."),
         ("E006", "ADMIN_PAGES of catalog names the app product_svc, which this service does not have."),
     ]
 
