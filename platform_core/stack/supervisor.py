@@ -135,7 +135,8 @@ class Stack:
     def hurried(self, number: int, frame: object) -> None:
         """A second signal while stopping: do not wait for requests in flight.
 
-        A second one within SAME_SIGNAL_SECONDS seconds is ignored: make, shells and service managers may send the same one twice.
+        A second one within SAME_SIGNAL_SECONDS seconds is ignored: make, shells and service
+        managers may send the same one twice.
         """
         if time.monotonic() - self.ending < SAME_SIGNAL_SECONDS:
             return
