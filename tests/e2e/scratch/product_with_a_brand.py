@@ -98,7 +98,7 @@ def in_files(api: Any) -> None:
     assert (brand("N-1"), brand("N-2")) == ("Gulf", "H")
     for kind in ("csv", "jsonl"):
         rows = exported(kind)
-        assert list(rows[0]) == ["sku", "name", "price", "stock", "category", "description", "brand"]
+        assert list(rows[0]) == ["id", "sku", "name", "price", "stock", "category", "description", "brand"]
         assert {row["sku"]: row["brand"] for row in rows if row["sku"]} == {"L-1": "Core", "N-1": "Gulf", "N-2": "H"}
 
 
