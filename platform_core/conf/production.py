@@ -22,6 +22,7 @@ def check(settings: Any) -> None:
 
 
 def warn_when_open(settings: Any) -> None:
+    """Log a warning in development mode."""
     if settings.PLATFORM_ENV == "development":
         detail = "Development mode: everybody who can reach this service may do everything."
         log.warning("mode.development", extra={"data": {"detail": detail}})

@@ -41,10 +41,12 @@ class EmbeddedPostgres:
             _start(self.folder)
 
     def release(self) -> None:
+        """Give up the lease. The server stops if nobody else uses it."""
         self.lease.close()
 
 
 def url(folder: Path, database: str = DATABASE) -> str:
+    """libpq's URL of a database on the embedded server of ``folder``."""
     return f"postgresql://postgres@/{database}?host={socket_folder(folder)}"
 
 

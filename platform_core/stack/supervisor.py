@@ -58,6 +58,7 @@ class Child:
     due: float = 0.0
 
     def start(self) -> None:
+        """Start the process."""
         self.started = time.monotonic()
         self.process = self.start_process()
 
@@ -77,10 +78,12 @@ class Child:
         return None
 
     def send(self, number: int) -> None:
+        """Send a signal, if the process runs."""
         if self.process is not None:
             self.process.send(number)
 
     def wait(self, until: float) -> bool:
+        """Wait until the moment ``until`` (of ``time.monotonic()``). True if the process has ended."""
         return self.process is None or self.process.wait(max(0.05, until - time.monotonic()))
 
 
@@ -104,6 +107,7 @@ class Stack:
 
     @property
     def folder(self) -> Path:
+        """The data folder."""
         return Path(self.values["PLATFORM_DATA"]).resolve()
 
     def run(self) -> int:
@@ -133,7 +137,7 @@ class Stack:
     def hurried(self, number: int, frame: object) -> None:
         """A second signal while stopping: do not wait for requests in flight.
 
-        A second one within SAME_SIGNAL_SECONDS seconds is ignored: make, shells and service managers may send the same one twice.
+        A second one within SAME_SIGNAL_SECONDS is ignored: make, shells and service managers may send a signal twice.
         """
         if time.monotonic() - self.ending < SAME_SIGNAL_SECONDS:
             return
@@ -165,6 +169,7 @@ class Stack:
         return lock
 
     def start(self) -> None:
+        """Start Postgres, make roles and keys, migrate, and start webs and workers. Raises StackError."""
         began = time.monotonic()
         self.check_ports()
         preload()
@@ -190,6 +195,7 @@ class Stack:
         self.show(time.monotonic() - began)
 
     def step(self, what: str) -> None:
+        """Print what is being done."""
         self.go_on()
         self.console.print(f"[dim]· {what}[/]")
 
@@ -207,10 +213,12 @@ class Stack:
                 time.sleep(0.1)
 
     def web(self, service: Service) -> Child:
+        """The web of a service, not started yet."""
         port = str(port_of(service, self.values))
         return self.child(service, service.name, lambda: serve(GUNICORN), PORT=port)
 
     def worker(self, service: Service) -> Child:
+        """The worker of a service, not started yet."""
         return self.child(service, f"{service.name} worker", lambda: manage("worker"), WORKER_METRICS_PORT="")
 
     def child(self, service: Service, title: str, main: Callable[[], None], **variables: str) -> Child:
@@ -234,6 +242,7 @@ class Stack:
         return tuple(lock for lock in (self.lock, lease) if lock is not None)
 
     def await_ready(self) -> None:
+        """Wait until all webs are ready. Raises StackError."""
         until = time.monotonic() + START_TIMEOUT_SECONDS
         for service, child in zip(SERVICES, self.webs, strict=True):
             while not answers_ready(local_url(service, self.values)):
@@ -248,6 +257,7 @@ class Stack:
                 time.sleep(0.05)
 
     def show(self, seconds: float) -> None:
+        """Print the table of URLs. ``seconds``: how long the start took."""
         table = Table(title=f"Ready in {seconds:.1f} s", title_justify="left")
         for column in ("service", "URL", "state"):
             table.add_column(column, no_wrap=True)
@@ -295,6 +305,7 @@ def port_of(service: Service, values: Mapping[str, Any]) -> int:
 
 
 def local_url(service: Service, values: Mapping[str, Any]) -> str:
+    """The URL of a service on this machine."""
     host = values["BIND_HOST"]
     return f"http://{'127.0.0.1' if host == EVERYWHERE else host}:{port_of(service, values)}"
 
@@ -384,6 +395,7 @@ def _migrate() -> None:
 
 
 def answers_ready(url: str) -> bool:
+    """Whether the service at ``url`` is ready."""
     return health_of(url, "/health/ready")[0] == 200
 
 

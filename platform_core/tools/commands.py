@@ -321,6 +321,7 @@ _FAILURES = (
 
 
 def reported_in_one_line(run: Callable[[], int]) -> int:
+    """Run a command; the exit code. Expected errors are printed in one line instead of a traceback."""
     try:
         return run()
     except ConfigurationError as error:
