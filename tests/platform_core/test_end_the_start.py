@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from platform_core.stack import supervisor
-from platform_core.stack.supervisor import ONE_WISH, Stack
+from platform_core.stack.supervisor import SAME_SIGNAL_SECONDS, Stack
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -45,7 +45,7 @@ def test_a_second_signal_ends_what_the_first_has_not_ended(stack):
     with suppress(supervisor._Ended):
         stack.ended(signal.SIGINT, None)
     stack.hurried(signal.SIGINT, None)
-    stack.ending = time.monotonic() - ONE_WISH - 1
+    stack.ending = time.monotonic() - SAME_SIGNAL_SECONDS - 1
     with pytest.raises(supervisor._Ended):
         stack.hurried(signal.SIGINT, None)
     stack.stop()
