@@ -24,6 +24,7 @@ class Service:
 
     @property
     def name(self) -> str:
+        """The name on the network, such as ``order-service``."""
         return f"{self.stem}-service"
 
     @property
@@ -33,6 +34,7 @@ class Service:
 
     @property
     def settings_module(self) -> str:
+        """The module for DJANGO_SETTINGS_MODULE."""
         return f"{self.package}.settings"
 
     @property
@@ -42,18 +44,22 @@ class Service:
 
     @property
     def url_variable(self) -> str:
+        """The variable with the URL under which peers reach the service."""
         return f"{self.stem.upper()}_SERVICE_URL"
 
     @property
     def listen_port_variable(self) -> str:
+        """The variable with the port under `manage.py up`, if it differs from the URL's."""
         return f"{self.stem.upper()}_LISTEN_PORT"
 
     @property
     def database_url_variable(self) -> str:
+        """The variable with the URL of a separate database."""
         return f"{self.stem.upper()}_DATABASE_URL"
 
     @property
     def default_url(self) -> str:
+        """The URL in development."""
         return f"http://127.0.0.1:{self.port}"
 
     def url(self, environ: Mapping[str, str]) -> str:

@@ -40,6 +40,7 @@ SCHEMAS: Schema = {"FieldError": _FIELD_ERROR, "Problem": _PROBLEM, **HEALTH_SCH
 
 
 def security_schemes(session_cookie: str) -> Schema:
+    """The ways to authenticate. ``session_cookie`` is the name of the admin's cookie."""
     return {
         "accessToken": {
             "type": "http",

@@ -15,6 +15,8 @@ ID: Schema = {"type": "string", "pattern": "^[0-9]{1,19}$", "examples": ["1"]}
 
 
 class IdType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Ids: strings of digits."""
+
     target_class = IdField
     match_subclasses = True
 
@@ -25,6 +27,8 @@ class IdType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
 
 
 class MoneyType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Amounts: numbers with at most two decimals."""
+
     target_class = MoneyField
     match_subclasses = True
 
@@ -40,6 +44,8 @@ class MoneyType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-cal
 
 
 class StringType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Strings, with the pattern of `StringField`."""
+
     target_class = StringField
     match_subclasses = True
 

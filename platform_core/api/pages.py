@@ -35,10 +35,12 @@ class Ordering:
 
     @classmethod
     def parse(cls, text: str) -> "Ordering":
+        """The ordering that a text such as ``-price`` names."""
         return cls(text.removeprefix("-"), text.startswith("-"))
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """The columns to order by, the id last."""
         return ("id",) if self.field == "id" else (self.field, "id")
 
     def by(self, *, backward: bool) -> list[str]:

@@ -15,6 +15,8 @@ class ApiRoot(APIRootView):
 
 
 class Router(DefaultRouter):
+    """DRF's router with an optional trailing slash and `ApiRoot`."""
+
     include_format_suffixes = False
     include_root_view = False
     APIRootView = ApiRoot

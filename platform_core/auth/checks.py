@@ -32,6 +32,7 @@ class Route:
 
     @property
     def rule_path(self) -> str:
+        """The path as access rules write it, with ``{id}`` for each parameter."""
         return bare(self.path)
 
 

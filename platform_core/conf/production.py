@@ -25,7 +25,7 @@ def check(settings: Any) -> None:
 
 
 def warn_when_open(settings: Any) -> None:
-    """Log that development mode is open to everybody. Not under `manage.py up`, which says so once for all."""
+    """Log a warning in development mode, except under `manage.py up`, which prints one for all services."""
     if settings.PLATFORM_ENV == "development" and not os.environ.get(ANNOUNCED):
         detail = "Development mode: everybody who can reach this service may do everything."
         log.warning("mode.development", extra={"data": {"detail": detail}})

@@ -43,8 +43,8 @@ class Context:
         return match[1] if match else ""
 
 
-_NOBODYS = Context()
-_current: ContextVar[Context] = ContextVar("platform_context", default=_NOBODYS)
+_NO_REQUEST = Context()
+_current: ContextVar[Context] = ContextVar("platform_context", default=_NO_REQUEST)
 
 
 def current() -> Context:

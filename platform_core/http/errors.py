@@ -100,12 +100,16 @@ class Gone(PlatformError):
 
 
 class PreconditionFailed(PlatformError):
+    """412: If-Match does not match the current version."""
+
     status = 412
     code = "precondition_failed"
     detail = "The resource has changed since the version that If-Match names."
 
 
 class TooLarge(PlatformError):
+    """413: the body is too large."""
+
     status = 413
     code = "too_large"
     detail = "The request body is larger than 1 MiB."
@@ -143,5 +147,7 @@ class Unavailable(PlatformError):
 
 
 class DeadlineExceeded(Unavailable):
+    """503: the request's deadline has passed."""
+
     code = "deadline_exceeded"
     detail = "The request was not answered within its X-Request-Timeout."

@@ -93,6 +93,7 @@ class Forked:
         return True
 
     def send(self, number: int) -> None:
+        """Send a signal, if the process runs."""
         if self.poll() is None:
             os.kill(self.pid, number)
 

@@ -49,6 +49,7 @@ class Guardian:
         self.told = False
 
     def run(self) -> None:
+        """Start the server, keep it running until its last user is gone, then stop it."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         presence = locked(self.folder / "postgres.guardian")
@@ -77,6 +78,7 @@ class Guardian:
             time.sleep(0.2)
 
     def start(self) -> None:
+        """Start the server and wait until it answers. Raises ServerError."""
         binaries, user = self.prepare()
         sockets = socket_folder(self.folder)
         sockets.mkdir(mode=0o777, exist_ok=True)
@@ -127,6 +129,7 @@ class Guardian:
             time.sleep(0.1)
 
     def await_answer(self, binaries: Path) -> None:
+        """Wait until the server accepts connections. Raises ServerError."""
         until = time.monotonic() + START_SECONDS
         ask = [str(binaries / "pg_isready"), "--quiet", "--host", str(socket_folder(self.folder))]
         while time.monotonic() < until:

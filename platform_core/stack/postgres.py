@@ -46,10 +46,12 @@ class EmbeddedPostgres:
             _start(self.folder)
 
     def release(self) -> None:
+        """Give up the lease. The server stops if nobody else uses it."""
         self.lease.close()
 
 
 def url(folder: Path, database: str = DATABASE) -> str:
+    """libpq's URL of a database on the embedded server of ``folder``."""
     return as_url({"user": SUPERUSER, "dbname": database, "host": str(socket_folder(folder))})
 
 

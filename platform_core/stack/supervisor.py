@@ -60,6 +60,7 @@ class Child:
     due: float = 0.0
 
     def start(self) -> None:
+        """Start the process."""
         self.started = time.monotonic()
         self.process = self.start_process()
 
@@ -79,10 +80,12 @@ class Child:
         return None
 
     def send(self, number: int) -> None:
+        """Send a signal, if the process runs."""
         if self.process is not None:
             self.process.send(number)
 
     def wait(self, until: float) -> bool:
+        """Wait until the moment ``until`` (of ``time.monotonic()``). True if the process has ended."""
         return self.process is None or self.process.wait(max(0.05, until - time.monotonic()))
 
 
@@ -106,6 +109,7 @@ class Stack:
 
     @property
     def folder(self) -> Path:
+        """The data folder."""
         return Path(self.values["PLATFORM_DATA"]).resolve()
 
     def run(self) -> int:
@@ -135,8 +139,7 @@ class Stack:
     def hurried(self, number: int, frame: object) -> None:
         """A second signal while stopping: do not wait for requests in flight.
 
-        A second one within SAME_SIGNAL_SECONDS seconds is ignored: make, shells and service
-        managers may send the same one twice.
+        A second one within SAME_SIGNAL_SECONDS is ignored: make, shells and service managers may send a signal twice.
         """
         if time.monotonic() - self.ending < SAME_SIGNAL_SECONDS:
             return
@@ -167,6 +170,7 @@ class Stack:
         return lock
 
     def start(self) -> None:
+        """Start Postgres, make roles and keys, migrate, and start webs and workers. Raises StackError."""
         began = time.monotonic()
         self.check_ports()
         running.publish(self.folder, self.values)
@@ -193,6 +197,7 @@ class Stack:
         self.show(time.monotonic() - began)
 
     def step(self, what: str) -> None:
+        """Print what is being done."""
         self.go_on()
         self.console.print(f"[dim]· {what}[/]")
 
@@ -210,10 +215,12 @@ class Stack:
                 time.sleep(0.1)
 
     def web(self, service: Service) -> Child:
+        """The web of a service, not started yet."""
         port = str(port_of(service, self.values))
         return self.child(service, service.name, lambda: serve(GUNICORN), PORT=port)
 
     def worker(self, service: Service) -> Child:
+        """The worker of a service, not started yet."""
         return self.child(service, f"{service.name} worker", lambda: manage("worker"), WORKER_METRICS_PORT="")
 
     def child(self, service: Service, title: str, main: Callable[[], None], **variables: str) -> Child:
@@ -237,6 +244,7 @@ class Stack:
         return tuple(lock for lock in (self.lock, lease) if lock is not None)
 
     def await_ready(self) -> None:
+        """Wait until all webs are ready. Raises StackError."""
         until = time.monotonic() + START_TIMEOUT_SECONDS
         for service, child in zip(SERVICES, self.webs, strict=True):
             while not answers_ready(local_url(service, self.values)):
@@ -251,7 +259,7 @@ class Stack:
                 time.sleep(0.05)
 
     def show(self, seconds: float) -> None:
-        """What a user needs to know now; last, the next steps."""
+        """Print the table of URLs, and the next steps. ``seconds``: how long the start took."""
         python = _shown_python()
         table = Table(title=f"Ready in {seconds:.1f} s", title_justify="left")
         for column in ("service", "URL", "state"):
@@ -312,6 +320,7 @@ def port_of(service: Service, values: Mapping[str, Any]) -> int:
 
 
 def local_url(service: Service, values: Mapping[str, Any]) -> str:
+    """The URL of a service on this machine."""
     host = values["BIND_HOST"]
     return f"http://{'127.0.0.1' if host == EVERYWHERE else host}:{port_of(service, values)}"
 
@@ -394,6 +403,7 @@ def _migrate() -> None:
 
 
 def answers_ready(url: str) -> bool:
+    """Whether the service at ``url`` is ready."""
     return health_of(url, "/health/ready")[0] == 200
 
 

@@ -65,6 +65,7 @@ def check(values: Mapping[str, Any], spec: Spec) -> None:
 
 @contextmanager
 def only_one(values: Mapping[str, Any]) -> Iterator[None]:
+    """Hold the lock that allows one run at a time. Raises StackError if another one is running."""
     folder = Path(values["PLATFORM_DATA"])
     try:
         lock = locked(folder / "demo.lock", wait=False)
@@ -93,10 +94,12 @@ class Teller:
         self.what, self.total, self.printed_at = "", 0, 0.0
 
     def begin(self, what: str, total: int) -> None:
+        """Start a new task of ``total`` items."""
         self.what, self.total, self.printed_at = what, total, time.monotonic()
         self.task = self.bar.add_task(what, total=total)
 
     def reach(self, done: int) -> None:
+        """Report that ``done`` items are finished."""
         assert self.task is not None
         self.bar.update(self.task, completed=done)
         if not self.console.is_terminal and (
@@ -108,6 +111,7 @@ class Teller:
 
 @contextmanager
 def telling() -> Iterator[Teller]:
+    """A `Teller` whose bar is removed at the end."""
     teller = Teller(Console(soft_wrap=True))
     with teller.bar:
         yield teller
@@ -123,10 +127,11 @@ class Run:
     teller: Teller
     written: Counter[str] = field(default_factory=Counter)
     began: float = field(default_factory=time.monotonic)
-    shown_by_analytics: bool = False
+    counted_by_analytics: bool = False
     staff: str = ""
 
     def make_all(self) -> None:
+        """Create users, products and orders, in this order. Raises StackError."""
         with tempfile.TemporaryFile() as known:
             for service, name in ((USER, "users"), (PRODUCT, "products")):
                 for batch in self.through([(service, name)], getattr(self.spec, name)):
@@ -194,8 +199,8 @@ class Run:
             )
             if total != seen:
                 seen, until = total, time.monotonic() + CATCH_UP_TIMEOUT_SECONDS
-            self.shown_by_analytics = bool(report) and not report["stale"]
-            if self.shown_by_analytics:
+            self.counted_by_analytics = bool(report) and not report["stale"]
+            if self.counted_by_analytics:
                 self.teller.reach(self.spec.orders)
                 return
             self.teller.reach(min(report.get("orders", {}).get("total", 0), max(self.spec.orders - 1, 0)))
@@ -264,6 +269,7 @@ class Pipeline:
         return ""
 
     def close(self) -> None:
+        """Kill the steps that still run, and close their files."""
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
@@ -286,5 +292,5 @@ def show(run: Run) -> None:
         table.add_row(name, str(rows))
     console.print(table)
     console.print(f"{wanted} are there, after {time.monotonic() - run.began:.1f} s.", highlight=False)
-    if not run.shown_by_analytics:
+    if not run.counted_by_analytics:
         console.print("analytics-service will process them at the next report.")

@@ -56,10 +56,12 @@ encoded = msgspec.json.Encoder().encode
 
 
 def raw(row: object) -> Raw:
+    """A row as encoded JSON."""
     return Raw(encoded(row))
 
 
 def read_batches(lines: Iterable[bytes]) -> Iterator[Batch]:
+    """Decode batches, one per line."""
     return map(msgspec.json.Decoder(Batch).decode, lines)
 
 
@@ -69,6 +71,7 @@ def draw(spec: Spec, what: str, number: int) -> random.Random:
 
 
 def batches_of(total: int, start: int = 0) -> Iterator[range]:
+    """Ranges of at most BATCH items that cover ``start`` to ``total``."""
     return (range(first, min(first + SIZE, total)) for first in range(start, total, SIZE))
 
 

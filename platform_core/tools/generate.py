@@ -109,6 +109,7 @@ def openapi_document(package: str) -> tuple[dict[str, Any], str]:
 
 
 def document_path(service: Service) -> Path:
+    """The path of a service's OpenAPI document, relative to the project's root."""
     return DOCUMENTS / f"{service.name}.json"
 
 

@@ -46,6 +46,7 @@ class Names:
 
     @property
     def package(self) -> str:
+        """The package, such as ``reviews_svc``."""
         return f"{self.name}_svc"
 
     @property

@@ -8,8 +8,8 @@ _ANY_WIDTH = 1000
 
 
 def fitted(console: Console, table: Table) -> RenderableType:
-    """The table, or where it is wider than the console, a paragraph for each of its rows: nothing is cut off."""
-    if console.measure(table, options=console.options.update(width=_ANY_WIDTH)).maximum <= console.width:
+    """The table, or if it does not fit even with wrapped cells, a paragraph for each of its rows. No text is cut."""
+    if _least_width(console, table) <= console.width:
         return table
     first, *rest = table.columns
     parts: list[RenderableType] = [table.title] if table.title else []
@@ -17,3 +17,10 @@ def fitted(console: Console, table: Table) -> RenderableType:
         cells = ((str(column.header), str(list(column.cells)[number])) for column in rest)
         parts += [name, Padding(", ".join(f"{header} {cell}" for header, cell in cells if cell), (0, 0, 0, 4))]
     return Group(*parts)
+
+
+def _least_width(console: Console, table: Table) -> int:
+    """The width in which every word fits, and every heading that is not to be wrapped."""
+    least = console.measure(table, options=console.options.update(width=_ANY_WIDTH)).minimum
+    headings = [str(column.header) for column in table.columns if column.no_wrap]
+    return least + sum(len(heading) - max(map(len, heading.split())) for heading in headings if heading)

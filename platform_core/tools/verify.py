@@ -70,6 +70,7 @@ class Books:
             yield from cursor
 
     def one(self, service: Service, query: str) -> tuple[Any, ...]:
+        """The only row of the query."""
         row = self.connections[service.package].execute(query.encode()).fetchone()
         assert row is not None
         return tuple(row)
@@ -99,6 +100,7 @@ class Check:
 
 
 def stock_is_the_sum_of_its_movements(books: Books) -> Iterator[Finding]:
+    """Each product's stock equals the sum of its movements."""
     query = """
         SELECT p.id, p.stock, coalesce(sum(m.delta), 0) FROM product_svc_product p
         LEFT JOIN product_svc_stockmovement m ON m.product_id = p.id
@@ -109,6 +111,7 @@ def stock_is_the_sum_of_its_movements(books: Books) -> Iterator[Finding]:
 
 
 def reservations_hold_what_they_say(books: Books) -> Iterator[Finding]:
+    """The movements of each reservation match its status and lines."""
     query = f"""
         SELECT r.order_id, r.status, r.held, m.moved
         FROM (
@@ -235,6 +238,7 @@ def every_step_left_its_message(books: Books) -> Iterator[Finding]:
 
 
 def delivered_messages_arrived_once(books: Books) -> Iterator[Finding]:
+    """Each delivered message exists exactly once at notification-service."""
     sent = books.rows(
         ORDER,
         f"""
@@ -293,6 +297,7 @@ def feeds_belong_to_this_server(books: Books) -> Iterator[Finding]:
 
 
 def nothing_is_pending_for_too_long(books: Books) -> Iterator[Finding]:
+    """No order has been pending longer than recovery needs."""
     query = f"""
         SELECT id, now() - created_at FROM order_svc_order
         WHERE status = '{OrderStatus.PENDING}'
@@ -338,6 +343,7 @@ def redrive_message(books: Books, finding: Finding) -> str:
 
 
 def analytics_count_what_there_is(books: Books) -> Iterator[Finding]:
+    """The headline figures equal the counts in the services' tables."""
     before = _expected_figures(books)
     try:
         report = books.ask(ANALYTICS, "/api/analytics/summary")

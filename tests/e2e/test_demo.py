@@ -33,7 +33,7 @@ def first_run() -> Iterator[tuple[Stack, str]]:
             assert stack.run("migrate").returncode == 0
             done = stack.run("demo", *SIZES)
             assert done.returncode == 0, done.stderr
-            assert "analytics-service takes them in when it is asked" in done.stdout
+            assert "analytics-service will process them at the next report" in done.stdout
             yield stack.up(), done.stdout
         finally:
             stack.stop()
