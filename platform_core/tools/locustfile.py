@@ -30,7 +30,7 @@ from rich.table import Table
 
 from platform_core.conf.environment import parsed, read_dotenv
 from platform_core.tools.load import MIX, mix_of
-from platform_core.tools.tables import fitted
+from platform_core.tools.tables import fits, fitted
 from platform_core.topology import ORDER, PRODUCT, SERVICES, USER, Service
 
 read_dotenv()
@@ -89,8 +89,10 @@ class Run:
     def watch(self) -> None:
         with Live(console=CONSOLE, transient=True, auto_refresh=False) as live:
             while True:
-                shown = table(self.report(), "Shopping" if self.entering else "Signing up and in")
-                live.update(fitted(CONSOLE, shown), refresh=True)
+                report, what = self.report(), "Shopping" if self.entering else "Signing up and in"
+                whole, totals = table(report, what), table({**report, "endpoints": {}}, what)
+                # In a narrow terminal, paragraphs would be higher than the screen.
+                live.update(whole if fits(CONSOLE, whole) else fitted(CONSOLE, totals), refresh=True)
                 gevent.sleep(0.5)
 
     def end(self) -> None:

@@ -8,8 +8,8 @@ _ANY_WIDTH = 1000
 
 
 def fitted(console: Console, table: Table) -> RenderableType:
-    """The table, or if it does not fit even with wrapped cells, a paragraph for each of its rows. No text is cut."""
-    if _least_width(console, table) <= console.width:
+    """The table, or if it does not fit, a paragraph for each of its rows. Nothing is cut off."""
+    if fits(console, table):
         return table
     first, *rest = table.columns
     parts: list[RenderableType] = [table.title] if table.title else []
@@ -19,8 +19,10 @@ def fitted(console: Console, table: Table) -> RenderableType:
     return Group(*parts)
 
 
-def _least_width(console: Console, table: Table) -> int:
-    """The width in which every word fits, and every heading that is not to be wrapped."""
+def fits(console: Console, table: Table) -> bool:
+    """Whether every word of the table fits, and every heading that is not to be wrapped."""
     least = console.measure(table, options=console.options.update(width=_ANY_WIDTH)).minimum
     headings = [str(column.header) for column in table.columns if column.no_wrap]
-    return least + sum(len(heading) - max(map(len, heading.split())) for heading in headings if heading)
+    return console.width >= least + sum(
+        len(heading) - max(map(len, heading.split())) for heading in headings if heading
+    )
