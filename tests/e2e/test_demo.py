@@ -87,7 +87,7 @@ def test_the_figures_are_what_the_services_list(filled):
 
 def test_the_first_run_makes_an_account_of_the_staff_and_shows_its_password(first_run):
     stack, printed = first_run
-    (password,) = re.findall(r"staff@example\.com has the roles admin\.\s+Password, shown this once: (\S+)", printed)
+    (password,) = re.findall(r"staff@example\.com has the roles admin\.\s+Password, shown only once: (\S+)", printed)
     body = {"email": "staff@example.com", "password": password}
     assert Shop(stack).ask("POST", USER, "/api/auth/token", json=body).status_code == 200
 
