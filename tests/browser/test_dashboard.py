@@ -63,7 +63,7 @@ def test_it_fits_a_phone_and_a_tablet_in_both_schemes(dashboard, shoot, width, s
 
 
 def test_the_charts_have_a_table_and_the_headings_are_in_order(dashboard):
-    dashboard.click("text=The same as a table")
+    dashboard.click("text=Show as table")
     assert dashboard.locator("#days tr:visible").count() == 30
     for chart in dashboard.locator("canvas").all():
         assert "table below" in chart.get_attribute("aria-label")
