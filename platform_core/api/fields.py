@@ -19,7 +19,8 @@ class CheapCopy:
     """Copies a declared field by copying its attributes.
 
     DRF copies the declared fields for every serializer by constructing each of them again, which took half of a
-    validation's time. A field that already belongs to a serializer is copied as DRF does it, because the copy must not.
+    validation's time. A field that already belongs to a serializer is copied by DRF's
+    own way, because the copy must not belong to that serializer.
     """
 
     parent: Any
