@@ -181,7 +181,7 @@ def test_an_id_that_is_none_is_refused(load, text):
 
 
 def test_a_product_that_is_renamed_before_it_is_locked_is_looked_up_again(add):
-    """It is found by its id and name, but has another name when it is locked. Nothing is changed before the new lookup."""
+    """Found by its id and name, it has another name when it is locked. Nothing is changed before the new lookup."""
     lamp = add(name="Box")
     values = {"sku": None, "name": "Lamp", "price": 1}
     with pytest.raises(bulk._Moved), transaction.atomic():
