@@ -5,7 +5,9 @@ An old Python must be able to parse this file (3.6 does), so that it can say whi
 """
 
 import os
+import signal
 import sys
+import threading
 
 
 def main(arguments: "list[str]") -> int:
@@ -30,7 +32,23 @@ def main(arguments: "list[str]") -> int:
     return commands.run_for_service(service, arguments)
 
 
+def keep_interrupts() -> None:
+    """Deliver Ctrl-C again if Python drops it, which happens if it arrives within the callback of a weak reference."""
+
+    def deliver_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        if unraisable.exc_type is KeyboardInterrupt:
+            main_thread = threading.main_thread().ident or 0
+            again = threading.Timer(0.01, signal.pthread_kill, (main_thread, signal.SIGINT))
+            again.daemon = True
+            again.start()
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = deliver_again
+
+
 if __name__ == "__main__":
+    keep_interrupts()
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

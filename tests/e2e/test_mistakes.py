@@ -154,6 +154,23 @@ def test_ctrl_c_in_the_first_second_ends_a_command_without_a_word(own_stack, com
     assert "KeyboardInterrupt" not in said
 
 
+def test_ctrl_c_within_a_callback_of_a_weak_reference_is_not_lost():
+    code = """if True:
+        import manage, signal, time, weakref
+        class Thing: pass
+        manage.keep_interrupts()
+        thing = Thing()
+        reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+        try:
+            del thing
+            time.sleep(30)
+        except KeyboardInterrupt:
+            print("ended")
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert (done.stdout, done.stderr) == ("ended\n", "")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
 def test_a_disk_that_is_too_small_is_named(own_stack):
     disk = own_stack.folder / "disk"
