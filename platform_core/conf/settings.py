@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from csp.constants import NONE, SELF
 
 from platform_core.conf.environment import ROOT, database_parts, keys_dir, parsed
-from platform_core.http.context import DEFAULT_DEADLINE
+from platform_core.http.context import STATEMENT_SECONDS
 from platform_core.http.request_body import MAX_BODY_BYTES
 from platform_core.observability.logs import logging_config
 from platform_core.topology import BY_PACKAGE, SERVICES, Service
@@ -93,6 +93,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "platform_core.http.security_headers.CSPMiddleware",
     "platform_core.http.security_headers.CorsMiddleware",
+    "platform_core.db.bounds.RefuseWritesMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -208,12 +209,12 @@ def _local_hosts() -> list[str]:
 def _database(service: Service, values: Mapping[str, Any]) -> dict[str, Any]:
     parts = database_parts(service, values) or {"dbname": "platform", "user": service.role}
     session = (
-        f"-c statement_timeout={int(DEFAULT_DEADLINE * 1000)} -c idle_in_transaction_session_timeout=15000 "
+        f"-c statement_timeout={int(STATEMENT_SECONDS * 1000)} -c idle_in_transaction_session_timeout=15000 "
         f"-c application_name={service.name} {parts.pop('options', '')}"
     )
     known = {key: parts.pop(key, "") for key in ("dbname", "user", "password", "host", "port")}
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "platform_core.db.postgresql",
         "NAME": known["dbname"],
         "USER": known["user"],
         "PASSWORD": known["password"],

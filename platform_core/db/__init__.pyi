@@ -1,3 +1,4 @@
+from .bounds import long_waits as long_waits
 from .bulk_copy import PastEvent as PastEvent
 from .bulk_copy import Writer as Writer
 from .bulk_copy import new_ids as new_ids

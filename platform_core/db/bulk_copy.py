@@ -12,9 +12,10 @@ from django.conf import settings
 from django.db import connection, models, transaction
 
 from platform_core.api.json import encode
+from platform_core.db.bounds import long_waits
 from platform_core.events.log import place
 
-STATEMENT_TIMEOUT = "60s"
+STATEMENT_SECONDS = 60
 """Longer than the usual statement timeout: a COPY of thousands of rows can take longer than a request."""
 M = TypeVar("M", bound=models.Model)
 _EVENT_COLUMNS = ("epoch", "txid", "type", "subject", "data", "time", "request_id", "traceparent")
@@ -66,8 +67,8 @@ class Writer:
 @contextmanager
 def writing() -> Iterator[Writer]:
     """Open a transaction. Keep it short: while it is open, no feed shows events that were committed after it began."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
+    with long_waits(STATEMENT_SECONDS * 1.2), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
         yield Writer(cursor)
 
 

@@ -19,11 +19,11 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from platform_core.http import context
-from platform_core.http.context import DEFAULT_DEADLINE
+from platform_core.http.context import DEFAULT_DEADLINE, STATEMENT_SECONDS
 from platform_core.observability import tracing
 
 _TIMEOUT_STEPS_MS = (25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 4000, 5000, 7500, 10000, 15000, 20000)
-_UNHURRIED_MS = int(DEFAULT_DEADLINE * 1000)
+_USUAL_MS = int(STATEMENT_SECONDS * 1000)
 _UNKNOWN = -1
 _CACHE_WITHOUT_CONNECTIONS = "django.core.cache.backends.locmem.LocMemCache"
 
@@ -161,7 +161,7 @@ class _StatementBound:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.cursors = {kind: kind(connection.connection) for kind in (_PreparedCursor, _PlannedCursor)}  # type: ignore[call-arg]
-        self.present_ms = _UNHURRIED_MS
+        self.present_ms = _USUAL_MS
         self.set_inside = False
 
     def __call__(
@@ -189,11 +189,12 @@ class _StatementBound:
 
 
 def _milliseconds(left: float | None) -> int:
-    """The time left, rounded down to a step; the usual value for the usual deadline."""
+    """Nine tenths of the time left, rounded down to a step; the usual value for the usual deadline."""
     if left is None:
-        return _UNHURRIED_MS
-    step = max((step for step in _TIMEOUT_STEPS_MS if step <= left * 1000), default=_TIMEOUT_STEPS_MS[0])
-    return _UNHURRIED_MS if _UNHURRIED_MS * 0.8 <= step <= _UNHURRIED_MS else step
+        return _USUAL_MS
+    if _USUAL_MS <= left * 1000 <= DEFAULT_DEADLINE * 1000:
+        return _USUAL_MS
+    return max((step for step in _TIMEOUT_STEPS_MS if step <= left * 900), default=_TIMEOUT_STEPS_MS[0])
 
 
 def _make_schema(app_config: AppConfig, using: str, **_: Any) -> None:

@@ -12,6 +12,10 @@ from platform_core.http.errors import DeadlineExceeded
 
 DEFAULT_DEADLINE = 5.0
 """Seconds that a request may take if its caller does not say."""
+STATEMENT_SECONDS = 4.0
+"""The server's limit for a statement within the default deadline. It is shorter, so that the server is first to end a
+statement that is only slow, and the connection survives.
+"""
 MAX_DEADLINE = 30.0
 """The most seconds that a caller may give it."""
 POLL = "poll"

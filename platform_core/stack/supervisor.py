@@ -20,6 +20,7 @@ from rich.table import Table
 from platform_core.auth.keys import KeysError
 from platform_core.conf import production
 from platform_core.conf.environment import ROOT, ConfigurationError, as_url, database_parts
+from platform_core.db.bounds import long_waits
 from platform_core.stack import postgres, running
 from platform_core.stack.contents import has_data
 from platform_core.stack.forks import Forked, fork, manage, preload, serve
@@ -389,17 +390,18 @@ def _check() -> None:
 
 
 def _migrate() -> None:
-    """A statement may take as long as it takes, but waits no longer for a lock than a request has time: who comes after
-    it waits for it, too.
+    """A statement may take `MIGRATION_TIMEOUT_SECONDS`, but it waits no longer for a lock than a request may take:
+    requests that come after it queue behind it.
     """
     import django
     from django.db import connection
 
     django.setup()
-    with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = 0")
-        cursor.execute("SET lock_timeout = '4s'")
-    manage("migrate", "--no-input", "--verbosity", "0")
+    with long_waits(MIGRATION_TIMEOUT_SECONDS):
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = 0")
+            cursor.execute("SET lock_timeout = '4s'")
+        manage("migrate", "--no-input", "--verbosity", "0")
 
 
 def answers_ready(url: str) -> bool:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from django.db import Error, connection
 
 from platform_core.db.connections import drop_dead_connections
+from platform_core.db.silence import Answers, watch
 
 log = logging.getLogger("platform.worker")
+_SILENT_PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,11 @@ class Duty:
 
 
 def work(duties: Sequence[Duty], stopping: threading.Event) -> None:
-    """Run the duties until ``stopping`` is set. Each finishes its current round."""
+    """Run the duties until ``stopping`` is set. Each finishes its current round.
+
+    While Postgres is silent, no round begins.
+    """
+    watch.start()
     threads = [threading.Thread(target=_repeat, args=(duty, stopping), name=duty.name) for duty in duties]
     for thread in threads:
         thread.start()
@@ -33,6 +39,9 @@ def work(duties: Sequence[Duty], stopping: threading.Event) -> None:
 def _repeat(duty: Duty, stopping: threading.Event) -> None:
     while not stopping.is_set():
         more = False
+        if watch.answers is not Answers.ALL:
+            stopping.wait(_SILENT_PAUSE)
+            continue
         try:
             drop_dead_connections()
             more = duty.run(stopping)

@@ -66,14 +66,14 @@ def test_a_deadline_of_one_request_is_not_the_next_ones(api, seconds):
     api.get("/api/orders")
     with connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
-        assert cursor.fetchone() == ("5s",)
+        assert cursor.fetchone() == ("4s",)
 
 
 def test_the_usual_deadline_costs_no_round_trip(api):
     connection.close()
     api.get("/api/orders")
     (bound,) = connection.execute_wrappers
-    assert bound.present_ms == 5000
+    assert bound.present_ms == 4000
     assert not bound.set_inside
 
 

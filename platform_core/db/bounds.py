@@ -1,0 +1,79 @@
+"""How long this process waits for Postgres, and what it does when Postgres answers nothing at all."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Self
+
+from django.http import HttpRequest, HttpResponse
+from psycopg.abc import PQGen
+
+from platform_core.db.silence import Answers, watch
+from platform_core.db.waiting import TimedConnection, connected
+from platform_core.http import context
+from platform_core.http.errors import Unavailable
+from platform_core.http.problems import problem_response
+
+_BACKGROUND_SECONDS = 10.0
+"""The longest wait outside a request. Longer than the server's own limit for a statement."""
+_LEAST_SECONDS = 0.2
+"""For the commit or rollback of a request whose deadline has just passed."""
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_background_seconds: ContextVar[float] = ContextVar("platform_background_seconds", default=_BACKGROUND_SECONDS)
+
+
+@contextmanager
+def long_waits(seconds: float) -> Iterator[None]:
+    """Allow each wait in the block ``seconds``. For background work only: a request's deadline is not moved."""
+    token = _background_seconds.set(seconds)
+    try:
+        yield
+    finally:
+        _background_seconds.reset(token)
+
+
+def seconds_left() -> float:
+    """How long a wait that begins now may take: until the deadline of the context, else what background work may."""
+    deadline = context.current().deadline
+    if deadline is None:
+        return _background_seconds.get()
+    watch.start()
+    return max(deadline - time.monotonic(), _LEAST_SECONDS)
+
+
+class BoundedConnection(TimedConnection):
+    """Waits until the deadline of the context. While Postgres is known to be silent, it refuses at once."""
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
+        """Raises Silent, Unanswered, and what psycopg raises."""
+        watch.refuse_if_silent()
+        with watch.waiting():
+            return connected(partial(super().connect, conninfo, **kwargs), seconds_left())
+
+    def seconds_left(self) -> float:
+        """The same for all connections."""
+        return seconds_left()
+
+    def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Raises Silent and Unanswered."""
+        watch.refuse_if_silent()
+        with watch.waiting():
+            return super().wait(gen, interval, timeout)
+
+
+class RefuseWritesMiddleware:
+    """Answers unsafe methods with 503 while Postgres reads but does not commit. Reads go on.
+
+    While it answers nothing at all, the connection refuses (`BoundedConnection`).
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if watch.answers is Answers.READS and request.method not in _SAFE_METHODS:
+            return problem_response(Unavailable("The database cannot store anything at the moment."), request)
+        return self._get_response(request)
