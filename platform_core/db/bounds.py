@@ -74,6 +74,10 @@ class RefuseWritesMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        """Django's hook: the route is known by now, for the log and the metrics."""
         if watch.answers is Answers.READS and request.method not in _SAFE_METHODS:
             return problem_response(Unavailable("The database cannot store anything at the moment."), request)
-        return self._get_response(request)
+        return None

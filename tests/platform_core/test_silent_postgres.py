@@ -234,14 +234,15 @@ def test_short_waits_make_nobody_ask():
 
 
 @pytest.fixture
-def answers(monkeypatch):
-    """Sets what Postgres last answered."""
+def answers():
+    """Sets what Postgres last answered, and will answer."""
+    with pytest.MonkeyPatch.context() as during:
 
-    def known(found: Answers) -> None:
-        monkeypatch.setattr(silence.watch, "_ask", lambda: found)
-        monkeypatch.setattr(silence.watch, "answers", found)
+        def known(found: Answers) -> None:
+            during.setattr(silence.watch, "_ask", lambda: found)
+            during.setattr(silence.watch, "answers", found)
 
-    return known
+        yield known
 
 
 def test_silence_refuses_a_query_without_asking_postgres(silencer, answers, client):
