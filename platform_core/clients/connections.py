@@ -43,6 +43,10 @@ class NotConnected(requests.ConnectionError):
     """No connection could be made: the peer has not received the request."""
 
 
+class ConnectTimedOut(NotConnected):
+    """No connection could be made within the timeout."""
+
+
 class Dropped(requests.ConnectionError):
     """The connection broke, or the peer did not speak HTTP, before the answer's headers were complete."""
 
@@ -184,9 +188,10 @@ class _Handle:
         return bool(poll.poll(0))
 
     def _kind(self, error: pycurl.error) -> type[requests.RequestException]:
+        is_timeout = error.args[0] == pycurl.E_OPERATION_TIMEDOUT
         if not self._attempts:
-            return NotConnected
-        if error.args[0] == pycurl.E_OPERATION_TIMEDOUT:
+            return ConnectTimedOut if is_timeout else NotConnected
+        if is_timeout:
             return requests.ReadTimeout
         return requests.ConnectionError if _final_head(self._head) else Dropped
 

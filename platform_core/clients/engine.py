@@ -15,6 +15,7 @@ from platform_core.clients.call_stats import tried
 from platform_core.clients.errors import (
     PeerBusy,
     PeerConnectionFailed,
+    PeerConnectTimeout,
     PeerDropped,
     PeerError,
     PeerFailed,
@@ -139,8 +140,9 @@ def _attempt(ask: Ask, expect: int | None, deadline: float) -> Answer:
     except PeerRefused:
         breaker.succeeded()
         raise
-    except (PeerConnectionFailed, PeerDropped):
-        breaker.failed()
+    except (PeerConnectionFailed, PeerDropped) as error:
+        says_something = had_a_chance or not isinstance(error, PeerConnectTimeout)
+        breaker.failed() if says_something else breaker.abandoned()
         raise
     except PeerUnreachable:
         breaker.failed() if had_a_chance else breaker.abandoned()

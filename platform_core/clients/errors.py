@@ -17,7 +17,11 @@ class PeerUnreachable(PeerError):
 
 
 class PeerConnectionFailed(PeerUnreachable):
-    """The connection was refused: the peer has not received the request."""
+    """No connection was made: the peer has not received the request."""
+
+
+class PeerConnectTimeout(PeerConnectionFailed):
+    """No connection was made before the deadline."""
 
 
 class PeerDropped(PeerUnreachable):

@@ -10,8 +10,14 @@ import requests
 from django.conf import settings
 
 from platform_core import __version__
-from platform_core.clients.connections import Adapter, Dropped, NotConnected
-from platform_core.clients.errors import PeerConnectionFailed, PeerDropped, PeerTimeout, PeerUnreachable
+from platform_core.clients.connections import Adapter, ConnectTimedOut, Dropped, NotConnected
+from platform_core.clients.errors import (
+    PeerConnectionFailed,
+    PeerConnectTimeout,
+    PeerDropped,
+    PeerTimeout,
+    PeerUnreachable,
+)
 from platform_core.http import context
 from platform_core.observability import tracing
 
@@ -85,6 +91,8 @@ def _prepared(ask: Ask, left: float) -> requests.PreparedRequest:
 
 def _named(peer: str, error: requests.RequestException) -> PeerUnreachable:
     match error:
+        case ConnectTimedOut():
+            return PeerConnectTimeout(peer, "took no connection in time")
         case NotConnected():
             return PeerConnectionFailed(peer, "does not take connections")
         case requests.Timeout():

@@ -316,7 +316,7 @@ def test_a_peer_that_took_the_request_and_then_froze_has_seen_something(peer, se
     def freezes(wire, request):
         peer.stop_listening()
         until(lambda: is_free(address))
-        resources.enter_context(frozen(address))
+        resources.enter_context(servers.frozen(address))
 
     peer.will(answers({}), freezes)
     with resources:
@@ -450,20 +450,6 @@ def test_a_peer_that_does_not_read_ends_in_time(peer, send):
         send("PUT", body=bytes(64_000_000), timeout=0.5)
 
 
-def frozen(address):
-    """A socket with a full backlog. Connects get no answer, as behind a firewall that drops packets."""
-    resources = ExitStack()
-    listener = resources.enter_context(socket.socket())
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(address)
-    listener.listen(0)
-    for _ in range(4):
-        waiting = resources.enter_context(socket.socket())
-        waiting.setblocking(False)
-        waiting.connect_ex(listener.getsockname())
-    return resources
-
-
 def is_free(address):
     try:
         socket.create_server(address).close()
@@ -493,7 +479,7 @@ def silent():
         port = first.getsockname()[1]
         first.close()
         for last in range(2, 8):
-            resources.enter_context(frozen((f"127.0.0.{last}", port)))
+            resources.enter_context(servers.frozen((f"127.0.0.{last}", port)))
         yield port
 
 
@@ -508,7 +494,7 @@ def test_addresses_that_drop_packets_share_one_deadline(named, silent):
 
 def test_a_reachable_address_is_found_after_unreachable_ones(named, peer):
     url = named(peer.port, "127.0.0.2", "127.0.0.3", "127.0.0.1")
-    with closing(Adapter()) as adapter, frozen(("127.0.0.2", peer.port)):
+    with closing(Adapter()) as adapter, servers.frozen(("127.0.0.2", peer.port)):
         assert adapter.send(prepared(url), timeout=LONG).status_code == 200
 
 

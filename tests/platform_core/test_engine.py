@@ -9,9 +9,11 @@ import pycurl
 import pytest
 
 from platform_core.clients import connections
+from platform_core.clients.breaker import State
 from platform_core.clients.engine import call, decoded
 from platform_core.clients.errors import (
     PeerConnectionFailed,
+    PeerConnectTimeout,
     PeerDropped,
     PeerFailed,
     PeerRefused,
@@ -20,6 +22,7 @@ from platform_core.clients.errors import (
 )
 from platform_core.clients.feeds import read_feed
 from platform_core.clients.notifications import send_notification
+from platform_core.clients.peers import peer_state
 from platform_core.clients.products import release_stock, reserve_stock
 from platform_core.clients.users import User, get_user
 from platform_core.http import context
@@ -277,6 +280,22 @@ def test_a_refused_connection_means_that_the_peer_saw_nothing(settings):
     settings.PEER_URLS = {"user-service": servers.refused_url()}
     with pytest.raises(PeerConnectionFailed):
         ask()
+
+
+@pytest.mark.parametrize(("seconds", "opens"), [(0.05, False), (1.3, True)])
+def test_only_a_connect_timeout_of_a_second_or_more_counts_for_the_breaker(settings, seconds, opens):
+    """A client with a tiny deadline must not cut off the peer for all others."""
+    with socket.socket() as port:
+        port.bind(("127.0.0.3", 0))
+        address = port.getsockname()
+    settings.PEER_URLS = {"user-service": f"http://{address[0]}:{address[1]}"}
+    breaker = peer_state("user-service").breaker
+    with servers.frozen(address):
+        for _ in range(6):
+            if breaker.state is State.CLOSED:
+                with within(seconds), pytest.raises(PeerConnectTimeout):
+                    ask()
+    assert (breaker.state is not State.CLOSED) == opens
 
 
 def test_an_unresolved_name_counts_like_a_closed_port(settings):
