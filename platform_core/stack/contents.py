@@ -1,12 +1,13 @@
 """Whether a platform has ever been used: its sequences say so, even after retention has deleted rows."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 
 from platform_core.conf.environment import database_parts
-from platform_core.topology import SERVICES
+from platform_core.topology import SERVICES, Service
 
 EVENTS, LOCAL_ACCOUNTS = "events_event_id_seq", "auth_user_id_seq"
 
@@ -22,10 +23,14 @@ def was_used(connection: psycopg.Connection[Any], sequences: Sequence[str] = (EV
 
 
 def has_data(values: Mapping[str, Any]) -> bool:
-    """Whether there were ever users, products, orders or notifications. Raises psycopg.OperationalError."""
-    for service in SERVICES:
-        if service.has_feed:
-            with psycopg.connect(**(database_parts(service, values) or {}), connect_timeout=5) as connection:
-                if was_used(connection, (EVENTS,)):
-                    return True
-    return False
+    """Whether there were ever users, products, orders or notifications. True if a database does not answer: nobody is
+    then told that it is empty.
+    """
+    with suppress(psycopg.Error):
+        return any(_has_events(service, values) for service in SERVICES if service.has_feed)
+    return True
+
+
+def _has_events(service: Service, values: Mapping[str, Any]) -> bool:
+    with psycopg.connect(**(database_parts(service, values) or {}), connect_timeout=5) as connection:
+        return was_used(connection, (EVENTS,))

@@ -26,7 +26,6 @@ def silent_stack(template: Path) -> Iterator[Stack]:
 
     with temporary_stack(template) as stack:
         yield stack.up()
-        print(stack.said()[-3000:])
 
 
 @pytest.fixture
