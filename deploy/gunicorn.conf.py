@@ -109,7 +109,6 @@ def worker_exit(server, worker):
 
 
 def child_exit(server, worker):
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        from prometheus_client.multiprocess import mark_process_dead
+    from platform_core.observability import forget_the_dead
 
-        mark_process_dead(worker.pid)
+    forget_the_dead()

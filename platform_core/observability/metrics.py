@@ -3,16 +3,13 @@
 All labels are bounded: routes are templates, outcomes and reasons come from short lists, no label has an id.
 """
 
-import os
-from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
 
-_folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-if _folder:  # a series without labels has its file as soon as it is declared
-    Path(_folder).mkdir(parents=True, exist_ok=True)
+from platform_core.observability import metrics_files
+
+metrics_files.share()  # before the first series is declared
 
 _requests = Counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
 _seconds = Histogram(
@@ -78,12 +75,3 @@ def _call_series(peer: str, outcome: str) -> tuple[Counter, Histogram]:
 def known(method: str | None) -> str:
     """The method, or one common label for unknown methods."""
     return method if method in _METHODS else "OTHER"
-
-
-def forget_the_dead() -> None:
-    """Remove the files of killed processes from the sums over live processes."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    for path in Path(folder).glob("gauge_live*_*.db") if folder else ():
-        if not Path("/proc", path.stem.rpartition("_")[2]).exists() and Path("/proc").exists():
-            with suppress(FileNotFoundError):  # another process that starts now sees it, too
-                path.unlink()

@@ -1,8 +1,6 @@
 """Each metric changes with its event. Tested with order-service, which has all metrics."""
 
 import socket
-import subprocess
-import sys
 import threading
 import time
 from datetime import timedelta
@@ -15,7 +13,6 @@ from django.utils.timezone import now
 from platform_core.clients.engine import call
 from platform_core.clients.errors import PeerBusy, PeerError
 from platform_core.clients.peers import peer_bulkhead
-from platform_core.observability import metrics
 from platform_core.observability import metrics_endpoint as scraping
 from platform_core.outbox.delivery import deliver_due
 from platform_core.outbox.models import OutboxMessage
@@ -187,31 +184,6 @@ def test_other_metrics_are_exported_without_a_database(scrape, monkeypatch):
 def test_a_scrape_asks_the_database_two_short_questions(client, django_assert_num_queries):
     with django_assert_num_queries(2):
         client.get("/metrics")
-
-
-COUNTING = """
-import os, sys
-from platform_core.observability import metrics
-metrics.peer_breakers_open.labels("p").set(1)
-metrics.peer_retries.labels("p").inc()
-print(os.getpid())
-"""
-
-
-def test_a_killed_process_leaves_its_counters_but_not_its_gauges(tmp_path, monkeypatch):
-    done = subprocess.run(
-        [sys.executable, "-c", COUNTING],
-        env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PATH": "", "PYTHONPATH": "."},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    assert (tmp_path / f"gauge_livesum_{done.stdout.strip()}.db").exists()
-    metrics.forget_the_dead()
-    found = Scrape(scraping.counted().decode())
-    assert found.all("peer_breakers_open", peer="p") == []
-    assert found.one("peer_retries_total", peer="p") == 1
 
 
 @pytest.fixture

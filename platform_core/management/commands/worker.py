@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from platform_core.conf import production
 from platform_core.conf.checks import START
-from platform_core.observability import metrics, tracing
+from platform_core.observability import forget_the_dead, tracing
 from platform_core.observability import metrics_endpoint as scraping
 from platform_core.worker.duties import work
 
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         stopping = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopping.set())
-        metrics.forget_the_dead()
+        forget_the_dead()
         if settings.WORKER_METRICS_PORT:
             scraping.serve(settings.BIND_HOST, settings.WORKER_METRICS_PORT)
         tracing.start(settings.SERVICE_NAME)
