@@ -22,7 +22,7 @@ from platform_core.auth.identity import Identity, Kind, known_roles
 from platform_core.auth.rules import admin_pages_of
 from platform_core.auth.throttle import address_of, attempts, count, give_back
 from platform_core.clients.errors import PeerError, PeerRefused
-from platform_core.clients.users import Standing
+from platform_core.clients.users import StaffAccount
 from platform_core.http import context
 from platform_core.http.errors import PlatformError, Throttled
 from platform_core.vocabulary import Role
@@ -53,7 +53,7 @@ class StaffBackend(BaseBackend):
         if request is None or not username or not password or "@" not in username:
             return None
         sign_in = import_string(f"{settings.ACCOUNTS}.sign_staff_in")
-        account: Standing | None = sign_in(username, password, address_of(request))
+        account: StaffAccount | None = sign_in(username, password, address_of(request))
         return None if account is None else shadow(account)
 
     def get_user(self, user_id: int) -> User | None:
@@ -93,7 +93,7 @@ def identity(user: Any) -> Identity:
 
 
 @transaction.atomic
-def shadow(account: Standing) -> User:
+def shadow(account: StaffAccount) -> User:
     """Create or update this service's shadow of a staff account, with its current roles."""
     roles = known_roles(account.roles)
     seen = {
@@ -119,7 +119,8 @@ def _refreshed(user: User) -> User | None:
         return user if user.is_active else None
     try:
         with context.grace(REFRESH_SECONDS):  # ignores X-Request-Timeout: a short one would prevent the refresh
-            account = import_string(f"{settings.ACCOUNTS}.standing")(int(user.username.removeprefix(PREFIX)))
+            look_up = import_string(f"{settings.ACCOUNTS}.staff_account")
+            account = look_up(int(user.username.removeprefix(PREFIX)))
     except (PeerError, PlatformError):
         return user if user.is_active else None
     if account is None:

@@ -21,5 +21,5 @@ from .products import Reservation as Reservation
 from .products import get_reservation as get_reservation
 from .products import release_stock as release_stock
 from .products import reserve_stock as reserve_stock
-from .users import Standing as Standing
+from .users import StaffAccount as StaffAccount
 from .users import get_user as get_user

@@ -46,7 +46,6 @@ class Guardian:
         self.folder = folder
         self.cluster = folder / "postgres"
         self.server: subprocess.Popen[bytes] | None = None
-        self.told = False
 
     def run(self) -> None:
         """Start the server, keep it running until its last user is gone, then stop it."""

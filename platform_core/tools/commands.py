@@ -203,19 +203,25 @@ def status(values: dict[str, Any]) -> int:
     return 0 if well else 1
 
 
-def verify(values: dict[str, Any], *, patience: float = 15.0, repair: bool = False) -> int:
-    """Check the promises across all services; names each violation, exit code 1 when there is one."""
+def verify(values: dict[str, Any], *, wait: float = 15.0, repair: bool = False) -> int:
+    """Check the promises across all services. Prints each violation; exit code 1 if there is one."""
     if not values["DATABASE_URL"]:
         values = {**values, "DATABASE_URL": postgres.url(Path(values["PLATFORM_DATA"]))}
-    return books.verify(values, patience=patience, repair=repair)
+    return books.verify(values, wait=wait, repair=repair)
 
 
 def _verify_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--repair", action="store_true", help="settle what is safe to settle: orphaned reservations, dead messages"
+        "--repair",
+        action="store_true",
+        help="release stock that is held for no order, and redrive dead letters; both are safe",
     )
     parser.add_argument(
-        "--patience", type=float, default=15.0, metavar="SECONDS", help="how long what is under way may take to settle"
+        "--wait",
+        type=float,
+        default=15.0,
+        metavar="SECONDS",
+        help="report only violations that are still there after this time, because work in progress looks like one (15)",
     )
 
 

@@ -409,16 +409,19 @@ CHECKS = (
 
 @dataclass(slots=True)
 class Result:
+    """The findings of a check, and how long it took. ``repaired`` says for each repaired finding what was done."""
+
     check: Check
     findings: list[Finding]
     seconds: float
     repaired: dict[Finding, str] = field(default_factory=dict)
 
 
-def verify(values: Mapping[str, Any], *, patience: float, repair: bool) -> int:
-    """Run all checks. Reports findings that persist for ``patience`` seconds; returns 1 if any are left.
+def verify(values: Mapping[str, Any], *, wait: float, repair: bool) -> int:
+    """Run all checks, and print their results. The exit code: 1 if a finding is left that was not repaired.
 
-    Raises VerifyError when a database or analytics cannot be reached.
+    A check with findings is repeated for ``wait`` seconds; only findings that persist are reported. Raises VerifyError
+    when a database or analytics-service cannot be reached.
     """
     console = Console(soft_wrap=True)
     try:
@@ -428,11 +431,11 @@ def verify(values: Mapping[str, Any], *, patience: float, repair: bool) -> int:
             results = []
             for check in CHECKS:
                 progress.update(task, description=check.promise)
-                results.append(_make(check, books, patience, repair))
+                results.append(_run(check, books, wait, repair))
                 progress.advance(task)
     except psycopg.OperationalError as error:
         raise VerifyError(f"A database cannot be read: {str(error).strip()}") from None
-    _tell(console, results)
+    _print_results(console, results)
     return 0 if all(len(result.findings) == len(result.repaired) for result in results) else 1
 
 
@@ -445,14 +448,14 @@ def _open(values: Mapping[str, Any], stack: ExitStack) -> Books:
     return Books(connections, urls, values["PENDING_SECONDS"], values["STAFF_TOKEN"] or "")
 
 
-def _make(check: Check, books: Books, patience: float, repair: bool) -> Result:
+def _run(check: Check, books: Books, wait: float, repair: bool) -> Result:
     began = time.monotonic()
-    findings = lasting = _found(check, books, began + patience)
-    while findings and time.monotonic() - began < patience:
+    findings = lasting = _found(check, books, began + wait)
+    while findings and time.monotonic() - began < wait:
         time.sleep(0.5)
         before = {finding.subject for finding in findings}
-        findings = _found(check, books, began + patience)
-        # Something else that is under way now is no proof that the first thing is wrong.
+        findings = _found(check, books, began + wait)
+        # A finding that is new in this round may be work in progress, so it does not count.
         lasting = [finding for finding in findings if finding.subject in before]
     result = Result(check, lasting, time.monotonic() - began)
     if repair and check.repair:
@@ -461,7 +464,7 @@ def _make(check: Check, books: Books, patience: float, repair: bool) -> Result:
 
 
 def _found(check: Check, books: Books, until: float) -> list[Finding]:
-    """The findings of now. A service that does not answer may be about to come back: it is asked again until then."""
+    """The present findings. A check that cannot run is tried again until ``until``, because the service may come back."""
     while True:
         try:
             return list(check.find(books))
@@ -471,7 +474,7 @@ def _found(check: Check, books: Books, until: float) -> list[Finding]:
             time.sleep(0.5)
 
 
-def _tell(console: Console, results: list[Result]) -> None:
+def _print_results(console: Console, results: list[Result]) -> None:
     table = Table("promise", "state", "seconds")
     for result in results:
         left = len(result.findings) - len(result.repaired)

@@ -64,7 +64,7 @@ def test_the_commands_of_the_page_succeed(project, block):
     desk = Desk(project.folder, project.environment)
     before = project.contents()
     for command in block.commands:
-        desk.enter(command, patience=400)
+        desk.enter(command, timeout=400)
     assert project.contents() == before, "the code as it was made needs no change"
 
 
