@@ -71,7 +71,11 @@ CONTRACTS = [
     Contract(USER, users.get_user, [7], reads=users.User, refusals=(404,)),
     Contract(USER, users.key_set, reads=dict[str, Any]),
     Contract(
-        USER, users.sign_staff_in, ["a@example.com", "secret", "::1"], reads=users.StaffAccount, refusals=(401, 403, 429)
+        USER,
+        users.sign_staff_in,
+        ["a@example.com", "secret", "::1"],
+        reads=users.StaffAccount,
+        refusals=(401, 403, 429),
     ),
     Contract(USER, users.staff_account, [7], reads=users.StaffAccount, refusals=(404,)),
     Contract(

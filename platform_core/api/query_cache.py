@@ -51,6 +51,7 @@ class Slot(Expression):
         return self.output_field.get_db_prep_value(value, connections[DEFAULT_DB_ALIAS])
 
     def as_sql(self, compiler: Any, connection: Any, **kwargs: Any) -> tuple[str, Any]:
+        """A placeholder whose parameter is the slot itself. `Statement.rows` replaces it by a value."""
         return "%s", (self,)
 
 

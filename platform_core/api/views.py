@@ -57,6 +57,7 @@ class ResourceViewSet(GenericViewSet[Any]):
         return parsers
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """The answer of the metadata class; 204 if it is empty."""
         response: Response = super().options(request, *args, **kwargs)
         if response.data is None:
             response.status_code = 204
@@ -106,6 +107,7 @@ class ResourceViewSet(GenericViewSet[Any]):
         return {**values, **self._scope} if values.keys().isdisjoint(self._scope) else None
 
     def get_object(self) -> Any:
+        """The row that the path names, if the caller may access it. Raises NotFound, Http404, PermissionDenied."""
         queryset = self.filter_queryset(self.get_queryset())
         value = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
         is_key = isinstance(value, int) and self.lookup_field in ("pk", queryset.model._meta.pk.name)

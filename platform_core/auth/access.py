@@ -38,6 +38,7 @@ class BearerAuthentication(BaseAuthentication):
     """``Authorization: Bearer …`` (RFC 6750) with the token of a person or of a service."""
 
     def authenticate(self, request: Request) -> tuple[Identity, Identity] | None:
+        """The caller, as user and as auth; None without the header. Raises AuthenticationFailed, KeysUnknown."""
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
@@ -53,6 +54,7 @@ class BearerAuthentication(BaseAuthentication):
         return _known(caller, caller)
 
     def authenticate_header(self, request: Request) -> str:
+        """The value of WWW-Authenticate for a 401."""
         return challenge("invalid_token" if "Authorization" in request.headers else "")
 
 
@@ -60,6 +62,10 @@ class SessionAuthentication(DrfSessionAuthentication):
     """The session of this service's admin, in a browser. Unsafe methods require the CSRF token."""
 
     def authenticate(self, request: Request) -> tuple[Any, Identity] | None:
+        """The signed-in user and their `Identity`; None without a session of the staff.
+
+        Raises PermissionDenied if the CSRF token is missing or wrong.
+        """
         if settings.SESSION_COOKIE_NAME not in request.COOKIES:
             return None
         found = super().authenticate(request)
@@ -88,6 +94,7 @@ class RulesPermission(BasePermission):
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
+        """True, or one of DRF's exceptions: NotAuthenticated, PermissionDenied, NotFound."""
         caller = caller_of(request)
         method = (request.method or "").lower()
         is_known = method in view.http_method_names and hasattr(view, method)

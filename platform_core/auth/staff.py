@@ -37,9 +37,10 @@ _asked: dict[tuple[int, int], float] = {}
 
 
 class LocalBackend(ModelBackend):
-    """Local accounts of this admin. Shadows cannot sign in here: a password of their own would outlive the account."""
+    """Local accounts of this admin. Shadows cannot sign in here: a local password would outlive the account."""
 
     def user_can_authenticate(self, user: Any) -> bool:
+        """Whether the user is active and not a shadow."""
         return super().user_can_authenticate(user) and not user.get_username().startswith(PREFIX)
 
 
@@ -57,14 +58,17 @@ class StaffBackend(BaseBackend):
         return None if account is None else shadow(account)
 
     def get_user(self, user_id: int) -> User | None:
+        """The shadow with this id, with current roles; None if there is none or its account has no roles any more."""
         user = User.objects.filter(pk=user_id, username__startswith=PREFIX).first()
         return None if user is None else _refreshed(user)
 
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        """Whether a role of the shadow allows the action in the app (``ADMIN_PAGES``). Models are not distinguished."""
         app, _, name = perm.partition(".")
         return _is_shadow(user_obj) and name.partition("_")[0] in _actions(user_obj, app)
 
     def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
+        """Whether a role of the shadow allows any action in the app."""
         return _is_shadow(user_obj) and bool(_actions(user_obj, app_label))
 
 
@@ -140,6 +144,7 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
             self.fields[name].validators.append(MaxLengthValidator(most))
 
     def clean(self) -> Any:
+        """Check the credentials. Raises ValidationError, also if throttled or if user-service does not answer."""
         limits = attempts("admin", self.cleaned_data.get("username", ""), address_of(self.request))
         try:
             count(limits)

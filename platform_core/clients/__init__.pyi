@@ -1,5 +1,5 @@
 from .bulkhead import BulkheadFull as BulkheadFull
-from .call_stats import Effort as Effort
+from .call_stats import CallStats as CallStats
 from .call_stats import measured as measured
 from .errors import PeerBusy as PeerBusy
 from .errors import PeerError as PeerError

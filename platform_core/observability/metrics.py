@@ -11,7 +11,7 @@ from pathlib import Path
 from prometheus_client import Counter, Gauge, Histogram
 
 _folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-if _folder:  # a series without labels has its file as soon as it is declared
+if _folder:  # must exist now, because declaring a metric without labels creates its file
     Path(_folder).mkdir(parents=True, exist_ok=True)
 
 _requests = Counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
@@ -52,7 +52,7 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 def observe_request(method: str | None, route: str, status: int, seconds: float) -> None:
-    """``route`` is the URL's template, so that ids create no new series. Unknown methods share one label."""
+    """Count a request and its duration. ``route`` is the URL's template, so that ids create no new series."""
     count, duration = _series(known(method), route, status)
     count.inc()
     duration.observe(seconds)
@@ -64,7 +64,7 @@ def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
 
 
 def observe_call(peer: str, outcome: str, seconds: float) -> None:
-    """``outcome`` is `ok`, or the class of what was raised."""
+    """Count a call to a peer and its duration. ``outcome`` is `ok` or the name of the exception's class."""
     count, duration = _call_series(peer, outcome)
     count.inc()
     duration.observe(seconds)
@@ -81,7 +81,7 @@ def known(method: str | None) -> str:
 
 
 def forget_the_dead() -> None:
-    """Remove the files of killed processes from the sums over live processes."""
+    """Delete the files of live gauges whose process has ended, so that sums do not contain their values."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     for path in Path(folder).glob("gauge_live*_*.db") if folder else ():
         if not Path("/proc", path.stem.rpartition("_")[2]).exists() and Path("/proc").exists():

@@ -115,7 +115,7 @@ class Stack:
     def run(self) -> int:
         """Start everything and watch it. The process's exit code."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self.ended)
+            signal.signal(number, self.on_signal)
         try:
             self.lock = self.only_one()
             self.start()
@@ -130,16 +130,18 @@ class Stack:
             self.stop()
         return 0
 
-    def ended(self, number: int, frame: object) -> None:
+    def on_signal(self, number: int, frame: object) -> None:
+        """Handle the first signal: end the run by raising _Ended. Later signals go to `on_later_signal`."""
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, self.hurried)
+            signal.signal(each, self.on_later_signal)
         self.ending = time.monotonic()
         raise _Ended
 
-    def hurried(self, number: int, frame: object) -> None:
-        """A second signal while stopping: do not wait for requests in flight.
+    def on_later_signal(self, number: int, frame: object) -> None:
+        """Handle a further signal. While stopping, it kills the children instead of waiting for requests in flight.
 
-        A second one within SAME_SIGNAL_SECONDS is ignored: make, shells and service managers may send a signal twice.
+        Before `stop` has begun, it raises _Ended again. Within SAME_SIGNAL_SECONDS of the first signal it is ignored,
+        because make, shells and service managers may send the same signal twice.
         """
         if time.monotonic() - self.ending < SAME_SIGNAL_SECONDS:
             return

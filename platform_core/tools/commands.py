@@ -221,7 +221,7 @@ def _verify_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=15.0,
         metavar="SECONDS",
-        help="report only violations that are still there after this time, because work in progress looks like one (15)",
+        help="report only what is still wrong after this time, because work in progress looks like a violation (15)",
     )
 
 

@@ -46,8 +46,8 @@ def fill(values: Mapping[str, Any], environ: Mapping[str, str], spec: Spec) -> i
     check(values, spec)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with only_one(values), telling() as teller:
-            run = Run(values, environ, spec, teller)
+        with only_one(values), progress_report() as report:
+            run = Run(values, environ, spec, report)
             run.make_all()
     except KeyboardInterrupt:
         raise StackError("Stopped. The same command goes on from here.") from None
@@ -77,8 +77,8 @@ def only_one(values: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-class Teller:
-    """Shows progress: a bar on a terminal, otherwise a line every few seconds."""
+class ProgressReport:
+    """Shows progress: a bar on a terminal, otherwise a line at most every PROGRESS_SECONDS and one at the end."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -110,11 +110,11 @@ class Teller:
 
 
 @contextmanager
-def telling() -> Iterator[Teller]:
-    """A `Teller` whose bar is removed at the end."""
-    teller = Teller(Console(soft_wrap=True))
-    with teller.bar:
-        yield teller
+def progress_report() -> Iterator[ProgressReport]:
+    """A `ProgressReport` whose bar is live inside the block."""
+    report = ProgressReport(Console(soft_wrap=True))
+    with report.bar:
+        yield report
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ class Run:
     values: Mapping[str, Any]
     environ: Mapping[str, str]
     spec: Spec
-    teller: Teller
+    progress: ProgressReport
     written: Counter[str] = field(default_factory=Counter)
     began: float = field(default_factory=time.monotonic)
     counted_by_analytics: bool = False
@@ -163,13 +163,13 @@ class Run:
         Left early, as by Ctrl-C, it ends the first step; what is under way goes through the others, so that nothing is
         left half done.
         """
-        self.teller.begin(steps[-1][1] if len(steps) == 1 else "orders", total)
+        self.progress.begin(steps[-1][1] if len(steps) == 1 else "orders", total)
         done = 0
         with Pipeline(self._start, steps, source) as pipeline:
             for batch in read_batches(pipeline.output):
                 self.written.update(batch.written)
                 done += batch.count
-                self.teller.reach(done)
+                self.progress.reach(done)
                 yield batch
 
     def _start(self, step: Step, source: IO[bytes] | int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -190,7 +190,7 @@ class Run:
         url = self.values[ANALYTICS.url_variable]
         if health_of(url, "/health/ready")[0] != 200:
             return
-        self.teller.begin("analytics", self.spec.orders)
+        self.progress.begin("analytics", self.spec.orders)
         seen, until = -1, time.monotonic() + CATCH_UP_TIMEOUT_SECONDS
         while time.monotonic() < until:
             report = _summary(url)
@@ -201,9 +201,9 @@ class Run:
                 seen, until = total, time.monotonic() + CATCH_UP_TIMEOUT_SECONDS
             self.counted_by_analytics = bool(report) and not report["stale"]
             if self.counted_by_analytics:
-                self.teller.reach(self.spec.orders)
+                self.progress.reach(self.spec.orders)
                 return
-            self.teller.reach(min(report.get("orders", {}).get("total", 0), max(self.spec.orders - 1, 0)))
+            self.progress.reach(min(report.get("orders", {}).get("total", 0), max(self.spec.orders - 1, 0)))
 
 
 def _summary(url: str) -> dict[str, Any]:
@@ -280,7 +280,7 @@ class Pipeline:
 
 def show(run: Run) -> None:
     """What there is now."""
-    console, spec = run.teller.console, run.spec
+    console, spec = run.progress.console, run.spec
     if run.staff:
         console.print(f"For the five admins: {run.staff}", highlight=False)
     wanted = f"{spec.users} users, {spec.products} products and {spec.orders} orders of seed {spec.seed}"

@@ -114,6 +114,7 @@ def document_path(service: Service) -> Path:
 
 
 def as_text(document: Mapping[str, Any]) -> str:
+    """The text of the file with an OpenAPI document: indented JSON."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -464,7 +464,7 @@ def _run(check: Check, books: Books, wait: float, repair: bool) -> Result:
 
 
 def _found(check: Check, books: Books, until: float) -> list[Finding]:
-    """The present findings. A check that cannot run is tried again until ``until``, because the service may come back."""
+    """The present findings. A check that cannot run is tried again until ``until``: the service may come back."""
     while True:
         try:
             return list(check.find(books))
