@@ -17,7 +17,7 @@ from typing import Any
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES
-"""The maximum number of bytes that are read of a body that is too large. Clients read the answer after sending."""
+"""The maximum number of bytes that are read of a body that is too large. Most clients send all first."""
 LONGEST_LENGTH = 15
 """The maximum number of digits of a Content-Length."""
 LATE = "platform.body_is_late"
