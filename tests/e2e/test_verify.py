@@ -52,7 +52,7 @@ DAMAGE = {
     "stock without a movement": (
         "UPDATE product_svc.product_svc_product SET stock = stock + 1",
         "UPDATE product_svc.product_svc_product SET stock = stock - 1",
-        "product {product} has 97, its movements come to 96",
+        "product {product} has 97, its movements add up to 96",
     ),
     "a reservation that was lost": (
         "UPDATE product_svc.product_svc_stockreservation SET status = 'released' WHERE order_id = {confirmed}",
@@ -62,14 +62,14 @@ DAMAGE = {
     "another quantity than ordered": (
         "UPDATE order_svc.order_svc_orderline SET quantity = 3 WHERE order_id = {shipped}",
         "UPDATE order_svc.order_svc_orderline SET quantity = 2 WHERE order_id = {shipped}",
-        "order {shipped} holds {product}:2 where it has {product}:3",
+        "order {shipped} holds {product}:2, but orders {product}:3",
     ),
     "a message that never arrived": (
         "UPDATE notification_svc.notification_svc_notification SET sender_key = 'x' "
         "WHERE sender_key = 'order-{confirmed}-confirmed'",
         "UPDATE notification_svc.notification_svc_notification SET sender_key = 'order-{confirmed}-confirmed' "
         "WHERE sender_key = 'x'",
-        "message order-{confirmed}-confirmed was delivered but is not there",
+        "message order-{confirmed}-confirmed was delivered but does not exist",
     ),
     "a message that was never written": (
         "UPDATE order_svc.outbox_outboxmessage SET key = 'x' WHERE key = 'order-{shipped}-shipped'",
@@ -89,7 +89,7 @@ DAMAGE = {
     "figures that are wrong": (
         "UPDATE analytics_svc.analytics_svc_figure SET value = value + 5 WHERE name = 'orders.revenue'",
         "UPDATE analytics_svc.analytics_svc_figure SET value = value - 5 WHERE name = 'orders.revenue'",
-        "analytics orders.revenue says 33.00, there are 28.00",
+        "analytics orders.revenue says 33.00, but the tables have 28.00",
     ),
 }
 
