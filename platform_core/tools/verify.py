@@ -237,7 +237,7 @@ def every_step_has_its_message(books: Books) -> Iterator[Finding]:
         WHERE expected.wanted <> (m.id IS NOT NULL)
     """
     for order, what in books.rows(ORDER, query):
-        yield Finding(f"order {order}", f"its message {what!r} is missing, or exists without reason")
+        yield Finding(f"order {order}", f"lacks its message {what!r}, or has it without that step")
 
 
 def delivered_messages_arrived_once(books: Books) -> Iterator[Finding]:

@@ -74,7 +74,7 @@ DAMAGE = {
     "a message that was never written": (
         "UPDATE order_svc.outbox_outboxmessage SET key = 'x' WHERE key = 'order-{shipped}-shipped'",
         "UPDATE order_svc.outbox_outboxmessage SET key = 'order-{shipped}-shipped' WHERE key = 'x'",
-        "order {shipped} its message 'shipped' is missing",
+        "order {shipped} lacks its message 'shipped'",
     ),
     "an event that was lost": (
         "UPDATE order_svc.events_event SET type = 'x' WHERE type = 'order.cancelled'",
