@@ -16,7 +16,7 @@ class Service:
     has_worker: bool = False
     has_feed: bool = True
     purpose: str = ""
-    """What the service is for, in a few words. The docs list it."""
+    """A short description of the service, for the tables in the docs."""
 
     @property
     def stem(self) -> str:

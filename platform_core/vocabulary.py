@@ -13,9 +13,9 @@ MAX_ID = 2**63 - 1
 
 
 class Role(StrEnum):
-    """What a member of the staff works on. An account without a role belongs to a customer.
+    """The roles of staff. An account without a role belongs to a customer.
 
-    ADMIN may do whatever any other role may. The services' ``access.py`` say what the others may do.
+    ADMIN has all rights of the other roles. The services' ``access.py`` define the rights of the others.
     """
 
     CATALOG = "catalog"
@@ -25,7 +25,7 @@ class Role(StrEnum):
 
 
 class OrderStatus(TextChoices):
-    """The status of an order. The groups below say what each one means."""
+    """The status of an order. The groups below define what each one means."""
 
     PENDING = "pending"
     CONFIRMED = "confirmed"
@@ -107,7 +107,7 @@ class EventType(StrEnum):
 
 
 class MessageKind(StrEnum):
-    """What an outbox message asks for. The sender's ``tasks.HANDLERS`` has the handler of each."""
+    """The kinds of outbox messages. The sender's ``tasks.HANDLERS`` has a handler for each."""
 
     STOCK_RELEASE = "stock.release"
     NOTIFICATION_SEND = "notification.send"

@@ -107,7 +107,7 @@ class AutoSchema(SpectacularSchema):
             )
 
     def _with_errors(self, responses: Schema) -> Schema:
-        """Adds the common errors. A view that gives one of them as None gets the common one, too."""
+        """Adds the common errors. They replace those that a view declares as None."""
         said: Any = self.get_response_serializers()
         bodies = said.items() if isinstance(said, dict) else ()
         common = {str(status) for status, body in bodies if body is None} & ERROR_REFERENCES.keys()

@@ -70,7 +70,7 @@ class ResourceViewSet(GenericViewSet[Any]):
         return parse_query(self.request, self.query_class, also_known=self._other_parameters())
 
     def _other_parameters(self) -> Iterator[str]:
-        """Those of the paginator and the filter backends."""
+        """The query parameters of the paginator and the filter backends."""
         others: list[Any] = [self.paginator, *(backend() for backend in self.filter_backends)]
         return (p["name"] for each in others if each for p in each.get_schema_operation_parameters(self))
 
@@ -89,12 +89,12 @@ class ResourceViewSet(GenericViewSet[Any]):
         return reader_for(self.get_serializer(), model)
 
     def declared_values(self, queryset: QuerySet[Any]) -> Mapping[str, Any] | None:
-        """The lookups and their values, if ``queryset`` is the class's declared one with these comparisons alone.
+        """The comparisons, as lookups and values, that turn the class's declared queryset into ``queryset``.
 
-        None when the class's queryset is not declared (`query_cache.declared`), when a hook has changed it, or when a
-        filter is more than a comparison.
+        None if the class's queryset is not declared (`query_cache.declared`), if a hook has changed it, or if a filter
+        is more than a comparison.
         """
-        if not is_declared(self.queryset):  # type: ignore[arg-type]  # nobody declares a manager
+        if not is_declared(self.queryset):  # type: ignore[arg-type]  # it may be a manager, which is never declared
             return None
         if queryset is self._reachable:
             return self._scope

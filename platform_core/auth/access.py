@@ -90,7 +90,7 @@ def caller_of(request: Request) -> Identity:
 class RulesPermission(BasePermission):
     """Applies the service's access rules. In development, anonymous callers may do everything.
 
-    Sets ``request.owner`` to the id of the user whose rows the caller is confined to, or to None.
+    Sets ``request.owner`` to the id of the user to whose rows the caller is restricted, or to None.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -99,7 +99,7 @@ class RulesPermission(BasePermission):
         method = (request.method or "").lower()
         is_known = method in view.http_method_names and hasattr(view, method)
         if not is_known or request.method == "OPTIONS" or (caller is NOBODY and is_open()):
-            return True  # a method that the view does not have is a 405 for every caller
+            return True  # the view answers a method that it does not have with 405
         match = request.resolver_match
         assert match is not None
         rule = rule_for(request.method or "", bare(readable(match.route)))
@@ -130,11 +130,11 @@ def is_open() -> bool:
 
 
 def owner_of(request: Request) -> int | None:
-    """The id of the user whose rows the caller is confined to; None when it may reach all."""
+    """The id of the user to whose rows the caller is restricted; None if there is no restriction."""
     return getattr(request, "owner", None)
 
 
 @cache
 def bare(route: str) -> str:
-    """``/api/notes/{note_id}`` → ``/api/notes/{id}``, as the rules are written."""
+    """``/api/notes/{note_id}`` → ``/api/notes/{id}``, the form that rules use."""
     return re.sub(r"\{\w+\}", "{id}", route)

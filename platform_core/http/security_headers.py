@@ -69,7 +69,7 @@ def _is_page(response: HttpResponseBase) -> bool:
 
 
 class CorsMiddleware(StockCorsMiddleware):
-    """django-cors-headers. Skips requests without an `Origin` header, which get `Vary: origin` alone."""
+    """django-cors-headers. Skips requests without an `Origin` header, which only get `Vary: origin`."""
 
     def __call__(self, request: HttpRequest) -> Any:
         if "HTTP_ORIGIN" in request.META:
