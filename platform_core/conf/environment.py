@@ -202,7 +202,7 @@ VARIABLES = (
         "ALLOWED_HOSTS",
         "",
         _words,
-        "Allowed Host headers, separated by commas; by default in development the local names and those of the services.",
+        "Allowed Host headers, separated by commas; by default in development local names and the services' names.",
     ),
     Variable(
         "CORS_ALLOWED_ORIGINS",
