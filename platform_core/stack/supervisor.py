@@ -50,7 +50,7 @@ class _Ended(BaseException):
 
 @dataclass(slots=True)
 class Child:
-    """A process that is restarted when it ends, after a pause that doubles with each failure in a row."""
+    """A process that is restarted when it ends, after a pause that doubles with each failure."""
 
     title: str
     start_process: Callable[[], Forked]
@@ -65,7 +65,7 @@ class Child:
         self.process = self.start_process()
 
     def revive(self) -> int | None:
-        """Restart the process if it has ended and its pause is over. Call it again and again.
+        """Restart the process if it has ended and its pause is over. Call it repeatedly.
 
         Returns the exit code once, when it finds that the process has ended.
         """

@@ -207,7 +207,7 @@ class Run:
 
 
 def _summary(url: str) -> dict[str, Any]:
-    """The summary of analytics-service; empty if there is no answer, which is reported after a pause of a second."""
+    """The summary of analytics-service. Without an answer, waits a second and returns an empty one."""
     headers = {"X-Request-Timeout": str(_READING_SECONDS)}
     request = urllib.request.Request(f"{url}/api/analytics/summary", headers=headers)  # noqa: S310  # our own URL
     with suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=_READING_SECONDS + 5) as response:  # noqa: S310
