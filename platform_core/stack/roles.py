@@ -25,8 +25,8 @@ def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -
     """Create what is missing on the server of DATABASE_URL. ``values`` are those of `environment.parsed`.
 
     A service may have a database URL of its own. If that URL names the service's role in this same database, the role
-    gets the password of the URL. With any other URL the service is skipped. The rights that all roles have on `public` are revoked.
-    ``create_databases`` lets the roles create databases, which tests need. Raises RolesError.
+    gets the password of the URL. With any other URL the service is skipped. The rights that all roles have on `public`
+    are revoked. ``create_databases`` lets the roles create databases, which tests need. Raises RolesError.
     """
     url = values["DATABASE_URL"]
     services = [service for service in SERVICES if url and lives_there(service, values)]
