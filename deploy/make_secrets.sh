@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes the secrets that compose.prod.yaml wants and that are missing, in secrets/ or the folder that is named; what is
-# there stays. The folder is its owner's alone; in it all may read, since containers read under ids of their own.
+# Creates the missing secrets for compose.prod.yaml in secrets/, or in the folder that is the first argument. Existing
+# files are kept. Only the owner can open the folder; its files are readable, because containers run as other users.
 set -eu
 umask 077
 root=$(cd "$(dirname "$0")/.." && pwd)
 [ $# -gt 0 ] || cd "$root"
 folder=${1:-secrets}
 
-random() { # in hexadecimal, for passwords become parts of URLs
+random() { # in hexadecimal, because passwords become parts of URLs
     od -An -tx1 -N 32 /dev/urandom | tr -d ' \n'
 }
 
@@ -26,7 +26,7 @@ keep secret_key "$(random)"
 keep metrics_token "$(random)"
 keep email_url consolemail://
 if [ -s "$folder/database_url" ] && [ ! -s "$folder/postgres_password" ]; then
-    echo "$folder/database_url holds the password that $folder/postgres_password lacks: delete both or write it there." >&2
+    echo "$folder/database_url contains the password that is missing in $folder/postgres_password: delete both or write it there." >&2
     exit 1
 fi
 keep postgres_password "$(random)"

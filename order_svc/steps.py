@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC
 from typing import Any
 
-from platform_core.clients import Effort, measured
+from platform_core.clients import CallStats, measured
 
 USER, STOCK = "user", "stock"
 
@@ -16,14 +16,14 @@ Steps = dict[str, Any]
 @contextmanager
 def taken(steps: Steps, name: str) -> Iterator[None]:
     """Records the call to a peer in ``steps``, whether it succeeds or fails."""
-    effort = Effort()
+    stats = CallStats()
     try:
-        with measured() as effort:
+        with measured() as stats:
             yield
     finally:
         steps[name] = {
-            "at": effort.began.astimezone(UTC).isoformat(),
-            "ms": round(effort.seconds * 1000, 1),
-            "attempts": effort.attempts,
-            "error": effort.error,
+            "at": stats.began.astimezone(UTC).isoformat(),
+            "ms": round(stats.seconds * 1000, 1),
+            "attempts": stats.attempts,
+            "error": stats.error,
         }

@@ -1,4 +1,7 @@
-"""The admin's common parts: lists that cost the same at any size, what may only be looked at, and the staff."""
+"""Base classes for admin pages, and the pages for accounts and idempotency keys.
+
+Lists cost the same for tables of any size.
+"""
 
 from contextlib import suppress
 from typing import Any
@@ -20,19 +23,20 @@ from platform_core.models import IdempotencyKey
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than ``most`` rows; what lies beyond is found by a search or a filter."""
+    """Counts at most ``most`` rows. Rows beyond that number are reached by a search or a filter."""
 
     most = 10_000
     template_name = "admin/bounded_pagination.html"
 
     @cached_property
     def count(self) -> int:
+        """The number of rows, at most ``most``."""
         rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
         return rows.order_by()[: self.most].count()
 
 
 class LeanChangeList(ChangeList):  # type: ignore[misc]
-    """Loads no column that is long and not shown."""
+    """Does not load long columns that the list does not show."""
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
         long = (BinaryField, GeneratedField, JSONField, TextField)
@@ -41,13 +45,18 @@ class LeanChangeList(ChangeList):  # type: ignore[misc]
         return found
 
     def get_results(self, request: HttpRequest) -> None:
+        """Without a search or filter, the page shows everything, so it gets no link "Show all"."""
         super().get_results(request)
         if not self.query and not self.has_active_filters:
             self.full_result_count = self.result_count
 
 
 class PlatformAdmin(ModelAdmin):  # type: ignore[misc]
-    """``search_fields`` are matched exactly, so that indexes serve; lists are sorted by what has an index."""
+    """Base of all admin pages. Searches and sorting use indexes.
+
+    A search finds rows in which one of ``search_fields`` equals the search term. A subclass lists the columns that have
+    an index in ``sortable_by``.
+    """
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -56,7 +65,7 @@ class PlatformAdmin(ModelAdmin):  # type: ignore[misc]
     sortable_by: Any = ()
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """A form remembers what it showed, so that what nobody edits is not set back, whatever happened meanwhile."""
+        """Adds each field's initial value to the form, so that an unedited field does not overwrite a later change."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None:
             field.show_hidden_initial = True
@@ -76,7 +85,7 @@ class PlatformAdmin(ModelAdmin):  # type: ignore[misc]
 
 
 class ReadOnlyAdmin(PlatformAdmin):
-    """For rows that a hand edit would make untrue. What may be done to them is done by actions."""
+    """For tables that must not be edited by hand. Their rows are changed by actions only."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -88,7 +97,7 @@ class ReadOnlyAdmin(PlatformAdmin):
         return False
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Who has Django's permission to change such rows may run the actions."""
+        """Whether the user may run the actions: this requires Django's permission to change such rows."""
         return bool(super().has_change_permission(request))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -97,6 +106,8 @@ class ReadOnlyAdmin(PlatformAdmin):
 
 @admin.register(IdempotencyKey)
 class IdempotencyKeyAdmin(ReadOnlyAdmin):
+    """The stored answers to requests with an Idempotency-Key."""
+
     list_display = ("key", "caller", "status", "created_at")
     search_fields = ("key", "caller")
 
@@ -107,7 +118,7 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class StaffAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
-    """Who may sign in here. Customers are none of these."""
+    """The accounts of this admin: local accounts, and shadows of staff accounts. Customers are not among them."""
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -116,4 +127,4 @@ class StaffAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
 
 @admin.register(Group)
 class StaffGroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]
-    pass
+    """Django's groups. Each role of a shadow is stored as a group."""

@@ -5,11 +5,14 @@ from django.core.checks import CheckMessage, register
 
 
 class PlatformConfig(AppConfig):
+    """The library as a Django app."""
+
     name = "platform_core"
     label = "platform_core"
     verbose_name = "Platform"
 
     def ready(self) -> None:
+        """Register the system check of the access rules and the receivers of Django's signals."""
         from platform_core.conf.checks import WEB
         from platform_core.db import connections as database
 
@@ -18,7 +21,7 @@ class PlatformConfig(AppConfig):
 
 
 def _check_access_rules(**options: Any) -> list[CheckMessage]:
-    """Imported when it runs: it needs DRF's views, which a worker does not load."""
+    """Imports the check only when it runs, because it needs DRF's views, which a worker does not load."""
     from platform_core.auth.checks import check_access_rules
 
     return check_access_rules(**options)

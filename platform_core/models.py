@@ -1,4 +1,4 @@
-"""The shared ORM core: what every resource's row has, and the keys of repeated requests."""
+"""The base model of all resources, and the tables for idempotency keys and throttling."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from platform_core.http.errors import NotFound, PreconditionFailed
 
 
 class Resource(models.Model):
-    """A row that is served over the API. ``version`` rises with every change; the ETag is made of it."""
+    """Base of the rows that the API serves. Every change raises ``version`` by one; the ETag is made from it."""
 
     created_at = models.DateTimeField(default=now, editable=False)
     updated_at = models.DateTimeField(default=now, editable=False)
@@ -21,10 +21,10 @@ class Resource(models.Model):
 
 
 def write(rows: models.QuerySet[Any], expected: list[int] | None, **changes: Any) -> None:
-    """Change the one row of ``rows`` if its version is among ``expected`` (None: whatever it is).
+    """Change the one row of ``rows`` if its version is among ``expected`` (None: any version).
 
-    The comparison is part of the UPDATE, so of two writers with the same version one wins.
-    Raises PreconditionFailed when the version is another, NotFound when there is no row.
+    The comparison is part of the UPDATE, so of two writers with the same version only one succeeds. Raises
+    PreconditionFailed if the row has another version, NotFound if there is no row.
     """
     guarded = rows if expected is None else rows.filter(version__in=expected)
     if not guarded.update(**changes, version=F("version") + 1, updated_at=now()):
@@ -32,7 +32,7 @@ def write(rows: models.QuerySet[Any], expected: list[int] | None, **changes: Any
 
 
 class Throttle(models.Model):
-    """How often something was tried until ``resets_at``. See `platform_core.auth.throttle`."""
+    """The number of attempts since the limit began; it is reset at ``resets_at``. See `platform_core.auth.throttle`."""
 
     key = models.CharField(max_length=64, primary_key=True)
     count = models.IntegerField()

@@ -16,10 +16,11 @@ class Service:
     has_worker: bool = False
     has_feed: bool = True
     purpose: str = ""
-    """What the service is for, in a few words. The docs list it."""
+    """A short description of the service, for the tables in the docs."""
 
     @property
     def stem(self) -> str:
+        """The package's name without ``_svc``, such as ``order``."""
         return self.package.removesuffix("_svc")
 
     @property
@@ -39,7 +40,7 @@ class Service:
 
     @property
     def access_module(self) -> str:
-        """Where the service's access rules stand (`platform_core.auth.rules`)."""
+        """The module with the service's access rules (`platform_core.auth.rules`)."""
         return f"{self.package}.access"
 
     @property

@@ -1,4 +1,4 @@
-"""The root of every service's URLs: its own from ``<package>.urls``, and the routes that all five have."""
+"""The URLs of every service: its own from ``<package>.urls``, and the routes that all services have."""
 
 from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""Words that several services use: roles, statuses, channels, event types. Each is defined here and nowhere else.
+"""The values that several services share: roles, statuses, channels, event types. Each is defined only here.
 
 The services' models take their choices and CHECK constraints from these enums. The order of the members is the order
 of the choices in migrations and in the OpenAPI documents, so new ones go to the end.
@@ -13,9 +13,9 @@ MAX_ID = 2**63 - 1
 
 
 class Role(StrEnum):
-    """What a member of the staff works on. An account without a role belongs to a customer.
+    """The roles of staff. An account without a role belongs to a customer.
 
-    ADMIN may do whatever any other role may. The services' ``access.py`` say what the others may do.
+    ADMIN has all rights of the other roles. The services' ``access.py`` define the rights of the others.
     """
 
     CATALOG = "catalog"
@@ -25,6 +25,8 @@ class Role(StrEnum):
 
 
 class OrderStatus(TextChoices):
+    """The status of an order. The groups below define what each one means."""
+
     PENDING = "pending"
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
@@ -33,30 +35,34 @@ class OrderStatus(TextChoices):
     DELIVERED = "delivered"
 
 
-# What a status means. Every status except PENDING belongs to exactly one of the first two.
+# Groups of statuses. Every status except PENDING belongs to exactly one of the first two.
 HOLDING_STOCK = (OrderStatus.CONFIRMED, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
 """The order has a reservation in product-service, and its total counts as revenue."""
 WITHOUT_STOCK = (OrderStatus.REJECTED, OrderStatus.CANCELLED)
 """The order has ended, and its stock has been released or is about to be."""
 UNPLACED = (OrderStatus.PENDING, OrderStatus.REJECTED)
-"""The order was never confirmed: it has no total, no event tells of it, and analytics does not count it."""
+"""The order was never confirmed: it has no total and no event, and analytics does not count it."""
 PLACED = (*HOLDING_STOCK, *(status for status in WITHOUT_STOCK if status not in UNPLACED))
-"""The order was confirmed once. In the order in which reports list them."""
+"""The order has been confirmed. Reports list the statuses in this sequence."""
 
 
 class ReservationStatus(TextChoices):
+    """The status of a stock reservation. A released one is a tombstone."""
+
     RESERVED = "reserved"
     RELEASED = "released"
 
 
 class NotificationStatus(TextChoices):
+    """The status of a notification's delivery."""
+
     QUEUED = "queued"
     SENT = "sent"
     FAILED = "failed"
 
 
 SETTLED = (NotificationStatus.SENT, NotificationStatus.FAILED)
-"""Nothing more is tried. Each has an event, and analytics counts it."""
+"""No further attempt is made. Each has an event, and analytics counts it."""
 
 
 class Channel(TextChoices):
@@ -67,6 +73,8 @@ class Channel(TextChoices):
 
 
 class EventType(StrEnum):
+    """The types of the events in the feeds, ``resource.what_happened``."""
+
     USER_CREATED = "user.created"
     USER_UPDATED = "user.updated"
     USER_DELETED = "user.deleted"
@@ -99,7 +107,7 @@ class EventType(StrEnum):
 
 
 class MessageKind(StrEnum):
-    """What an outbox message asks for. The sender's ``tasks.HANDLERS`` has the handler of each."""
+    """The kinds of outbox messages. The sender's ``tasks.HANDLERS`` has a handler for each."""
 
     STOCK_RELEASE = "stock.release"
     NOTIFICATION_SEND = "notification.send"
@@ -107,9 +115,9 @@ class MessageKind(StrEnum):
 
 
 STOCK_SHORTAGE = {"productId": "string", "requested": "integer", "available": "integer"}
-"""Members, with their JSON types, that an error of one field has when stock is short. order-service passes them on."""
+"""Further members, with their JSON types, of the field error for a shortage of stock. order-service passes them on."""
 
 
 def sql_list(words: tuple[str, ...]) -> str:
-    """``('confirmed', 'shipped')``, for a statement that is put together from constants."""
+    """A list for SQL, such as ``('confirmed', 'shipped')``. The words are not escaped: use it with constants only."""
     return "(" + ", ".join(f"'{word}'" for word in words) + ")"

@@ -1,4 +1,4 @@
-"""The one WSGI entry. DJANGO_SETTINGS_MODULE decides which service it is."""
+"""The WSGI application of all services. DJANGO_SETTINGS_MODULE selects the service."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def taking_in(django: Application) -> Application:
-    """The application that reads the whole body, and then calls ``django``."""
+    """A WSGI application that reads the whole request body before it calls ``django``."""
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ[BEGAN] = time.monotonic()

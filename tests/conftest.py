@@ -72,7 +72,7 @@ def production(settings: Any, known_callers: None) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def statements_are_told_with_their_values() -> None:
+def statements_are_captured_with_their_values() -> None:
     """Disables prepared statements, so that captured statements have parameters and can be explained."""
     from django.apps import apps
 

@@ -71,9 +71,13 @@ CONTRACTS = [
     Contract(USER, users.get_user, [7], reads=users.User, refusals=(404,)),
     Contract(USER, users.key_set, reads=dict[str, Any]),
     Contract(
-        USER, users.sign_staff_in, ["a@example.com", "secret", "::1"], reads=users.Standing, refusals=(401, 403, 429)
+        USER,
+        users.sign_staff_in,
+        ["a@example.com", "secret", "::1"],
+        reads=users.StaffAccount,
+        refusals=(401, 403, 429),
     ),
-    Contract(USER, users.standing, [7], reads=users.Standing, refusals=(404,)),
+    Contract(USER, users.staff_account, [7], reads=users.StaffAccount, refusals=(404,)),
     Contract(
         PRODUCT, products.reserve_stock, [9, {3: 2}], reads=products.Reservation, refusals=(409, 422), like=RESERVED
     ),

@@ -2,33 +2,33 @@
 
 from django.utils.crypto import salted_hmac
 
-from platform_core.clients import Standing
+from platform_core.clients import StaffAccount
 from platform_core.http import NotAuthenticated
 from user_svc import sign_in
 from user_svc.models import User
 from user_svc.signing import key_set
 
-__all__ = ["key_set", "sign_staff_in", "standing"]
+__all__ = ["key_set", "sign_staff_in", "staff_account"]
 
 
-def sign_staff_in(email: str, password: str, address: str) -> Standing | None:
+def sign_staff_in(email: str, password: str, address: str) -> StaffAccount | None:
     """Checks the credentials of a member of the staff.
 
     Returns None if they are wrong or belong to a customer. Raises Throttled.
     """
     try:
-        return _standing(sign_in.verified(email, password, address))
+        return _account_of(sign_in.verified(email, password, address))
     except NotAuthenticated:
         return None
 
 
-def standing(account_id: int) -> Standing | None:
+def staff_account(account_id: int) -> StaffAccount | None:
     """The account's present name and roles. Returns None if it is deleted, disabled, or a customer's."""
-    return _standing(User.objects.filter(pk=account_id, is_active=True).first())
+    return _account_of(User.objects.filter(pk=account_id, is_active=True).first())
 
 
-def _standing(user: User | None) -> Standing | None:
+def _account_of(user: User | None) -> StaffAccount | None:
     if user is None or not user.roles:
         return None
     stamp = salted_hmac("user_svc.accounts", user.password).hexdigest()[:16]
-    return Standing(str(user.pk), user.name, user.email, list(user.roles), stamp)
+    return StaffAccount(str(user.pk), user.name, user.email, list(user.roles), stamp)

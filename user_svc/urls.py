@@ -8,12 +8,12 @@ router.register("api/users", UserViewSet, basename="user")
 router.register("api/auth", AuthViewSet, basename="auth")
 
 staff = StaffViewSet.as_view({"post": "check"})
-standing = StaffViewSet.as_view({"get": "show"})
+staff_account = StaffViewSet.as_view({"get": "show"})
 key_set = KeySetView.as_view({"get": "show"})
 
 urlpatterns = [
     *router.urls,
     path(".well-known/jwks.json", key_set, name="key-set"),
     re_path(r"^api/auth/staff/?$", staff, name="staff"),
-    re_path(rf"^api/auth/staff/(?P<pk>{ID})/?$", standing, name="standing"),
+    re_path(rf"^api/auth/staff/(?P<pk>{ID})/?$", staff_account, name="staff-account"),
 ]

@@ -171,7 +171,7 @@ class StaffViewSet(GenericViewSet[Any]):
     @extend_schema(operation_id="getStanding", responses={200: StaffAccountSerializer})
     def show(self, request: Request, pk: int) -> Response:
         """The present roles of an account. 404: it has none."""
-        found = accounts.standing(int(pk))
+        found = accounts.staff_account(int(pk))
         if found is None:
             raise NotFound()
         return _unkept(found)

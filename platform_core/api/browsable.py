@@ -29,6 +29,7 @@ class FormRenderer(renderers.HTMLFormRenderer):
     """Labels fields with their JSON names. Leaves out lists (use the raw form) and never repeats a password."""
 
     def render_field(self, field: Any, parent_style: Mapping[str, Any]) -> str:
+        """The HTML of a field; empty for a list."""
         own = field.parent.fields[field.field_name]
         if isinstance(own, serializers.ListSerializer):
             return ""
@@ -50,11 +51,13 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
     filter_template = "rest_framework/filter_form.html"
 
     def get_default_renderer(self, view: Any) -> renderers.BaseRenderer:
+        """The renderer of the data that the page shows: indented JSON."""
         return IndentedJSONRenderer()
 
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> Any:
+        """The page; empty for a 304."""
         response = (renderer_context or {})["response"]
         if response.status_code == 304:
             return b""
@@ -65,6 +68,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
     def get_context(
         self, data: Any, accepted_media_type: str | None, renderer_context: Mapping[str, Any]
     ) -> dict[str, Any]:
+        """The variables of the template: DRF's, and those for the additions to its pages."""
         view, response = renderer_context["view"], renderer_context["response"]
         context = super().get_context(data, accepted_media_type, renderer_context)
         links = data if isinstance(data, dict) else {}
@@ -93,6 +97,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         return str(next(r.media_type for r in view.renderer_classes if not issubclass(r, BrowsableAPIRenderer)))
 
     def get_description(self, view: Any, status_code: int) -> SafeString:
+        """The view's docstring as HTML."""
         return mark_safe(f"<p>{_marked(view.get_view_description())}</p>")  # noqa: S308  # escaped
 
     def buttons(self, view: Any) -> dict[str, str]:
@@ -115,6 +120,10 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         return render_to_string(self.filter_template, {"form": self.render_form_for_serializer(form)})
 
     def get_rendered_html_form(self, data: Any, view: Any, method: str, request: Request) -> Any:
+        """The HTML form for ``method``, with the values of `body`.
+
+        None if requests with this method have no body, or need a list, which the form cannot edit.
+        """
         if method not in _WRITING:
             return super().get_rendered_html_form(data, view, method, request)
         body = self.body(data, view, method, request)
@@ -125,6 +134,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         return None if _needs_a_list(serializer) else self.render_form_for_serializer(serializer)
 
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Request) -> Any:
+        """The form for raw JSON, with the values of `body`, or with an example for a new resource."""
         body = self.body(data, view, method, request)
         with override_method(view, request, method) as overridden:
             if not self.takes_a_body(view, method, overridden):

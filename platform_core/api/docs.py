@@ -27,6 +27,7 @@ class DocsView(SpectacularSwaggerSplitView):
     template_name = "docs.html"
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """The answer of the metadata class; 204 if it is empty."""
         self._answer_without_template()
         response: Response = super().options(request, *args, **kwargs)
         if response.data is None:
@@ -34,6 +35,7 @@ class DocsView(SpectacularSwaggerSplitView):
         return response
 
     def handle_exception(self, exc: Exception) -> Response:
+        """The answer of the exception handler, without the template of this page."""
         response: Response = super().handle_exception(exc)
         self._answer_without_template()
         return response

@@ -1,4 +1,4 @@
-"""HTML pages with their own template, beside those of the browsable API."""
+"""HTML pages with a template of their own, for views that do not use the browsable API."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -56,10 +56,11 @@ class PageViewSet(ResourceViewSet):
         return self.request.get_full_path()
 
     def wants_page(self) -> bool:
-        """Whether the client accepts HTML before JSON."""
+        """Whether content negotiation has chosen the HTML page. False if there has been no negotiation yet."""
         return isinstance(getattr(self.request, "accepted_renderer", None), PageRenderer)
 
     def handle_exception(self, exc: Exception) -> Response:
+        """Redirects an anonymous browser to the admin's sign-in. Other errors get the usual answer."""
         response: Response = super().handle_exception(exc)
         is_ours = getattr(response, "problem", False)  # not from another exception handler
         if is_ours and isinstance(exc, exceptions.NotAuthenticated) and self.wants_page():

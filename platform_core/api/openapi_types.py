@@ -68,7 +68,7 @@ class SerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-c
     priority = -2
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> Schema:
-        self.target_class = self.target  # what the method below describes
+        self.target_class = self.target  # the serializer that the method below describes
         schema = super().map_serializer(auto_schema, direction)
         properties = schema.get("properties", {})
         for name in properties:

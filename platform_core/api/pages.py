@@ -71,7 +71,7 @@ _PARAMETERS = ("limit", "cursor")
 
 
 class KeysetPagination(BasePagination):
-    """``{"results", "next", "previous"}`` in one query, newest first or as the view's query says.
+    """``{"results", "next", "previous"}`` in one query, newest first unless the view's query has another ordering.
 
     ``ordering`` of the view is the default. A page consists of rows if there is a `Reader` for the serializer,
     otherwise of model instances.
@@ -151,7 +151,7 @@ def _query_of(view: Any) -> Query | None:
 
 
 class _Page:
-    """The rows of one page, as `Reader` selects them, or as model instances where no reader does."""
+    """The rows of one page, selected by a `Reader`, or model instances if there is no reader."""
 
     def __init__(
         self, queryset: QuerySet[Any], view: Any, ordering: Ordering, *, backward: bool, position: Sequence[Any]
@@ -199,7 +199,10 @@ class _Page:
         return [(column, meta.get_field(column)) for column in self._ordering.columns]
 
     def _built(self, queryset: QuerySet[Any], place: Sequence[Any] | None = None) -> QuerySet[Any, Any]:
-        """In order, behind ``place``. Without one the position's own values are that."""
+        """``queryset`` ordered, and restricted to the rows after the position.
+
+        ``place`` are slots for the values of the position; without it, the values themselves are used.
+        """
         ordered = queryset.order_by(*self._ordering.by(backward=self._backward))
         if self._position:
             fields = zip(self._position, self._fields(), strict=True)
@@ -209,7 +212,7 @@ class _Page:
 
 
 def _place(column: str) -> str:
-    """The slot of the cursor's value; a filter on the same column has a slot of its own."""
+    """The name of the slot for a value of the cursor. A filter on the same column has another slot."""
     return f"place {column}"
 
 

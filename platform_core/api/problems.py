@@ -35,7 +35,7 @@ def handle(exc: Exception, ctx: dict[str, Any]) -> Response:
     if error.status >= 500 and not isinstance(error, Unavailable):
         log.error("unhandled", exc_info=exc)
     response = Response(problem(error), status=error.status, headers=error.headers)
-    response.problem = True  # type: ignore[attr-defined]  # the renderer names the media type by it
+    response.problem = True  # type: ignore[attr-defined]  # the renderer sets the media type accordingly
     return response
 
 
@@ -82,20 +82,20 @@ def from_drf(exc: exceptions.APIException) -> PlatformError:
 def from_constraint(exc: IntegrityError) -> PlatformError:
     """A violated constraint with a ``violation_error_code`` becomes a 409 with that code."""
     name = getattr(getattr(exc.__cause__, "diag", None), "constraint_name", None)
-    constraint = spoken_constraints().get(name or "")
+    constraint = coded_constraints().get(name or "")
     if constraint is None:
         return PlatformError()
     return Conflict(str(constraint.violation_error_message), code=constraint.violation_error_code)
 
 
 @cache
-def spoken_constraints() -> dict[str, BaseConstraint]:
+def coded_constraints() -> dict[str, BaseConstraint]:
     """The constraints of all models that have a ``violation_error_code``, by name."""
     return {c.name: c for model in apps.get_models() for c in model._meta.constraints if c.violation_error_code}
 
 
 def from_database(exc: OperationalError | InterfaceError) -> PlatformError:
-    """503, for a database that is unavailable or a statement that could not get its locks."""
+    """The 503 for a statement that exceeded its deadline or could not get its locks, or for a database that is down."""
     state = getattr(exc.__cause__, "sqlstate", None)
     if state == "57014":
         return DeadlineExceeded()

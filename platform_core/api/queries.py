@@ -60,7 +60,7 @@ class AnyOf(CheapCopy, serializers.ListField):
 
 
 class OrderingField(CheapCopy, serializers.ChoiceField):
-    """``ordering``: names on the wire, each also with ``-`` for descending, and the columns that they stand for."""
+    """``ordering``: maps the names in the API to columns. Each name is also accepted with ``-`` for descending."""
 
     def __init__(self, columns: Mapping[str, str], *, default: str, **kwargs: Any) -> None:
         self.columns = columns
@@ -83,9 +83,9 @@ class Query(serializers.Serializer[Any]):
 
     unfiltered: QuerySet[Any] | None = None
     filtered: QuerySet[Any] | None = None
-    """What `filter` was given, and what it returned."""
+    """The argument of `filter`, and its result."""
     comparisons: Mapping[str, Any] | None = None
-    """The value of each lookup, if what was given are comparisons of columns and nothing else."""
+    """The value of each lookup, if all given filters are comparisons of columns; otherwise None."""
 
     def get_fields(self) -> dict[str, Any]:
         """Without data all parameters; with data only those that are given or have a default, as copies cost time."""

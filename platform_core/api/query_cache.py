@@ -47,10 +47,11 @@ class Slot(Expression):
         self.name = name
 
     def prepared(self, value: Any) -> Any:
-        """The value as Postgres takes it."""
+        """The value in the form that is sent to Postgres."""
         return self.output_field.get_db_prep_value(value, connections[DEFAULT_DB_ALIAS])
 
     def as_sql(self, compiler: Any, connection: Any, **kwargs: Any) -> tuple[str, Any]:
+        """A placeholder whose parameter is the slot itself. `Statement.rows` replaces it by a value."""
         return "%s", (self,)
 
 

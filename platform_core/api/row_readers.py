@@ -99,9 +99,9 @@ _KNOWN: dict[Any, tuple[tuple[Any, ...], Callable[[Any], Any]]] = {
 
 
 class Column(NamedTuple):
-    """A member of the wire's shape, the attribute it comes from, and how an instance's value is converted.
+    """A member of the JSON: its name, the attribute it comes from, and how an instance's value is converted.
 
-    ``selected`` is an expression where Postgres makes the wire's form itself.
+    ``selected`` is the SQL expression if Postgres computes the JSON form; None if the column is selected unchanged.
     """
 
     name: str
@@ -170,7 +170,7 @@ class Reader:
         return values[len(self.columns) :]
 
     def instance(self, obj: models.Model, **related: Iterable[models.Model]) -> Row:
-        """The same shape from an instance. ``related``: loaded rows of nested lists, by source."""
+        """The row from an instance. ``related`` has the loaded rows of nested lists, by source."""
         row = Row()
         for name, source, convert, _ in self.columns:
             if source in self.nested:
@@ -182,7 +182,7 @@ class Reader:
 
 
 def _column(model: type[models.Model], source: str) -> Any:
-    """The concrete field of that name; of a foreign key's id the field it refers to."""
+    """The concrete field with that name. For the id of a foreign key, the field that it refers to."""
     try:
         field: Any = model._meta.get_field(source)
     except FieldDoesNotExist:

@@ -47,12 +47,14 @@ class AutoSchema(SpectacularSchema):
     """
 
     def get_operation(self, path: str, path_regex: str, path_prefix: str, method: str, registry: Any) -> Any:
+        """drf-spectacular's description of the operation, with the error answers."""
         operation = super().get_operation(path, path_regex, path_prefix, method, registry)
         if operation is not None:
             operation["responses"] = self._with_errors(operation["responses"])
         return operation
 
     def get_operation_id(self) -> str:
+        """The operation's name, such as ``listOrders``: made of the action and the name of the viewset."""
         if not isinstance(self.view, ViewSetMixin) or not self._action:
             return str(super().get_operation_id())
         noun = type(self.view).__name__.removesuffix("ViewSet")
@@ -70,6 +72,7 @@ class AutoSchema(SpectacularSchema):
         return [] if rule is None or rule.anybody else [{"accessToken": []}, {"session": []}]
 
     def get_paginated_name(self, serializer_name: str) -> str:
+        """The name of the component for a page of a list, such as ``OrderPage``."""
         return f"{serializer_name}Page"
 
     def get_override_parameters(self) -> list[Any]:
@@ -104,7 +107,7 @@ class AutoSchema(SpectacularSchema):
             )
 
     def _with_errors(self, responses: Schema) -> Schema:
-        """Adds the common errors. A view that gives one of them as None gets the common one, too."""
+        """Adds the common errors. They replace those that a view declares as None."""
         said: Any = self.get_response_serializers()
         bodies = said.items() if isinstance(said, dict) else ()
         common = {str(status) for status, body in bodies if body is None} & ERROR_REFERENCES.keys()

@@ -57,6 +57,7 @@ class ResourceViewSet(GenericViewSet[Any]):
         return parsers
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """The answer of the metadata class; 204 if it is empty."""
         response: Response = super().options(request, *args, **kwargs)
         if response.data is None:
             response.status_code = 204
@@ -69,7 +70,7 @@ class ResourceViewSet(GenericViewSet[Any]):
         return parse_query(self.request, self.query_class, also_known=self._other_parameters())
 
     def _other_parameters(self) -> Iterator[str]:
-        """Those of the paginator and the filter backends."""
+        """The query parameters of the paginator and the filter backends."""
         others: list[Any] = [self.paginator, *(backend() for backend in self.filter_backends)]
         return (p["name"] for each in others if each for p in each.get_schema_operation_parameters(self))
 
@@ -88,12 +89,12 @@ class ResourceViewSet(GenericViewSet[Any]):
         return reader_for(self.get_serializer(), model)
 
     def declared_values(self, queryset: QuerySet[Any]) -> Mapping[str, Any] | None:
-        """The lookups and their values, if ``queryset`` is the class's declared one with these comparisons alone.
+        """The comparisons, as lookups and values, that turn the class's declared queryset into ``queryset``.
 
-        None when the class's queryset is not declared (`query_cache.declared`), when a hook has changed it, or when a
-        filter is more than a comparison.
+        None if the class's queryset is not declared (`query_cache.declared`), if a hook has changed it, or if a filter
+        is more than a comparison.
         """
-        if not is_declared(self.queryset):  # type: ignore[arg-type]  # nobody declares a manager
+        if not is_declared(self.queryset):  # type: ignore[arg-type]  # it may be a manager, which is never declared
             return None
         if queryset is self._reachable:
             return self._scope
@@ -106,6 +107,7 @@ class ResourceViewSet(GenericViewSet[Any]):
         return {**values, **self._scope} if values.keys().isdisjoint(self._scope) else None
 
     def get_object(self) -> Any:
+        """The row that the path names, if the caller may access it. Raises NotFound, Http404, PermissionDenied."""
         queryset = self.filter_queryset(self.get_queryset())
         value = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
         is_key = isinstance(value, int) and self.lookup_field in ("pk", queryset.model._meta.pk.name)

@@ -38,6 +38,7 @@ class BearerAuthentication(BaseAuthentication):
     """``Authorization: Bearer …`` (RFC 6750) with the token of a person or of a service."""
 
     def authenticate(self, request: Request) -> tuple[Identity, Identity] | None:
+        """The caller, as user and as auth; None without the header. Raises AuthenticationFailed, KeysUnknown."""
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
@@ -53,6 +54,7 @@ class BearerAuthentication(BaseAuthentication):
         return _known(caller, caller)
 
     def authenticate_header(self, request: Request) -> str:
+        """The value of WWW-Authenticate for a 401."""
         return challenge("invalid_token" if "Authorization" in request.headers else "")
 
 
@@ -60,6 +62,10 @@ class SessionAuthentication(DrfSessionAuthentication):
     """The session of this service's admin, in a browser. Unsafe methods require the CSRF token."""
 
     def authenticate(self, request: Request) -> tuple[Any, Identity] | None:
+        """The signed-in user and their `Identity`; None without a session of the staff.
+
+        Raises PermissionDenied if the CSRF token is missing or wrong.
+        """
         if settings.SESSION_COOKIE_NAME not in request.COOKIES:
             return None
         found = super().authenticate(request)
@@ -84,15 +90,16 @@ def caller_of(request: Request) -> Identity:
 class RulesPermission(BasePermission):
     """Applies the service's access rules. In development, anonymous callers may do everything.
 
-    Sets ``request.owner`` to the id of the user whose rows the caller is confined to, or to None.
+    Sets ``request.owner`` to the id of the user to whose rows the caller is restricted, or to None.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
+        """True, or one of DRF's exceptions: NotAuthenticated, PermissionDenied, NotFound."""
         caller = caller_of(request)
         method = (request.method or "").lower()
         is_known = method in view.http_method_names and hasattr(view, method)
         if not is_known or request.method == "OPTIONS" or (caller is NOBODY and is_open()):
-            return True  # a method that the view does not have is a 405 for every caller
+            return True  # the view answers a method that it does not have with 405
         match = request.resolver_match
         assert match is not None
         rule = rule_for(request.method or "", bare(readable(match.route)))
@@ -123,11 +130,11 @@ def is_open() -> bool:
 
 
 def owner_of(request: Request) -> int | None:
-    """The id of the user whose rows the caller is confined to; None when it may reach all."""
+    """The id of the user to whose rows the caller is restricted; None if there is no restriction."""
     return getattr(request, "owner", None)
 
 
 @cache
 def bare(route: str) -> str:
-    """``/api/notes/{note_id}`` → ``/api/notes/{id}``, as the rules are written."""
+    """``/api/notes/{note_id}`` → ``/api/notes/{id}``, the form that rules use."""
     return re.sub(r"\{\w+\}", "{id}", route)

@@ -42,7 +42,7 @@ class KeySet:
         return None if self._keys is None else self._keys.get(kid)
 
     def all(self) -> Keys:
-        """All keys, reloaded now. Raises what ``load`` raises."""
+        """All keys, loaded now and not from the cache. Raises what ``load`` raises."""
         return self._load()
 
     def _is_due(self, kid: str) -> bool:

@@ -26,7 +26,7 @@ class Customers(StrEnum):
     THEMSELVES = "themselves"
     """The id in the path must be their own user id. Any other id is a 404."""
     OWN = "their own"
-    """They reach their own rows; the view leaves out all others (`ResourceViewSet.owner_field`)."""
+    """They may access their own rows; the view filters out all others (`ResourceViewSet.owner_field`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class Rule:
     """No token is required, and the other members have no effect."""
     customers: Customers = Customers.NONE
     staff: tuple[Role, ...] = ()
-    """Roles that reach every row behind the route. ADMIN is added if there is any."""
+    """Roles that may access all rows of the route. ADMIN is added if there is any."""
     services: tuple[Service, ...] = ()
     """Services that may call it."""
 
     @property
     def roles(self) -> frozenset[Role]:
-        """All roles that reach every row, ADMIN included."""
+        """All roles that may access all rows, including ADMIN."""
         return frozenset((*self.staff, Role.ADMIN)) if self.staff else frozenset()
 
 
@@ -96,7 +96,7 @@ def rule_for(method: str, route: str) -> Rule | None:
 
 
 def scope(rule: Rule, caller: Identity, id_in_path: str | None) -> int | None:
-    """The id of the user whose rows the caller is confined to; None if it may reach all.
+    """The id of the user to whose rows the caller is restricted; None if there is no restriction.
 
     Raises NotAuthenticated, Forbidden, or NotFound if the id in the path belongs to somebody else.
     """

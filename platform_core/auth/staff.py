@@ -22,7 +22,7 @@ from platform_core.auth.identity import Identity, Kind, known_roles
 from platform_core.auth.rules import admin_pages_of
 from platform_core.auth.throttle import address_of, attempts, count, give_back
 from platform_core.clients.errors import PeerError, PeerRefused
-from platform_core.clients.users import Standing
+from platform_core.clients.users import StaffAccount
 from platform_core.http import context
 from platform_core.http.errors import PlatformError, Throttled
 from platform_core.vocabulary import Role
@@ -37,9 +37,10 @@ _asked: dict[tuple[int, int], float] = {}
 
 
 class LocalBackend(ModelBackend):
-    """Local accounts of this admin. Shadows cannot sign in here: a password of their own would outlive the account."""
+    """Local accounts of this admin. Shadows cannot sign in here: a local password would outlive the account."""
 
     def user_can_authenticate(self, user: Any) -> bool:
+        """Whether the user is active and not a shadow."""
         return super().user_can_authenticate(user) and not user.get_username().startswith(PREFIX)
 
 
@@ -53,18 +54,21 @@ class StaffBackend(BaseBackend):
         if request is None or not username or not password or "@" not in username:
             return None
         sign_in = import_string(f"{settings.ACCOUNTS}.sign_staff_in")
-        account: Standing | None = sign_in(username, password, address_of(request))
+        account: StaffAccount | None = sign_in(username, password, address_of(request))
         return None if account is None else shadow(account)
 
     def get_user(self, user_id: int) -> User | None:
+        """The shadow with this id, with current roles; None if there is none or its account has no roles any more."""
         user = User.objects.filter(pk=user_id, username__startswith=PREFIX).first()
         return None if user is None else _refreshed(user)
 
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        """Whether a role of the shadow allows the action in the app (``ADMIN_PAGES``). Models are not distinguished."""
         app, _, name = perm.partition(".")
         return _is_shadow(user_obj) and name.partition("_")[0] in _actions(user_obj, app)
 
     def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
+        """Whether a role of the shadow allows any action in the app."""
         return _is_shadow(user_obj) and bool(_actions(user_obj, app_label))
 
 
@@ -93,7 +97,7 @@ def identity(user: Any) -> Identity:
 
 
 @transaction.atomic
-def shadow(account: Standing) -> User:
+def shadow(account: StaffAccount) -> User:
     """Create or update this service's shadow of a staff account, with its current roles."""
     roles = known_roles(account.roles)
     seen = {
@@ -119,7 +123,8 @@ def _refreshed(user: User) -> User | None:
         return user if user.is_active else None
     try:
         with context.grace(REFRESH_SECONDS):  # ignores X-Request-Timeout: a short one would prevent the refresh
-            account = import_string(f"{settings.ACCOUNTS}.standing")(int(user.username.removeprefix(PREFIX)))
+            look_up = import_string(f"{settings.ACCOUNTS}.staff_account")
+            account = look_up(int(user.username.removeprefix(PREFIX)))
     except (PeerError, PlatformError):
         return user if user.is_active else None
     if account is None:
@@ -139,6 +144,7 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
             self.fields[name].validators.append(MaxLengthValidator(most))
 
     def clean(self) -> Any:
+        """Check the credentials. Raises ValidationError, also if throttled or if user-service does not answer."""
         limits = attempts("admin", self.cleaned_data.get("username", ""), address_of(self.request))
         try:
             count(limits)

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from platform_core.http.errors import Throttled
 
-# Each attempt adds at most three rows, and deletes more than that of the expired ones.
+# Each attempt adds at most three rows and deletes up to ten expired ones, so the table does not grow without limit.
 _COUNT = """
     WITH over AS (
         DELETE FROM platform_core_throttle WHERE key IN (
@@ -35,7 +35,7 @@ _GIVE_BACK = "UPDATE platform_core_throttle SET count = greatest(count - 1, 0) W
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most ``most`` attempts in ``seconds`` for one ``what``. Tables and logs show only an HMAC of it."""
+    """At most ``most`` attempts within ``seconds`` for one ``what``, such as an address. Only its HMAC is stored."""
 
     name: str
     what: str
@@ -50,7 +50,11 @@ class Limit:
 
 
 def attempts(name: str, account: str, address: str) -> list[Limit]:
-    """The limits against password guessing. The limit per account is higher: otherwise anybody could lock it out."""
+    """The limits against password guessing.
+
+    An account from one address has a low limit. An account from all addresses together has a higher one, because
+    otherwise anybody could lock the owner out.
+    """
     quarter = 15 * 60
     account = account.strip().lower()
     return [
@@ -61,9 +65,10 @@ def attempts(name: str, account: str, address: str) -> list[Limit]:
 
 
 def count(limits: Sequence[Limit]) -> None:
-    """Count an attempt, with one statement. Raises Throttled.
+    """Count an attempt. Raises Throttled if a limit is exceeded; such attempts count, too.
 
     Call it before the work, so that concurrent attempts count, and outside any transaction that may be rolled back.
+    The time of a limit runs from its first attempt.
     """
     by_key = {limit.key: limit for limit in limits}
     with connection.cursor() as cursor:
@@ -74,15 +79,15 @@ def count(limits: Sequence[Limit]) -> None:
 
 
 def give_back(limits: Sequence[Limit]) -> None:
-    """Take back an attempt that succeeded."""
+    """Undo `count` for an attempt that succeeded."""
     with connection.cursor() as cursor:
         cursor.execute(_GIVE_BACK, [[limit.key for limit in limits]])
 
 
 def address_of(request: HttpRequest | Any) -> str:
-    """The client's address. Behind NUM_PROXIES proxies it is taken from X-Forwarded-For, counted from its end.
+    """The client's address, for limits. For IPv6 it is the /64 network, because one host usually has all of it.
 
-    For IPv6 it is the network, because a single host usually has a whole network.
+    Behind NUM_PROXIES proxies it is the entry of X-Forwarded-For at that position from the end.
     """
     address = str(request.META.get("REMOTE_ADDR", ""))
     if settings.NUM_PROXIES:

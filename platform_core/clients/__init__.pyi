@@ -1,5 +1,5 @@
 from .bulkhead import BulkheadFull as BulkheadFull
-from .call_stats import Effort as Effort
+from .call_stats import CallStats as CallStats
 from .call_stats import measured as measured
 from .errors import PeerBusy as PeerBusy
 from .errors import PeerError as PeerError
@@ -21,5 +21,5 @@ from .products import Reservation as Reservation
 from .products import get_reservation as get_reservation
 from .products import release_stock as release_stock
 from .products import reserve_stock as reserve_stock
-from .users import Standing as Standing
+from .users import StaffAccount as StaffAccount
 from .users import get_user as get_user

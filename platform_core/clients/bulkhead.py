@@ -10,7 +10,7 @@ _inside: ContextVar[bool] = ContextVar("inside_bulkhead", default=False)
 
 
 class BulkheadFull(Exception):
-    """All places are taken, and the oldest call has lasted too long to wait for it."""
+    """All places are taken, and the oldest call is older than ``max_wait``, or the caller has no time left."""
 
 
 class Bulkhead:

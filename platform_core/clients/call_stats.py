@@ -11,10 +11,12 @@ from django.utils.timezone import now
 
 
 @dataclass(slots=True)
-class Effort:
-    """The start, the duration and the number of attempts of a call; 0 attempts if the breaker was open.
+class CallStats:
+    """The start and the duration of a block of code, and the number of attempts to call peers in it.
 
-    ``error`` is empty after an answer, the problem's code after a refusal, or the class of the failure (`PeerTimeout`).
+    ``attempts`` is 0 if no request was sent, for example because the breaker was open. ``error`` is empty if the block
+    succeeded; otherwise it is the ``code`` of the exception (of a peer's refusal, for example), or its class if it has
+    no code (``PeerTimeout``).
     """
 
     began: datetime = field(default_factory=now)
@@ -23,26 +25,26 @@ class Effort:
     error: str = ""
 
 
-_measured: ContextVar[Effort | None] = ContextVar("measured_effort", default=None)
+_measured: ContextVar[CallStats | None] = ContextVar("call_stats", default=None)
 
 
 @contextmanager
-def measured() -> Iterator[Effort]:
-    """Measure the calls inside; they may raise."""
-    effort, began = Effort(), time.perf_counter()
-    token = _measured.set(effort)
+def measured() -> Iterator[CallStats]:
+    """Measure the calls inside the block. The figures are complete when it ends, also by an exception."""
+    stats, began = CallStats(), time.perf_counter()
+    token = _measured.set(stats)
     try:
-        yield effort
+        yield stats
     except Exception as error:
-        effort.error = getattr(error, "code", "") or type(error).__name__
+        stats.error = getattr(error, "code", "") or type(error).__name__
         raise
     finally:
-        effort.seconds = time.perf_counter() - began
+        stats.seconds = time.perf_counter() - began
         _measured.reset(token)
 
 
 def tried() -> None:
     """Count an attempt. Called before each request to a peer."""
-    effort = _measured.get()
-    if effort is not None:
-        effort.attempts += 1
+    stats = _measured.get()
+    if stats is not None:
+        stats.attempts += 1

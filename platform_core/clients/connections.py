@@ -109,7 +109,7 @@ class _Handles(threading.local):
 
 
 class _Answer(io.BytesIO):
-    """What ``HTTPAdapter.build_response`` reads: the body, as a file, and the attributes of the head."""
+    """An answer in the form that ``HTTPAdapter.build_response`` needs: a file with the body, and three attributes."""
 
     def __init__(self, status: int, reason: str, headers: dict[str, str], body: bytes) -> None:
         super().__init__(body)

@@ -34,7 +34,7 @@ SHARE_OF_DEADLINE = 0.9
 ATTEMPTS = 3
 FIRST_PAUSE = 0.05
 FAIR_CHANCE = 1.0
-"""Seconds. A timeout shorter than this says nothing about the peer's health and does not count for its breaker."""
+"""Seconds. If a call with less time than this times out, that does not count as a failure for the breaker."""
 UNREADABLE = (ValueError, RecursionError)
 """The errors of msgspec for an answer that is not JSON, not UTF-8, of another shape, or nested too deeply."""
 
@@ -58,7 +58,7 @@ def call(
 
     ``key`` is sent as Idempotency-Key. Idempotent calls (any method but POST, or a POST with a key) are retried when
     the peer refused the connection, dropped it, or was unavailable, as long as time and the retry budget allow.
-    ``expect`` is the only accepted 2xx status, for calls where the status alone says that the work is done.
+    ``expect`` is the only accepted status, for calls whose success is recognised by the status.
 
     Raises PeerRefused for a 4xx, PeerUnreachable for any other answer that is not a 2xx, and DeadlineExceeded if the
     request's deadline passed before the call.
@@ -88,7 +88,7 @@ def decoded(peer: str, answer: Answer, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.content, type=shape)
     except UNREADABLE as error:
-        raise PeerFailed(peer, f"answered something else than promised: {error}", answer.status) from None
+        raise PeerFailed(peer, f"gave an answer of another shape: {error}", answer.status) from None
 
 
 def _headers(peer: str, body: Any, key: str | None, accept: str | None) -> dict[str, str]:

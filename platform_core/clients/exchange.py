@@ -85,7 +85,7 @@ def _prepared(ask: Ask, left: float) -> requests.PreparedRequest:
         **({"traceparent": traceparent} if traceparent else {}),
         "X-Request-Timeout": f"{max(left, 0.001):.3f}",
     }
-    request.headers = headers  # type: ignore[assignment]  # nobody asks for them by names in another case
+    request.headers = headers  # type: ignore[assignment]  # a plain dict: the adapter does not need case-insensitive names
     return request
 
 

@@ -21,7 +21,7 @@ class User(msgspec.Struct, frozen=True, rename="camel"):
     email: str
 
 
-class Standing(msgspec.Struct, frozen=True, rename="camel"):
+class StaffAccount(msgspec.Struct, frozen=True, rename="camel"):
     """A staff account with its roles. ``stamp`` changes with each change of the password."""
 
     id: str
@@ -41,21 +41,21 @@ def key_set() -> Any:
     return decoded(PEER, call(PEER, "GET", "/.well-known/jwks.json", timeout=2.0), dict[str, Any])
 
 
-def sign_staff_in(email: str, password: str, address: str) -> Standing | None:
+def sign_staff_in(email: str, password: str, address: str) -> StaffAccount | None:
     """The account; None if the password is wrong or it has no role. Raises PeerRefused (429), PeerUnreachable."""
     body = {"email": email, "password": password, "address": address}
     try:
-        return decoded(PEER, call(PEER, "POST", "/api/auth/staff", body=body), Standing)
+        return decoded(PEER, call(PEER, "POST", "/api/auth/staff", body=body), StaffAccount)
     except PeerRefused as refusal:
         if refusal.status == 401 and refusal.code == "invalid_credentials":
             return None
         raise
 
 
-def standing(account_id: int) -> Standing | None:
+def staff_account(account_id: int) -> StaffAccount | None:
     """The current roles of an account, or None if it has lost all of them. Raises PeerRefused, PeerUnreachable."""
     try:
-        return decoded(PEER, call(PEER, "GET", f"/api/auth/staff/{account_id}", timeout=1.0), Standing)
+        return decoded(PEER, call(PEER, "GET", f"/api/auth/staff/{account_id}", timeout=1.0), StaffAccount)
     except PeerRefused as refusal:
         if refusal.status == 404:
             return None

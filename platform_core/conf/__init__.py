@@ -1,4 +1,4 @@
-"""Settings from the environment, and what production refuses.
+"""Settings from the environment, and checks of the configuration for production.
 
 The public names are listed in `__init__.pyi`. Each is imported when it is first used.
 """

@@ -124,7 +124,8 @@ VARIABLES = (
         "PLATFORM_ENV",
         "development",
         _choice("development", "production"),
-        "`development` is open, and says so in the log and in `/health`; `production` enforces the access rules.",
+        "In `development` everybody may do everything, and a log line and `/health` say so; `production` enforces the "
+        "access rules.",
     ),
     Variable("SERVICE_NAME", "", _text, "The name in logs and `/health`; default: the service's name."),
     Variable(
@@ -139,7 +140,7 @@ VARIABLES = (
         "LOG_FORMAT",
         "",
         _choice(*FORMATTERS),
-        "`json`: an object per line; `text`: for people. Empty: `json`, but `text` where `up` runs on a terminal.",
+        "`json`: one object per line; `text`: for people. Empty: `text` if `up` runs on a terminal, otherwise `json`.",
     ),
     Variable("DEBUG", "false", _choice("false", "true"), "Django's debug mode. Production refuses to start with it."),
     Variable(
@@ -154,8 +155,8 @@ VARIABLES = (
         "KEYS_DIR",
         "",
         _text,
-        "The folder of the services' keys: `order-service/private.json` with its own, `order-service/public.json` with "
-        "everybody's. `manage.py keys` makes them; in development `up` does, in `PLATFORM_DATA/keys`.",
+        "The folder of the services' keys: `order-service/private.json` has its own key, `order-service/public.json` "
+        "the public keys of all. `manage.py keys` creates them; in development `up` does, in `PLATFORM_DATA/keys`.",
     ),
     Variable("SERVICE_KEY", "", _json, "The service's private key itself, a JWK, instead of the file.", secret=True),
     Variable("SERVICE_KEYS", "", _json, "The public keys of all services, a JWK set, instead of the files."),
@@ -179,16 +180,20 @@ VARIABLES = (
         "NUM_PROXIES",
         "0",
         _whole(0, 10),
-        "How many proxies in front add the client's address to `X-Forwarded-For`. 0: there is none, the header is not "
-        "believed.",
+        "The number of proxies that add an address to `X-Forwarded-For`. 0: no proxy; the header is ignored.",
     ),
-    Variable("SIGN_UPS_PER_HOUR", "60", _whole(1, 1_000_000), "New accounts that one address may make in production."),
+    Variable(
+        "SIGN_UPS_PER_HOUR",
+        "60",
+        _whole(1, 1_000_000),
+        "The number of accounts that one address may create per hour in production.",
+    ),
     Variable(
         "DATABASE_URL",
         "",
         _database_url,
-        "The Postgres server. Empty in development: the embedded server in `.platform/`. With another user than the "
-        "service's role, the role's name and derived password take its place.",
+        "The Postgres server. Empty in development: the embedded server in `.platform/`. If its user is not the "
+        "service's role, the service uses its role and a derived password instead.",
         secret=True,
     ),
     Variable("WEB_CONCURRENCY", "2", _whole(1, 64), "gunicorn worker processes of each service."),
@@ -197,31 +202,31 @@ VARIABLES = (
         "ALLOWED_HOSTS",
         "",
         _words,
-        "Host names the services answer to, separated by commas; in development the local ones and the services' own.",
+        "Allowed Host headers, separated by commas; by default in development local names and the services' names.",
     ),
     Variable(
         "CORS_ALLOWED_ORIGINS",
         "",
         _origins,
-        "Origins whose browsers may call the API, separated by commas; in development all.",
+        "Origins from which browsers may call the API, separated by commas; by default in development all.",
     ),
     Variable(
         "PENDING_SECONDS",
         "60",
         _whole(1, 3600),
-        "How long an order may be pending before recovery rejects it: longer than any request's deadline.",
+        "The time after which recovery rejects a pending order. It must be longer than any request's deadline.",
     ),
     Variable(
         "IDEMPOTENCY_HOURS",
         "24",
         _whole(1, 8760),
-        "How long the answer to a POST with an Idempotency-Key is kept; those of orders and notifications for ever.",
+        "How long the answer to a POST with an Idempotency-Key is kept; for orders and notifications without limit.",
     ),
     Variable(
         "EVENT_RETENTION_DAYS",
         "30",
         _whole(1, 3650),
-        "How long the feeds keep events; longer while a known consumer has not read them.",
+        "How long the feeds keep events. Events that a known consumer has not read are kept longer.",
     ),
     Variable("EMAIL_URL", "consolemail://", _email_url, "The mail server of notification-service.", secret=True),
     Variable("DEFAULT_FROM_EMAIL", "shop@example.com", _text, "The sender of that mail."),
@@ -279,7 +284,7 @@ def parsed(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _given(variable: Variable, environment: Mapping[str, str]) -> str:
-    """Raises OSError when the file that is to hold a secret cannot be read."""
+    """The text of a variable, or of the file of a secret. Raises OSError if the file cannot be read."""
     file = environment.get(f"{variable.name}_FILE") if variable.secret else None
     return environment.get(variable.name) or (Path(file).read_text().strip() if file else "")
 
@@ -290,7 +295,7 @@ def keys_dir(values: Mapping[str, Any]) -> Path:
 
 
 def role_password(service: Service, secret_key: str) -> str:
-    """The password of a service's role on a server that is given by DATABASE_URL: derived, so not stored."""
+    """The password of a service's role on the server of DATABASE_URL. It is derived from SECRET_KEY and not stored."""
     return hmac.new(secret_key.encode(), f"role:{service.role}".encode(), hashlib.sha256).hexdigest()
 
 
@@ -310,7 +315,7 @@ def database_parts(service: Service, values: Mapping[str, Any]) -> dict[str, Any
 
 
 def as_url(parts: Mapping[str, Any]) -> str:
-    """libpq's parameters as a URL, whatever characters they contain. libpq takes `+` as it is, so a space is `%20`."""
+    """A URL with libpq's parameters, quoted. A space becomes `%20`, because libpq does not decode `+`."""
     rest = {key: value for key, value in parts.items() if key not in ("user", "password", "dbname")}
     user = quote(str(parts.get("user", "")), safe="")
     password = f":{quote(str(parts['password']), safe='')}" if parts.get("password") else ""
@@ -325,5 +330,5 @@ def configuration_table() -> str:
 
 
 def shown_default(variable: Variable) -> str:
-    """The default as files show it: relative to the project's root."""
+    """The default for docs and files, with paths relative to the project's root."""
     return variable.default.replace(str(ROOT), ".")

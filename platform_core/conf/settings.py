@@ -221,7 +221,7 @@ def _database(service: Service, values: Mapping[str, Any]) -> dict[str, Any]:
         "HOST": known["host"],
         "PORT": known["port"],
         "CONN_MAX_AGE": None,
-        # Never by count: what is to be prepared says so (`platform_core.db.connections.prepared`).
+        # psycopg never prepares by itself: `platform_core.db.connections.prepared` does so explicitly.
         "OPTIONS": {"connect_timeout": 2, "prepare_threshold": 2**31, **parts, "options": session.strip()},
         "TEST": {"NAME": f"test_{service.package}"},
     }

@@ -11,15 +11,15 @@ from random import getrandbits
 from platform_core.http.errors import DeadlineExceeded
 
 DEFAULT_DEADLINE = 5.0
-"""Seconds that a request may take if its caller does not say."""
+"""Seconds that a request may take without X-Request-Timeout."""
 STATEMENT_SECONDS = 4.0
 """The server's limit for a statement within the default deadline. It is shorter, so that the server is first to end a
 statement that is only slow, and the connection survives.
 """
 MAX_DEADLINE = 30.0
-"""The most seconds that a caller may give it."""
+"""The longest allowed X-Request-Timeout, in seconds."""
 POLL = "poll"
-"""The value of X-Purpose by which a caller says that it asks again every few seconds."""
+"""The value of X-Purpose with which a caller marks a request that it repeats every few seconds."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", re.ASCII)
 
@@ -28,9 +28,9 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2
 class Context:
     """``deadline`` is a ``time.monotonic()`` value in seconds, or None without a limit.
 
-    ``caller`` is the authenticated caller. ``user`` is the id of the user on whose behalf the request is made; services
-    pass it on. ``is_poll``: a page or program repeats this request again and again; services pass it on, and
-    log successes at `debug`.
+    ``caller`` is the authenticated caller. ``user`` is the id of the user on whose behalf the request is made.
+    ``is_poll`` is true for a request that a page or program repeats every few seconds; successes of such requests are
+    logged at `debug`. Calls to peers pass on ``user`` and ``is_poll``.
     """
 
     request_id: str = "-"

@@ -7,7 +7,7 @@ from typing import Any
 FieldError = dict[str, Any]
 """``{"field": "items[0].quantity", "code": "min_value", "detail": "…"}``, and further members for programs."""
 _PHRASES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
-"""Reason phrases of RFC 9110. Before 3.13 Python has the older ones."""
+"""Reason phrases of RFC 9110. Python has older ones before 3.13."""
 
 
 def phrase(status: int) -> str:
@@ -84,7 +84,7 @@ class NotFound(PlatformError):
 
 
 class Conflict(PlatformError):
-    """The state of things forbids it; the same request may succeed later."""
+    """409: the current state forbids the request. The same request may succeed later."""
 
     status = 409
     code = "conflict"
@@ -92,7 +92,7 @@ class Conflict(PlatformError):
 
 
 class Gone(PlatformError):
-    """It was there, and will not come back."""
+    """410: the resource existed, and has been deleted for good."""
 
     status = 410
     code = "gone"
@@ -116,7 +116,7 @@ class TooLarge(PlatformError):
 
 
 class Unprocessable(PlatformError):
-    """Well-formed, but it names something that does not exist or contradicts itself."""
+    """422: the request is well-formed, but refers to something that does not exist, or contradicts itself."""
 
     status = 422
     code = "unprocessable"
@@ -124,7 +124,7 @@ class Unprocessable(PlatformError):
 
 
 class Throttled(PlatformError):
-    """Too often. ``seconds``: when to come back."""
+    """429: too many attempts. ``seconds`` is the time after which a retry may succeed; the header has at least 1."""
 
     status = 429
     code = "throttled"
@@ -135,7 +135,7 @@ class Throttled(PlatformError):
 
 
 class Unavailable(PlatformError):
-    """Something that the answer needs does not answer. Nothing was kept; repeating is safe with the same key."""
+    """503: a dependency does not answer. Nothing was stored; a retry with the same Idempotency-Key is safe."""
 
     status = 503
     code = "unavailable"

@@ -36,7 +36,7 @@ _UNTRACED = nullcontext(tracing.Span())
 
 
 class RequestMiddleware:
-    """Must be outermost. It refuses requests in ``process_view``, so that the answers still get CORS headers."""
+    """Must be the outermost middleware. It refuses requests in ``process_view``, so that errors get CORS headers."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -72,13 +72,18 @@ class RequestMiddleware:
         return tracing.span(metrics.known(request.method), "server", request.headers.get("traceparent", ""), attributes)
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        """The answer to a malformed request; None for any other."""
         try:
-            self.refuse_what_is_malformed(request)
+            self.refuse_malformed(request)
         except PlatformError as error:
             return problem_response(error)
         return None
 
-    def refuse_what_is_malformed(self, request: HttpRequest) -> None:
+    def refuse_malformed(self, request: HttpRequest) -> None:
+        """Check the headers, and whether the whole body has arrived.
+
+        Raises InvalidInput, DeadlineExceeded, TooLarge, DisallowedHost.
+        """
         meta = request.META
         if requested_timeout(meta.get("HTTP_X_REQUEST_TIMEOUT")) is None:
             raise InvalidInput.field(
@@ -98,7 +103,7 @@ class RequestMiddleware:
             raise TooLarge()
 
     def check_host(self, request: HttpRequest) -> None:
-        """Raises DisallowedHost. Remembers hosts that were allowed, since Django's check costs 4 % of a read."""
+        """Raises DisallowedHost. Caches up to 100 allowed hosts, because Django's check costs 4 % of a read."""
         host = request.META.get("HTTP_HOST")
         if settings.USE_X_FORWARDED_HOST or host not in self.hosts:
             request.get_host()
@@ -106,6 +111,7 @@ class RequestMiddleware:
                 self.hosts.add(host)
 
     def record(self, request: HttpRequest, response: HttpResponse, seconds: float, span: tracing.Span) -> None:
+        """Record a finished request in the metrics, in its span and in the log."""
         route = readable(request.resolver_match.route) if request.resolver_match else "unknown"
         metrics.observe_request(request.method, route, response.status_code, seconds)
         span.rename(f"{metrics.known(request.method)} {route}")
@@ -128,8 +134,10 @@ class RequestMiddleware:
 
 
 def _is_quiet(request: HttpRequest, status: int) -> bool:
-    """Whether the request is one of many alike. A poll counts only on views with ``may_be_polled``, and only when it
-    succeeds: nobody hides other requests from the log by a header.
+    """Whether the request is logged at `debug`: health checks, scrapes, static files, and polls.
+
+    A poll must succeed, and its view must have ``may_be_polled``. Otherwise any caller could hide requests from the log
+    by a header.
     """
     if request.path.startswith(_QUIET):
         return status < 500

@@ -31,7 +31,7 @@ def problem(error: PlatformError) -> dict[str, Any]:
 
 
 def problem_response(error: PlatformError, request: HttpRequest | None = None) -> HttpResponse:
-    """For the layers around DRF; a browser gets a small page."""
+    """The answer to an error outside DRF's views: JSON, or a small page if ``request`` comes from a browser."""
     body = problem(error)
     if request is not None and "text/html" in request.headers.get("Accept", ""):
         response = render(request, "problem.html", {"problem": body}, status=error.status)
@@ -43,6 +43,7 @@ def problem_response(error: PlatformError, request: HttpRequest | None = None) -
 
 
 def coded(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> PlatformError:
+    """An error with any status, for statuses that have no class."""
     error = PlatformError(detail, code=code, headers=headers)
     error.status = status
     return error
@@ -52,7 +53,7 @@ SafeView = Callable[[HttpRequest], HttpResponse]
 
 
 def safe_methods_only(view: SafeView) -> SafeView:
-    """For plain views that are only looked at: any other method is a 405, whether or not it comes with cookies."""
+    """Decorates a plain Django view that only reads. Other methods than GET and HEAD get 405, before the CSRF check."""
 
     @csrf_exempt
     @functools.wraps(view)

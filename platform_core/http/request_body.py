@@ -17,13 +17,13 @@ from typing import Any
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES
-"""Bytes of a body that is too large which are still read, so that the client gets to read the answer."""
+"""The maximum number of bytes that are read of a body that is too large. Most clients send all first."""
 LONGEST_LENGTH = 15
 """The maximum number of digits of a Content-Length."""
 LATE = "platform.body_is_late"
 SHORT = "platform.body_is_short"
 _TICK = 0.05
-"""Seconds between two checks of the deadlines; a client is cut off at most this much too late."""
+"""Seconds between two checks of the deadlines, and so the longest delay after a deadline."""
 
 
 def take_in(environ: dict[str, Any], deadline: float) -> bool:
@@ -40,7 +40,7 @@ def take_in(environ: dict[str, Any], deadline: float) -> bool:
         return True
     source = environ["wsgi.input"]
     wanted = MAX_BODY_BYTES + 1 if is_chunked else min(int(length), MAX_BODY_BYTES + 1)
-    sock: Any = environ.get("gunicorn.socket")  # Django's development server hands out none, and so has no deadline
+    sock: Any = environ.get("gunicorn.socket")  # None in Django's development server, which therefore has no deadline
     watch = None if sock is None else _watch(os.getpid())
     if watch is not None:
         watch.begin(sock, deadline)
@@ -69,9 +69,9 @@ def _discard(source: Any, discarded: int) -> None:
 class LastAnswer:
     """A WSGI answer after which the server closes the connection.
 
-    A ``Connection: close`` header would not do: WSGI forbids it to applications, and gunicorn drops it. So ``close()``,
-    which servers call once the answer is sent, reports a reset connection. gunicorn and wsgiref then close theirs and
-    log no error.
+    An application cannot send ``Connection: close``: WSGI forbids it, and gunicorn drops the header. Therefore
+    ``close()``, which servers call after they have sent the answer, raises ConnectionResetError. gunicorn and wsgiref
+    then close the connection and log no error.
     """
 
     def __init__(self, answer: Iterable[bytes]) -> None:
@@ -81,6 +81,7 @@ class LastAnswer:
         return iter(self._answer)
 
     def close(self) -> None:
+        """Close the answer. Always raises ConnectionResetError."""
         try:
             if hasattr(self._answer, "close"):
                 self._answer.close()
@@ -89,10 +90,10 @@ class LastAnswer:
 
 
 class _Watch:
-    """Cuts off the clients whose bodies are late: from then on, each seems to have stopped sending.
+    """Ends the reading of bodies at their deadline, by shutting down the receiving side of the socket.
 
-    A timeout of the socket would bound each ``recv`` alone, and so not a body that trickles. There is one thread for
-    each process; to begin and to end takes no lock.
+    A timeout of the socket would bound each ``recv`` but not the whole body. There is one thread for each process, and
+    `begin` and `end` need no lock.
     """
 
     def __init__(self) -> None:
@@ -106,7 +107,7 @@ class _Watch:
             self._is_wanted.set()
 
     def end(self, sock: socket.socket) -> bool:
-        """Whether it was still there. The reader and the watch both end a reading, and the first decides."""
+        """Stop watching. True for the first call, False if the other side (reader or watch) was faster."""
         return self._deadlines.pop(sock, None) is not None
 
     def _run(self) -> None:

@@ -1,7 +1,6 @@
-"""What Django and its packages have no setting for, and middlewares that skip work which a request does not need.
+"""Security headers that Django and its packages have no setting for, and faster subclasses of two middlewares.
 
-Each subclass behaves as the original does. What the original costs, and why a subclass pays, is in
-`docs/decisions/0014-djangos-middlewares.md`.
+Each subclass behaves as the original does. `docs/decisions/0014-djangos-middlewares.md` has the measurements.
 """
 
 from typing import Any
@@ -37,6 +36,7 @@ class CSPMiddleware(StockCSPMiddleware):
         )
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Adds the headers. A 304 gets no policy."""
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         if response.status_code == 304:
             return response  # its headers would replace those that the browser has stored with the page (RFC 9111, 3.2)
@@ -50,6 +50,7 @@ class CSPMiddleware(StockCSPMiddleware):
     def get_policy_parts(
         self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
     ) -> PolicyParts:
+        """The parts of django-csp's policy: the strict one for data, and in the admin with inline styles."""
         parts = super().get_policy_parts(request, response, report_only)
         if report_only or not self.is_on or parts.config is not None:
             return parts
@@ -68,7 +69,7 @@ def _is_page(response: HttpResponseBase) -> bool:
 
 
 class CorsMiddleware(StockCorsMiddleware):
-    """django-cors-headers. Skips requests without an `Origin` header, which get `Vary: origin` alone."""
+    """django-cors-headers. Skips requests without an `Origin` header, which only get `Vary: origin`."""
 
     def __call__(self, request: HttpRequest) -> Any:
         if "HTTP_ORIGIN" in request.META:

@@ -80,6 +80,7 @@ class TextFormatter(logging.Formatter):
         return f"{text}\n{_printable(exception.rstrip(), keep=_LAYOUT)}" if exception else text
 
     def paint(self, text: str, colour: str) -> str:
+        """The text in a colour, if colours are on. ``colour`` is a parameter of ANSI's SGR, such as ``31``."""
         return f"\x1b[{colour}m{text}\x1b[0m" if self.colours and colour and text else text
 
 
@@ -124,7 +125,7 @@ def logging_config(service: str, level: str, form: str = "json") -> dict[str, An
         "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "chosen"}},
         "root": {"handlers": ["stdout"], "level": LEVELS[level]},
         "loggers": {
-            # One line per request is ours; Django's own repeats it for every 4xx.
+            # `RequestMiddleware` logs each request; Django would log every 4xx again.
             "django.request": {"level": "CRITICAL"},
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             "django": {"handlers": [], "propagate": True, "level": "INFO"},
@@ -137,7 +138,10 @@ def logging_config(service: str, level: str, form: str = "json") -> dict[str, An
 
 
 def own_stdout() -> IO[bytes]:
-    """Reserve stdout for a command's data: from now on logs go to stderr. Returns the binary stdout."""
+    """Reserve stdout for a command's data, and return it as a binary file.
+
+    Everything else that this process writes to stdout from now on, such as logs, goes to stderr.
+    """
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return out

@@ -49,7 +49,7 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 def observe_request(method: str | None, route: str, status: int, seconds: float) -> None:
-    """``route`` is the URL's template, so that ids create no new series. Unknown methods share one label."""
+    """Count a request and its duration. ``route`` is the URL's template, so that ids create no new series."""
     count, duration = _series(known(method), route, status)
     count.inc()
     duration.observe(seconds)
@@ -61,7 +61,7 @@ def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
 
 
 def observe_call(peer: str, outcome: str, seconds: float) -> None:
-    """``outcome`` is `ok`, or the class of what was raised."""
+    """Count a call to a peer and its duration. ``outcome`` is `ok` or the name of the exception's class."""
     count, duration = _call_series(peer, outcome)
     count.inc()
     duration.observe(seconds)

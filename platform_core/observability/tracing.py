@@ -69,7 +69,7 @@ def start(service: str) -> None:
 
 def _exporter() -> Any:
     """Raises ImportError."""
-    import opentelemetry.sdk.trace.export  # noqa: F401  # so that what is missing is found here
+    import opentelemetry.sdk.trace.export  # noqa: F401  # raises ImportError here if it is missing
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()

@@ -1,4 +1,4 @@
-"""Whether a platform has ever been used: its sequences say so, even after retention has deleted rows."""
+"""Finds out whether a platform has ever been used. Its sequences show that even after all rows have been deleted."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +13,7 @@ EVENTS, LOCAL_ACCOUNTS = "events_event_id_seq", "auth_user_id_seq"
 
 
 def was_used(connection: psycopg.Connection[Any], sequences: Sequence[str] = (EVENTS, LOCAL_ACCOUNTS)) -> bool:
-    """Whether a service in this database has written a row that one of these sequences numbers."""
+    """Whether a service has ever taken a number from one of these sequences in this database."""
     row = connection.execute(
         "SELECT EXISTS (SELECT FROM pg_sequences WHERE schemaname = ANY(%s) AND sequencename = ANY(%s)"
         " AND last_value IS NOT NULL)",
@@ -23,9 +23,7 @@ def was_used(connection: psycopg.Connection[Any], sequences: Sequence[str] = (EV
 
 
 def has_data(values: Mapping[str, Any]) -> bool:
-    """Whether there were ever users, products, orders or notifications. True if a database does not answer: nobody is
-    then told that it is empty.
-    """
+    """Whether any service has ever written an event. True if a database does not answer, since it may not be empty."""
     with suppress(psycopg.Error):
         return any(_has_events(service, values) for service in SERVICES if service.has_feed)
     return True

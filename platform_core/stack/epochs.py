@@ -1,7 +1,7 @@
 """``manage.py new_epoch``: must run after a restore into another server.
 
-Feeds order by (epoch, transaction id, sequence), and another server counts transactions from the start. Without a new
-epoch, new events would lie before the positions of the consumers, which would never see them.
+Feeds are ordered by (epoch, transaction id, sequence), and the other server has lower transaction ids. Without a new
+epoch, consumers would never see new events, because these would come before the positions that they have reached.
 """
 
 from collections.abc import Mapping
@@ -17,22 +17,24 @@ _RAISE = """
     INSERT INTO {0}.events_feedepoch (value)
     SELECT coalesce(max(value), 1) + 1 FROM {0}.events_feedepoch RETURNING value
 """
-_AT_WORK = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()"
+_OTHER_CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()"
 
 
 def raise_epochs(values: Mapping[str, Any]) -> dict[str, int]:
-    """The new epoch of each feed, by the service's name. None is raised while a service is at work: an event of the old
-    epoch that commits after one of the new is seen by nobody. Raises StackError.
+    """Raise the epochs of all feeds. Returns the new ones by the names of the services.
+
+    Raises StackError if a service is connected to its database. It could still commit an event of the old epoch, which
+    no consumer would see after an event of the new epoch.
     """
     owners = [service for service in SERVICES if service.has_feed]
     for service in owners:
-        if _ask(service, values, _AT_WORK):
+        if _ask(service, values, _OTHER_CONNECTIONS):
             raise StackError(f"{service.name} is connected to its database: stop the platform first.")
     return {service.name: _ask(service, values, _RAISE.format(service.role)) for service in owners}
 
 
 def raise_epochs_here(connection: psycopg.Connection[Any]) -> None:
-    """Raise the epochs of all feeds in one database, as its administrator. Raises psycopg.errors.UndefinedTable."""
+    """Raise the epochs of all feeds through a connection of the administrator. Raises psycopg.errors.UndefinedTable."""
     for service in SERVICES:
         if service.has_feed:
             connection.execute(_RAISE.format(service.role).encode())

@@ -1,4 +1,4 @@
-"""Forks processes from one that has already imported the libraries.
+"""Forks processes from a process that has already imported the libraries.
 
 They start faster and share the memory pages of the imports, which saves about 30 MiB for each process.
 """
@@ -17,7 +17,8 @@ import setproctitle
 
 from platform_core.stack.processes import die_with_parent
 
-# What can be imported before Django is configured. Not prometheus_client: it looks at its environment when imported.
+# Modules that can be imported before Django is configured. prometheus_client is missing because it reads its
+# environment when it is imported.
 _COMMON = (
     "argon2",
     "asyncio",
@@ -61,7 +62,7 @@ _COMMON = (
 
 
 def preload() -> None:
-    """Import what all children need, and keep the collector off it, so that its pages stay shared."""
+    """Import what all children need. The garbage collector ignores it from now on, so that its pages stay shared."""
     for name in _COMMON:
         importlib.import_module(name)
     gc.collect()
@@ -69,7 +70,7 @@ def preload() -> None:
 
 
 class Forked:
-    """A child, with the part of ``subprocess.Popen`` that a supervisor needs."""
+    """A child process, with those methods of ``subprocess.Popen`` that a supervisor needs."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -106,9 +107,10 @@ def fork(
     output: IO[bytes] | None = None,
     not_theirs: tuple[IO[str], ...] = (),
 ) -> Forked:
-    """Run ``main`` in a child in a session of its own, which dies with us. It ends when ``main`` returns or exits.
+    """Run ``main`` in a child process with a session of its own. The child dies with this process (on Linux).
 
-    ``not_theirs``: open files of ours, such as locks, that the child must not hold.
+    Its exit code is 0 when ``main`` returns, that of SystemExit, or 1 for any other exception. ``output`` replaces its
+    stdout and stderr. ``not_theirs`` are open files, such as locks, that the child must not hold.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -145,7 +147,7 @@ def fork(
 
 
 def serve(configuration: str) -> None:
-    """gunicorn, as its command line would start it."""
+    """Run gunicorn with a configuration file, as its command line does."""
     from gunicorn.app.wsgiapp import run
 
     sys.argv = ["gunicorn", "--config", configuration]
@@ -153,7 +155,7 @@ def serve(configuration: str) -> None:
 
 
 def manage(*arguments: str) -> None:
-    """A Django command of the service that DJANGO_SETTINGS_MODULE names."""
+    """Run a Django command of the service that DJANGO_SETTINGS_MODULE names."""
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(["manage.py", *arguments])

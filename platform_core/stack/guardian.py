@@ -1,6 +1,6 @@
-"""``python -m platform_core.stack.guardian FOLDER`` keeps the embedded Postgres of a folder running while it is used.
+"""``python -m platform_core.stack.guardian FOLDER`` runs the embedded Postgres of a folder as long as it is used.
 
-It imports very little, because it runs as long as the platform does.
+It imports very little, to save memory: it runs as long as the platform does.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 _LONGEST_SOCKET_FOLDER = 85
 _SEPARATORS = (",", '"')
-"""Postgres and libpq take a comma for the beginning of another folder or host, and Postgres reads quotes."""
+"""Characters that a socket's path must not contain: commas separate folders and hosts, quotes enclose names."""
 
 
 class ServerError(Exception):
@@ -27,10 +27,10 @@ class ServerError(Exception):
 
 
 def socket_folder(folder: Path) -> Path:
-    """Where the server's socket lies.
+    """The folder of the server's socket.
 
-    Unix allows about a hundred bytes, so a deep folder has its socket elsewhere, and so has one with a comma or a
-    quote in its path.
+    It is in the data folder, unless that path contains a comma or a quote or is too long: Unix allows about a hundred
+    bytes. Then it is in the system's folder for temporary files.
     """
     folder = folder.resolve()
     if len(os.fsencode(folder)) <= _LONGEST_SOCKET_FOLDER and not any(each in str(folder) for each in _SEPARATORS):
@@ -40,16 +40,15 @@ def socket_folder(folder: Path) -> Path:
 
 
 class Guardian:
-    """Runs the server while any process uses it."""
+    """Runs the server as long as any process uses it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.cluster = folder / "postgres"
         self.server: subprocess.Popen[bytes] | None = None
-        self.told = False
 
     def run(self) -> None:
-        """Start the server, keep it running until its last user is gone, then stop it."""
+        """Start the server, keep it running until no process uses it, then stop it. Raises ServerError."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         presence = locked(self.folder / "postgres.guardian")
@@ -61,13 +60,17 @@ class Guardian:
             last = self.watch()
         finally:
             self.stop()
-            # In this order: whoever comes now waits for the users' lock, and must then find no guardian but start one.
+            # In this order: a new user waits for the users' lock. When it gets it, it must find that there is no
+            # guardian, so that it starts one.
             for lock in (presence, last):
                 if lock is not None:
                     lock.close()
 
     def watch(self) -> IO[str]:
-        """Until the last user is gone. The users' lock, which keeps new ones waiting."""
+        """Wait until no process uses the server, and restart the server when it ends.
+
+        Returns the exclusive lock of the users. New users wait while it is held.
+        """
         while True:
             last = locked(self.folder / "postgres.users", wait=False)
             if last is not None:
@@ -98,13 +101,14 @@ class Guardian:
         self.await_answer(binaries)
 
     def prepare(self) -> tuple[Path, str | None]:
-        """Make the cluster if there is none. The folder of the binaries, and the system's user to run them as.
+        """Create the cluster if there is none. Raises ServerError.
 
-        In a process of its own, since the library that does it stays in memory.
+        Returns the folder of the server's programs, and the operating system's user to run them (None: the present
+        one). A process of its own does this, because otherwise the library that it needs would stay in memory.
         """
         environment = {**os.environ, "PGSERVER_POSTGRES_VERSION": str(POSTGRES_VERSION)}
         if sys.platform == "linux":
-            environment["LC_ALL"] = "C.UTF-8"  # the cluster's; lower() and sorting then know all letters
+            environment["LC_ALL"] = "C.UTF-8"  # the cluster's locale, so that lower() and sorting know all letters
         self.cluster.mkdir(mode=0o700, exist_ok=True)
         done = subprocess.run(
             [sys.executable, "-c", _PREPARE, str(self.cluster)], env=environment, capture_output=True, text=True
@@ -115,7 +119,7 @@ class Guardian:
         return Path(binaries), user or None
 
     def await_predecessor(self) -> None:
-        """A server whose guardian was killed shuts down by itself."""
+        """Wait until the server of a killed guardian has ended. It shuts down by itself."""
         pid_file = self.cluster / "postmaster.pid"
         until = time.monotonic() + STOP_SECONDS
         while time.monotonic() < until:
@@ -141,7 +145,7 @@ class Guardian:
         raise ServerError(f"no answer within {START_SECONDS:g} s")
 
     def stop(self) -> None:
-        """Fast shutdown: sessions end, everything committed is on disk."""
+        """Stop the server by a fast shutdown, which ends all sessions; after STOP_SECONDS by an immediate one."""
         server, self.server = self.server, None
         if server is None or server.poll() is not None:
             return
@@ -154,10 +158,10 @@ class Guardian:
 
 
 def _reason(output: str) -> str:
-    """The line in which initdb says what is wrong; the last one if there is none."""
+    """The first line of initdb's output that is an error; without one the last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if any(mark in line for mark in ("FATAL:", "PANIC:", "initdb: error:"))]
-    return [*["the cluster cannot be made"], *lines[-1:], *errors[:1]][-1]
+    return [*["the cluster cannot be created"], *lines[-1:], *errors[:1]][-1]
 
 
 _PREPARE = """
@@ -175,7 +179,7 @@ _TUNING = tuple(
         "max_connections=200",
         "shared_buffers=64MB",
         "jit=off",
-        "io_method=sync",  # its workers would read ahead what is in memory anyway
+        "io_method=sync",  # workers would only read what is in memory anyway
         "log_min_messages=warning",
     )
     for word in ("-c", setting)
@@ -183,6 +187,7 @@ _TUNING = tuple(
 
 
 def main(arguments: list[str]) -> int:
+    """Run the guardian of a folder. The exit code: 1 if the server cannot run, with the reason on stderr."""
     guardian = Guardian(Path(arguments[0]))
     try:
         guardian.run()

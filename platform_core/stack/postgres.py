@@ -1,8 +1,8 @@
 """The embedded Postgres of a development folder.
 
-Any number of commands may use it side by side. Each holds a shared lock on a file for as long as it lives; a guardian
-process starts the server, restarts it when it crashes, and stops it when it gets the lock for itself, that is when the
-last user is gone, even one that was killed. Killed itself, it takes the server along. See `guardian`.
+Any number of commands may use it at the same time. Each holds a shared lock on a file until it ends. A guardian process
+(`guardian`) starts the server and restarts it after a crash. When the guardian gets the exclusive lock, no command uses
+the server any more, not even a killed one, so it stops the server. If the guardian is killed, the server stops, too.
 """
 
 import shutil
@@ -21,27 +21,27 @@ DATABASE = "platform"
 SUPERUSER = "postgres"
 _NO_SPACE = "No space left on device"
 _RECENT = 30
-"""Lines of the logs in which the reason is looked for."""
+"""The number of log lines, counted from the end, in which the reason for a failure is searched."""
 
 
 class PostgresError(Exception):
-    """The embedded server cannot be had; the text says what to do."""
+    """The embedded server cannot be used. The message says what to do."""
 
 
 @dataclass(slots=True)
 class EmbeddedPostgres:
-    """A server in use. Dropping ``lease`` lets it stop when nobody else uses it."""
+    """A server that this process uses. Closing ``lease`` lets the server stop if no other process uses it."""
 
     folder: Path
     lease: IO[str]
 
     @property
     def url(self) -> str:
-        """libpq's URL of the platform's database, as superuser."""
+        """The URL, for libpq, of the platform's database as the superuser."""
         return url(self.folder)
 
     def ensure(self) -> None:
-        """Start it again when its guardian is gone. Raises PostgresError."""
+        """Start the server if it has no guardian. Raises PostgresError."""
         if _guardian_is_gone(self.folder):
             _start(self.folder)
 
@@ -51,12 +51,12 @@ class EmbeddedPostgres:
 
 
 def url(folder: Path, database: str = DATABASE) -> str:
-    """libpq's URL of a database on the embedded server of ``folder``."""
+    """The URL, for libpq, of a database on the embedded server of ``folder``."""
     return as_url({"user": SUPERUSER, "dbname": database, "host": str(socket_folder(folder))})
 
 
 def acquire(folder: Path) -> EmbeddedPostgres:
-    """Use the embedded server of ``folder``, starting it when it does not run. Raises PostgresError."""
+    """Use the embedded server of ``folder``. Starts it if it does not run. Raises PostgresError."""
     folder = folder.resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def acquire(folder: Path) -> EmbeddedPostgres:
 
 
 def await_stopped(folder: Path) -> None:
-    """Until the embedded server is down, or it turns out that somebody else uses it."""
+    """Wait until the embedded server has stopped, or until it is clear that another process uses it."""
     until = time.monotonic() + STOP_SECONDS
     grace = time.monotonic() + 1.0  # the guardian holds the users' lock itself while it stops
     while time.monotonic() < until:
@@ -98,7 +98,7 @@ def _guardian_is_gone(folder: Path) -> bool:
 
 
 def _start(folder: Path) -> None:
-    """Start a guardian, and wait for its word."""
+    """Start a guardian, and wait until it reports that the server is ready. Raises PostgresError."""
     with (folder / "guardian.log").open("w") as log:
         guardian = subprocess.Popen(
             [sys.executable, "-m", "platform_core.stack.guardian", str(folder)],

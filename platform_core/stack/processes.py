@@ -1,4 +1,4 @@
-"""Small things about processes that the local stack needs."""
+"""Helpers for processes: file locks, free ports, and the end with the parent."""
 
 import ctypes
 import fcntl
@@ -12,13 +12,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(number: int = signal.SIGTERM) -> None:
-    """Have the kernel send us ``number`` when our parent dies, however it dies. Does nothing but on Linux."""
+    """Ask the kernel to send this process a signal when its parent dies, even if it is killed. Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def locked(path: Path, *, shared: bool = False, wait: bool = True) -> IO[str] | None:
-    """A file that holds a lock until it is closed or the process ends; None without ``wait`` when it is taken."""
+    """Lock a file until the returned handle is closed or the process ends.
+
+    With ``wait=False``, returns None if another process holds the lock. Raises OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = path.open("a+")
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
@@ -31,7 +34,7 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> IO[str] | 
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there."""
+    """Whether a server can listen on this address."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

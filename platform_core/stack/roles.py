@@ -1,6 +1,6 @@
-"""The database, and a role and a schema of the same name for each service: made once, checked ever after.
+"""Creates the database, and for each service a role and a schema of the same name.
 
-A role owns its schema and can reach no other: Postgres itself refuses a service that reads another's tables.
+A role owns its schema and has no rights in the others, so Postgres refuses a service that reads another's tables.
 """
 
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ _LOCK = 7_202_611_23
 
 
 class RolesError(Exception):
-    """The server does not let us; the text says what to do."""
+    """The roles cannot be created. The message says what to do."""
 
 
 def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -> None:
-    """Make what is missing on the server of DATABASE_URL (`values` as `environment.parsed` gives them).
+    """Create what is missing on the server of DATABASE_URL. ``values`` are those of `environment.parsed`.
 
-    A service whose own database URL names its role in that same database gets the password from there; with any other
-    URL of its own it is left alone. ``create_databases`` lets the roles create databases, as tests need it. Raises
-    RolesError.
+    A service may have a database URL of its own. If that URL names the service's role in this same database, the role
+    gets the password of the URL. With any other URL the service is skipped. The rights that all roles have on `public`
+    are revoked. ``create_databases`` lets the roles create databases, which tests need. Raises RolesError.
     """
     url = values["DATABASE_URL"]
     services = [service for service in SERVICES if url and lives_there(service, values)]
@@ -63,7 +63,7 @@ def _ensure_database(url: str) -> None:
     with psycopg.connect(make_conninfo(url, dbname="postgres"), autocommit=True, connect_timeout=5) as connection:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
         if not found:
-            with suppress(psycopg.errors.DuplicateDatabase):  # somebody was faster
+            with suppress(psycopg.errors.DuplicateDatabase):  # another process was faster
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 

@@ -1,6 +1,6 @@
-"""Where the running platform is. `up` writes its URLs into its data folder, and the other commands read them there.
+"""Tells other commands where the running platform is: `up` writes its URLs into its data folder.
 
-`up` holds the lock of the folder for as long as it lives, so a file that a killed `up` left behind counts for nothing.
+`up` holds the folder's lock as long as it runs. Files that a killed `up` has left are therefore ignored.
 """
 
 import json
@@ -15,11 +15,11 @@ from platform_core.topology import SERVICES
 
 _LOCK, _PID, _URLS = "up.lock", "up.pid", "up.urls"
 _PROBE_SECONDS = 0.5
-"""How long the lock may be held by a command that only looks whether `up` runs."""
+"""The longest time for which a command that only looks whether `up` runs may hold the lock."""
 
 
 def claim(folder: Path) -> IO[str] | None:
-    """Take the folder's lock and write this process's id beside it; None when another `up` runs. Raises OSError."""
+    """Take the folder's lock and write this process's id into a file; None if another `up` runs. Raises OSError."""
     until = time.monotonic() + _PROBE_SECONDS
     while (lock := locked(folder / _LOCK, wait=False)) is None:
         if time.monotonic() > until:
@@ -31,7 +31,7 @@ def claim(folder: Path) -> IO[str] | None:
 
 
 def pid(folder: Path) -> str:
-    """The process id of the folder's `up`, as text for people."""
+    """The process id of the `up` that runs from the folder, as text; ``?`` if it is unknown."""
     try:
         return (folder / _PID).read_text().strip() or "?"
     except OSError:
@@ -39,7 +39,7 @@ def pid(folder: Path) -> str:
 
 
 def publish(folder: Path, values: Mapping[str, Any]) -> None:
-    """Write where the services are reached. Only the holder of the lock does so."""
+    """Write the URLs of the services. Call it only while holding the lock."""
     part = folder / f"{_URLS}.part"
     part.write_text(json.dumps({service.url_variable: values[service.url_variable] for service in SERVICES}, indent=1))
     part.replace(folder / _URLS)
@@ -58,7 +58,7 @@ def urls(folder: Path) -> dict[str, str]:
         probe = locked(folder / _LOCK, shared=True, wait=False)
     except (OSError, ValueError):
         return {}
-    if probe is not None:  # nobody holds it: that `up` was killed
+    if probe is not None:  # no `up` holds it: the file was left by a killed one
         probe.close()
         return {}
     return {service.url_variable: written[service.url_variable] for service in SERVICES}

@@ -1,4 +1,4 @@
-"""``manage.py up``: Postgres, roles, migrations, five webs and the workers, supervised until a signal stops them."""
+"""``manage.py up``: starts Postgres, the webs and the workers, and supervises them until a signal stops them."""
 
 import http.client
 import shlex
@@ -42,16 +42,16 @@ GUNICORN = str(ROOT / "deploy" / "gunicorn.conf.py")
 
 
 class StackError(Exception):
-    """The stack cannot start; the text is one line that says what to do."""
+    """The stack cannot start. The message is one line that says what to do."""
 
 
 class _Ended(BaseException):
-    """Ctrl-C or SIGTERM."""
+    """A signal has arrived: the run must end."""
 
 
 @dataclass(slots=True)
 class Child:
-    """A process that is restarted when it ends, with growing delays."""
+    """A process that is restarted when it ends, after a pause that doubles with each failure."""
 
     title: str
     start_process: Callable[[], Forked]
@@ -66,7 +66,10 @@ class Child:
         self.process = self.start_process()
 
     def revive(self) -> int | None:
-        """Start it if it has ended and its pause is over; the exit code when it was just found ended."""
+        """Restart the process if it has ended and its pause is over. Call it repeatedly.
+
+        Returns the exit code once, when it finds that the process has ended.
+        """
         if self.process is not None:
             code = self.process.poll()
             if code is None:
@@ -92,9 +95,9 @@ class Child:
 
 @dataclass(slots=True)
 class Stack:
-    """``values`` are the parsed variables, ``environ`` the process's own.
+    """The local platform. ``values`` are the parsed variables, ``environ`` those of this process.
 
-    ``shown``: the services whose lines are all shown; of the others only warnings and errors.
+    ``shown`` are the services whose log lines are all printed. Of the others, only warnings and errors are.
     """
 
     values: Mapping[str, Any]
@@ -114,9 +117,9 @@ class Stack:
         return Path(self.values["PLATFORM_DATA"]).resolve()
 
     def run(self) -> int:
-        """Start everything and watch it. The process's exit code."""
+        """Start everything and supervise it. Returns the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self.ended)
+            signal.signal(number, self.on_signal)
         try:
             self.lock = self.only_one()
             self.start()
@@ -131,16 +134,18 @@ class Stack:
             self.stop()
         return 0
 
-    def ended(self, number: int, frame: object) -> None:
+    def on_signal(self, number: int, frame: object) -> None:
+        """Handle the first signal: end the run by raising _Ended. Later signals go to `on_later_signal`."""
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, self.hurried)
+            signal.signal(each, self.on_later_signal)
         self.ending = time.monotonic()
         raise _Ended
 
-    def hurried(self, number: int, frame: object) -> None:
-        """A second signal while stopping: do not wait for requests in flight.
+    def on_later_signal(self, number: int, frame: object) -> None:
+        """Handle a further signal. While stopping, it kills the children instead of waiting for requests in flight.
 
-        A second one within SAME_SIGNAL_SECONDS is ignored: make, shells and service managers may send a signal twice.
+        Before `stop` has begun, it raises _Ended again. Within SAME_SIGNAL_SECONDS of the first signal it is ignored,
+        because make, shells and service managers may send the same signal twice.
         """
         if time.monotonic() - self.ending < SAME_SIGNAL_SECONDS:
             return
@@ -150,12 +155,12 @@ class Stack:
             child.send(signal.SIGKILL)
 
     def go_on(self) -> None:
-        """Raise again what a signal raised in a place where Python drops exceptions, such as a finalizer."""
+        """Raises _Ended if a signal has arrived. Python may have dropped the first one, for example in a finalizer."""
         if self.ending:
             raise _Ended
 
     def only_one(self) -> IO[str]:
-        """The folder's lock, which the process holds until it ends."""
+        """Take the folder's lock, which this process holds until it ends. Raises StackError if another `up` runs."""
         try:
             lock = running.claim(self.folder)
         except OSError as error:
@@ -165,13 +170,16 @@ class Stack:
         if lock is None:
             pid = running.pid(self.folder)
             raise StackError(
-                f"The platform already runs from {self.folder} (process {pid}): use that one, or stop it with "
-                f"`kill {pid}`. For a second one set PLATFORM_DATA and the *_SERVICE_URL variables."
+                f"The platform already runs from {self.folder} (process {pid}). Use it, or stop it with "
+                f"`kill {pid}`. To run a second platform, set PLATFORM_DATA and the *_SERVICE_URL variables."
             )
         return lock
 
     def start(self) -> None:
-        """Start Postgres, make roles and keys, migrate, and start webs and workers. Raises StackError."""
+        """Start Postgres, create roles and keys, migrate, start webs and workers, and wait until all webs are ready.
+
+        Raises StackError, PostgresError, RolesError, KeysError, ConfigurationError.
+        """
         began = time.monotonic()
         self.check_ports()
         running.publish(self.folder, self.values)
@@ -198,33 +206,37 @@ class Stack:
         self.show(time.monotonic() - began)
 
     def step(self, what: str) -> None:
-        """Print what is being done."""
+        """Print the name of the step that begins. Raises _Ended if a signal has arrived."""
         self.go_on()
         self.console.print(f"[dim]· {what}[/]")
 
     def check_ports(self) -> None:
-        """Wait briefly for ports: a predecessor that was killed may hold one until its last requests are done."""
+        """Wait until the ports are free. A killed predecessor may hold one until its last requests have ended.
+
+        Raises StackError if a port is still in use after PORT_TIMEOUT_SECONDS.
+        """
         until = time.monotonic() + PORT_TIMEOUT_SECONDS
         for service in SERVICES:
             port = port_of(service, self.values)
             while not is_free(self.values["BIND_HOST"], port):
                 if time.monotonic() > until:
                     raise StackError(
-                        f"Port {port} of {service.name} is taken by another program: stop that, or set "
-                        f"{service.url_variable}=http://127.0.0.1:PORT with a free one."
+                        f"Port {port} of {service.name} is in use by another program. Stop that program, or set "
+                        f"{service.url_variable}=http://127.0.0.1:PORT with a free port."
                     )
                 time.sleep(0.1)
 
     def web(self, service: Service) -> Child:
-        """The web of a service, not started yet."""
+        """The web process of a service, not started yet."""
         port = str(port_of(service, self.values))
         return self.child(service, service.name, lambda: serve(GUNICORN), PORT=port)
 
     def worker(self, service: Service) -> Child:
-        """The worker of a service, not started yet."""
+        """The worker process of a service, not started yet."""
         return self.child(service, f"{service.name} worker", lambda: manage("worker"), WORKER_METRICS_PORT="")
 
     def child(self, service: Service, title: str, main: Callable[[], None], **variables: str) -> Child:
+        """A process of a service that calls ``main``, not started yet. ``variables`` are added to its environment."""
         environment = {**service_environment(service, self.values, self.environ), **self.logs(service), **variables}
         metrics = self.folder / "metrics" / service.package
         metrics.mkdir(parents=True, exist_ok=True)
@@ -232,7 +244,7 @@ class Stack:
         return Child(title, lambda: fork(title, main, environment, not_theirs=self.locks()))
 
     def logs(self, service: Service) -> dict[str, str]:
-        """The log variables of a service: text on a terminal; only warnings for services that were not selected."""
+        """LOG_FORMAT and LOG_LEVEL for a service. The default format is text on a terminal, otherwise JSON."""
         is_chatty = self.values["LOG_LEVEL"] in ("debug", "info")
         return {
             "LOG_FORMAT": self.values["LOG_FORMAT"] or ("text" if sys.stdout.isatty() else "json"),
@@ -251,16 +263,16 @@ class Stack:
             while not answers_ready(local_url(service, self.values)):
                 code = child.process.poll() if child.process else None
                 if code is not None:
-                    raise StackError(f"{service.name} ended with code {code} while starting; its last lines say why.")
+                    raise StackError(f"{service.name} ended with code {code} while starting. Its log lines say why.")
                 if time.monotonic() > until:
                     raise StackError(
-                        f"{service.name} is not ready after {START_TIMEOUT_SECONDS:g} s; its log lines say why."
+                        f"{service.name} is not ready after {START_TIMEOUT_SECONDS:g} s. Its log lines say why."
                     )
                 self.go_on()
                 time.sleep(0.05)
 
     def show(self, seconds: float) -> None:
-        """Print the table of URLs, and the next steps. ``seconds``: how long the start took."""
+        """Print the table of URLs and the next steps. ``seconds`` is the duration of the start."""
         python = _shown_python()
         table = Table(title=f"Ready in {seconds:.1f} s", title_justify="left")
         for column in ("service", "URL", "state"):
@@ -271,26 +283,26 @@ class Stack:
         self.console.print("On each: /api/, /api/docs, /admin/, /health. Ctrl-C stops everything.")
         is_development = self.values["PLATFORM_ENV"] == "development"
         if is_development:
-            self.console.print("[yellow]Development mode: everything is open to everybody who can reach it.[/]")
+            self.console.print("[yellow]Development mode: everybody who can reach the services may do everything.[/]")
         self.console.print(f"Dashboard: {local_url(ANALYTICS, self.values)}/", highlight=False)
         if is_development and not has_data(self.values):
             self.console.print(f"No data yet: `{python} manage.py demo` makes some.", highlight=False)
         self.console.print(f"Staff account: `{python} manage.py user_svc make_staff you@example.com`", highlight=False)
 
     def watch(self) -> None:
-        """Restart children that end, until a signal arrives."""
+        """Restart processes that end, until a signal arrives. Raises _Ended."""
         while True:
             for child in [*self.webs, *self.workers]:
                 code = child.revive()
                 if code is not None:
-                    self.console.print(f"[yellow]{child.title} ended with code {code}; it is started again.[/]")
+                    self.console.print(f"[yellow]{child.title} ended with code {code} and will be restarted.[/]")
             if self.server is not None:
                 self.server.ensure()
             self.go_on()
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Stop webs first, because they may still write messages that workers deliver; then workers; then Postgres."""
+        """Stop the webs, then the workers, which still deliver messages of the webs, then Postgres."""
         self.is_stopping = True
         for group in (self.webs, self.workers):
             for child in group:
@@ -309,13 +321,13 @@ class Stack:
 
 
 def _shown_python() -> str:
-    """This Python, as one would type it in the project's folder."""
+    """The path of this Python, as a user would type it in the project's folder."""
     python = Path(sys.executable)
     return shlex.quote(str(python.relative_to(ROOT) if python.is_relative_to(ROOT) else python))
 
 
 def port_of(service: Service, values: Mapping[str, Any]) -> int:
-    """Where `up` has the service listen."""
+    """The port on which the service listens under `up`."""
     own = values[service.listen_port_variable] or urlsplit(values[service.url_variable]).port
     return int(own or service.port)
 
@@ -327,11 +339,11 @@ def local_url(service: Service, values: Mapping[str, Any]) -> str:
 
 
 def service_environment(service: Service, values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a service's process: its own database, and no other service's password."""
+    """The environment of a service's process. It contains the URL of its own database only."""
     databases = {"DATABASE_URL", *(each.database_url_variable for each in SERVICES)}
     parts = database_parts(service, values) or {}
     return {
-        # gunicorn reads some of ours itself, and takes an empty one for a value.
+        # gunicorn reads some of these variables itself, and an empty one would be a value for it.
         **{name: value for name, value in environ.items() if value and name.removesuffix("_FILE") not in databases},
         "DJANGO_SETTINGS_MODULE": service.settings_module,
         "DATABASE_URL": as_url(parts) if parts else "",
@@ -339,7 +351,7 @@ def service_environment(service: Service, values: Mapping[str, Any], environ: Ma
 
 
 def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_theirs: tuple[IO[str], ...] = ()) -> None:
-    """Migrate the five schemas, side by side. Raises StackError with what went wrong."""
+    """Migrate the schemas of all services at the same time. Raises StackError with the reason of a failure."""
     with ExitStack() as files:
         running = []
         for service in SERVICES:
@@ -356,7 +368,7 @@ def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_th
 
 
 def _reason(output: bytes) -> str:
-    """The last line that names an error: not one of Postgres' additions, such as `LINE 1: …`, `^` or `HINT: …`."""
+    """The last line that is neither indented nor an addition of Postgres, such as `LINE 1: …` or `HINT: …`."""
     lines = reversed(output.decode(errors="replace").splitlines())
     return next((line for line in lines if line[:1].strip() and not line.startswith(_ADDITIONS)), "no reason given")
 
@@ -367,7 +379,7 @@ _ADDITIONS = ("LINE ", "HINT: ", "DETAIL: ", "CONTEXT: ")
 def refuse_unsafe(
     values: Mapping[str, Any], environ: Mapping[str, str], *, not_theirs: tuple[IO[str], ...] = ()
 ) -> None:
-    """Ask each service, in its own settings, whether it would start in production. Raises ConfigurationError."""
+    """Run the checks of production for each service, with its own settings. Raises ConfigurationError."""
     reasons: dict[str, None] = {}
     for service in SERVICES:
         with tempfile.TemporaryFile() as output:
@@ -390,8 +402,9 @@ def _check() -> None:
 
 
 def _migrate() -> None:
-    """A statement may take `MIGRATION_TIMEOUT_SECONDS`, but it waits no longer for a lock than a request may take:
-    requests that come after it queue behind it.
+    """Migrate one schema. A statement may take `MIGRATION_TIMEOUT_SECONDS`, but waits for a lock no longer than 4 s.
+
+    Requests queue behind a migration that waits for a lock, and they have 5 s.
     """
     import django
     from django.db import connection
@@ -410,7 +423,7 @@ def answers_ready(url: str) -> bool:
 
 
 def health_of(url: str, path: str) -> tuple[int, bytes]:
-    """Status and body of a health endpoint; status 0 without an answer."""
+    """Status and body of a health endpoint. The status is 0 if there is no answer."""
     parts = urlsplit(url)
     make: Callable[..., http.client.HTTPConnection] = (
         http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection

@@ -1,4 +1,4 @@
-"""Commands that look across the five services.
+"""Commands that work on all services together.
 
 The public names are listed in `__init__.pyi`. Each is imported when it is first used.
 """

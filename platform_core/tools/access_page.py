@@ -1,4 +1,4 @@
-"""The tables of docs/access.md, made from the access rules of all services."""
+"""Generates the tables of docs/access.md from the access rules of all services."""
 
 from collections.abc import Iterator, Sequence
 

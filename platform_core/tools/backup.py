@@ -1,7 +1,7 @@
-"""``manage.py backup`` and ``manage.py restore``: the five schemas as of one moment, in one file.
+"""``manage.py backup`` and ``manage.py restore``: a dump of all schemas from one snapshot, in one file.
 
-A restore fills a database of its own beside the present one and takes its place in one transaction, by renaming. So a
-restore that fails or is killed leaves the platform as it was, and what it left behind is removed by the next one.
+A restore fills a new database. Then one transaction renames the present database and the new one, which takes its
+place. If a restore fails or is killed earlier, the platform is unchanged, and the next restore removes what is left.
 """
 
 import subprocess
@@ -23,11 +23,11 @@ from platform_core.topology import SERVICES
 
 _CLOSING_SECONDS = 2.0
 _NEW, _OLD = "_restoring", "_replaced"
-"""Endings of the names of the databases that a restore fills, and replaces."""
+"""The endings of the names of the database that a restore fills, and of the one that it replaces."""
 
 
 def back_up(values: Mapping[str, Any], file: Path, *, is_embedded: bool) -> None:
-    """Write a dump of the database of DATABASE_URL. A file that is there is replaced when the dump is whole.
+    """Write a dump of the database of DATABASE_URL. An existing file is replaced after the dump is complete.
 
     Raises StackError.
     """
@@ -36,7 +36,7 @@ def back_up(values: Mapping[str, Any], file: Path, *, is_embedded: bool) -> None
     tool = pg_tools.find_tool("pg_dump", url, is_embedded=is_embedded)
     part = file.with_name(f".{file.name}.part")
     try:
-        part.touch()  # names the folder if it cannot be written
+        part.touch()  # raises OSError if the folder cannot be written
         pg_tools.run_tool(tool, url, "--format=custom", "--lock-wait-timeout=10s", "--file", str(part))
         part.replace(file)
     except OSError as error:
@@ -47,10 +47,10 @@ def back_up(values: Mapping[str, Any], file: Path, *, is_embedded: bool) -> None
 
 
 def restore(values: Mapping[str, Any], file: Path, *, is_embedded: bool, force: bool) -> None:
-    """Replace the database of DATABASE_URL by what ``file`` contains, and raise the feeds' epochs.
+    """Replace the database of DATABASE_URL by the backup in ``file``, and raise the feeds' epochs.
 
-    The server has the roles already. Without ``force`` a platform that was used is replaced only after a question on
-    the terminal. Raises StackError.
+    The roles must exist. If the database has been used, the user must confirm on the terminal, unless ``force`` is set.
+    Raises StackError.
     """
     url = values["DATABASE_URL"]
     _refuse_several_databases(values)
@@ -63,9 +63,9 @@ def restore(values: Mapping[str, Any], file: Path, *, is_embedded: bool, force: 
     try:
         _replace(url, name, tool, file)
     except psycopg.errors.InsufficientPrivilege as error:
-        raise StackError(f"The user of DATABASE_URL may not do this ({_line(error)}): give one that may.") from None
+        raise StackError(f"The user of DATABASE_URL lacks a right: {_line(error)}. Use a user that has it.") from None
     except psycopg.errors.ObjectInUse:
-        raise StackError("The platform was started meanwhile: stop it first. Nothing has changed.") from None
+        raise StackError("The platform was started during the restore. Stop it first. Nothing has changed.") from None
 
 
 def _replace(url: str, name: str, tool: str, file: Path) -> None:
@@ -91,7 +91,7 @@ def _replace(url: str, name: str, tool: str, file: Path) -> None:
 
 
 def _drop(connection: psycopg.Connection[Any], name: str) -> None:
-    """By force: a restore that was killed may still be connected."""
+    """Drop a database if it exists, and end its connections: a killed restore may still have one."""
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -109,7 +109,7 @@ def _refuse_several_databases(values: Mapping[str, Any]) -> None:
     if elsewhere:
         names = ", ".join(service.database_url_variable for service in elsewhere)
         raise StackError(
-            f"{names}: a database of its own has to be dumped and restored by itself, see docs/operations.md."
+            f"{names}: back up and restore separate databases one by one, as docs/operations.md describes."
         )
 
 
@@ -124,11 +124,11 @@ def _check(tool: str, file: Path) -> None:
         raise StackError(f"{file} is not a backup: {done.stderr.strip().splitlines()[-1]}")
     missing = [service.name for service in SERVICES if f" SCHEMA - {service.role} " not in done.stdout]
     if missing:
-        raise StackError(f"{file} is not a backup of this platform: {', '.join(missing)} is not in it.")
+        raise StackError(f"{file} is not a backup of this platform: it does not contain {', '.join(missing)}.")
 
 
 def _refuse_while_in_use(url: str, name: str) -> None:
-    """Raises StackError. A connection that was just closed counts for a moment."""
+    """Raises StackError if clients are connected. Waits briefly, because closing a connection takes a moment."""
     until = time.monotonic() + _CLOSING_SECONDS
     with psycopg.connect(_with_database(url, "postgres"), autocommit=True, connect_timeout=5) as connection:
         while in_use := _connections(connection, name):
@@ -147,10 +147,10 @@ def _confirm(url: str, name: str) -> None:
     with psycopg.connect(url, connect_timeout=5) as connection:
         if not was_used(connection):
             return
-    refusal = f"The database {name} contains a platform that was used. --force replaces it; back it up first."
+    refusal = f"The database {name} contains data. Back it up, then use --force to replace it."
     if not sys.stdin.isatty():
         raise StackError(refusal)
-    if input(f"The database {name} contains a platform that was used. Replace all of it? Type yes: ").strip() != "yes":
+    if input(f"The database {name} contains data. Replace all of it? Type yes: ").strip() != "yes":
         raise StackError("Nothing has changed.")
 
 

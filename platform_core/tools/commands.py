@@ -1,4 +1,4 @@
-"""The platform's own commands: what `manage.py` runs when no service is named."""
+"""The platform's own commands, which `manage.py` runs if its first argument is not a service."""
 
 import argparse
 import os
@@ -44,7 +44,7 @@ NEED_NO_DATABASE = frozenset(
 
 
 def up(values: dict[str, Any], *, only: Sequence[Service] = SERVICES) -> int:
-    """Start everything here: Postgres, the five services and their workers."""
+    """Start Postgres, the five services and their workers on this machine."""
     return Stack(values, os.environ, only).run()
 
 
@@ -54,7 +54,7 @@ def _up_options(parser: argparse.ArgumentParser) -> None:
         type=_services,
         default=SERVICES,
         metavar="order,user",
-        help="show the log lines of these services; of the others warnings and errors alone (all of them run)",
+        help="show all log lines of these services, and only warnings and errors of the others (all services run)",
     )
 
 
@@ -69,7 +69,7 @@ def _services(text: str) -> tuple[Service, ...]:
 
 
 def migrate(values: dict[str, Any]) -> int:
-    """Make roles and schemas where they are missing, and migrate all five."""
+    """Create missing roles and schemas, and migrate all five services."""
     with _with_database(values) as values:
         migrate_all(values, os.environ)
         print("All five services are migrated.")
@@ -78,7 +78,7 @@ def migrate(values: dict[str, Any]) -> int:
 
 @contextmanager
 def _with_database(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """``values`` with a server that has the roles: the one that is named, else the embedded one."""
+    """``values`` with the URL of a server that has the roles: the configured one, otherwise the embedded one."""
     server = None
     if not values["DATABASE_URL"] and not all(values[service.database_url_variable] for service in SERVICES):
         server = postgres.acquire(Path(values["PLATFORM_DATA"]))
@@ -92,11 +92,11 @@ def _with_database(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def demo(values: dict[str, Any], **wanted: int) -> int:
-    """Fill the shop with made-up users, products and orders of the past weeks.
+    """Create demo data: users, products, and orders of the past weeks.
 
-    The same seed and numbers give the same content. What is there already is left as it is, so a second run adds
-    nothing, larger numbers add the difference, a run that was cut short is completed; another seed adds others.
-    Works beside a running platform or without one. Not for production.
+    The same seed and numbers give the same data. Existing rows are not changed: a second run adds nothing, larger
+    numbers add the difference, and a run that was interrupted is completed. Another seed adds other data. The platform
+    may be running. Not for production.
     """
     spec = Spec(**wanted, now=datetime.now(UTC))
     shop.check(values, spec)
@@ -105,48 +105,48 @@ def demo(values: dict[str, Any], **wanted: int) -> int:
 
 
 def keys(values: dict[str, Any], *, rotate: bool = False) -> int:
-    """Make the keys with which the services prove who they are, where they are missing."""
+    """Create the missing keys with which the services sign their calls."""
     made = make_keys(values, rotate=rotate)
     if made:
         print(f"New keys for {', '.join(made)}.")
     print(f"The keys of the five services are in {keys_dir(values)}.")
     if made and rotate:
         print(
-            "Restart the five services now, one by one; if `manage.py up` runs, stop it and start it again. Until then "
-            "they sign with their previous keys, which stay accepted until the next rotation."
+            "Restart the five services now, one after the other; if `manage.py up` runs, stop it and start it again. "
+            "Until then they sign with their previous keys, which stay valid until the next rotation."
         )
     return 0
 
 
 def _keys_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--rotate", action="store_true", help="make new ones; the present ones stay good until the next time"
+        "--rotate", action="store_true", help="create new keys; the present ones stay valid until the next rotation"
     )
 
 
 def new_epoch(values: dict[str, Any]) -> int:
-    """After a restore into another server, and before the start: have the feeds go on behind what there is.
+    """Run this after a restore into another server and before the start: new events then follow the restored ones.
 
-    Raising it without need, or twice, does no harm.
+    Running it without need, or twice, does no harm.
     """
     with _with_database(values) as values:
         for name, epoch in raise_epochs(values).items():
-            print(f"The feed of {name} goes on in epoch {epoch}.")
+            print(f"The feed of {name} continues in epoch {epoch}.")
     return 0
 
 
 def backup(values: dict[str, Any], *, file: Path) -> int:
-    """Write all five schemas, as of one moment, into a file that `restore` takes. The platform may run meanwhile."""
+    """Write a backup of all five schemas, from one snapshot, for `restore`. The platform may be running."""
     with _with_database(values) as server:
         archive.back_up(server, file, is_embedded=not values["DATABASE_URL"])
-    print(f"{file}: {file.stat().st_size:,} bytes. Keep SECRET_KEY with it, unless it is the default of development.")
+    print(f"{file}: {file.stat().st_size:,} bytes. Keep SECRET_KEY with it, unless it is the development default.")
     return 0
 
 
 def restore(values: dict[str, Any], *, file: Path, force: bool) -> int:
     """Replace the platform's data by a backup. The platform must not run.
 
-    If it fails or is killed, the platform is as it was. It raises the epochs of the feeds, as new_epoch does.
+    If it fails or is killed, the platform is unchanged. It raises the epochs of the feeds, as new_epoch does.
     """
     with _with_database(values) as server:
         archive.restore(server, file, is_embedded=not values["DATABASE_URL"], force=force)
@@ -158,7 +158,7 @@ def restore(values: dict[str, Any], *, file: Path, force: bool) -> int:
 
 
 def dbshell(values: dict[str, Any], *, arguments: list[str]) -> int:
-    """Open psql on the platform's database, as its administrator: `dbshell -c "SELECT 1"`."""
+    """Open psql on the platform's database as its administrator, for example `dbshell -c "SELECT 1"`."""
     with _with_database(values) as server:
         url = server["DATABASE_URL"]
         if not url:
@@ -173,15 +173,15 @@ def _file_option(parser: argparse.ArgumentParser) -> None:
 
 def _restore_options(parser: argparse.ArgumentParser) -> None:
     _file_option(parser)
-    parser.add_argument("--force", action="store_true", help="replace a platform that was used, without asking")
+    parser.add_argument("--force", action="store_true", help="replace existing data without asking")
 
 
 def _dbshell_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("arguments", nargs="*", metavar="...", help="options of psql, as they are")
+    parser.add_argument("arguments", nargs="*", metavar="...", help="options for psql")
 
 
 def status(values: dict[str, Any]) -> int:
-    """Ask the five services how they are; exit code 1 when one is not well."""
+    """Show the status of the five services. Exit code 1 if one is not healthy."""
     table = Table("service", "URL", "state", "database", "version", "mode", "up for")
     well = True
     for service in SERVICES:
@@ -203,45 +203,51 @@ def status(values: dict[str, Any]) -> int:
     return 0 if well else 1
 
 
-def verify(values: dict[str, Any], *, patience: float = 15.0, repair: bool = False) -> int:
-    """Check the promises across all services; names each violation, exit code 1 when there is one."""
+def verify(values: dict[str, Any], *, wait: float = 15.0, repair: bool = False) -> int:
+    """Check the promises across all services. Prints each violation; exit code 1 if there is one."""
     if not values["DATABASE_URL"]:
         values = {**values, "DATABASE_URL": postgres.url(Path(values["PLATFORM_DATA"]))}
-    return books.verify(values, patience=patience, repair=repair)
+    return books.verify(values, wait=wait, repair=repair)
 
 
 def _verify_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--repair", action="store_true", help="settle what is safe to settle: orphaned reservations, dead messages"
+        "--repair",
+        action="store_true",
+        help="release stock that is held for no order, and redrive dead letters; both are safe",
     )
     parser.add_argument(
-        "--patience", type=float, default=15.0, metavar="SECONDS", help="how long what is under way may take to settle"
+        "--wait",
+        type=float,
+        default=15.0,
+        metavar="SECONDS",
+        help="report only what is still wrong after this time, because work in progress looks like a violation (15)",
     )
 
 
 def load(
     values: dict[str, Any], *, users: int, seconds: int, mix: dict[str, int], json: Path | None, web: int | None
 ) -> int:
-    """Have virtual users shop on the running platform; prints throughput and response times, exit 1 after failures.
+    """Load the running platform with virtual users. Prints throughput and response times; exit code 1 after failures.
 
     Failures are requests without an answer and 5xx, except 503 with Retry-After. It needs locust, which
-    requirements-dev.txt installs, and leaves its users, its products ("Loadtest …") and its orders behind. In
-    production it orders what the shop has, unless STAFF_TOKEN lets it make products of its own.
+    requirements-dev.txt installs. Its users, its products ("Loadtest …") and its orders are not deleted afterwards. In
+    production it needs STAFF_TOKEN to create products; without it, it orders existing ones.
     """
     crowd.run(users, seconds, mix, json, web)
 
 
 def _load_options(parser: argparse.ArgumentParser) -> None:
     for name, default, limit, meaning in (
-        ("users", 10, 2000, "how many shop at once"),
-        ("seconds", 30, 86_400, "for how long"),
+        ("users", 10, 2000, "number of virtual users"),
+        ("seconds", 30, 86_400, "duration"),
     ):
         text = f"{meaning}, 1 to {limit} ({default})"
         parser.add_argument(f"--{name}", type=_whole(limit, 1), default=default, metavar="N", help=text)
     usual = ",".join(f"{name}={weight}" for name, weight in crowd.MIX.items())
-    parser.add_argument("--mix", type=_mix, default=dict(crowd.MIX), help=f"how often they do what ({usual})")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there, too")
-    page = f"serve locust's page, where runs are started and watched, on this port ({crowd.PORT}) of {crowd.HOST}"
+    parser.add_argument("--mix", type=_mix, default=dict(crowd.MIX), help=f"weight of each action ({usual})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the summary to this file")
+    page = f"serve locust's page for starting and watching runs, on this port ({crowd.PORT}) of {crowd.HOST}"
     parser.add_argument("--web", type=_whole(65_535, 1), nargs="?", const=crowd.PORT, metavar="PORT", help=page)
 
 
@@ -255,14 +261,14 @@ def _mix(text: str) -> dict[str, int]:
 def _demo_options(parser: argparse.ArgumentParser) -> None:
     for name, default in (("users", 50), ("products", 40), ("orders", 200)):
         limit = shop.LIMITS[name]
-        meaning = f"how many there are to be, at most {limit} ({default})"
+        meaning = f"how many {name} to create, at most {limit} ({default})"
         parser.add_argument(f"--{name}", type=_whole(limit), default=default, metavar="N", help=meaning)
     parser.add_argument(
         "--seed",
         type=_whole(shop.MAX_SEED),
         default=1,
         metavar="N",
-        help="which demo data; emails and skus carry it (1)",
+        help="selects the data; emails and skus contain it (1)",
     )
 
 
@@ -276,25 +282,25 @@ def _whole(limit: int, least: int = 0) -> Callable[[str], int]:
 
 
 def generate(values: dict[str, Any], *, check: bool = False) -> int:
-    """Write what follows from the code: container files, .env.example, OpenAPI documents, tables in docs."""
+    """Write the generated files and parts: container files, .env.example, OpenAPI documents, tables in docs."""
     files = generating.generated_files()
     paths = generating.differing(files) if check else generating.write(files)
     for path in paths:
-        print(f"{path} is not what the code says: run `make generate`." if check else f"{path} is written.")
+        print(f"{path} is out of date: run `make generate`." if check else f"{path} has been written.")
     if not paths:
         print("All generated files are up to date.")
     return 1 if check and paths else 0
 
 
 def _generate_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when a file would change")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a file is out of date")
 
 
 def new_service(values: dict[str, Any], *, name: str, resource: str, purpose: str) -> int:
-    """Make one more service: a package with one resource, its tests, and its entries everywhere.
+    """Create a service: a package with one resource, its tests, and its entries in all other files.
 
-    It is an example to change: list, detail, create, update, delete, an event for each change. If something fails, all
-    files are as they were before.
+    The code is an example to change: list, detail, create, update, delete, and an event for each change. If anything
+    fails, no file is changed.
     """
     names = new.names_of(name, resource, purpose)
     print(new.report(names, new.make(names)))
@@ -302,9 +308,10 @@ def new_service(values: dict[str, Any], *, name: str, resource: str, purpose: st
 
 
 def _new_service_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="small letters, such as reviews; its package is then reviews_svc")
-    parser.add_argument("--resource", default="", metavar="Review", help="by default the singular of the name")
-    parser.add_argument("--purpose", default="", metavar="TEXT", help="what it is for, for the tables in the docs")
+    parser.add_argument("name", help="lower-case letters, such as reviews; the package is then reviews_svc")
+    resource = "name of the resource; by default the singular of the service's name"
+    parser.add_argument("--resource", default="", metavar="Review", help=resource)
+    parser.add_argument("--purpose", default="", metavar="TEXT", help="a short description for the tables in the docs")
 
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -352,7 +359,7 @@ def main(arguments: Sequence[str]) -> int:
         if name in OPTIONS:
             OPTIONS[name](own)
     if arguments[:1] == ["dbshell"] and arguments[1:2] not in (["-h"], ["--help"]):
-        arguments = ["dbshell", "--", *arguments[1:]]  # psql has options of its own
+        arguments = ["dbshell", "--", *arguments[1:]]  # all further arguments are for psql
     options = vars(parser.parse_args(arguments))
     command = COMMANDS[options.pop("command")]
 
@@ -366,7 +373,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def find_running() -> None:
-    """Set the URLs of the `up` that runs from the data folder. Variables that are set take precedence."""
+    """Set the URL variables of the `up` that runs from the data folder, unless they are set already."""
     folder = Path(parsed(os.environ)["PLATFORM_DATA"])
     for name, url in running.urls(folder).items():
         os.environ[name] = os.environ.get(name) or url
@@ -384,7 +391,10 @@ def run_for_service(service: Service, arguments: Sequence[str]) -> int:
 
 
 def prepare_service(service: Service, arguments: Sequence[str]) -> None:
-    """Before a Django command of one service: its settings, and in development its embedded database."""
+    """Prepare this process for a Django command of a service: settings, and in development the embedded database.
+
+    Raises ConfigurationError, PostgresError, RolesError, KeysError.
+    """
     read_dotenv()
     os.environ["DJANGO_SETTINGS_MODULE"] = service.settings_module
     find_running()
@@ -404,4 +414,4 @@ def prepare_service(service: Service, arguments: Sequence[str]) -> None:
 
 
 _in_use: list[postgres.EmbeddedPostgres] = []
-"""Keeps the embedded server's lease open until the process ends."""
+"""Keeps the leases of the embedded server open until the process ends."""

@@ -42,25 +42,25 @@ _ORDERS: Sequence[Step] = ((ORDER, "plan"), (PRODUCT, "reserve"), (NOTIFICATION,
 
 
 def fill(values: Mapping[str, Any], environ: Mapping[str, str], spec: Spec) -> int:
-    """Create the data of ``spec`` that does not exist yet. Raises StackError."""
+    """Create the data of ``spec`` that does not exist yet. Returns the exit code. Raises StackError."""
     check(values, spec)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with only_one(values), telling() as teller:
-            run = Run(values, environ, spec, teller)
+        with only_one(values), progress_report() as report:
+            run = Run(values, environ, spec, report)
             run.make_all()
     except KeyboardInterrupt:
-        raise StackError("Stopped. The same command goes on from here.") from None
+        raise StackError("Stopped. Run the same command again to continue.") from None
     show(run)
     return 0
 
 
 def check(values: Mapping[str, Any], spec: Spec) -> None:
-    """Raises StackError."""
+    """Raises StackError in production, and for orders without users or products."""
     if values["PLATFORM_ENV"] == "production":
         raise StackError("Demo data is not for production: PLATFORM_ENV is production here.")
     if spec.orders and not (spec.users and spec.products):
-        raise StackError("Orders need somebody who orders and something to order: --users and --products above 0.")
+        raise StackError("Orders need users and products: set --users and --products above 0.")
 
 
 @contextmanager
@@ -72,13 +72,13 @@ def only_one(values: Mapping[str, Any]) -> Iterator[None]:
     except OSError as error:
         raise StackError(f"The data folder {folder} cannot be used: {error.strerror}. Set PLATFORM_DATA.") from None
     if lock is None:
-        raise StackError("Another `manage.py demo` is at work here: wait for it.")
+        raise StackError("Another `manage.py demo` is running here. Wait until it has ended.")
     with lock:
         yield
 
 
-class Teller:
-    """Shows progress: a bar on a terminal, otherwise a line every few seconds."""
+class ProgressReport:
+    """Shows progress: a bar on a terminal, otherwise a line at most every PROGRESS_SECONDS and one at the end."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -110,21 +110,21 @@ class Teller:
 
 
 @contextmanager
-def telling() -> Iterator[Teller]:
-    """A `Teller` whose bar is removed at the end."""
-    teller = Teller(Console(soft_wrap=True))
-    with teller.bar:
-        yield teller
+def progress_report() -> Iterator[ProgressReport]:
+    """A `ProgressReport` whose bar is live inside the block."""
+    report = ProgressReport(Console(soft_wrap=True))
+    with report.bar:
+        yield report
 
 
 @dataclass(slots=True)
 class Run:
-    """One run of the command, and what it has written so far: rows by table."""
+    """One run of the command. ``written`` counts the new rows by table."""
 
     values: Mapping[str, Any]
     environ: Mapping[str, str]
     spec: Spec
-    teller: Teller
+    progress: ProgressReport
     written: Counter[str] = field(default_factory=Counter)
     began: float = field(default_factory=time.monotonic)
     counted_by_analytics: bool = False
@@ -141,7 +141,7 @@ class Run:
             for _ in self.through(_ORDERS, self.spec.orders, known):
                 pass
         if self.written:
-            with suppress(KeyboardInterrupt):  # all is there already
+            with suppress(KeyboardInterrupt):  # all data has been created
                 self.count()
 
     def make_staff(self) -> None:
@@ -158,18 +158,18 @@ class Run:
         self.staff = done.stdout.strip() if "Password" in done.stdout else ""
 
     def through(self, steps: Sequence[Step], total: int, source: IO[bytes] | None = None) -> Iterator[Batch]:
-        """Batches as they come out of the last of ``steps``. Raises StackError when one of them fails.
+        """Run ``steps`` as a pipeline, and yield the batches of the last one. Raises StackError if a step fails.
 
-        Left early, as by Ctrl-C, it ends the first step; what is under way goes through the others, so that nothing is
-        left half done.
+        If the caller stops early, for example by Ctrl-C, the first step ends. Batches that it has passed on go through
+        the other steps, so that none is left incomplete.
         """
-        self.teller.begin(steps[-1][1] if len(steps) == 1 else "orders", total)
+        self.progress.begin(steps[-1][1] if len(steps) == 1 else "orders", total)
         done = 0
         with Pipeline(self._start, steps, source) as pipeline:
             for batch in read_batches(pipeline.output):
                 self.written.update(batch.written)
                 done += batch.count
-                self.teller.reach(done)
+                self.progress.reach(done)
                 yield batch
 
     def _start(self, step: Step, source: IO[bytes] | int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -190,7 +190,7 @@ class Run:
         url = self.values[ANALYTICS.url_variable]
         if health_of(url, "/health/ready")[0] != 200:
             return
-        self.teller.begin("analytics", self.spec.orders)
+        self.progress.begin("analytics", self.spec.orders)
         seen, until = -1, time.monotonic() + CATCH_UP_TIMEOUT_SECONDS
         while time.monotonic() < until:
             report = _summary(url)
@@ -201,13 +201,13 @@ class Run:
                 seen, until = total, time.monotonic() + CATCH_UP_TIMEOUT_SECONDS
             self.counted_by_analytics = bool(report) and not report["stale"]
             if self.counted_by_analytics:
-                self.teller.reach(self.spec.orders)
+                self.progress.reach(self.spec.orders)
                 return
-            self.teller.reach(min(report.get("orders", {}).get("total", 0), max(self.spec.orders - 1, 0)))
+            self.progress.reach(min(report.get("orders", {}).get("total", 0), max(self.spec.orders - 1, 0)))
 
 
 def _summary(url: str) -> dict[str, Any]:
-    """The headline figures; empty when there is no answer."""
+    """The summary of analytics-service. Without an answer, waits a second and returns an empty one."""
     headers = {"X-Request-Timeout": str(_READING_SECONDS)}
     request = urllib.request.Request(f"{url}/api/analytics/summary", headers=headers)  # noqa: S310  # our own URL
     with suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=_READING_SECONDS + 5) as response:  # noqa: S310
@@ -221,7 +221,7 @@ Start = Callable[[Step, "IO[bytes] | int", IO[bytes]], subprocess.Popen[bytes]]
 
 
 class Pipeline:
-    """Steps that run side by side, each fed by the one before it; ``output`` is the last one's."""
+    """Steps that run concurrently. Each reads the output of the step before it; ``output`` is that of the last step."""
 
     def __init__(self, start: Start, steps: Sequence[Step], source: IO[bytes] | None) -> None:
         self.steps = steps
@@ -231,7 +231,7 @@ class Pipeline:
         for step, errors in zip(steps, self.errors, strict=True):
             process = start(step, feed, errors)
             if self.processes:
-                self.processes[-1].stdout.close()  # type: ignore[union-attr]  # the next step's alone
+                self.processes[-1].stdout.close()  # type: ignore[union-attr]  # only the next step reads it
             self.processes.append(process)
             assert process.stdout is not None
             feed = self.output = process.stdout
@@ -244,7 +244,7 @@ class Pipeline:
             if kind is not None:
                 self.processes[0].terminate()
                 for _ in self.output:
-                    pass  # what is under way
+                    pass  # let the other steps finish their batches
             failed = self.failure()
         finally:
             self.close()
@@ -252,7 +252,10 @@ class Pipeline:
             raise StackError(failed)
 
     def failure(self) -> str:
-        """What went wrong, in a line. A step fails when the one that reads it has, so the last one knows best."""
+        """The error message of the last step that failed; empty if none did.
+
+        When a step fails, the steps before it fail, too, because nobody reads their output. The last one has the cause.
+        """
         until = time.monotonic() + STOP_TIMEOUT_SECONDS
         for process in self.processes:
             with suppress(subprocess.TimeoutExpired):
@@ -279,13 +282,15 @@ class Pipeline:
 
 
 def show(run: Run) -> None:
-    """What there is now."""
-    console, spec = run.teller.console, run.spec
+    """Print what was created."""
+    console, spec = run.progress.console, run.spec
     if run.staff:
         console.print(f"For the five admins: {run.staff}", highlight=False)
     wanted = f"{spec.users} users, {spec.products} products and {spec.orders} orders of seed {spec.seed}"
     if not run.written:
-        console.print(f"{wanted} are there already: nothing was added. Another --seed adds others.", highlight=False)
+        console.print(
+            f"{wanted} are there already: nothing was added. Another --seed adds other data.", highlight=False
+        )
         return
     table = Table("table", "new rows")
     for name, rows in sorted(run.written.items()):

@@ -1,8 +1,8 @@
 """Common parts of the services' demo data: the requested amounts, the calendar, and the batches between steps.
 
-Each service brings steps in its ``demo`` module (``STEPS``). A step is given a `Spec` and the batches of the step
-before it, commits its own part of each in one transaction, and hands the batch on; `platform_core.tools.demo` joins
-them by pipes.
+Each service has steps in its ``demo`` module (``STEPS``). A step gets a `Spec` and the batches of the step before it.
+For each batch it commits its own part in one transaction and passes the batch on. `platform_core.tools.demo` connects
+the steps by pipes.
 """
 
 import random
@@ -16,13 +16,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 DEMO: Final = "demo"
-"""The caller and the request id of everything that the demo writes."""
+"""The caller and the request id in all rows that the demo writes."""
 SIZE: Final = 1000
-"""Users, products or orders of one batch: ten thousand rows at most, for transactions of a fraction of a second."""
+"""The number of users, products or orders in a batch. Its transaction writes at most 10,000 rows, in under a second."""
 DAYS: Final = 70
-"""The past that is made up: people come during all of it."""
+"""The length of the demo's past. Users sign up during all of it."""
 OPENING: Final = 0.4
-"""The part of it after which the shop opens: the catalog is there by then, and orders begin."""
+"""The share of that time after which the shop opens: the catalog is complete, and orders begin."""
 _NOW_MARGIN = timedelta(minutes=5)
 _WEEK = (0.95, 0.9, 0.9, 1.0, 1.1, 1.35, 1.25)
 _HOURS = (2, 1, 1, 1, 1, 2, 4, 6, 8, 9, 10, 11, 12, 11, 10, 10, 11, 12, 14, 16, 17, 14, 9, 5)
@@ -71,12 +71,12 @@ def draw(spec: Spec, what: str, number: int) -> random.Random:
 
 
 def batches_of(total: int, start: int = 0) -> Iterator[range]:
-    """Ranges of at most BATCH items that cover ``start`` to ``total``."""
+    """Ranges of at most SIZE items that cover ``start`` to ``total``."""
     return (range(first, min(first + SIZE, total)) for first in range(start, total, SIZE))
 
 
 class Calendar:
-    """The made-up past, in UTC, as a shop knows it: quiet nights, busy evenings and weekends, a little growth."""
+    """Distributes the demo's past (UTC) like the activity of a shop: quiet nights, busy weekends, some growth."""
 
     def __init__(self, spec: Spec) -> None:
         self.end = spec.now.astimezone(UTC) - _NOW_MARGIN

@@ -1,9 +1,9 @@
-"""What is written from the topology and the code: ``manage.py generate``, or ``make generate``.
+"""``manage.py generate``: generates files, and parts of files, from the topology and the code.
 
-Some files are written by hand and have generated parts. In YAML, TOML and .env a part stands between the lines
-``# begin generated: NAME`` and ``# end generated: NAME``, in Markdown between HTML comments with the same words. A
-single line is generated if it ends with ``# generated: NAME``. Whatever else these files say is left alone. The OpenAPI
-documents in docs/openapi are generated as a whole.
+In YAML, TOML and .env a generated part lies between the lines ``# begin generated: NAME`` and ``# end generated:
+NAME``, in Markdown between HTML comments with the same words. A single line is generated if it ends with
+``# generated: NAME``. The rest of these files is written by hand and not changed. The OpenAPI documents in docs/openapi
+are generated completely.
 """
 
 import json
@@ -27,7 +27,7 @@ CONTAINER_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "user-service": ("SIGN_UPS_PER_HOUR",),
     "notification-worker": ("EMAIL_URL", "DEFAULT_FROM_EMAIL"),
 }
-"""What compose passes on to one container alone. What all are given stands in compose.yaml."""
+"""Variables that compose passes on to one container only. Those for all containers are in compose.yaml."""
 SECRET = frozenset(variable.name for variable in VARIABLES if variable.secret)
 
 _PARTS = re.compile(
@@ -38,25 +38,25 @@ _PARTS = re.compile(
 
 
 class GenerateError(Exception):
-    """A file has no place for a part that is to be generated, or a document cannot be made."""
+    """A file has no marks for a generated part, or an OpenAPI document cannot be generated."""
 
 
 def generated_files(*, documents: bool = True) -> dict[Path, str]:
-    """What each file must contain, by its path below the project's root. Raises GenerateError.
+    """The contents of all generated files, by their paths relative to the project's root. Raises GenerateError.
 
-    Without ``documents``, the OpenAPI documents are left out: each takes a process of its own, and seconds.
+    With ``documents=False`` the OpenAPI documents are left out, because each takes a process and some seconds.
     """
     found = {Path(name): with_parts(name, (ROOT / name).read_text()) for name in PARTS}
     return found | (openapi_documents() if documents else {})
 
 
 def differing(files: Mapping[Path, str]) -> list[Path]:
-    """The files whose content on disk is another one."""
-    return [path for path, content in files.items() if not _says(ROOT / path, content)]
+    """The files whose content on disk is different."""
+    return [path for path, content in files.items() if not _contains(ROOT / path, content)]
 
 
 def write(files: Mapping[Path, str]) -> list[Path]:
-    """Write what differs; the files that were written."""
+    """Write the files that differ. Returns their paths."""
     written = differing(files)
     for path in written:
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
@@ -64,12 +64,12 @@ def write(files: Mapping[Path, str]) -> list[Path]:
     return written
 
 
-def _says(path: Path, content: str) -> bool:
+def _contains(path: Path, content: str) -> bool:
     return path.exists() and path.read_text() == content
 
 
 def with_parts(name: str, text: str) -> str:
-    """The text of a file with its generated parts as they must be. Raises GenerateError when a mark is missing."""
+    """The text of a file with current generated parts. Raises GenerateError if a mark is missing or unknown."""
     wanted = dict(PARTS[name])
 
     def put(found: re.Match[str]) -> str:
@@ -86,14 +86,14 @@ def with_parts(name: str, text: str) -> str:
 
 
 def openapi_documents() -> dict[Path, str]:
-    """The documents of all services, as they are committed. Raises GenerateError."""
+    """The files with the OpenAPI documents of all services. Raises GenerateError."""
     with ThreadPoolExecutor(2) as pool:
         documents = list(pool.map(lambda service: openapi_document(service.package)[0], SERVICES))
     return {document_path(service): as_text(document) for service, document in zip(SERVICES, documents, strict=True)}
 
 
 def openapi_document(package: str) -> tuple[dict[str, Any], str]:
-    """A service's document and the warnings about it, from a process with its settings. Raises GenerateError."""
+    """A service's OpenAPI document, and drf-spectacular's warnings as text. Raises GenerateError."""
     command = [sys.executable, "manage.py", package, "spectacular", "--validate", "--fail-on-warn"]
     done = subprocess.run(
         [*command, "--format", "openapi-json"],
@@ -104,7 +104,7 @@ def openapi_document(package: str) -> tuple[dict[str, Any], str]:
         timeout=120,
     )
     if done.returncode:
-        raise GenerateError(f"The OpenAPI document of {package} cannot be made:\n{done.stderr}")
+        raise GenerateError(f"The OpenAPI document of {package} cannot be generated:\n{done.stderr}")
     return json.loads(done.stdout), done.stderr
 
 
@@ -114,11 +114,12 @@ def document_path(service: Service) -> Path:
 
 
 def as_text(document: Mapping[str, Any]) -> str:
+    """The text of the file with an OpenAPI document: indented JSON."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def _plain_environment() -> dict[str, str]:
-    """Without the variables of the platform: a document says the same wherever it is made."""
+    """The environment without the platform's variables, so that a document does not depend on them."""
     ours = {variable.name for variable in VARIABLES} | {"DJANGO_SETTINGS_MODULE"}
     return {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in ours}
 
@@ -168,7 +169,7 @@ def _from_file(variable: str, indent: str) -> str:
 
 
 def _containers(container: Callable[[Service, str], Iterator[str]]) -> Callable[[], str]:
-    """Every web and worker, each as ``container`` describes it."""
+    """The entries of all webs and workers, as ``container`` writes them."""
 
     def text() -> str:
         kinds = [(service, kind) for service in SERVICES for kind in ("web", "worker")]
@@ -243,4 +244,4 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/configuration.md": {"variables": configuration_table},
     "docs/access.md": {"rules": access_table, "admins": admin_table},
 }
-"""By file, what writes each of its generated parts."""
+"""For each file, the functions that generate its parts, by the names of the parts."""

@@ -1,6 +1,6 @@
 """``manage.py load``: replaces this process by locust, which runs the locustfile beside this module.
 
-Ctrl-C and SIGTERM thus reach locust directly. Nothing here imports locust, which patches the standard library.
+Ctrl-C and SIGTERM thus reach locust directly. This module must not import locust, which patches the standard library.
 """
 
 import os
@@ -14,15 +14,16 @@ from platform_core.conf.environment import ROOT
 from platform_core.stack import StackError, is_free
 
 MIX = {"browse": 40, "search": 15, "order": 25, "read": 15, "cancel": 5}
-"""How often each action is chosen, in relation to the others."""
+"""The weights with which actions are chosen."""
 HOST, PORT = "127.0.0.1", 8089
-"""Where locust's page listens: it has no sign-in, so on this machine only."""
+"""The address of locust's page. It has no sign-in, so it is reachable from this machine only."""
 
 
 def run(users: int, seconds: int, mix: Mapping[str, int], file: Path | None, port: int | None) -> NoReturn:
-    """Start the load at once, or with ``port`` when somebody does so on locust's page. Raises StackError.
+    """Replace this process by locust. Raises StackError.
 
-    ``file`` gets the summary as JSON. locust's exit code is 1 after failures.
+    With ``port``, locust serves a page on which a run is started; without it, the run starts at once. The summary is
+    written to ``file`` as JSON. locust's exit code is 1 after failures.
     """
     if find_spec("locust") is None:
         command = f"{sys.executable} -m pip install -r {ROOT / 'requirements-dev.txt'}"
@@ -43,9 +44,9 @@ def run(users: int, seconds: int, mix: Mapping[str, int], file: Path | None, por
         raise StackError(f"Port {port} is in use; --web PORT chooses another one.")
     locustfile = str(Path(__file__).with_name("locustfile.py"))
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    # locust reads keys from a terminal, and that would suspend a process in the background.
+    # locust reads keys from the terminal. In the background, that would suspend the process.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    # Without its own logging, locust prints warnings only: the locustfile prints the figures.
+    # Without its own logging, locust prints warnings only. The locustfile prints the figures.
     command_line = [sys.executable, "-m", "locust", "--locustfile", locustfile, "--skip-log-setup", *options]
     os.execve(sys.executable, command_line, {**os.environ, "PYTHONPATH": path})  # noqa: S606
 

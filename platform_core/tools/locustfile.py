@@ -1,8 +1,8 @@
-"""Virtual users who shop on the running platform at the ``*_SERVICE_URL``s. `manage.py load` runs this file in locust.
+"""The virtual users of `manage.py load`, which runs this file in locust. They call the ``*_SERVICE_URL``s.
 
-The users sign up and in first, and shop when all of them are in: a password costs more CPU than anything else, so the
-two phases are measured apart. A user sends one request after the other without a pause, since this measures what the
-platform can do, not how people behave.
+First all users sign up and sign in, then all shop. The two phases are measured separately, because hashing passwords
+costs more CPU than everything else. Users send one request after the other without pauses: the aim is to measure the
+platform's throughput, not to imitate people.
 """
 
 import json
@@ -46,7 +46,7 @@ locust.stats.bucket_response_time = lambda milliseconds: float(f"{milliseconds:.
 
 
 class Run:
-    """What the users of one run share. ``remarks``: what could not be done, and how often."""
+    """The state that all users of a run share. ``remarks`` counts the messages about what could not be done."""
 
     def __init__(self, environment: Any, remarks: Mapping[str, int]) -> None:
         self.environment, self.remarks = environment, Counter(remarks)
@@ -77,7 +77,7 @@ class Run:
         }
 
     def open(self) -> None:
-        """End the first phase, and start to shop."""
+        """End the phase of signing in, and let the users shop."""
         self.entering = self.report()
         self.environment.stats.clear_all()
         self.outcomes.clear()
@@ -87,11 +87,12 @@ class Run:
             gevent.spawn_later(seconds, self.environment.runner.quit)
 
     def watch(self) -> None:
+        """Show the current figures on the terminal, until the greenlet is killed."""
         with Live(console=CONSOLE, transient=True, auto_refresh=False) as live:
             while True:
                 report, what = self.report(), "Shopping" if self.entering else "Signing up and in"
                 whole, totals = table(report, what), table({**report, "endpoints": {}}, what)
-                # In a narrow terminal, paragraphs would be higher than the screen.
+                # In a narrow terminal, all endpoints as paragraphs would be higher than the screen.
                 live.update(whole if fits(CONSOLE, whole) else fitted(CONSOLE, totals), refresh=True)
                 gevent.sleep(0.5)
 
@@ -116,6 +117,7 @@ class Run:
 
 
 def table(report: Mapping[str, Any], what: str) -> Table:
+    """The figures of a `Run.report` as a table. ``what`` is the name of the phase."""
     rows = Table(title=f"{what}: {report['seconds']:.1f} s. Times in milliseconds.", title_justify="left")
     rows.add_column("endpoint", overflow="fold")
     for column in ("requests", "per second", "p50", "p95", "p99", "max", "failures"):
@@ -130,9 +132,9 @@ def table(report: Mapping[str, Any], what: str) -> Table:
 
 
 class Shopper(FastHttpUser):
-    """One virtual user. It shares the cores with the platform: FastHttpUser took 0.7 ms CPU a request, HttpUser 1.4."""
+    """One virtual user. FastHttpUser takes half the CPU of HttpUser (0.7 ms a request), which the platform needs."""
 
-    host = URLS[PRODUCT]  # locust wants one; each request names its own
+    host = URLS[PRODUCT]  # required by locust; each request has its own URL
     insecure = False
     connection_timeout = network_timeout = 30.0
     shared: Run
@@ -147,16 +149,17 @@ class Shopper(FastHttpUser):
         self.orders: deque[str] = deque(maxlen=20)
 
     def ask(self, method: str, service: Service, path: str, named: str = "", **wanted: Any) -> tuple[int, Any, str]:
-        """Status (0 after a failure), body, and what went wrong. ``named``: the path's template, for the figures.
+        """Send a request. Returns status (0 after a failure), body, and outcome, such as ``409 insufficient_stock``.
 
-        Failures are no answer, an answer that is not a JSON object, and a 5xx other than the 503 with Retry-After by
-        which a service says that it is busy or that a peer is away.
+        ``named`` is the template of the path, under which the figures are collected. A missing answer, an answer that
+        is not a JSON object, and a 5xx are failures, except a 503 with Retry-After: the service is busy, or a peer does
+        not answer.
         """
         if time.monotonic() > self.renew_at:
             self.sign_in()
         name = f"{service.stem} {method} {named or path.split('?')[0]}"
         headers = wanted.pop("headers", {}) | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
-        with gevent.Timeout(60):  # for the whole exchange; locust takes it as a missing answer
+        with gevent.Timeout(60):  # for the whole exchange; locust counts it as a missing answer
             url = URLS[service] + path
             response: Any = self.client.request(method, url, name, catch_response=True, headers=headers, **wanted)
         with response:
@@ -176,6 +179,7 @@ class Shopper(FastHttpUser):
         return 0 if failed else status, body, outcome
 
     def on_start(self) -> None:
+        """Sign up and sign in, then wait until all users have done so."""
         status, body, outcome = self.ask("POST", USER, "/api/users", json={"name": "Load Test", **self.account})
         if status == 201:
             self.user = body["id"]
@@ -191,7 +195,7 @@ class Shopper(FastHttpUser):
             shared.opened.wait(0.5)
 
     def sign_in(self) -> None:
-        """Needed in production; in development it does no harm, and is measured, too."""
+        """Get an access token. Only production needs it, but development also does it, so that it is measured."""
         self.renew_at = math.inf
         status, body, outcome = self.ask("POST", USER, "/api/auth/token", json=self.account)
         if status == 200:
@@ -201,16 +205,19 @@ class Shopper(FastHttpUser):
         self.renew_at = time.monotonic() + (body["expiresIn"] * 0.8 if status == 200 else 5)
 
     def browse(self) -> None:
+        """Read a list of products, or one product."""
         if self.random.random() < 0.5 or not self.products:
             self.ask("GET", PRODUCT, "/api/products?limit=20")
         else:
             self.ask("GET", PRODUCT, f"/api/products/{self.random.choice(self.products)}", "/api/products/{id}")
 
     def search(self) -> None:
+        """Search for products by a word."""
         word = self.random.choice(("load", "lamp", "chair", "table", "mug", "a"))
         self.ask("GET", PRODUCT, f"/api/products?search={word}&limit=20", "/api/products?search=")
 
     def order(self) -> None:
+        """Place an order of one to three products; browse if that is impossible."""
         if self.user and self.products:
             chosen = self.random.sample(self.products, min(self.random.randint(1, 3), len(self.products)))
             items = [{"productId": product, "quantity": self.random.randint(1, 3)} for product in chosen]
@@ -221,6 +228,7 @@ class Shopper(FastHttpUser):
             self.browse()
 
     def read(self) -> None:
+        """Read one of the user's orders, or their list; browse if there are none."""
         if not self.orders:
             self.browse()
         elif self.random.random() < 0.5:
@@ -229,13 +237,14 @@ class Shopper(FastHttpUser):
             self.ask("GET", ORDER, f"/api/orders/{self.random.choice(self.orders)}", "/api/orders/{id}")
 
     def cancel(self) -> None:
+        """Cancel the user's oldest known order; browse if there is none."""
         if self.orders:
             self.ask("POST", ORDER, f"/api/orders/{self.orders.popleft()}/cancel", "/api/orders/{id}/cancel")
         else:
             self.browse()
 
     def fill_shelf(self) -> None:
-        """Find products to order: own ones with plenty of stock, if they may be made, otherwise those of the shop."""
+        """Find or create products with plenty of stock to order. If that is not allowed, use the shop's products."""
         status, body, outcome = self.ask("GET", PRODUCT, "/api/products?search=loadtest&inStock=true&limit=200")
         if status != 200:
             sys.exit(f"product-service at {URLS[PRODUCT]} does not answer: {outcome}.")
@@ -254,20 +263,22 @@ class Shopper(FastHttpUser):
 
 
 def interrupt() -> None:
-    """Treat Ctrl-C like SIGTERM: a KeyboardInterrupt would break into any user's request, and be printed."""
+    """Treat Ctrl-C like SIGTERM. A KeyboardInterrupt would interrupt a user's request and be printed."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the process at once
     signal.raise_signal(signal.SIGTERM)
 
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
+    """Add the options that `platform_core.tools.load` passes to locust."""
     parser.add_argument("--mix", type=mix_of, default=MIX, help="weights of the actions", include_in_web_ui=False)
-    parser.add_argument("--seconds", type=int, help="how long they shop", include_in_web_ui=False)
-    parser.add_argument("--summary", type=Path, help="where the JSON goes", include_in_web_ui=False)
+    parser.add_argument("--seconds", type=int, help="duration of the second phase", include_in_web_ui=False)
+    parser.add_argument("--summary", type=Path, help="file for the summary as JSON", include_in_web_ui=False)
 
 
 @events.init.add_listener
 def prepare(environment: Any, **_: Any) -> None:
+    """Prepare the products before the first run, and register what happens when a run starts and stops."""
     options = environment.parsed_options
     Shopper.tasks = [getattr(Shopper, name) for name, weight in options.mix.items() for _ in range(weight)]
     preparing = Shopper.shared = Run(environment, {})
@@ -291,5 +302,5 @@ def prepare(environment: Any, **_: Any) -> None:
     events.test_start.add_listener(start)
     events.test_stop.add_listener(stop)
     gevent.signal_handler(signal.SIGINT, interrupt)
-    # Otherwise locust computes the exit code of an interrupted run before it ends it.
+    # Otherwise locust computes the exit code of an interrupted run before the run has ended.
     events.quitting.add_listener(lambda **_: environment.runner.quit())

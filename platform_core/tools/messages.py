@@ -1,4 +1,4 @@
-"""Expected mistakes in one line, instead of a traceback: for every command of `manage.py`."""
+"""Prints expected errors of `manage.py` in one line instead of a traceback."""
 
 import errno
 import sys
@@ -30,7 +30,7 @@ _OURS = (
 
 
 def in_one_line(run: Callable[[], int]) -> int:
-    """The exit code of ``run``. An expected mistake is printed in one line; anything else keeps its traceback."""
+    """Call ``run`` and return its exit code. Expected errors are printed in one line; others are raised."""
     try:
         return run()
     except ConfigurationError as error:
@@ -45,7 +45,7 @@ def in_one_line(run: Callable[[], int]) -> int:
 
 
 def message_of(error: Exception) -> str | None:
-    """What to say about an error that a user can cause; None for any other, which is a bug."""
+    """The message for an error that a user can cause; None for any other error, which is a bug."""
     if isinstance(error, _OURS):
         return str(error)
     if isinstance(error, OSError):

@@ -1,6 +1,6 @@
-"""``manage.py new_service reviews``: a service with one resource, its tests, and its place in the platform.
+"""``manage.py new_service reviews``: creates a service with one resource, its tests, and its entries in other files.
 
-What it is made from stands in `service_template`: one file for each file, with names to fill in (`string.Template`).
+The templates of the new files are in `service_template` (`string.Template`).
 """
 
 import builtins
@@ -26,18 +26,18 @@ from platform_core.vocabulary import EventType
 TEMPLATES = Path(__file__).parent / "service_template"
 TOPOLOGY = Path("platform_core", "topology.py")
 _NO_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
-"""makemigrations asks the database what is applied, and does without an answer."""
+"""makemigrations asks the database for the applied migrations, but works without an answer."""
 _IMPORTED = {*("any", "event", "model", "query", "request"), *("resource", "response", "role", "rule", "serializer")}
-"""Names that the made code imports or takes from its base classes."""
+"""Names that the new code imports or inherits."""
 
 
 class NewServiceError(Exception):
-    """The service cannot be made. Nothing has changed."""
+    """The service cannot be created. No file has changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Everything that is derived from a service's and its resource's name, for instance reviews and Review."""
+    """The names of a service and its resource, such as reviews and Review, and all names that follow from them."""
 
     name: str
     Resource: str
@@ -56,19 +56,21 @@ class Names:
 
     @property
     def words(self) -> str:
-        """The resource in a sentence: gift card."""
+        """The resource in a sentence, such as ``gift card``."""
         return " ".join(re.findall("[A-Z][a-z]+", self.Resource)).lower()
 
     @property
     def plural(self) -> str:
+        """The plural in a sentence, such as ``gift cards``."""
         return plural(self.words)
 
     @property
     def path(self) -> str:
+        """The last part of the URL, such as ``gift-cards``."""
         return self.plural.replace(" ", "-")
 
     def values(self) -> dict[str, str]:
-        """By the names that the templates use."""
+        """The values for the templates."""
         article = "an" if self.words[0] in "aeiou" else "a"
         return {
             "package": self.package,
@@ -102,14 +104,16 @@ def plural(word: str) -> str:
 
 
 def names_of(name: str, resource: str = "", purpose: str = "") -> Names:
-    """Raises NewServiceError with what is wrong with the names."""
+    """Check the names and derive the others. Raises NewServiceError if a name is invalid or in use."""
     if not re.fullmatch("[a-z]{2,20}", name):
-        raise NewServiceError(f"{name!r} is no name for a service: expected 2 to 20 small letters, such as reviews.")
+        raise NewServiceError(f"{name!r} is not a valid service name: expected 2 to 20 lower-case letters.")
     resource = resource or singular(name).capitalize()
     if not re.fullmatch("(?=.{2,20}$)([A-Z][a-z]+)+", resource):
-        raise NewServiceError(f"{resource!r} is no name for a resource: expected one such as Review or GiftCard.")
+        raise NewServiceError(f"{resource!r} is not a valid resource name: expected one such as Review or GiftCard.")
     if not re.fullmatch(r"[^\n|\"\\$]{0,100}", purpose):
-        raise NewServiceError("The purpose is too long or has characters that tables and strings cannot hold.")
+        raise NewServiceError(
+            "The purpose must have at most 100 characters, without line breaks, pipes, quotes, \\ and $."
+        )
     port = max(service.port for service in topology.SERVICES) + 1
     names = Names(name, resource, port, purpose or plural(re.sub("(?<=.)(?=[A-Z])", " ", resource).lower()))
     _check_free(names)
@@ -119,20 +123,20 @@ def names_of(name: str, resource: str = "", purpose: str = "") -> Names:
 def _check_free(names: Names) -> None:
     resource = names.values()["resource"]
     if keyword.iskeyword(names.name) or keyword.iskeyword(resource) or resource in {*dir(builtins), *_IMPORTED}:
-        raise NewServiceError(f"{names.name} with the resource {names.Resource} would take a name of Python or Django.")
+        raise NewServiceError(f"{names.name} and {names.Resource} would redefine a name of Python or Django.")
     if names.name in ("platform", "service", "services") or hasattr(topology, names.constant):
-        raise NewServiceError(f"{names.name} is taken: platform_core has that name.")
+        raise NewServiceError(f"{names.name} is in use: platform_core has that name.")
     if resource in {event.resource for event in EventType}:
-        raise NewServiceError(f"{resource} is taken: another service has events with that name. Use --resource.")
+        raise NewServiceError(f"{resource} is in use: another service has events with that name. Use --resource.")
     for folder in (names.package, f"tests/{names.package}"):
         if (ROOT / folder).exists():
             raise NewServiceError(f"{folder} exists already.")
 
 
 def make(names: Names) -> list[Path]:
-    """Make the service; the paths, relative to the project's root, that were added or changed.
+    """Create the service. Returns the new and changed paths, relative to the project's root.
 
-    Raises NewServiceError, and then everything is as it was.
+    Raises NewServiceError; in that case no file is changed.
     """
     if importlib.util.find_spec("ruff") is None:
         raise NewServiceError("The new code is formatted by ruff: install requirements-dev.txt (`make test` does).")
@@ -156,7 +160,7 @@ def make(names: Names) -> list[Path]:
 
 
 def rendered(names: Names) -> dict[Path, str]:
-    """The files of the package and of its tests."""
+    """The contents of the new files, by path: those of the package and of its tests."""
     values = names.values()
     folders = {"package": Path(names.package), "tests": Path("tests", names.package)}
     found = {}
@@ -170,7 +174,7 @@ def rendered(names: Names) -> dict[Path, str]:
 
 
 def with_service(text: str, names: Names) -> str:
-    """The text of `topology`, with one more service at the end. Raises NewServiceError."""
+    """The text of the module `topology` with the new service at the end. Raises NewServiceError."""
     line = f'{names.constant} = Service("{names.package}", {names.port}, has_worker=True, purpose="{names.purpose}")'
     services = rf"\n{line}\n\nSERVICES = (\1, {names.constant})"
     changed, count = re.subn(r"\n\nSERVICES = \(([^)]*?),?\s*\)", services, text)
@@ -180,7 +184,7 @@ def with_service(text: str, names: Names) -> str:
 
 
 def report(names: Names, paths: Sequence[Path]) -> str:
-    """What was made, and what to do next."""
+    """The text for the terminal: what was created, and what to do next."""
     python = ".venv/bin/python"
     return f"""\
 Made {names.name}-service on port {names.port}, with one resource: {names.Resource}, at /api/{names.path}.
@@ -189,12 +193,12 @@ Added or changed:
 {chr(10).join(f"  {path}{'/' if (ROOT / path).is_dir() else ''}" for path in paths)}
 
 Next:
-  1. Replace `name` and `description` by your own fields, in {names.package}/models.py, serializers.py and the tests;
+  1. Replace `name` and `description` with your own fields in {names.package}/models.py, serializers.py and the tests;
      then: {python} manage.py {names.package} makemigrations
-  2. Say in {names.package}/access.py who may do what. At first only staff may.
+  2. Set the access rules in {names.package}/access.py. At first only staff may use the service.
   3. make generate, and {python} -m tests {names.package} platform_core
   4. make dev: the service is at http://localhost:{names.port}/api/{names.path}, its documentation at /api/docs.
-docs/sixth-service.md explains what was made."""
+docs/sixth-service.md explains the new files."""
 
 
 def _content(path: Path) -> bytes | None:
@@ -202,7 +206,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _check_committed(paths: Sequence[Path]) -> None:
-    """Raises NewServiceError if one of the files has changes that are not committed. Without git, all is well."""
+    """Raises NewServiceError if one of the files has uncommitted changes. Does nothing without git."""
     try:
         command = ["git", "status", "--porcelain", "--", *map(str, paths)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -210,7 +214,7 @@ def _check_committed(paths: Sequence[Path]) -> None:
         return
     if done.returncode == 0 and done.stdout:
         files = ", ".join(line[3:] for line in done.stdout.splitlines())
-        raise NewServiceError(f"Commit or undo your changes first, so that you can tell them from these: {files}.")
+        raise NewServiceError(f"Commit or undo your changes first; they would mix with the new ones: {files}.")
 
 
 @contextmanager
@@ -231,9 +235,9 @@ def _undone_if_it_fails(before: dict[Path, bytes | None], names: Names) -> Itera
 
 
 def _run(*arguments: str, **variables: str) -> None:
-    """Raises NewServiceError with what the command said."""
+    """Run a Python command. Raises NewServiceError with its output if it fails."""
     command, environment = [sys.executable, *arguments], {**os.environ, **variables}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         said = (done.stdout + done.stderr).strip()
-        raise NewServiceError(f"`{' '.join(arguments)}` failed, so nothing was made:\n{said}")
+        raise NewServiceError(f"`{' '.join(arguments)}` failed, so nothing was created:\n{said}")

@@ -8,7 +8,7 @@ _ANY_WIDTH = 1000
 
 
 def fitted(console: Console, table: Table) -> RenderableType:
-    """The table, or if it does not fit, a paragraph for each of its rows. Nothing is cut off."""
+    """The table, or a paragraph for each row if the table does not fit. Nothing is cut off."""
     if fits(console, table):
         return table
     first, *rest = table.columns
@@ -20,7 +20,7 @@ def fitted(console: Console, table: Table) -> RenderableType:
 
 
 def fits(console: Console, table: Table) -> bool:
-    """Whether every word of the table fits, and every heading that is not to be wrapped."""
+    """Whether the table fits without breaking a word or a heading of a ``no_wrap`` column."""
     least = console.measure(table, options=console.options.update(width=_ANY_WIDTH)).minimum
     headings = [str(column.header) for column in table.columns if column.no_wrap]
     return console.width >= least + sum(

@@ -1,7 +1,7 @@
-"""``manage.py verify``: checks the promises. Reads the schemas of all services, and analytics over HTTP.
+"""``manage.py verify``: checks the promises across all services, by reading their schemas and asking analytics-service.
 
 Work in progress can look like a violation for a moment (an order between reservation and confirmation). A check with
-findings is therefore repeated, and only findings that stay are reported.
+findings is therefore repeated, and only findings that persist are reported.
 """
 
 import json
@@ -33,15 +33,16 @@ from platform_core.vocabulary import (
 )
 
 RECOVERY_SECONDS = 15
-"""Seconds that recovery may need after an order's PENDING_SECONDS have passed."""
+"""Seconds that recovery may take after PENDING_SECONDS."""
 OVERDUE = "interval '10 minutes'"
+"""The age at which a pending outbox message is reported."""
 
 
 class VerifyError(Exception):
     """A check cannot run. The message gives the reason."""
 
 
-class NotLetIn(Exception):
+class AccessRefused(Exception):
     """A service answered 401 or 403."""
 
 
@@ -54,7 +55,7 @@ class Finding(NamedTuple):
 
 @dataclass(slots=True)
 class Books:
-    """The services' databases, opened for reading, and their URLs."""
+    """Connections to the services' databases, and their URLs. ``token`` is an access token of the staff, if any."""
 
     connections: Mapping[str, psycopg.Connection[Any]]
     urls: Mapping[str, str]
@@ -62,7 +63,7 @@ class Books:
     token: str = ""
 
     def rows(self, service: Service, query: str) -> Iterator[tuple[Any, ...]]:
-        """The query's rows, streamed, as of one moment."""
+        """The rows of a query, streamed by a cursor."""
         connection = self.connections[service.package]
         with connection.transaction(), connection.cursor(name="verify") as cursor:
             cursor.itersize = 5000
@@ -76,7 +77,7 @@ class Books:
         return tuple(row)
 
     def ask(self, service: Service, path: str) -> Any:
-        """A JSON answer of a service. Raises VerifyError."""
+        """The decoded JSON answer to a GET. Raises AccessRefused (401, 403) and VerifyError."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         request = urllib.request.Request(self.urls[service.package] + path, headers=headers)  # noqa: S310  # our own URL
         try:
@@ -84,7 +85,9 @@ class Books:
                 return json.loads(response.read(), parse_float=Decimal)
         except urllib.error.HTTPError as error:
             if error.code in (401, 403):
-                raise NotLetIn(f"{service.name} does not let us in: set STAFF_TOKEN to a token of the staff") from None
+                raise AccessRefused(
+                    f"{service.name} refuses access: set STAFF_TOKEN to an access token of the staff"
+                ) from None
             raise VerifyError(f"{service.name} answers {path} with {error.code}") from None
         except OSError as error:
             raise VerifyError(f"{service.name} does not answer {path}: {error}") from None
@@ -92,7 +95,7 @@ class Books:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check. ``repair`` fixes a finding if that is safe, and returns a description of what it did."""
+    """A check. ``repair`` fixes a finding if that is safe. It returns what it did, or "" if it did nothing."""
 
     promise: str
     find: Callable[[Books], Iterator[Finding]]
@@ -107,10 +110,10 @@ def stock_is_the_sum_of_its_movements(books: Books) -> Iterator[Finding]:
         GROUP BY p.id HAVING p.stock <> coalesce(sum(m.delta), 0)
     """
     for product, stock, moved in books.rows(PRODUCT, query):
-        yield Finding(f"product {product}", f"has {stock}, its movements come to {moved}")
+        yield Finding(f"product {product}", f"has {stock}, its movements add up to {moved}")
 
 
-def reservations_hold_what_they_say(books: Books) -> Iterator[Finding]:
+def reservations_match_their_movements(books: Books) -> Iterator[Finding]:
     """The movements of each reservation match its status and lines."""
     query = f"""
         SELECT r.order_id, r.status, r.held, m.moved
@@ -127,10 +130,10 @@ def reservations_hold_what_they_say(books: Books) -> Iterator[Finding]:
         WHERE coalesce(r.held, 0) <> coalesce(m.moved, 0)
     """
     for order, status, held, moved in books.rows(PRODUCT, query):
-        yield Finding(f"order {order}", f"reservation {status} should have moved {held} pieces, moved {moved}")
+        yield Finding(f"order {order}", f"reservation {status} should have moved {held} pieces, but moved {moved}")
 
 
-def stock_is_held_for_live_orders_alone(books: Books) -> Iterator[Finding]:
+def stock_is_held_only_for_live_orders(books: Books) -> Iterator[Finding]:
     """Every confirmed order has one live reservation with equal lines, and every other order has none."""
     orders = books.rows(
         ORDER,
@@ -170,7 +173,7 @@ def _mismatch(order: tuple[Any, ...] | None, reservation: tuple[Any, ...] | None
         if not is_held:
             return f"is {status} but holds no stock"
         if reservation and order and reservation[1] != order[1]:
-            return f"holds {reservation[1]} where it has {order[1]}"
+            return f"holds {reservation[1]}, but orders {order[1]}"
     elif status != OrderStatus.PENDING and is_held and not being_released:
         return f"is {status} but holds stock, and nothing is on its way to release it"
     return ""
@@ -195,7 +198,7 @@ def _side_by_side(
 
 
 def release_reservation(books: Books, finding: Finding) -> str:
-    """Release stock that no order needs: the order was rejected, cancelled or never existed."""
+    """Release stock that is held for an order that was rejected or cancelled, or that does not exist."""
     if "holds no stock" in finding.problem or "holds stock" not in finding.problem:
         return ""
     order = int(finding.subject.split()[-1])
@@ -203,7 +206,7 @@ def release_reservation(books: Books, finding: Finding) -> str:
     return "is being released"
 
 
-# As order-service itself would have it released: nobody but it may ask product-service for that.
+# Written into the outbox of order-service, because only order-service may release stock.
 _RELEASE = f"""
     INSERT INTO outbox_outboxmessage AS m
         (kind, destination, aggregate, key, payload, state, attempts, available_at, last_error, request_id, traceparent,
@@ -214,7 +217,7 @@ _RELEASE = f"""
 """
 
 
-# The steps of an order that leave both a message to the customer and an event, and whether an order has taken them.
+# Steps of an order that write a message to the customer and an event, each with the condition that it has been taken.
 _STEPS = f"""
             ('{OrderStatus.CONFIRMED}', o.confirmed_at IS NOT NULL),
             ('{OrderStatus.CANCELLED}', o.status = '{OrderStatus.CANCELLED}'),
@@ -222,8 +225,8 @@ _STEPS = f"""
 """.strip()
 
 
-def every_step_left_its_message(books: Books) -> Iterator[Finding]:
-    """One confirmation for each order that was ever confirmed; one message for each cancel and shipment."""
+def every_step_has_its_message(books: Books) -> Iterator[Finding]:
+    """Each step that an order has taken has written its message, and no other step has."""
     query = f"""
         SELECT o.id, expected.what FROM order_svc_order o
         CROSS JOIN LATERAL (VALUES
@@ -234,11 +237,11 @@ def every_step_left_its_message(books: Books) -> Iterator[Finding]:
         WHERE expected.wanted <> (m.id IS NOT NULL)
     """
     for order, what in books.rows(ORDER, query):
-        yield Finding(f"order {order}", f"its message {what!r} is missing, or was never due")
+        yield Finding(f"order {order}", f"lacks its message {what!r}, or has it without that step")
 
 
 def delivered_messages_arrived_once(books: Books) -> Iterator[Finding]:
-    """Each delivered message exists exactly once at notification-service."""
+    """Each delivered message exists exactly once in notification-service."""
     sent = books.rows(
         ORDER,
         f"""
@@ -256,13 +259,16 @@ def delivered_messages_arrived_once(books: Books) -> Iterator[Finding]:
     )
     for key, is_sent, counted in _side_by_side(sent, arrived):
         if is_sent is not None and counted is None:
-            yield Finding(f"message {key}", "was delivered but is not there")
+            yield Finding(f"message {key}", "was delivered but does not exist")
         elif counted is not None and counted[0] != 1:
             yield Finding(f"message {key}", f"arrived {counted[0]} times")
 
 
-def every_step_left_its_event(books: Books) -> Iterator[Finding]:
-    """Where retention has deleted events, none is missed of an order that is older than the first that is kept."""
+def every_step_has_its_event(books: Books) -> Iterator[Finding]:
+    """Each step that an order has taken has written exactly one event.
+
+    After retention has deleted events, those of orders that are older than the oldest remaining event may be missing.
+    """
     query = f"""
         SELECT o.id, expected.what, count(e.id) FROM order_svc_order o
         CROSS JOIN LATERAL (VALUES
@@ -284,7 +290,7 @@ def every_step_left_its_event(books: Books) -> Iterator[Finding]:
 
 
 def feeds_belong_to_this_server(books: Books) -> Iterator[Finding]:
-    """After a restore into another server the epoch has to be raised: what happens now would lie before what was."""
+    """No event has a transaction id that this server has not reached. Otherwise `new_epoch` was left out."""
     query = """
         SELECT count(*) FROM events_event
         WHERE epoch = coalesce((SELECT max(value) FROM events_feedepoch), 1)
@@ -292,11 +298,11 @@ def feeds_belong_to_this_server(books: Books) -> Iterator[Finding]:
     """
     for service in SERVICES:
         if service.has_feed and (ahead := books.one(service, query)[0]):
-            problem = f"has {ahead} events of another server: stop, `manage.py new_epoch`, start"
+            problem = f"has {ahead} events of another server: stop the platform, run `manage.py new_epoch`, start it"
             yield Finding(f"the feed of {service.name}", problem)
 
 
-def nothing_is_pending_for_too_long(books: Books) -> Iterator[Finding]:
+def no_order_is_pending_for_too_long(books: Books) -> Iterator[Finding]:
     """No order has been pending longer than recovery needs."""
     query = f"""
         SELECT id, now() - created_at FROM order_svc_order
@@ -308,9 +314,9 @@ def nothing_is_pending_for_too_long(books: Books) -> Iterator[Finding]:
 
 
 def outboxes_are_drained(books: Books) -> Iterator[Finding]:
-    """Nothing waits for longer than a peer's outage explains, and nothing is dead but what can never arrive.
+    """No message has been pending for longer than OVERDUE, and none is dead unless it was refused permanently.
 
-    A message to a user who does not exist is no broken promise: it has failed, and says so.
+    A permanent refusal, for example of a message to a user who does not exist, is not a broken promise.
     """
     query = f"""
         SELECT key, state, attempts, last_error FROM outbox_outboxmessage
@@ -323,7 +329,7 @@ def outboxes_are_drained(books: Books) -> Iterator[Finding]:
 
 
 def redrive_message(books: Books, finding: Finding) -> str:
-    """Safe for every dead message: the receiver dedupes by its key."""
+    """Give a dead message another series of attempts. This is safe because the receiver ignores a repeated key."""
     package, key = finding.subject.split(" ", 1)
     if " dead " not in f" {finding.problem} ":
         return ""
@@ -342,12 +348,12 @@ def redrive_message(books: Books, finding: Finding) -> str:
     return "will be delivered again"
 
 
-def analytics_count_what_there_is(books: Books) -> Iterator[Finding]:
-    """The headline figures equal the counts in the services' tables."""
+def analytics_equal_the_tables(books: Books) -> Iterator[Finding]:
+    """The summary of analytics-service equals the counts in the services' tables."""
     before = _expected_figures(books)
     try:
         report = books.ask(ANALYTICS, "/api/analytics/summary")
-    except NotLetIn as error:
+    except AccessRefused as error:
         yield Finding("analytics", f"cannot be compared: {error}")
         return
     if report["stale"]:
@@ -367,7 +373,7 @@ def analytics_count_what_there_is(books: Books) -> Iterator[Finding]:
         return
     for name, expected in before.items():
         if reported[name] != expected:
-            yield Finding(f"analytics {name}", f"says {reported[name]}, there are {expected}")
+            yield Finding(f"analytics {name}", f"says {reported[name]}, but the tables have {expected}")
 
 
 def _expected_figures(books: Books) -> dict[str, Any]:
@@ -395,30 +401,33 @@ def _expected_figures(books: Books) -> dict[str, Any]:
 
 CHECKS = (
     Check("stock equals the sum of its movements", stock_is_the_sum_of_its_movements),
-    Check("reservations have moved what they hold", reservations_hold_what_they_say),
-    Check("stock is held for live orders alone", stock_is_held_for_live_orders_alone, release_reservation),
-    Check("every step of an order left its message", every_step_left_its_message),
-    Check("every step of an order left its event", every_step_left_its_event),
+    Check("reservations match their movements", reservations_match_their_movements),
+    Check("stock is held only for live orders", stock_is_held_only_for_live_orders, release_reservation),
+    Check("every step of an order has its message", every_step_has_its_message),
+    Check("every step of an order has its event", every_step_has_its_event),
     Check("feeds belong to this server", feeds_belong_to_this_server),
-    Check("what was delivered arrived once", delivered_messages_arrived_once),
-    Check("nothing is pending for too long", nothing_is_pending_for_too_long),
+    Check("delivered messages arrived once", delivered_messages_arrived_once),
+    Check("no order is pending for too long", no_order_is_pending_for_too_long),
     Check("outboxes are drained", outboxes_are_drained, redrive_message),
-    Check("analytics count what there is", analytics_count_what_there_is),
+    Check("analytics equal the services' tables", analytics_equal_the_tables),
 )
 
 
 @dataclass(slots=True)
 class Result:
+    """The findings of a check, and how long it took. ``repaired`` says for each repaired finding what was done."""
+
     check: Check
     findings: list[Finding]
     seconds: float
     repaired: dict[Finding, str] = field(default_factory=dict)
 
 
-def verify(values: Mapping[str, Any], *, patience: float, repair: bool) -> int:
-    """Run all checks. Reports findings that persist for ``patience`` seconds; returns 1 if any are left.
+def verify(values: Mapping[str, Any], *, wait: float, repair: bool) -> int:
+    """Run all checks, and print their results. The exit code: 1 if a finding is left that was not repaired.
 
-    Raises VerifyError when a database or analytics cannot be reached.
+    A check with findings is repeated for ``wait`` seconds; only findings that persist are reported. Raises VerifyError
+    when a database or analytics-service cannot be reached.
     """
     console = Console(soft_wrap=True)
     try:
@@ -428,11 +437,11 @@ def verify(values: Mapping[str, Any], *, patience: float, repair: bool) -> int:
             results = []
             for check in CHECKS:
                 progress.update(task, description=check.promise)
-                results.append(_make(check, books, patience, repair))
+                results.append(_run(check, books, wait, repair))
                 progress.advance(task)
     except psycopg.OperationalError as error:
         raise VerifyError(f"A database cannot be read: {str(error).strip()}") from None
-    _tell(console, results)
+    _print_results(console, results)
     return 0 if all(len(result.findings) == len(result.repaired) for result in results) else 1
 
 
@@ -445,14 +454,14 @@ def _open(values: Mapping[str, Any], stack: ExitStack) -> Books:
     return Books(connections, urls, values["PENDING_SECONDS"], values["STAFF_TOKEN"] or "")
 
 
-def _make(check: Check, books: Books, patience: float, repair: bool) -> Result:
+def _run(check: Check, books: Books, wait: float, repair: bool) -> Result:
     began = time.monotonic()
-    findings = lasting = _found(check, books, began + patience)
-    while findings and time.monotonic() - began < patience:
+    findings = lasting = _found(check, books, began + wait)
+    while findings and time.monotonic() - began < wait:
         time.sleep(0.5)
         before = {finding.subject for finding in findings}
-        findings = _found(check, books, began + patience)
-        # Something else that is under way now is no proof that the first thing is wrong.
+        findings = _found(check, books, began + wait)
+        # A finding that is new in this round may be work in progress, so it does not count.
         lasting = [finding for finding in findings if finding.subject in before]
     result = Result(check, lasting, time.monotonic() - began)
     if repair and check.repair:
@@ -461,7 +470,7 @@ def _make(check: Check, books: Books, patience: float, repair: bool) -> Result:
 
 
 def _found(check: Check, books: Books, until: float) -> list[Finding]:
-    """The findings of now. A service that does not answer may be about to come back: it is asked again until then."""
+    """The present findings. A check that cannot run is tried again until ``until``: the service may come back."""
     while True:
         try:
             return list(check.find(books))
@@ -471,7 +480,7 @@ def _found(check: Check, books: Books, until: float) -> list[Finding]:
             time.sleep(0.5)
 
 
-def _tell(console: Console, results: list[Result]) -> None:
+def _print_results(console: Console, results: list[Result]) -> None:
     table = Table("promise", "state", "seconds")
     for result in results:
         left = len(result.findings) - len(result.repaired)

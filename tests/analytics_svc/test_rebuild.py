@@ -91,10 +91,10 @@ def test_the_share_that_is_done_never_falls_and_is_whole_only_at_the_end(shop, f
     monkeypatch.setattr(rebuilding, "PAGE", 2)
     shares = {name: [] for name in SERVICES}
     rebuilding.rebuild(lambda service, share, what, count: shares[service].append(share))
-    for told in shares.values():
-        assert len(told) > 2
-        assert told == sorted(told)
-        assert [share for share in told if share >= 0.995] == [1.0]
+    for reported in shares.values():
+        assert len(reported) > 2
+        assert reported == sorted(reported)
+        assert [share for share in reported if share >= 0.995] == [1.0]
 
 
 @pytest.mark.parametrize("trimmed", [False, True], ids=["from the feeds", "from the lists"])

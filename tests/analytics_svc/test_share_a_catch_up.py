@@ -102,8 +102,8 @@ def test_errors_and_unsuitable_results_are_not_shared():
     assert any(isinstance(outcome, Outcome) and outcome.made_by != asker for _, asker, outcome in results)
 
 
-@pytest.mark.parametrize("patience", [0.0, 0.01])
-def test_a_hanging_run_does_not_block_callers(patience):
+@pytest.mark.parametrize("max_wait", [0.0, 0.01])
+def test_a_hanging_run_does_not_block_callers(max_wait):
     hangs, goes_on = threading.Event(), threading.Event()
 
     def make() -> str:
@@ -118,7 +118,7 @@ def test_a_hanging_run_does_not_block_callers(patience):
         late = pool.submit(shared.get, LONG)
         assert hangs.wait(LONG)
         try:
-            assert [shared.get(patience) for _ in range(3)] == ["at once"] * 3
+            assert [shared.get(max_wait) for _ in range(3)] == ["at once"] * 3
             assert not late.done()
         finally:
             goes_on.set()

@@ -159,7 +159,7 @@ def check_promises(stack: Stack, promised: Promised) -> None:
         eventually(
             f"product {product} has {expected}",
             lambda p=product, n=expected: shop.get(PRODUCT, f"/api/products/{p}")["stock"] == n,
-            patience=60,
+            timeout=60,
         )
 
 

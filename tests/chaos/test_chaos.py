@@ -26,7 +26,7 @@ def test_no_kill_breaks_a_promise(stack, faults, seed, request, capsys):
     for service in SERVICES:
         eventually(f"{service.name} is well", lambda s=service: health_of(stack.direct(s, ""), "/health")[0] == 200, 90)
 
-    verified = stack.run("verify", "--patience", "90", timeout=400)
+    verified = stack.run("verify", "--wait", "90", timeout=400)
     with capsys.disabled():
         tell(seed, promised, killer, faults)
     assert verified.returncode == 0, f"seed {seed}\n{verified.stdout}{verified.stderr}\n{stack.said()[-4000:]}"

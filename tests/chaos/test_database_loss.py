@@ -38,6 +38,6 @@ def test_ten_seconds_without_postgres_break_no_promise_and_restart_no_process(st
     assert promised.figures["answers 503"] > 0
     assert promised.figures["answers 500"] == 0
     assert {p.pid for service in SERVICES for p in stack.webs(service)} | {p.pid for p in stack.workers()} == everybody
-    verified = stack.run("verify", "--patience", "90", timeout=400)
+    verified = stack.run("verify", "--wait", "90", timeout=400)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     check_promises(stack, promised)

@@ -75,7 +75,7 @@ class Desk:
         if not (folder / ".venv").exists():
             (folder / ".venv").symlink_to(sys.prefix)
 
-    def enter(self, command: str, patience: float = 240.0) -> str:
+    def enter(self, command: str, timeout: float = 240.0) -> str:
         """Runs a command and returns its output. Fails if the command fails."""
         done = subprocess.run(
             ["/bin/bash", "-o", "pipefail", "-c", command],
@@ -84,7 +84,7 @@ class Desk:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=patience,
+            timeout=timeout,
             preexec_fn=die_with_parent,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"

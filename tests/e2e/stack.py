@@ -23,14 +23,14 @@ from tests.suites import plain_environment
 TIMEOUT = 90.0
 
 
-def eventually(what: str, condition: Callable[[], Any], patience: float = 30.0) -> Any:
+def eventually(what: str, condition: Callable[[], Any], timeout: float = 30.0) -> Any:
     """Waits until the condition is true and returns its value. Fails with ``what`` after the time limit."""
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < until, f"not in {patience:g} s: {what}"
+        assert time.monotonic() < until, f"not in {timeout:g} s: {what}"
         time.sleep(0.05)
 
 

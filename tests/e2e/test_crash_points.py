@@ -78,7 +78,7 @@ def test_a_crash_at_any_step_leaves_one_order_and_one_confirmation(crashing, sho
         if each["status"] != "rejected"
     ]
     assert [each["id"] for each in live] == [order["id"]]
-    verified = crashing.run("verify", "--patience", "60")
+    verified = crashing.run("verify", "--wait", "60")
     assert verified.returncode == 0, verified.stdout
     assert subjects(shop, body).count(f"Order {order['id']} is confirmed") == 1
 
@@ -89,6 +89,6 @@ def test_a_release_that_dies_after_its_work_is_repeated_without_harm(crashing, s
     insist(shop, f"/api/orders/{order['id']}/cancel", None, "cancel it")
     eventually("somebody died", lambda: not trap.exists())
     eventually("the stock is back", lambda: stock(shop, body) == 10)
-    verified = crashing.run("verify", "--patience", "60")
+    verified = crashing.run("verify", "--wait", "60")
     assert verified.returncode == 0, verified.stdout
     assert stock(shop, body) == 10

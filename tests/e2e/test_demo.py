@@ -55,7 +55,7 @@ def listed(stack: Stack, service: Service, path: str) -> list[Any]:
 
 
 def test_every_promise_holds_and_a_second_run_adds_nothing(filled):
-    assert filled.run("verify", "--patience", "30").returncode == 0
+    assert filled.run("verify", "--wait", "30").returncode == 0
     before = Shop(filled).get(ANALYTICS, "/api/analytics/summary")
     again = filled.run("demo", *SIZES)
     assert again.returncode == 0, again.stderr
@@ -102,7 +102,7 @@ def test_beside_a_running_platform_larger_numbers_add_the_difference(filled):
     assert done.returncode == 0, done.stderr
     assert "orders: 1400 of 1400" in done.stdout.splitlines()
     assert "analytics: 1400 of 1400" in done.stdout.splitlines()
-    assert filled.run("verify", "--patience", "30").returncode == 0
+    assert filled.run("verify", "--wait", "30").returncode == 0
     figures = Shop(filled).get(ANALYTICS, "/api/analytics/summary")
     assert (figures["users"]["total"], figures["orders"]["total"]) == (36, 1400), "and the staff"
 
@@ -118,10 +118,10 @@ def test_an_interrupted_demo_leaves_no_partial_orders_and_can_be_completed(fille
         assert (process.returncode, errors) == (1, "Stopped. The same command goes on from here.\n")
         (kept,) = connection.execute(count).fetchone() or (0,)
     assert 0 < kept < 20000
-    assert filled.run("verify", "--patience", "30").returncode == 0
+    assert filled.run("verify", "--wait", "30").returncode == 0
     done = filled.run(*command[:-4], "--orders", str(kept + 500), "--seed", "2")
     assert done.returncode == 0, done.stderr
-    assert filled.run("verify", "--patience", "30").returncode == 0
+    assert filled.run("verify", "--wait", "30").returncode == 0
     assert len(listed(filled, USER, "/api/users")) == 66, "35 of the first seed, 30 of the second, and the staff"
 
 
@@ -137,7 +137,7 @@ def test_the_shop_is_open_afterwards(filled):
     assert shop.ask("POST", ORDER, f"/api/orders/{confirmed['id']}/cancel").status_code == 200
     released = f"/api/stock-reservations/{confirmed['id']}"
     eventually("the release", lambda: shop.get(PRODUCT, released)["status"] == "released")
-    eventually("all is well", lambda: filled.run("verify", "--patience", "5").returncode == 0)
+    eventually("all is well", lambda: filled.run("verify", "--wait", "5").returncode == 0)
 
 
 def test_a_message_that_is_sent_again_finds_the_one_that_is_there(filled):

@@ -187,9 +187,9 @@ def test_a_disk_that_is_too_small_is_named(own_stack):
 def test_a_port_that_is_in_use_is_named_with_another_one(migrated):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        told = one_line(migrated.run("order_svc", "runserver", str(port), timeout=30))
-    assert f"Port {port} is in use, perhaps by `manage.py up`" in told
-    assert f"runserver {port + 1000}" in told
+        message = one_line(migrated.run("order_svc", "runserver", str(port), timeout=30))
+    assert f"Port {port} is in use, perhaps by `manage.py up`" in message
+    assert f"runserver {port + 1000}" in message
 
 
 def without_urls(stack: Stack) -> dict[str, str]:

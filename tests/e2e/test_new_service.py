@@ -64,7 +64,7 @@ def test_the_commands_of_the_page_succeed(project, block):
     desk = Desk(project.folder, project.environment)
     before = project.contents()
     for command in block.commands:
-        desk.enter(command, patience=400)
+        desk.enter(command, timeout=400)
     assert project.contents() == before, "the code as it was made needs no change"
 
 
@@ -110,7 +110,7 @@ def test_when_a_step_fails_everything_is_as_it_was(fresh):
     before = fresh.contents()
     done = fresh.run("manage.py", "new_service", "reviews")
     assert done.returncode == 1
-    assert "nothing was made" in done.stdout and "compose.prod.yaml" in done.stdout
+    assert "nothing was created" in done.stdout and "compose.prod.yaml" in done.stdout
     assert fresh.contents() == before
     assert not (fresh.folder / "reviews_svc").exists()
 

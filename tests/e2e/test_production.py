@@ -296,7 +296,7 @@ def test_no_secret_is_in_logs_metrics_events_answers_or_admin_pages(production, 
 
 
 def test_verify_holds_and_asks_for_a_token_of_the_staff(production, boss):
-    stranger = production.run("verify", "--patience", "1")
+    stranger = production.run("verify", "--wait", "1")
     assert stranger.returncode == 1
     assert "set STAFF_TOKEN" in stranger.stdout
     done = production.run("verify", STAFF_TOKEN=boss.pair["access"])

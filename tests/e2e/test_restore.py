@@ -246,8 +246,8 @@ def test_tools_on_the_path_must_fit_the_server_of_database_url(ann, tmp_path):
         old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 15.3'\n")
         old.chmod(0o755)
         elsewhere = {"DATABASE_URL": server.url, "PATH": str(tmp_path)}
-        told = refused(ann, "backup", str(tmp_path / "x"), **elsewhere)
-        assert "has version 15, and the server of DATABASE_URL version 18" in told
+        message = refused(ann, "backup", str(tmp_path / "x"), **elsewhere)
+        assert "has version 15, and the server of DATABASE_URL version 18" in message
         old.unlink()
         assert "pg_dump is not on the PATH" in refused(ann, "backup", str(tmp_path / "x"), **elsewhere)
         done(ann, "backup", str(tmp_path / "x"), **{**elsewhere, "PATH": str(pg_tools.embedded_folder())})

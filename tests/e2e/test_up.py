@@ -68,7 +68,7 @@ def test_a_taken_port_is_named_with_what_to_do(own_stack):
     with socket.create_server(("127.0.0.1", own_stack.ports[ORDER.package])):
         done = own_stack.run("up")
     assert done.returncode == 1
-    assert f"Port {own_stack.ports[ORDER.package]} of order-service is taken" in done.stderr
+    assert f"Port {own_stack.ports[ORDER.package]} of order-service is in use" in done.stderr
     assert "ORDER_SERVICE_URL" in done.stderr
     nothing_is_left(own_stack)
 

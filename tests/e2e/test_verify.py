@@ -52,7 +52,7 @@ DAMAGE = {
     "stock without a movement": (
         "UPDATE product_svc.product_svc_product SET stock = stock + 1",
         "UPDATE product_svc.product_svc_product SET stock = stock - 1",
-        "product {product} has 97, its movements come to 96",
+        "product {product} has 97, its movements add up to 96",
     ),
     "a reservation that was lost": (
         "UPDATE product_svc.product_svc_stockreservation SET status = 'released' WHERE order_id = {confirmed}",
@@ -62,19 +62,19 @@ DAMAGE = {
     "another quantity than ordered": (
         "UPDATE order_svc.order_svc_orderline SET quantity = 3 WHERE order_id = {shipped}",
         "UPDATE order_svc.order_svc_orderline SET quantity = 2 WHERE order_id = {shipped}",
-        "order {shipped} holds {product}:2 where it has {product}:3",
+        "order {shipped} holds {product}:2, but orders {product}:3",
     ),
     "a message that never arrived": (
         "UPDATE notification_svc.notification_svc_notification SET sender_key = 'x' "
         "WHERE sender_key = 'order-{confirmed}-confirmed'",
         "UPDATE notification_svc.notification_svc_notification SET sender_key = 'order-{confirmed}-confirmed' "
         "WHERE sender_key = 'x'",
-        "message order-{confirmed}-confirmed was delivered but is not there",
+        "message order-{confirmed}-confirmed was delivered but does not exist",
     ),
     "a message that was never written": (
         "UPDATE order_svc.outbox_outboxmessage SET key = 'x' WHERE key = 'order-{shipped}-shipped'",
         "UPDATE order_svc.outbox_outboxmessage SET key = 'order-{shipped}-shipped' WHERE key = 'x'",
-        "order {shipped} its message 'shipped' is missing",
+        "order {shipped} lacks its message 'shipped'",
     ),
     "an event that was lost": (
         "UPDATE order_svc.events_event SET type = 'x' WHERE type = 'order.cancelled'",
@@ -89,7 +89,7 @@ DAMAGE = {
     "figures that are wrong": (
         "UPDATE analytics_svc.analytics_svc_figure SET value = value + 5 WHERE name = 'orders.revenue'",
         "UPDATE analytics_svc.analytics_svc_figure SET value = value - 5 WHERE name = 'orders.revenue'",
-        "analytics orders.revenue says 33.00, there are 28.00",
+        "analytics orders.revenue says 33.00, but the tables have 28.00",
     ),
 }
 
@@ -99,7 +99,7 @@ def test_verify_names_broken_promises(kept, orders, damage):
     breaking, mending, expected = (text.format(**orders) for text in DAMAGE[damage])
     tamper(kept, breaking)
     try:
-        done = kept.run("verify", "--patience", "1")
+        done = kept.run("verify", "--wait", "1")
     finally:
         tamper(kept, mending)
     assert done.returncode == 1
@@ -110,8 +110,8 @@ def test_repair_releases_a_reservation_without_an_order(kept, orders):
     shop = Shop(kept)
     item = {"productId": orders["product"], "quantity": 5}
     assert shop.ask("PUT", PRODUCT, "/api/stock-reservations/5000", json={"items": [item]}).status_code == 201
-    assert "order 5000 is unknown but holds stock" in kept.run("verify", "--patience", "1").stdout
-    done = kept.run("verify", "--patience", "1", "--repair")
+    assert "order 5000 is unknown but holds stock" in kept.run("verify", "--wait", "1").stdout
+    done = kept.run("verify", "--wait", "1", "--repair")
     assert done.returncode == 0, done.stdout
     assert "released" in done.stdout
     reservation = "/api/stock-reservations/5000"
@@ -125,9 +125,9 @@ def test_repair_has_dead_messages_delivered(kept, orders):
         kept,
         f"UPDATE order_svc.outbox_outboxmessage SET state = 'dead', delivered_at = NULL WHERE key = '{key}'",
     )
-    assert f"order_svc {key} is dead" in kept.run("verify", "--patience", "1").stdout
-    assert kept.run("verify", "--patience", "1", "--repair").returncode == 0
-    eventually("it is delivered", lambda: kept.run("verify", "--patience", "1").returncode == 0)
+    assert f"order_svc {key} is dead" in kept.run("verify", "--wait", "1").stdout
+    assert kept.run("verify", "--wait", "1", "--repair").returncode == 0
+    eventually("it is delivered", lambda: kept.run("verify", "--wait", "1").returncode == 0)
 
 
 def test_without_the_platform_it_says_so_in_a_line(own_stack):
@@ -146,7 +146,7 @@ def test_a_message_that_can_never_arrive_is_no_broken_promise(kept, orders):
         return note["status"] == "failed" and "424242" in note["lastError"]
 
     eventually("it has failed, and says why", failed)
-    done = kept.run("verify", "--patience", "1")
+    done = kept.run("verify", "--wait", "1")
     assert done.returncode == 0, done.stdout
 
 
@@ -163,7 +163,7 @@ def test_events_that_retention_has_deleted_are_not_missed(kept, orders):
         "VALUES (1, 1, 9, 9, now()) ON CONFLICT (id) DO UPDATE SET txid = 9",
     )
     try:
-        done = kept.run("verify", "--patience", "1")
+        done = kept.run("verify", "--wait", "1")
         assert done.returncode == 0, done.stdout
     finally:
         retention(

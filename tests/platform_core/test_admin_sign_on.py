@@ -37,7 +37,7 @@ class Accounts:
         self.down = self.throttled = False
         self.deadlines: list[float] = []
 
-    def standing(self, email: str):
+    def account(self, email: str):
         pk = sorted([BOSS, SUE, OLA, CAT]).index(email) + 7
         account = {"id": str(pk), "name": email, "email": email, "roles": self.roles[email], "stamp": self.stamp}
         return 200, {}, json.dumps(account)
@@ -54,7 +54,7 @@ class Accounts:
             return self.refusal(429, "throttled", "Too many attempts: try again in 5 seconds.")
         if body["password"] != PASSWORD or body["email"].lower() not in self.roles:
             return self.refusal(401, "invalid_credentials")
-        return self.standing(body["email"].lower())
+        return self.account(body["email"].lower())
 
     def look_up(self, request):
         self.looked_up += 1
@@ -62,7 +62,7 @@ class Accounts:
         if self.down:
             raise requests.exceptions.ConnectionError("refused")
         email = sorted([BOSS, SUE, OLA, CAT])[int(request.path_url.rsplit("/", 1)[1]) - 7]
-        return self.standing(email) if email in self.roles else self.refusal(404, "not_found")
+        return self.account(email) if email in self.roles else self.refusal(404, "not_found")
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ class Finalized:
         self.stack = stack
 
     def __del__(self) -> None:
-        self.stack.ended(signal.SIGINT, None)
+        self.stack.on_signal(signal.SIGINT, None)
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def test_a_signal_that_was_dropped_ends_the_start_at_the_next_step(stack):
 
 def test_a_second_signal_ends_what_the_first_has_not_ended(stack):
     with suppress(supervisor._Ended):
-        stack.ended(signal.SIGINT, None)
-    stack.hurried(signal.SIGINT, None)
+        stack.on_signal(signal.SIGINT, None)
+    stack.on_later_signal(signal.SIGINT, None)
     stack.ending = time.monotonic() - SAME_SIGNAL_SECONDS - 1
     with pytest.raises(supervisor._Ended):
-        stack.hurried(signal.SIGINT, None)
+        stack.on_later_signal(signal.SIGINT, None)
     stack.stop()
-    stack.hurried(signal.SIGINT, None)
+    stack.on_later_signal(signal.SIGINT, None)

@@ -210,7 +210,7 @@ def test_roles_cannot_be_set_through_the_api(api, account, as_user, role):
 def support(client, person):
     """A browser that is signed in with the role support."""
     pk = person("sue@example.com", "support")
-    shadow = staff.shadow(accounts.standing(pk))
+    shadow = staff.shadow(accounts.staff_account(pk))
     client.force_login(shadow, backend="platform_core.auth.staff.StaffBackend")
     return client
 
@@ -288,9 +288,9 @@ def test_in_the_admin_support_deletes_no_staff_among_many(support, person, accou
 
 def test_a_new_password_changes_the_stamp_of_a_staff_account(person):
     pk = person("sue@example.com", "support")
-    before = accounts.standing(pk)
-    assert before == accounts.standing(pk)
+    before = accounts.staff_account(pk)
+    assert before == accounts.staff_account(pk)
     services.update_user(pk, None, name="Sue II")
-    assert accounts.standing(pk).stamp == before.stamp
+    assert accounts.staff_account(pk).stamp == before.stamp
     services.update_user(pk, None, password="another good one 42")
-    assert accounts.standing(pk).stamp != before.stamp
+    assert accounts.staff_account(pk).stamp != before.stamp

@@ -163,7 +163,7 @@ async def _confirm(session: AsyncSession, order: Placed, reservation: Reservatio
         if not await _move(session, order.id, order.updated_at, confirmed):
             raise unavailable("The order was rejected by recovery before it could be confirmed.")
         await session.execute(_PRICE, [_priced(order, line) for line in order.lines])
-        await append(session, event("order.confirmed", order.id, _told(order)))
+        await append(session, event("order.confirmed", order.id, _event_data(order)))
         await enqueue(session, _confirmation(order))
 
 
@@ -202,7 +202,7 @@ async def _move(session: AsyncSession, order_id: int, at: datetime, changes: dic
     return bool((await session.execute(_MOVE, {"pending_order": order_id, "updated_at": at, **changes})).rowcount)
 
 
-def _told(order: Placed) -> dict[str, Any]:
+def _event_data(order: Placed) -> dict[str, Any]:
     """A confirmed order as its event carries it."""
     return {
         "version": 2,

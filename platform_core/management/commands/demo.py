@@ -1,6 +1,6 @@
-"""``manage.py <service> demo STEP SPEC``: one step of making demo data, for `manage.py demo`.
+"""``manage.py <service> demo STEP SPEC``: runs one step of `manage.py demo` in a process of the service.
 
-Batches come in and go out as lines of JSON.
+It reads batches from stdin and writes batches to stdout, each as a line of JSON.
 """
 
 import os
@@ -25,11 +25,13 @@ from platform_core.topology import ANALYTICS
 NOT_MIGRATED = "The database is not migrated: run `manage.py migrate` first, or `manage.py up`."
 
 
-# Events of weeks ago are due for deletion at once, unless it is known who still has to read them.
+# Without it, retention could delete the demo's events, which are weeks old, before analytics-service has read them.
 _HAS_READ_NOTHING = {**Position()._asdict(), "seen_at": now}
 
 
 class Command(BaseCommand):
+    """One step of the demo data."""
+
     help = "One step of `manage.py demo`; run that instead."
     requires_system_checks = ()
 
@@ -50,7 +52,7 @@ class Command(BaseCommand):
                 for batch in steps[step](spec, read_batches(sys.stdin.buffer)):
                     out.write(encoded(batch) + b"\n")
                     out.flush()
-            except BrokenPipeError:  # who reads us has failed, and says why
+            except BrokenPipeError:  # the next step has failed, and reports the reason
                 os._exit(1)
             except DatabaseError as error:
                 raise CommandError(" ".join(str(error).split())) from error

@@ -16,8 +16,10 @@ from platform_core.worker.duties import work
 
 
 class Command(BaseCommand):
+    """The worker of a service."""
+
     help = "Run the service's background duties until SIGTERM or Ctrl-C. Any number may run side by side."
-    requires_system_checks = (START,)  # all would load the views, which a worker never needs: a third of its memory
+    requires_system_checks = (START,)  # other checks load the views, a third of a worker's memory
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.SERVICE.has_worker:
@@ -33,7 +35,7 @@ class Command(BaseCommand):
         duties = import_module(f"{settings.SERVICE.package}.tasks").DUTIES
         runner = threading.Thread(target=work, args=(duties, stopping))
         runner.start()
-        # The main thread stays free to take signals.
+        # The duties run in other threads, so that the main thread can handle signals.
         while runner.is_alive():
             runner.join(timeout=0.5)
         tracing.stop()

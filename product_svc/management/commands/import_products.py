@@ -20,8 +20,8 @@ from product_svc.files import COLUMNS, CSV, JSON_LINES, REJECTED, REJECTS, FileE
 from product_svc.importing import Import
 
 LINE_EVERY = 5.0
-MOST_TOLD = 100
-"""How many reasons are printed. The file of rejects holds all of them."""
+MAX_PRINTED = 100
+"""The maximum number of reasons that are printed. The file of rejects holds all of them."""
 AGAIN = "Committed batches are kept. Run the same command again to complete the import."
 
 
@@ -60,9 +60,9 @@ class Rejects:
         reason = f"line {record.number}: {' '.join('; '.join(reasons).split())}"
         self.count += 1
         self.stream.write(f"{REJECTED}{reason}\n{_ended(record.raw)}")
-        if self.count <= MOST_TOLD:
+        if self.count <= MAX_PRINTED:
             self.console.print(reason, markup=False, highlight=False, soft_wrap=True)
-        elif self.count == MOST_TOLD + 1:
+        elif self.count == MAX_PRINTED + 1:
             self.console.print("The reasons of further records are only in the file of rejects.")
 
 
