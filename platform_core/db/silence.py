@@ -98,8 +98,7 @@ class Watch:
 class _Probe(TimedConnection):
     """A connection whose waits are short."""
 
-    def seconds_left(self) -> float:
-        return _ANSWER_SECONDS
+    seconds = _ANSWER_SECONDS
 
     def give_up(self) -> None:
         """Cancel first: a server that waits for its standby would keep the connection after it is closed here."""

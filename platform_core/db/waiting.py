@@ -5,6 +5,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import psycopg
@@ -12,6 +13,7 @@ from psycopg.abc import PQGen
 
 _RV = TypeVar("_RV")
 _C = TypeVar("_C", bound=psycopg.Connection[Any])
+_CONNECT_SECONDS = 10.0
 
 
 class Unanswered(psycopg.OperationalError):
@@ -24,9 +26,12 @@ class TimedConnection(psycopg.Connection[Any]):
     It does not cancel the statement: that would ask the server that does not answer.
     """
 
+    seconds = 600.0
+    """The bound of each wait, unless a subclass computes it. The default is for commands that read whole tables."""
+
     def seconds_left(self) -> float:
         """How many seconds the wait that begins now may take."""
-        raise NotImplementedError
+        return self.seconds
 
     def wait(self, gen: PQGen[_RV], interval: float = 0.1, timeout: float | None = None) -> _RV:
         """All statements, commits, rollbacks and copies of psycopg wait here. Raises Unanswered."""
@@ -42,6 +47,11 @@ class TimedConnection(psycopg.Connection[Any]):
     def give_up(self) -> None:
         """Close the connection at once. It must not wait: Postgres is not answering."""
         self.pgconn.finish()
+
+
+def open_connection(conninfo: str = "", **kwargs: Any) -> TimedConnection:
+    """A connection for a command, outside Django: `psycopg.connect` with a bound for each wait. Raises Unanswered."""
+    return connected(partial(TimedConnection.connect, conninfo, **kwargs), _CONNECT_SECONDS)
 
 
 def connected(connect: Callable[[], _C], seconds: float) -> _C:

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 
 from platform_core.conf.environment import database_parts
+from platform_core.db.waiting import open_connection
 from platform_core.topology import SERVICES, Service
 
 EVENTS, LOCAL_ACCOUNTS = "events_event_id_seq", "auth_user_id_seq"
@@ -30,5 +31,5 @@ def has_data(values: Mapping[str, Any]) -> bool:
 
 
 def _has_events(service: Service, values: Mapping[str, Any]) -> bool:
-    with psycopg.connect(**(database_parts(service, values) or {}), connect_timeout=5) as connection:
+    with open_connection(**(database_parts(service, values) or {})) as connection:
         return was_used(connection, (EVENTS,))

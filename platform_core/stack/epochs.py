@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from platform_core.conf.environment import database_parts
+from platform_core.db.waiting import open_connection
 from platform_core.stack.supervisor import StackError
 from platform_core.topology import SERVICES, Service
 
@@ -42,7 +43,7 @@ def raise_epochs_here(connection: psycopg.Connection[Any]) -> None:
 
 def _ask(service: Service, values: Mapping[str, Any], query: str) -> int:
     try:
-        with psycopg.connect(**(database_parts(service, values) or {}), connect_timeout=5) as connection:
+        with open_connection(**(database_parts(service, values) or {})) as connection:
             row = connection.execute(query.encode()).fetchone()
     except psycopg.errors.UndefinedTable:
         raise StackError(f"{service.name} has no feed yet: restore the dump first.") from None

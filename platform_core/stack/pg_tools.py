@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from platform_core.db.waiting import open_connection
 from platform_core.stack.guardian import POSTGRES_VERSION
 from platform_core.stack.processes import die_with_parent
 from platform_core.stack.supervisor import StackError
@@ -46,7 +46,7 @@ def find_tool(name: str, url: str, *, is_embedded: bool) -> str:
 
 
 def _server_version(url: str) -> int:
-    with psycopg.connect(url, connect_timeout=5) as connection:
+    with open_connection(url) as connection:
         return connection.info.server_version // 10_000
 
 

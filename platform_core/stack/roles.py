@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from platform_core.conf.environment import database_parts
+from platform_core.db.waiting import open_connection
 from platform_core.topology import SERVICES, Service
 
 _LOCK = 7_202_611_23
@@ -34,7 +35,7 @@ def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -
         return
     try:
         _ensure_database(url)
-        with psycopg.connect(url, autocommit=False, connect_timeout=5) as connection:
+        with open_connection(url, autocommit=False) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             for service in services:
                 parts = database_parts(service, values) or {}
@@ -60,7 +61,7 @@ def _place(parts: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _ensure_database(url: str) -> None:
     name = str(conninfo_to_dict(url)["dbname"])
-    with psycopg.connect(make_conninfo(url, dbname="postgres"), autocommit=True, connect_timeout=5) as connection:
+    with open_connection(make_conninfo(url, dbname="postgres"), autocommit=True) as connection:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
         if not found:
             with suppress(psycopg.errors.DuplicateDatabase):  # another process was faster

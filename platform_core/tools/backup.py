@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from platform_core.conf.environment import as_url
 from platform_core.conf.failpoints import reached
+from platform_core.db.waiting import open_connection
 from platform_core.stack import StackError, lives_there, pg_tools, raise_epochs_here, was_used
 from platform_core.topology import SERVICES
 
@@ -70,13 +71,13 @@ def restore(values: Mapping[str, Any], file: Path, *, is_embedded: bool, force: 
 
 def _replace(url: str, name: str, tool: str, file: Path) -> None:
     new, old = name + _NEW, name + _OLD
-    with psycopg.connect(_with_database(url, "postgres"), autocommit=True, connect_timeout=5) as connection:
+    with open_connection(_with_database(url, "postgres"), autocommit=True) as connection:
         _drop(connection, new)
         _drop(connection, old)
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(new)))
         try:
             pg_tools.run_tool(tool, _with_database(url, new), "--exit-on-error", str(file))
-            with psycopg.connect(_with_database(url, new), connect_timeout=5) as restored:
+            with open_connection(_with_database(url, new)) as restored:
                 raise_epochs_here(restored)
             reached("restore.filled")
             with connection.transaction():
@@ -130,7 +131,7 @@ def _check(tool: str, file: Path) -> None:
 def _refuse_while_in_use(url: str, name: str) -> None:
     """Raises StackError if clients are connected. Waits briefly, because closing a connection takes a moment."""
     until = time.monotonic() + _CLOSING_SECONDS
-    with psycopg.connect(_with_database(url, "postgres"), autocommit=True, connect_timeout=5) as connection:
+    with open_connection(_with_database(url, "postgres"), autocommit=True) as connection:
         while in_use := _connections(connection, name):
             if time.monotonic() > until:
                 raise StackError(f"The database {name} is in use by {in_use} connections: stop the platform first.")
@@ -144,7 +145,7 @@ def _connections(connection: psycopg.Connection[Any], name: str) -> int:
 
 
 def _confirm(url: str, name: str) -> None:
-    with psycopg.connect(url, connect_timeout=5) as connection:
+    with open_connection(url) as connection:
         if not was_used(connection):
             return
     refusal = f"The database {name} contains data. Back it up, then use --force to replace it."

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from platform_core.conf.environment import database_parts
+from platform_core.db.waiting import open_connection
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from platform_core.vocabulary import (
     HOLDING_STOCK,
@@ -449,7 +450,7 @@ def _open(values: Mapping[str, Any], stack: ExitStack) -> Books:
     connections = {}
     for service in SERVICES:
         parts = database_parts(service, values)
-        connections[service.package] = stack.enter_context(psycopg.connect(**(parts or {}), autocommit=True))
+        connections[service.package] = stack.enter_context(open_connection(**(parts or {}), autocommit=True))
     urls = {service.package: values[service.url_variable] for service in SERVICES}
     return Books(connections, urls, values["PENDING_SECONDS"], values["STAFF_TOKEN"] or "")
 
