@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 
 import psutil
+import psycopg
 
 from platform_core.topology import SERVICES
+from tests.e2e.freezing import frozen, postgres_processes, without_standby
 from tests.e2e.proxy import Faults
 from tests.e2e.stack import Stack
 
@@ -32,9 +34,12 @@ class Killer(threading.Thread):
             *[self.stop_and_continue] * 3,
             *[self.spoil_answers] * 4,
             self.restart_postgres,
+            *[self.freeze_postgres] * 2,
+            self.lose_the_standby,
+            *[self.freeze_a_service] * 2,
         ]
         while not self.stop_event.wait(self.random.uniform(0.3, 1.5)):
-            with contextlib.suppress(psutil.Error, IndexError):
+            with contextlib.suppress(psutil.Error, psycopg.Error, IndexError, OSError):
                 deed = self.random.choice(deeds)
                 deed()
                 self.done[deed.__name__.replace("_", " ")] += 1
@@ -58,6 +63,19 @@ class Killer(threading.Thread):
         finally:
             victim.send_signal(signal.SIGCONT)
 
+    def freeze_a_service(self) -> None:
+        """All processes of a service's web are stopped: connections are taken, and nothing is answered."""
+        with frozen(self.stack.webs(self.random.choice(SERVICES))):
+            time.sleep(self.random.uniform(1, 8))
+
+    def freeze_postgres(self) -> None:
+        with frozen(postgres_processes(self.stack)):
+            time.sleep(self.random.uniform(1, 8))
+
+    def lose_the_standby(self) -> None:
+        with without_standby(self.stack):
+            time.sleep(self.random.uniform(1, 8))
+
     def spoil_answers(self) -> None:
         self.faults.drop = self.random.choice([0.0, 0.1, 0.5])
         self.faults.delay = self.random.choice([0.0, 0.2])
@@ -65,5 +83,4 @@ class Killer(threading.Thread):
 
     def restart_postgres(self) -> None:
         """Shuts Postgres down immediately, as in a crash. The supervisor restarts it."""
-        pid = int((self.stack.folder / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
-        psutil.Process(pid).send_signal(signal.SIGQUIT)
+        postgres_processes(self.stack)[0].send_signal(signal.SIGQUIT)

@@ -19,6 +19,8 @@ LASTING = {"confirmed": {"confirmed", "cancelled", "shipped"}, "cancelled": {"ca
 CLIENTS = 12
 STOCK = 300
 TRIES = 60
+TIMEOUT = 15.0
+"""Far beyond the deadline of a request, so that a late answer is seen and not given up."""
 
 
 @dataclass(slots=True)
@@ -36,9 +38,16 @@ class Promised:
     uncertain: set[str] = field(default_factory=set)
     """Products with adjustments of unknown outcome."""
 
+    longest: float = 0.0
+    """Seconds that the slowest answer took."""
+
     def count(self, name: str) -> None:
         with self.lock:
             self.figures[name] += 1
+
+    def took(self, seconds: float) -> None:
+        with self.lock:
+            self.longest = max(self.longest, seconds)
 
 
 class Client(threading.Thread):
@@ -118,11 +127,15 @@ class Client(threading.Thread):
         """Repeats a request until the response is definite. Returns None if it never is."""
         headers = {"Idempotency-Key": key} if key else {}
         for attempt in range(TRIES):
+            began = time.monotonic()
             try:
-                answer = self.session.post(self.stack.direct(service, path), json=body, headers=headers, timeout=8)
+                answer = self.session.post(
+                    self.stack.direct(service, path), json=body, headers=headers, timeout=TIMEOUT
+                )
             except requests.RequestException:
                 self.promised.count("requests without an answer")
             else:
+                self.promised.took(time.monotonic() - began)
                 self.promised.count(f"answers {answer.status_code}")
                 if answer.status_code in DEFINITE or (answer.status_code == 409 and not _comes_again(answer)):
                     return answer

@@ -40,3 +40,4 @@ def tell(seed: int, promised: Promised, killer: Killer, faults: Faults) -> None:
     figures = {**promised.figures, **killer.done, "answers dropped": faults.dropped, "answers delayed": faults.delayed}
     for name, number in sorted(figures.items()):
         print(f"  {number:6} {name}")
+    print(f"  {promised.longest:6.1f} s took the slowest answer")

@@ -3,15 +3,13 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-import psycopg
 import pytest
 
 from platform_core.topology import ORDER, PRODUCT, SERVICES, USER
-from tests.e2e.stack import Shop, Stack, eventually
+from tests.e2e.freezing import frozen, postgres_processes, without_standby
+from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
 DEADLINE = 5.0
 SLACK = 5.0
@@ -22,8 +20,6 @@ WRITERS = 12
 
 @pytest.fixture(scope="module")
 def silent_stack(template: Path) -> Iterator[Stack]:
-    from tests.e2e.stack import temporary_stack
-
     with temporary_stack(template) as stack:
         yield stack.up()
 
@@ -31,36 +27,6 @@ def silent_stack(template: Path) -> Iterator[Stack]:
 @pytest.fixture
 def shop(silent_stack: Stack) -> Shop:
     return Shop(silent_stack)
-
-
-@contextmanager
-def frozen(stack: Stack) -> Iterator[None]:
-    """All processes of Postgres are stopped."""
-    server = int((stack.folder / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
-    postmaster = psutil.Process(server)
-    stopped = [postmaster, *postmaster.children(recursive=True)]
-    for process in stopped:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in reversed(stopped):
-            if process.is_running():
-                process.resume()
-
-
-@contextmanager
-def without_standby(stack: Stack) -> Iterator[None]:
-    """Commits wait for a standby that does not exist."""
-    with psycopg.connect(stack.database_url(), autocommit=True) as connection:
-        connection.execute("SET synchronous_commit = local")
-        connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        connection.execute("SELECT pg_reload_conf()")
-        try:
-            yield
-        finally:
-            connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
-            connection.execute("SELECT pg_reload_conf()")
 
 
 def timed(shop, method, service, path, **kwargs):
@@ -80,7 +46,7 @@ def wait_until_refused(shop, method, service, path, **kwargs):
 
 
 def test_while_postgres_is_frozen_every_answer_comes_within_its_deadline(silent_stack, shop):
-    with frozen(silent_stack), ThreadPoolExecutor(20) as threads:
+    with frozen(postgres_processes(silent_stack)), ThreadPoolExecutor(20) as threads:
         reads = [
             *(threads.submit(timed, Shop(silent_stack), "GET", service, "/health/ready") for service in SERVICES),
             *(threads.submit(timed, Shop(silent_stack), "GET", PRODUCT, "/api/products") for _ in range(4)),
