@@ -5,9 +5,7 @@ An old Python must be able to parse this file (3.6 does), so that it can say whi
 """
 
 import os
-import signal
 import sys
-import threading
 
 
 def main(arguments: "list[str]") -> int:
@@ -34,6 +32,8 @@ def main(arguments: "list[str]") -> int:
 
 def keep_interrupts() -> None:
     """Deliver Ctrl-C again if Python drops it, which happens if it arrives within the callback of a weak reference."""
+    import signal  # here, because Ctrl-C during an import at the top of this file would print a traceback
+    import threading
 
     def deliver_again(unraisable: "sys.UnraisableHookArgs") -> None:
         if unraisable.exc_type is KeyboardInterrupt:
@@ -48,8 +48,8 @@ def keep_interrupts() -> None:
 
 
 if __name__ == "__main__":
-    keep_interrupts()
     try:
+        keep_interrupts()
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)
