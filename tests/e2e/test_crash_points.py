@@ -12,13 +12,15 @@ from urllib3 import Retry
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
+pytestmark = pytest.mark.xdist_group("crash points")
+
 PLACING = ["order.opened", "reservation.taken", "order.reserved", "order.confirmed"]
 DELIVERING = ["outbox.claimed", "notification.accepted", "outbox.delivered"]
 
 
 @pytest.fixture(scope="module")
-def crashing() -> Iterator[Stack]:
-    with temporary_stack() as stack:
+def crashing(template: Path) -> Iterator[Stack]:
+    with temporary_stack(template) as stack:
         yield stack.up(PENDING_SECONDS="3", PLATFORM_FAILPOINTS=str(stack.folder))
 
 

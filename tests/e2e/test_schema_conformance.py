@@ -14,6 +14,8 @@ from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER
 from tests.documents import committed
 from tests.e2e.stack import Shop, Stack, temporary_stack
 
+pytestmark = pytest.mark.xdist_group("schema conformance")
+
 CALLERS_FIRST = [ORDER, NOTIFICATION, ANALYTICS, PRODUCT, USER]
 """The order of the services, so that users and products exist while orders are tested. Then they are deleted, too."""
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
@@ -23,9 +25,9 @@ SECONDS, SEARCHING_SECONDS = 180, 3600
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+def stack(template: Path) -> Iterator[Stack]:
     """A separate platform, because these requests delete data and use up sign-in attempts."""
-    with temporary_stack() as own:
+    with temporary_stack(template) as own:
         yield own.up()
 
 

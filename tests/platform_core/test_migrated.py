@@ -10,9 +10,10 @@ import psycopg
 import pytest
 
 from platform_core.conf.environment import as_url, parsed
+from platform_core.stack import supervisor
 from platform_core.stack.migrated import code_fingerprint, is_migrated, note_migrated
 from platform_core.stack.roles import ensure_roles
-from platform_core.topology import ORDER, USER
+from platform_core.topology import ORDER, SERVICES, USER
 from tests.suites import SERVER_VARIABLE
 
 NAME = "test_migrated"
@@ -131,3 +132,35 @@ def test_what_does_not_matter_changes_no_fingerprint(project):
         file.parent.mkdir(exist_ok=True)
         file.write_text("")
     assert fingerprint(project) == before
+
+
+class Done:
+    """A process that has succeeded."""
+
+    returncode = 0
+
+    def wait(self, seconds: float) -> bool:
+        return True
+
+
+def test_only_what_is_due_gets_a_process_and_is_noted(values, monkeypatch):
+    started: list[str] = []
+
+    def fork(title: str, *_: Any, **__: Any) -> Done:
+        started.append(title)
+        return Done()
+
+    monkeypatch.setattr(supervisor, "fork", fork)
+    monkeypatch.setattr(supervisor, "code_fingerprint", lambda: "this code")
+    with psycopg.connect(values["DATABASE_URL"]) as connection:
+        connection.execute("CREATE TABLE order_svc.django_migrations AS TABLE user_svc.django_migrations")
+        connection.execute("ALTER TABLE order_svc.django_migrations OWNER TO order_svc")
+    supervisor.migrate_all(values, {}, unless_current=True)
+    assert "user-service migrate" not in started and len(started) == len(SERVICES) - 1
+    assert is_migrated(ORDER, values, "this code")
+    started.clear()
+    supervisor.migrate_all(values, {}, unless_current=True)
+    assert "order-service migrate" not in started and len(started) == len(SERVICES) - 2
+    started.clear()
+    supervisor.migrate_all(values, {})
+    assert len(started) == len(SERVICES), "`manage.py migrate` always asks Django"
