@@ -30,8 +30,8 @@ ALONE = frozenset({"chaos"})
 SEARCH, FAST = "--search", "--fast"
 CHOOSING = {"-k", "-m", SEARCH}
 """With these options a suite may have no matching test, so it is not spread over processes."""
-SPREAD = {"e2e": ("-n", "2", "--dist", "loadgroup")}
-"""Options of suites that run in several processes. Tests of an `xdist_group` stay together: they share a platform."""
+SPREAD = {"e2e": ("-n", "2", "--dist", "loadfile")}
+"""Options of suites whose files run in several processes. The tests of a file stay together: they share a platform."""
 Results = dict[str, tuple[int, float]]
 """Exit code and duration in seconds of a suite."""
 

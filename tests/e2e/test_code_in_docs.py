@@ -19,8 +19,6 @@ from tests.e2e.blocks import NAMES, NEW_SERVICE, NOT_RUN, PART, PLATFORM, RUN, S
 from tests.e2e.stack import Stack, eventually, ports_in, temporary_stack
 from tests.suites import plain_environment
 
-pytestmark = pytest.mark.xdist_group("code in docs")
-
 BLOCKS = blocks.blocks()
 each_block = pytest.mark.parametrize("block", BLOCKS, ids=str)
 

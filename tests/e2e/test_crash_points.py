@@ -12,8 +12,6 @@ from urllib3 import Retry
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
-pytestmark = pytest.mark.xdist_group("crash points")
-
 PLACING = ["order.opened", "reservation.taken", "order.reserved", "order.confirmed"]
 DELIVERING = ["outbox.claimed", "notification.accepted", "outbox.delivered"]
 

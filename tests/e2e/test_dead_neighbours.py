@@ -13,8 +13,6 @@ from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERV
 from tests.e2e.proxy import Faults, ProxiedStack
 from tests.e2e.stack import Shop, eventually, own_folder
 
-pytestmark = pytest.mark.xdist_group("dead neighbours")
-
 
 @pytest.fixture(scope="module")
 def faults() -> dict[Service, Faults]:

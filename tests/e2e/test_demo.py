@@ -15,8 +15,6 @@ import pytest
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER, Service
 from tests.e2e.stack import TIMEOUT, Shop, Stack, eventually
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 SIZES = ("--users", "30", "--products", "40", "--orders", "150")
 MORE = ("--users", "35", "--products", "40", "--orders", "1400")
 

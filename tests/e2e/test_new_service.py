@@ -16,8 +16,6 @@ from tests.e2e.blocks import NEW_SERVICE, PART, RUN, STARTED, Desk
 from tests.e2e.scratch.copy import Copy
 from tests.e2e.stack import Stack, ports_in
 
-pytestmark = pytest.mark.xdist_group("new service")
-
 REVIEWS = Service("reviews_svc", 8006, has_worker=True)
 SIX = (*SERVICES, REVIEWS)
 MADE = blocks.chosen(RUN, NEW_SERVICE)

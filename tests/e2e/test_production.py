@@ -15,8 +15,6 @@ import requests
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from tests.e2e.stack import Shop, Stack, eventually, migrated_server, own_folder
 
-pytestmark = pytest.mark.xdist_group("production")
-
 PASSWORD = "planted-password-7Qx"
 
 

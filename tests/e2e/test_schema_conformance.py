@@ -14,8 +14,6 @@ from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, USER
 from tests.documents import committed
 from tests.e2e.stack import Shop, Stack, temporary_stack
 
-pytestmark = pytest.mark.xdist_group("schema conformance")
-
 CALLERS_FIRST = [ORDER, NOTIFICATION, ANALYTICS, PRODUCT, USER]
 """The order of the services, so that users and products exist while orders are tested. Then they are deleted, too."""
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")

@@ -9,8 +9,6 @@ import pytest
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
-pytestmark = pytest.mark.xdist_group("verify")
-
 
 @pytest.fixture(scope="module")
 def kept(template: Path) -> Iterator[Stack]:
