@@ -17,7 +17,7 @@ import requests
 from platform_core.conf.environment import ROOT
 from platform_core.stack import postgres
 from platform_core.stack.processes import die_with_parent
-from platform_core.topology import SERVICES, Service
+from platform_core.topology import ORDER, PRODUCT, SERVICES, USER, Service
 from tests.ports import free_ports
 from tests.suites import plain_environment
 
@@ -128,7 +128,11 @@ class Stack:
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.end()
-        eventually("nothing runs any more", lambda: not self.processes(), TIMEOUT)
+        self.await_end(TIMEOUT)
+
+    def await_end(self, patience: float = 30.0) -> None:
+        """Wait until no process of this platform is left."""
+        eventually("nothing runs any more", lambda: not self.processes(), patience)
 
     def processes(self) -> list[psutil.Process]:
         """All processes of this platform: descendants of its `up`, even of a dead one, and its Postgres."""
@@ -227,6 +231,14 @@ class Shop:
         response = self.ask("POST", service, path, json=body)
         assert response.status_code == 201, response.text
         return response.json()
+
+
+def order_something(stack: Stack) -> str:
+    """Makes a user, a product and an order; returns the id of the order."""
+    shop = Shop(stack)
+    user = shop.made(USER, "/api/users", name="Ann", email="ann@example.com")
+    product = shop.made(PRODUCT, "/api/products", name="Lamp", price=1, stock=10)
+    return str(shop.made(ORDER, "/api/orders", userId=user["id"], productId=product["id"], quantity=1)["id"])
 
 
 def ports_in(text: str, ports: dict[str, int], services: Sequence[Service] = SERVICES) -> str:
