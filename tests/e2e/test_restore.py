@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -92,12 +93,20 @@ def databases(stack: Stack) -> list[str]:
     return done(stack, "dbshell", "-Atc", "SELECT datname FROM pg_database WHERE datname LIKE 'platform%'").split()
 
 
+@pytest.fixture(scope="module")
+def with_ann(template: Path) -> Iterator[Path]:
+    """A data folder with one user."""
+    with temporary_stack(template) as stack:
+        done(stack.prepare(), "user_svc", "make_staff", "ann@example.com", "--name", "Ann")
+        eventually("Postgres has stopped", lambda: not stack.processes())
+        yield stack.folder / "data"
+
+
 @pytest.fixture
-def ann(own_stack: Stack) -> Stack:
+def ann(with_ann: Path) -> Iterator[Stack]:
     """A platform that stands still and has one user."""
-    done(own_stack, "migrate")
-    done(own_stack, "user_svc", "make_staff", "ann@example.com", "--name", "Ann")
-    return own_stack
+    with temporary_stack(with_ann) as stack:
+        yield stack.prepare()
 
 
 def feed(stack: Stack) -> list[dict[str, Any]]:

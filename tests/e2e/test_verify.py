@@ -1,6 +1,7 @@
 """`manage.py verify` reports broken promises, and repairs those that are safe to repair."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -10,9 +11,9 @@ from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
 
 @pytest.fixture(scope="module")
-def kept() -> Iterator[Stack]:
+def kept(template: Path) -> Iterator[Stack]:
     """A platform whose tables the tests corrupt and restore."""
-    with temporary_stack() as stack:
+    with temporary_stack(template) as stack:
         yield stack.up()
 
 
