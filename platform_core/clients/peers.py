@@ -12,12 +12,25 @@ from platform_core.clients.bulkhead import Bulkhead
 from platform_core.observability import metrics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PeerState:
-    """The breaker and the retry budget of one peer."""
+    """The breaker and the retry budget of one peer.
+
+    ``refusal`` says in a few words why the peer refuses this service as a caller; empty if it does not.
+    """
 
     breaker: Breaker
     budget: RetryBudget
+    refusal: str = ""
+
+    def refuses_us(self, summary: str) -> None:
+        """The last answer refused this service as a caller."""
+        self.refusal = summary
+
+    def accepts_us(self) -> None:
+        """The last answer took this service's call."""
+        if self.refusal:
+            self.refusal = ""
 
 
 _known: dict[tuple[int, str], PeerState] = {}
@@ -35,9 +48,9 @@ def peer_state(peer: str) -> PeerState:
     return state
 
 
-def breaker_states() -> dict[str, State]:
-    """The breakers of the peers that this process has called."""
-    return {peer: state.breaker.state for (process, peer), state in _known.items() if process == os.getpid()}
+def peer_states() -> dict[str, PeerState]:
+    """The peers that this process has called."""
+    return {peer: state for (process, peer), state in _known.items() if process == os.getpid()}
 
 
 def peer_bulkhead() -> Bulkhead:

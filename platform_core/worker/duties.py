@@ -14,11 +14,15 @@ log = logging.getLogger("platform.worker")
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """A loop. ``run(stopping)`` does one round and returns True to skip the ``pause`` (seconds) before the next."""
+    """A loop. ``run(stopping)`` does one round and returns True to skip the ``pause`` (seconds) before the next.
+
+    ``finish()`` is called after the last round. It waits for work that the rounds have started in other threads.
+    """
 
     name: str
     run: Callable[[threading.Event], bool]
     pause: float
+    finish: Callable[[], None] = lambda: None
 
 
 def work(duties: Sequence[Duty], stopping: threading.Event) -> None:
@@ -45,4 +49,5 @@ def _repeat(duty: Duty, stopping: threading.Event) -> None:
             stopping.wait(1)
         if not more:
             stopping.wait(duty.pause)
+    duty.finish()
     connection.close()

@@ -17,7 +17,7 @@ from platform_core.clients.errors import PeerBusy, PeerError
 from platform_core.clients.peers import peer_bulkhead
 from platform_core.observability import metrics
 from platform_core.observability import metrics_endpoint as scraping
-from platform_core.outbox.delivery import deliver_due
+from platform_core.outbox.lanes import deliver_due
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Handler, Message, PermanentFailure, enqueue
 from tests import servers
