@@ -34,7 +34,7 @@ REMEMBERED = 1024
 SKEW = 120
 """Seconds by which the clock of the signing machine may be ahead, and for services' tokens also behind."""
 LEEWAY = 5
-"""Seconds for which a person's token is accepted after its end, so that a sign-in that has ended is hardly prolonged."""
+"""Seconds for which a person's token is accepted after its end. Few, so that it hardly outlives the sign-in."""
 _GRACE = {USER_TYPE: LEEWAY, SERVICE_TYPE: SKEW}
 KEYS_SECONDS = 2.0
 """Timeout in seconds for reading user-service's keys."""

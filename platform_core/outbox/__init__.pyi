@@ -11,4 +11,4 @@ from .queue import enqueue as enqueue
 from .queue import enqueueing as enqueueing
 from .queue import hasten as hasten
 from .queue import redrive as redrive
-from .smtp import close_kept as close_mail_connection
+from .smtp import close_mail_connection as close_mail_connection

@@ -90,7 +90,9 @@ def fail(message: OutboxMessage, handler: Handler, error: Exception) -> None:
     To be refused as a caller is a fault of configuration. Such a message is retried until that is corrected.
     """
     is_last = handler.max_attempts is not None and message.attempts >= handler.max_attempts
-    dead = handler.max_attempts is not None and (is_last or is_permanent(error)) and not isinstance(error, CallerRefused)
+    dead = (
+        handler.max_attempts is not None and (is_last or is_permanent(error)) and not isinstance(error, CallerRefused)
+    )
     text = f"{type(error).__name__}: {error}"
     if not settle_failed(message, handler, text, dead=dead):
         _lose(message, text)

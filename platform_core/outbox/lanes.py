@@ -22,7 +22,8 @@ class Lane:
     """Delivers the messages to ``destination``, at most ``OUTBOX_CONCURRENCY`` at once.
 
     `run` is one round of a duty. It claims as many messages as there are free places, and renews the leases of the
-    attempts that run. While the destination is unreachable, and at the start, one message at a time is tried.
+    attempts that run. While the destination is unreachable, and at first after an idle time, it tries one message at a
+    time.
     """
 
     def __init__(self, destination: str, handlers: Handlers) -> None:
@@ -49,6 +50,7 @@ class Lane:
         Raises what an attempt could not handle, such as an error of the database.
         """
         self._leases.renew_when_due()
+        self._ended = 0
         places = settings.OUTBOX_CONCURRENCY if self._reachable else 1
         free = places - self._running
         started = 0 if free <= 0 or stopping.is_set() else self._start(free)
@@ -126,6 +128,7 @@ class Lane:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
+        self._reachable = None
 
 
 def deliver_due(destination: str, handlers: Handlers, stopping: threading.Event) -> bool:

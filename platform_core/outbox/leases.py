@@ -1,7 +1,7 @@
 """The leases of the attempts that are running in this process.
 
-A lease lasts for `queue.LEASE` and is renewed while its attempt runs, so an attempt may take any time. A process that was
-stopped for longer than that cannot renew: another worker may have taken the message meanwhile.
+A lease lasts for `queue.LEASE` and is renewed while its attempt runs, so an attempt may take any time. A process that
+was stopped for longer than that cannot renew: another worker may have taken the message meanwhile.
 """
 
 import threading

@@ -57,7 +57,9 @@ class OutboxMessage(models.Model):
                 fields=("destination", "available_at"), name="outbox_fresh", condition=Q(state="pending", attempts=0)
             ),
             models.Index(
-                fields=("destination", "available_at"), name="outbox_again", condition=Q(state="pending", attempts__gt=0)
+                fields=("destination", "available_at"),
+                name="outbox_again",
+                condition=Q(state="pending", attempts__gt=0),
             ),
             models.Index(
                 fields=("aggregate", "destination", "id"), name="outbox_in_order", condition=Q(state="pending")
@@ -66,7 +68,9 @@ class OutboxMessage(models.Model):
             models.Index(fields=("state", "id"), name="outbox_unsettled", condition=Q(state__in=["pending", "dead"])),
             models.Index(fields=("delivered_at",), name="outbox_delivered", condition=Q(state="delivered")),
             models.Index(
-                fields=("id",), name="outbox_caller_refused", condition=Q(state="pending", last_error__startswith=REFUSED)
+                fields=("id",),
+                name="outbox_caller_refused",
+                condition=Q(state="pending", last_error__startswith=REFUSED),
             ),
         )
         constraints = (

@@ -1,8 +1,8 @@
 """Django's SMTP backend with a bound for each wait, and with one connection per thread for many mails.
 
 The bounds are those of RFC 5321, section 4.5.3.2. A wait also ends with the deadline of the context
-(`platform_core.http.context`). A mail is never sent again by reconnecting: a kept connection is tested by RSET before it
-is used, and replaced if the server has closed it.
+(`platform_core.http.context`). A mail is never sent again by reconnecting: a kept connection is tested by RSET
+before it is used, and replaced if the server has closed it.
 """
 
 import smtplib
@@ -133,7 +133,7 @@ class EmailBackend(smtp.EmailBackend):
         if self.connection is None or self.connection.sock is None:
             super().close()
             return
-        close_kept()
+        close_mail_connection()
         _local.kept = (self._server(), self.connection, time.monotonic())
         self.connection = None
 
@@ -147,7 +147,7 @@ def _take(server: tuple[Any, ...]) -> smtplib.SMTP | None:
     if connection is None:
         return None
     if known != server or time.monotonic() - since > KEPT_SECONDS:
-        close_kept()
+        close_mail_connection()
         return None
     _local.kept = None
     try:
@@ -159,7 +159,7 @@ def _take(server: tuple[Any, ...]) -> smtplib.SMTP | None:
     return None
 
 
-def close_kept() -> None:
+def close_mail_connection() -> None:
     """Close the connection that this thread has kept, if any."""
     _, connection, _ = getattr(_local, "kept", None) or (None, None, 0.0)
     _local.kept = None

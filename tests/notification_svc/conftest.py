@@ -73,6 +73,17 @@ def deliver() -> None:
             pass
 
 
+def deliver_one() -> None:
+    """Delivers one mail in this thread, without a lane."""
+    from notification_svc import tasks
+    from platform_core.outbox.delivery import attempt
+    from platform_core.outbox.leases import Lease
+    from platform_core.outbox.queue import claim
+
+    for message in claim("email", 1):
+        assert attempt(message, tasks.HANDLERS, Lease(message, float("inf")))
+
+
 def time_passes() -> None:
     """Makes waiting messages due."""
     from platform_core.outbox.models import OutboxMessage

@@ -1,5 +1,6 @@
 """A lane delivers several messages at once, and none outlives its lease or waits for another's trouble."""
 
+import json
 import logging
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -208,7 +210,7 @@ def test_an_attempt_without_an_outcome_is_reported_as_an_error():
 
 
 FROZEN = """
-import django, os, signal, sys, threading
+import django, os, signal, sys, threading, time
 django.setup()
 from datetime import timedelta
 from platform_core.outbox import queue
@@ -219,6 +221,7 @@ queue.LEASE = timedelta(seconds=1)
 
 def deliver(message):
     os.kill(os.getpid(), signal.SIGSTOP)  # until the test sends SIGCONT
+    time.sleep(0.3)  # this thread may run on for a moment
     if sys.argv[1] == "before":
         check_lease()
     print("sent", flush=True)
@@ -229,7 +232,7 @@ lane.finish()
 """
 
 
-@pytest.mark.parametrize("moment, prints", [("before", ""), ("after", "sent\n")])
+@pytest.mark.parametrize("moment, prints", [("before", []), ("after", ["sent"])])
 def test_a_worker_that_was_frozen_past_its_lease_settles_nothing(moment, prints):
     """It was stopped before or after the step that cannot be repeated. Only in the second case it sends."""
     put("a")
@@ -246,14 +249,14 @@ def test_a_worker_that_was_frozen_past_its_lease_settles_nothing(moment, prints)
         out, logs = worker.communicate(timeout=60)
     finally:
         worker.kill()
-    assert out == prints, logs
-    assert "outbox.lease_lost" in logs
+    lines = out.splitlines()
+    assert [line for line in lines if not line.startswith("{")] == prints, (out, logs)
+    assert [json.loads(line)["event"] for line in lines if line.startswith("{")] == ["outbox.lease_lost"]
     assert (row("a").state, row("a").last_error, row("a").attempts) == ("dead", "ours", 2)
 
 
 def _is_stopped(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0] == "T"
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def _url_of_test_database():
@@ -339,8 +342,8 @@ def test_a_worker_whose_clock_is_a_day_ahead_changes_no_time_of_the_queue(tomorr
     assert hasten(OutboxMessage.objects.filter(key="waiting")) == 1
     for message in OutboxMessage.objects.all():
         assert max(message.available_at, message.delivered_at or message.available_at) < limit
-    until(lambda: {message.key for message in claim("there")} and not claim("there"))
-    assert set(OutboxMessage.objects.filter(lease=None).values_list("key", flat=True)) == {"delivered"}
+    due = set()
+    until(lambda: due.update(message.key for message in claim("there")) or due == {"failed", "dead", "waiting"})
 
 
 def _database_time():
@@ -350,15 +353,17 @@ def _database_time():
 
 
 def test_a_claim_reads_few_rows_whatever_waits(django_assert_max_num_queries):
-    """A hundred thousand messages wait for their next attempt, and as many were delivered."""
+    """Ten thousand messages wait for their next attempt, and as many were delivered."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO outbox_outboxmessage (kind, destination, aggregate, key, payload, state, attempts, available_at,
-                                              last_error, request_id, traceparent, created_at, delivered_at)
-            SELECT 'note', 'there', 'thing:' || n, 'k' || n, '{}', CASE n % 2 WHEN 0 THEN 'pending' ELSE 'delivered' END,
-                   1, now() + interval '1 hour', 'x', '', '', now(), CASE n % 2 WHEN 1 THEN now() END
-            FROM generate_series(1, 100000) n
+            INSERT INTO outbox_outboxmessage
+                (kind, destination, aggregate, key, payload, state, attempts, available_at, last_error, request_id,
+                 traceparent, created_at)
+            SELECT 'note', 'there', 'thing:' || n, 'k' || n, '{}',
+                   CASE n % 2 WHEN 0 THEN 'pending' ELSE 'delivered' END, 1,
+                   now() + interval '1 hour', 'x', '', '', now()
+            FROM generate_series(1, 20000) n
             """
         )
         cursor.execute("ANALYZE outbox_outboxmessage")
