@@ -19,7 +19,15 @@ from prometheus_client import Gauge
 from analytics_svc.models import FeedPosition
 from analytics_svc.projection import Superseded, take_in
 from analytics_svc.sharing import Shared
-from platform_core.clients import BulkheadFull, FeedPage, PeerError, has_expired, peer_bulkhead, read_feed
+from platform_core.clients import (
+    BulkheadFull,
+    CallerRefused,
+    FeedPage,
+    PeerError,
+    has_expired,
+    peer_bulkhead,
+    read_feed,
+)
 from platform_core.http import DeadlineExceeded, context
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 
@@ -167,6 +175,8 @@ def _tell(name: str, error: Exception) -> None:
         log.error("feed.expired", extra={"data": {**data, "remedy": "manage.py analytics_svc rebuild"}})
     elif isinstance(error, Superseded):
         log.info("feed.superseded", extra={"data": data})
+    elif isinstance(error, CallerRefused):
+        log.error("feed.refused", extra={"data": data})
     else:
         log.warning("feed.unreachable", extra={"data": data})
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from smtplib import SMTPAuthenticationError, SMTPDataError, SMTPRecipientsRefused, SMTPSenderRefused
+from smtplib import SMTPAuthenticationError, SMTPDataError, SMTPHeloError, SMTPRecipientsRefused, SMTPSenderRefused
 from typing import Any
 
 from django.conf import settings
@@ -46,6 +46,8 @@ def send_email(notification: Notification) -> None:
         )
         try:
             mail.send()
+        except SMTPHeloError as refusal:
+            raise DestinationUnreachable(f"The mail server cannot be reached: {refusal}") from None
         except SMTPRecipientsRefused as refusal:
             ((code, words),) = refusal.recipients.values()
             raise _meaning(code, words, f"The mail server refuses {recipient}") or refusal from None

@@ -18,7 +18,15 @@ from order_svc.models import Order, OrderLine
 from order_svc.statements import CONFIRM, EARLIER, EARLIER_COLUMNS, OPEN
 from order_svc.steps import STOCK, USER, Steps, taken
 from platform_core.api import Claim, decode, encode, in_progress
-from platform_core.clients import PeerError, PeerRefused, PeerUnreachable, Reservation, get_user, reserve_stock
+from platform_core.clients import (
+    CallerRefused,
+    PeerError,
+    PeerRefused,
+    PeerUnreachable,
+    Reservation,
+    get_user,
+    reserve_stock,
+)
 from platform_core.conf import reached
 from platform_core.db import array, prepared, prepared_atomic
 from platform_core.events import NewEvent, append
@@ -300,7 +308,15 @@ def _unavailable(error: Exception) -> Unavailable:
         except DeadlineExceeded as exceeded:
             return exceeded
     peer = error.peer if isinstance(error, PeerError) else "A peer"
-    return Unavailable(f"{peer} does not answer at the moment; the order was not placed.")
+    return Unavailable(f"{peer} {_reason(error)}; the order was not placed.")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, CallerRefused):
+        return f"{error.summary}, which only the operators can correct"
+    if isinstance(error, PeerRefused):
+        return f"gave an answer that order-service does not expect ({error.status} {error.code})"
+    return "does not answer at the moment"
 
 
 def cancel_order(order_id: int) -> Order:

@@ -104,9 +104,9 @@ def _verify(token: str) -> _Verified:
     try:
         found = jwt.decode(token, key_of, algorithms=[ALGORITHM])
         kind = found.header["typ"]
-        if found.claims.get("exp", 0) <= since - _GRACE[kind]:
-            raise ExpiredTokenError("exp")
         identity = _READERS[kind](found.claims, found.header["kid"])
+        if found.claims["exp"] <= since - _GRACE[kind]:
+            raise ExpiredTokenError("exp")
         return _Verified(identity, kind, keys[0], since, found.claims["exp"] + _GRACE[kind])
     except BadToken:
         raise

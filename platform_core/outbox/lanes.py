@@ -22,8 +22,7 @@ class Lane:
     """Delivers the messages to ``destination``, at most ``OUTBOX_CONCURRENCY`` at once.
 
     `run` is one round of a duty. It claims as many messages as there are free places, and renews the leases of the
-    attempts that run. While the destination is unreachable, and at first after an idle time, it tries one message at a
-    time.
+    attempts that run. While the destination is unreachable, a round tries only one message.
     """
 
     def __init__(self, destination: str, handlers: Handlers) -> None:
@@ -35,14 +34,9 @@ class Lane:
         self._changed = threading.Condition()
         self._running = 0
         self._ended = 0
-        self._reachable: bool | None = None
+        self.is_reachable = True
         self._errors: list[Exception] = []
         self._busy_at = 0.0
-
-    @property
-    def is_reachable(self) -> bool:
-        """Whether the destination took messages at the last attempt, or is not known yet."""
-        return self._reachable is not False
 
     def run(self, stopping: threading.Event) -> bool:
         """One round. False if there is nothing to do for now: nothing is due, or the destination is unreachable.
@@ -51,14 +45,15 @@ class Lane:
         """
         self._leases.renew_when_due()
         self._ended = 0
-        places = settings.OUTBOX_CONCURRENCY if self._reachable else 1
-        free = places - self._running
+        free = settings.OUTBOX_CONCURRENCY - self._running
+        if not self.is_reachable:
+            free = min(free, 1)
         started = 0 if free <= 0 or stopping.is_set() else self._start(free)
         if not self._running:
             if time.monotonic() >= self._busy_at + LINGER_SECONDS:
                 self._end_threads()
             return False
-        self._wait(POLL_SECONDS if started < free else renewal_seconds())
+        self._wait(POLL_SECONDS if started < free or not self.is_reachable else renewal_seconds())
         if self._errors:
             raise self._errors.pop()
         return self.is_reachable
@@ -117,7 +112,7 @@ class Lane:
                 self._running -= 1
                 self._ended += 1
                 self._busy_at = time.monotonic()
-                self._reachable = self._reachable if reachable is None else reachable
+                self.is_reachable = self.is_reachable if reachable is None else reachable
                 if failure is not None:
                     self._errors.append(failure)
                 self._changed.notify_all()
@@ -128,7 +123,7 @@ class Lane:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
-        self._reachable = None
+        self.is_reachable = True
 
 
 def deliver_due(destination: str, handlers: Handlers, stopping: threading.Event) -> bool:

@@ -79,6 +79,16 @@ class _Session(smtplib.SMTP):
         if self.sock is not None:
             self.sock.settimeout(self.time_left())
 
+    def receive(self) -> bytes:
+        """The next bytes of the reply. Raises TimeoutError when the wait for the whole reply ends."""
+        assert self.sock is not None
+        self.sock.settimeout(self.time_left())
+        try:
+            return self.sock.recv(4096)
+        except TimeoutError:
+            self.time_left()
+            raise
+
     def time_left(self) -> float:
         """Seconds until the present wait ends. Raises TimeoutError."""
         deadline = context.current().deadline
@@ -101,9 +111,7 @@ class _Replies:
 
     def readline(self, size: int) -> bytes:
         while b"\n" not in self._bytes and len(self._bytes) < size:
-            sock = self._session.sock
-            sock.settimeout(self._session.time_left())
-            received = sock.recv(4096)
+            received = self._session.receive()
             if not received:
                 break
             self._bytes += received

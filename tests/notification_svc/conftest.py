@@ -65,11 +65,12 @@ def state(api):
 
 
 def deliver() -> None:
-    """Runs all lanes until nothing more is due."""
-    from notification_svc import tasks
+    """Delivers to all channels, with lanes of its own, until nothing more is due."""
+    from notification_svc import channels, tasks
+    from platform_core.outbox.lanes import deliver_due
 
-    for lane in tasks.LANES:
-        while lane.run(threading.Event()):
+    for channel in channels.HANDLERS:
+        while deliver_due(channel, tasks.HANDLERS, threading.Event()):
             pass
 
 

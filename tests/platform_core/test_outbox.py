@@ -295,7 +295,8 @@ def test_a_message_without_a_last_attempt_is_never_parked(there, round_, failure
 
 
 @pytest.mark.parametrize("failure", UNREACHABLE, ids=repr)
-def test_an_unreachable_destination_is_tried_with_one_message(there, round_, failure):
+def test_an_unreachable_destination_is_not_tried_with_the_other_messages(there, round_, failure, settings):
+    settings.OUTBOX_CONCURRENCY = 1
     put("a", "b", "c")
     there.failure = failure
     assert round_() is False
