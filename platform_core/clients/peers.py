@@ -33,6 +33,7 @@ class PeerState:
             self.refusal = ""
 
 
+_places: int | None = None
 _known: dict[tuple[int, str], PeerState] = {}
 
 
@@ -60,8 +61,16 @@ def peer_bulkhead() -> Bulkhead:
 
 @cache
 def _bulkhead(process: int) -> Bulkhead:
-    metrics.peer_places.set(settings.PEER_PLACES)
-    return Bulkhead(settings.PEER_PLACES, on_change=metrics.peer_places_used.set)
+    places = _places or settings.PEER_PLACES
+    metrics.peer_places.set(places)
+    return Bulkhead(places, on_change=metrics.peer_places_used.set)
+
+
+def size_bulkhead(places: int) -> None:
+    """Set the places of this process's bulkhead, for a worker: all its threads may call peers at once."""
+    global _places
+    _places = places
+    _bulkhead.cache_clear()
 
 
 def forget() -> None:

@@ -59,6 +59,7 @@ class Books:
     connections: Mapping[str, psycopg.Connection[Any]]
     urls: Mapping[str, str]
     pending_seconds: int = 60
+    outbox_retention_days: int = 7
     token: str = ""
 
     def rows(self, service: Service, query: str) -> Iterator[tuple[Any, ...]]:
@@ -223,7 +224,10 @@ _STEPS = f"""
 
 
 def every_step_left_its_message(books: Books) -> Iterator[Finding]:
-    """One confirmation for each order that was ever confirmed; one message for each cancel and shipment."""
+    """One confirmation for each order that was ever confirmed; one message for each cancel and shipment.
+
+    Retention may have deleted the messages of orders that are older than it.
+    """
     query = f"""
         SELECT o.id, expected.what FROM order_svc_order o
         CROSS JOIN LATERAL (VALUES
@@ -232,6 +236,7 @@ def every_step_left_its_message(books: Books) -> Iterator[Finding]:
         ) AS expected (what, wanted)
         LEFT JOIN outbox_outboxmessage m ON m.key = 'order-' || o.id || '-' || expected.what
         WHERE expected.wanted <> (m.id IS NOT NULL)
+          AND (m.id IS NOT NULL OR o.created_at > now() - interval '{books.outbox_retention_days} days')
     """
     for order, what in books.rows(ORDER, query):
         yield Finding(f"order {order}", f"its message {what!r} is missing, or was never due")

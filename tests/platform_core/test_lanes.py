@@ -78,7 +78,8 @@ def test_a_slow_message_keeps_its_lease_and_is_delivered_once(running, short_lea
     assert (tried, row("slow").attempts) == (["slow"], 1)
 
 
-def test_attempts_that_run_when_the_worker_is_stopped_keep_their_leases(short_lease):
+def test_attempts_that_run_when_the_worker_is_stopped_keep_their_leases(short_lease, settings):
+    settings.OUTBOX_CONCURRENCY = 1
     stopping, tried = threading.Event(), []
 
     def deliver(message):

@@ -59,6 +59,12 @@ class There:
         self.taken.append(message.key)
 
 
+@pytest.fixture(autouse=True)
+def one_at_a_time(settings):
+    """`test_lanes.py` tests several deliveries at once."""
+    settings.OUTBOX_CONCURRENCY = 1
+
+
 @pytest.fixture
 def there():
     return There()
@@ -295,8 +301,7 @@ def test_a_message_without_a_last_attempt_is_never_parked(there, round_, failure
 
 
 @pytest.mark.parametrize("failure", UNREACHABLE, ids=repr)
-def test_an_unreachable_destination_is_not_tried_with_the_other_messages(there, round_, failure, settings):
-    settings.OUTBOX_CONCURRENCY = 1
+def test_an_unreachable_destination_is_not_tried_with_the_other_messages(there, round_, failure):
     put("a", "b", "c")
     there.failure = failure
     assert round_() is False
