@@ -67,7 +67,7 @@ class NotificationSerializer(Serializer):
 
 
 class OwnNotificationSerializer(NotificationSerializer):
-    lastError = serializers.SerializerMethodField(method_name="shown_error")
+    lastError = serializers.SerializerMethodField(method_name="shown_error")  # type: ignore[assignment]
 
     def shown_error(self, notification: Notification) -> str | None:
         """What a customer is told. The words of servers and of our code are for the staff."""

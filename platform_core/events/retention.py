@@ -3,7 +3,7 @@
 import logging
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -60,7 +60,7 @@ def forget_consumers() -> None:
 
 
 def _overdue() -> list[_Old]:
-    limit = timedelta(days=settings.EVENT_RETENTION_DAYS)
+    limit: Any = timedelta(days=settings.EVENT_RETENTION_DAYS)
     with connection.cursor() as cursor:
         cursor.execute(_OLDEST, [limit, *_slowest(), BATCH])
         rows = list(takewhile(lambda row: row[4], cursor.fetchall()))

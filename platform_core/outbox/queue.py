@@ -147,8 +147,9 @@ def claim(destination: str, limit: int = BATCH) -> list[OutboxMessage]:
 def renew(messages: Sequence[OutboxMessage]) -> set[int]:
     """Extend the leases of messages that are being delivered. Returns the ids of those whose lease still held."""
     ids, leases = [message.pk for message in messages], [message.lease for message in messages]
+    values: Any = {"period": LEASE, "ids": ids, "leases": leases}
     with connection.cursor() as cursor:
-        cursor.execute(_RENEW, {"period": LEASE, "ids": ids, "leases": leases})
+        cursor.execute(_RENEW, values)
         return {row[0] for row in cursor.fetchall()}
 
 

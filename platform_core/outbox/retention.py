@@ -24,6 +24,6 @@ def trim_outbox() -> bool:
     """
     with connection.cursor() as cursor:
         cursor.execute(_DELETE, [settings.OUTBOX_RETENTION_DAYS, BATCH])
-        deleted = cursor.rowcount
+        deleted: int = cursor.rowcount
     metrics.outbox_trimmed.inc(deleted)
     return deleted == BATCH

@@ -8,7 +8,6 @@ before it is used, and replaced if the server has closed it.
 import smtplib
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -37,10 +36,10 @@ class _Session(smtplib.SMTP):
     _limit = COURTESY_SECONDS
     _until = 0.0
 
-    def __init__(self, *args: Any, timeout: float, **kwargs: Any) -> None:
-        self._limit = timeout
-        self._until = time.monotonic() + min(timeout, CONNECT_SECONDS)
-        super().__init__(*args, timeout=self.time_left(), **kwargs)
+    def __init__(self, host: str, port: int, **options: Any) -> None:
+        self._limit = self.timeout_of_replies
+        self._until = time.monotonic() + min(self._limit, CONNECT_SECONDS)
+        super().__init__(host, port, **{**options, "timeout": self.time_left()})
 
     def putcmd(self, cmd: str, args: str = "") -> None:
         self._command = cmd.upper()
@@ -127,7 +126,7 @@ class EmailBackend(smtp.EmailBackend):
     """Django's backend. `close` keeps the connection for the next mail of this thread, and `open` takes it again."""
 
     @property
-    def connection_class(self) -> Callable[..., smtplib.SMTP]:
+    def connection_class(self) -> type[smtplib.SMTP]:
         return _SecureSession if self.use_ssl else _Session
 
     def open(self) -> bool | None:

@@ -447,7 +447,9 @@ def _open(values: Mapping[str, Any], stack: ExitStack) -> Books:
         parts = database_parts(service, values)
         connections[service.package] = stack.enter_context(psycopg.connect(**(parts or {}), autocommit=True))
     urls = {service.package: values[service.url_variable] for service in SERVICES}
-    return Books(connections, urls, values["PENDING_SECONDS"], values["STAFF_TOKEN"] or "")
+    return Books(
+        connections, urls, values["PENDING_SECONDS"], values["OUTBOX_RETENTION_DAYS"], values["STAFF_TOKEN"] or ""
+    )
 
 
 def _make(check: Check, books: Books, patience: float, repair: bool) -> Result:
