@@ -151,9 +151,22 @@ def test_releases_are_retried_with_growing_pauses(api, there, order):
 @pytest.mark.parametrize("status", [400, 404, 422])
 def test_a_message_that_is_refused_is_parked_and_does_not_hold_up_the_next(api, there, order, status):
     api.post(f"/api/orders/{order['id']}/ship")
-    there.will(answers({"code": "invalid"}, status), TAKEN)
+    there.will(answers({"code": "invalid"}, status, {"Content-Type": "application/problem+json"}), TAKEN)
     deliver(tasks.NOTIFICATIONS.run)
     assert (row(order, "confirmed").state, row(order, "shipped").state) == ("dead", "delivered")
+
+
+@pytest.mark.parametrize("status", [401, 403, 405])
+def test_messages_wait_while_the_receiver_refuses_our_credentials(api, there, order, status):
+    there.will(answers({"code": "not_authenticated", "detail": "The token was issued in the future."}, status))
+    OutboxMessage.objects.update(attempts=1000)
+    deliver(tasks.NOTIFICATIONS.run)
+    assert (row(order, "confirmed").state, row(order, "confirmed").attempts) == ("pending", 1001)
+    assert api.get("/health").json()["checks"]["outbox"]["status"] == "degraded"
+    there.will(TAKEN)
+    time_passes()
+    deliver(tasks.NOTIFICATIONS.run)
+    assert row(order, "confirmed").state == "delivered"
 
 
 def test_a_silent_peer_does_not_block_the_worker(there, order, monkeypatch):

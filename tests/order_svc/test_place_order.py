@@ -24,6 +24,7 @@ from tests.order_svc.conftest import (
     LAMP,
     NOBODY,
     NOTHING,
+    PROBLEM,
     Neighbours,
     left_behind,
     problem,
