@@ -10,13 +10,16 @@ DEPTH_BOUND = 1000
 """Messages are counted up to this number, so that the cost of counting stays bounded."""
 
 _UNSETTLED = "FROM outbox_outboxmessage WHERE state = %s ORDER BY id LIMIT"
+_REFUSAL = f"""
+    SELECT last_error FROM outbox_outboxmessage
+    WHERE state = 'pending' AND last_error LIKE '{REFUSED}%%' ORDER BY id LIMIT 1
+"""
 _DEPTH = f"""
     SELECT
         (SELECT count(*) FROM (SELECT id {_UNSETTLED} {DEPTH_BOUND}) AS waiting),
         (SELECT extract(epoch FROM clock_timestamp() - created_at)::float {_UNSETTLED} 1),
         (SELECT count(*) FROM (SELECT id {_UNSETTLED} {DEPTH_BOUND}) AS given_up),
-        (SELECT last_error FROM outbox_outboxmessage
-         WHERE state = 'pending' AND last_error LIKE '{REFUSED}%%' ORDER BY id LIMIT 1)
+        ({_REFUSAL})
 """
 
 
