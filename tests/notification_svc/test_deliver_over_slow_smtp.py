@@ -101,6 +101,15 @@ def test_after_the_mail_itself_the_server_has_more_time_than_for_other_replies(s
     assert outcome() == [("sent", 1)]
 
 
+def test_the_wait_after_the_mail_itself_has_a_limit_of_its_own(send, server, settings):
+    settings.EMAIL_ACCEPT_SECONDS = 1
+    server.delays = {".": 15.0}
+    to(send, "ann")
+    deliver()
+    assert outcome() == [("queued", 1)]
+    assert server.mails == []
+
+
 def test_a_reply_that_trickles_in_ends_in_time(send, server, settings):
     settings.EMAIL_TIMEOUT = 1
     stop = threading.Event()
