@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
+from django.db.models.functions import Now
 from django.utils.timezone import now
 from prometheus_client import Counter
 
@@ -18,7 +19,15 @@ from order_svc.models import Order, OrderLine
 from order_svc.statements import CONFIRM, EARLIER, EARLIER_COLUMNS, OPEN
 from order_svc.steps import STOCK, USER, Steps, taken
 from platform_core.api import Claim, decode, encode, in_progress
-from platform_core.clients import PeerError, PeerRefused, PeerUnreachable, Reservation, get_user, reserve_stock
+from platform_core.clients import (
+    CallerRefused,
+    PeerError,
+    PeerRefused,
+    PeerUnreachable,
+    Reservation,
+    get_user,
+    reserve_stock,
+)
 from platform_core.conf import reached
 from platform_core.db import array, prepared, prepared_atomic
 from platform_core.events import NewEvent, append
@@ -145,7 +154,6 @@ def _open(
     user_id: int, quantities: Mapping[int, int], claim: Claim | None, steps: Steps
 ) -> tuple[Order, list[OrderLine]]:
     """Commits the pending order before any side effect. Raises Conflict if a concurrent request has the same key."""
-    at = now()
     values = {
         "user_id": user_id,
         "currency": settings.CURRENCY,
@@ -154,14 +162,13 @@ def _open(
         "key": claim.key if claim else None,
         "fingerprint": claim.fingerprint if claim else None,
         "lock": claim.lock if claim else "",
-        "at": at,
         "products": array(quantities),
         "quantities": array(quantities.values()),
     }
     opened = prepared_atomic(OPEN, {**context.origin(), **values})
     if not opened:
         raise in_progress()
-    ((order_id,),) = opened
+    ((order_id, at),) = opened
     order = Order(pk=order_id, user_id=user_id, currency=settings.CURRENCY, steps=steps, created_at=at, updated_at=at)
     return order, [OrderLine(order=order, product_id=product, quantity=n) for product, n in quantities.items()]
 
@@ -246,8 +253,8 @@ def reject_pending(order_id: int, reason: str, **changes: Any) -> bool:
 
 
 def overdue_orders() -> QuerySet[Order]:
-    """Orders that have been pending for longer than any request can run."""
-    limit = now() - timedelta(seconds=settings.PENDING_SECONDS)
+    """Orders that have been pending for longer than any request can run, by Postgres' clock."""
+    limit = Now() - timedelta(seconds=settings.PENDING_SECONDS)
     return Order.objects.filter(status=Order.Status.PENDING, created_at__lt=limit)
 
 
@@ -300,7 +307,15 @@ def _unavailable(error: Exception) -> Unavailable:
         except DeadlineExceeded as exceeded:
             return exceeded
     peer = error.peer if isinstance(error, PeerError) else "A peer"
-    return Unavailable(f"{peer} does not answer at the moment; the order was not placed.")
+    return Unavailable(f"{peer} {_reason(error)}; the order was not placed.")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, CallerRefused):
+        return f"{error.summary}, which only the operators can correct"
+    if isinstance(error, PeerRefused):
+        return f"gave an answer that order-service does not expect ({error.status} {error.code})"
+    return "does not answer at the moment"
 
 
 def cancel_order(order_id: int) -> Order:

@@ -6,7 +6,7 @@ import threading
 from order_svc.services import overdue_orders, reject_overdue
 from platform_core.clients import release_stock, send_notification
 from platform_core.http import context
-from platform_core.outbox import Handler, Handlers, OutboxMessage, deliver_due
+from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage
 from platform_core.topology import NOTIFICATION, PRODUCT
 from platform_core.vocabulary import MessageKind
 from platform_core.worker import HOUSEKEEPING, Duty
@@ -29,12 +29,8 @@ HANDLERS: Handlers = {
 }
 
 
-def deliver_releases(stopping: threading.Event) -> bool:
-    return deliver_due(PRODUCT.name, HANDLERS, stopping)
-
-
-def deliver_notifications(stopping: threading.Event) -> bool:
-    return deliver_due(NOTIFICATION.name, HANDLERS, stopping)
+RELEASES = Lane(PRODUCT.name, HANDLERS)
+NOTIFICATIONS = Lane(NOTIFICATION.name, HANDLERS)
 
 
 def recover(stopping: threading.Event) -> bool:
@@ -49,8 +45,8 @@ def recover(stopping: threading.Event) -> bool:
 
 
 DUTIES = (
-    Duty("outbox:product", deliver_releases, pause=0.1),
-    Duty("outbox:notification", deliver_notifications, pause=0.05),
+    Duty("outbox:product", RELEASES.run, pause=0.1, finish=RELEASES.finish),
+    Duty("outbox:notification", NOTIFICATIONS.run, pause=0.05, finish=NOTIFICATIONS.finish),
     Duty("recovery", recover, pause=2.0),
     HOUSEKEEPING,
 )

@@ -19,7 +19,7 @@ import msgspec
 from django.conf import settings as django_settings
 
 from platform_core.clients import feeds, health, notifications, products, users
-from platform_core.clients.errors import PeerRefused
+from platform_core.clients.errors import CallerRefused, PeerRefused
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from tests import people
 from tests.documents import document, operations_of, target
@@ -153,7 +153,7 @@ def refused(contract: Contract) -> int | None:
     """The status of the refusal, or None if the client handles it."""
     try:
         found = contract.run()
-    except PeerRefused as refusal:
+    except (PeerRefused, CallerRefused) as refusal:
         return refusal.status
     return 200 if found is not None else None
 

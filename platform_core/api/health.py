@@ -15,14 +15,22 @@ _TEXT: Schema = {"type": "string"}
 _STATUS: Schema = {"type": "string", "enum": ["ok", "down"]}
 _CHECK = _object(status=_STATUS)
 _DATABASE = _object({"latencyMs": {"type": "number"}}, status=_STATUS)
-_PEER = _object(status=_STATUS, breaker={"type": "string", "enum": [state.value for state in State]})
+_STATUS_OF_PART: Schema = {
+    "type": "string",
+    "enum": ["ok", "degraded", "down"],
+    "description": "`degraded`: a peer refuses this service as a caller; `detail` names it.",
+}
+_PEER = _object(
+    {"detail": _TEXT}, status=_STATUS_OF_PART, breaker={"type": "string", "enum": [state.value for state in State]}
+)
 _OUTBOX = _object(
     {
         "pending": {"type": "integer", "description": "Waiting messages, counted up to 1000."},
         "oldestSeconds": {"type": ["number", "null"], "description": "Null if no message waits."},
         "dead": {"type": "integer", "description": "Dead letters, counted up to 1000."},
+        "detail": _TEXT,
     },
-    status=_STATUS,
+    status=_STATUS_OF_PART,
 )
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils.timezone import now
+from django.db.models import Q
+from django.db.models.functions import Now
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -121,10 +122,11 @@ def idempotent(view: View) -> View:
 
 
 def _stored(claim: Claim) -> Response | None:
-    row = IdempotencyKey.objects.filter(caller=claim.caller, key=claim.key).first()
+    rows = IdempotencyKey.objects.filter(caller=claim.caller, key=claim.key)
+    row = rows.annotate(is_expired=expired_keys()).first()
     if row is None:
         return None
-    if row.created_at < now() - timedelta(hours=settings.IDEMPOTENCY_HOURS):
+    if row.is_expired:
         row.delete()  # expired, but not yet deleted by the worker
         return None
     claim.check(row.fingerprint)
@@ -132,6 +134,11 @@ def _stored(claim: Claim) -> Response | None:
     response = Response(data, status=row.status, headers=row.headers)
     response.problem = row.status >= 400  # type: ignore[attr-defined]
     return replayed(response)
+
+
+def expired_keys() -> Q:
+    """The condition of a key that has expired, by Postgres' clock."""
+    return Q(created_at__lt=Now() - timedelta(hours=settings.IDEMPOTENCY_HOURS))
 
 
 def _outcome(view: View, *args: Any, **kwargs: Any) -> Response:
@@ -156,5 +163,6 @@ def _store(claim: Claim, response: Response) -> Response:
         status=response.status_code,
         headers={name: response[name] for name in ("Location", "ETag") if response.has_header(name)},
         body=b"" if response.data is None else encode(response.data),
+        created_at=Now(),
     )
     return response

@@ -1,6 +1,7 @@
 from .bulkhead import BulkheadFull as BulkheadFull
 from .call_stats import CallStats as CallStats
 from .call_stats import measured as measured
+from .errors import CallerRefused as CallerRefused
 from .errors import PeerBusy as PeerBusy
 from .errors import PeerError as PeerError
 from .errors import PeerRefused as PeerRefused

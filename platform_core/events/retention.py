@@ -2,11 +2,12 @@
 
 import logging
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from itertools import takewhile
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.utils.timezone import now
+from django.db.models.functions import Now
 
 from platform_core.events.log import EPOCH, Position
 from platform_core.events.models import Event, FeedConsumer, FeedStart
@@ -18,7 +19,7 @@ FORGOTTEN_AFTER = 3
 log = logging.getLogger("platform.feed")
 
 _OLDEST = f"""
-    SELECT epoch, txid, id, time FROM events_event
+    SELECT epoch, txid, id, time, time < now() - %s FROM events_event
     WHERE (epoch, txid, id) <= (%s, %s, %s)
       AND (epoch, txid) < ({EPOCH}, pg_snapshot_xmin(pg_current_snapshot())::text::bigint)
     ORDER BY epoch, txid, id LIMIT %s
@@ -52,19 +53,18 @@ def trim_feed() -> bool:
 
 def forget_consumers() -> None:
     """Remove consumers that were not seen for FORGOTTEN_AFTER retention periods."""
-    limit = now() - timedelta(days=settings.EVENT_RETENTION_DAYS * FORGOTTEN_AFTER)
-    for consumer in FeedConsumer.objects.filter(seen_at__lt=limit):
+    limit = timedelta(days=settings.EVENT_RETENTION_DAYS * FORGOTTEN_AFTER)
+    for consumer in FeedConsumer.objects.filter(seen_at__lt=Now() - limit):
         consumer.delete()
         log.warning("feed.consumer_forgotten", extra={"data": {"consumer": consumer.name}})
 
 
 def _overdue() -> list[_Old]:
-    limit = now() - timedelta(days=settings.EVENT_RETENTION_DAYS)
+    limit: Any = timedelta(days=settings.EVENT_RETENTION_DAYS)
     with connection.cursor() as cursor:
-        cursor.execute(_OLDEST, [*_slowest(), BATCH])
-        oldest = [_Old(Position(*row[:3]), row[3]) for row in cursor.fetchall()]
-    kept = next((n for n, event in enumerate(oldest) if event.time >= limit), len(oldest))
-    return oldest[:kept]
+        cursor.execute(_OLDEST, [limit, *_slowest(), BATCH])
+        rows = list(takewhile(lambda row: row[4], cursor.fetchall()))
+    return [_Old(Position(*row[:3]), row[3]) for row in rows]
 
 
 def _slowest() -> Position:

@@ -10,7 +10,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
 from platform_core import __version__
-from platform_core.clients.peers import breaker_states
+from platform_core.clients.peers import PeerState, peer_states
 from platform_core.http.problems import safe_methods_only
 
 _started = time.monotonic()
@@ -64,7 +64,7 @@ def _database_check() -> dict[str, Any]:
 
 
 def _outbox() -> dict[str, Any]:
-    """The state of the outbox, if there is one. A full outbox does not make the service unhealthy."""
+    """The state of the outbox, if there is one. Messages that wait do not make the service unhealthy."""
     if not apps.is_installed("platform_core.outbox"):
         return {}
     from platform_core.outbox.depth import depth
@@ -74,12 +74,24 @@ def _outbox() -> dict[str, Any]:
     except DatabaseError:
         return {"outbox": {"status": "down"}}
     counts = {"pending": found.pending, "oldestSeconds": found.oldest_seconds, "dead": found.dead}
-    return {"outbox": {"status": "ok", **counts}}
+    if found.refusal is None:
+        return {"outbox": {"status": "ok", **counts}}
+    detail = f"Messages wait for a correction of the configuration: {found.refusal}"
+    return {"outbox": {"status": "degraded", **counts, "detail": detail}}
 
 
 def _peers() -> dict[str, Any]:
-    """The breakers of this process. An open one is a problem of the peer and does not make this service unhealthy."""
-    return {peer: {"status": "ok" if s == "closed" else "down", "breaker": s} for peer, s in breaker_states().items()}
+    """How the peers answer this process. Their problems do not make this service unhealthy."""
+    return {peer: _peer(peer, state) for peer, state in peer_states().items()}
+
+
+def _peer(name: str, state: PeerState) -> dict[str, Any]:
+    breaker = state.breaker.state
+    if breaker != "closed":
+        return {"status": "down", "breaker": breaker}
+    if state.refusal:
+        return {"status": "degraded", "breaker": breaker, "detail": f"{name} {state.refusal}"}
+    return {"status": "ok", "breaker": breaker}
 
 
 def _is_migrated(database: dict[str, Any]) -> bool:

@@ -61,6 +61,7 @@ class Books:
     connections: Mapping[str, psycopg.Connection[Any]]
     urls: Mapping[str, str]
     pending_seconds: int = 60
+    outbox_retention_days: int = 7
     token: str = ""
 
     def rows(self, service: Service, query: str) -> Iterator[tuple[Any, ...]]:
@@ -227,7 +228,10 @@ _STEPS = f"""
 
 
 def every_step_has_its_message(books: Books) -> Iterator[Finding]:
-    """Each step that an order has taken has written its message, and no other step has."""
+    """Each step that an order has taken has written its message, and no other step has.
+
+    Retention may have deleted the messages of orders that are older than it.
+    """
     query = f"""
         SELECT o.id, expected.what FROM order_svc_order o
         CROSS JOIN LATERAL (VALUES
@@ -236,6 +240,7 @@ def every_step_has_its_message(books: Books) -> Iterator[Finding]:
         ) AS expected (what, wanted)
         LEFT JOIN outbox_outboxmessage m ON m.key = 'order-' || o.id || '-' || expected.what
         WHERE expected.wanted <> (m.id IS NOT NULL)
+          AND (m.id IS NOT NULL OR o.created_at > now() - interval '{books.outbox_retention_days} days')
     """
     for order, what in books.rows(ORDER, query):
         yield Finding(f"order {order}", f"lacks its message {what!r}, or has it without that step")
@@ -452,7 +457,9 @@ def _open(values: Mapping[str, Any], stack: ExitStack) -> Books:
         parts = database_parts(service, values)
         connections[service.package] = stack.enter_context(open_connection(**(parts or {}), autocommit=True))
     urls = {service.package: values[service.url_variable] for service in SERVICES}
-    return Books(connections, urls, values["PENDING_SECONDS"], values["STAFF_TOKEN"] or "")
+    return Books(
+        connections, urls, values["PENDING_SECONDS"], values["OUTBOX_RETENTION_DAYS"], values["STAFF_TOKEN"] or ""
+    )
 
 
 def _run(check: Check, books: Books, wait: float, repair: bool) -> Result:

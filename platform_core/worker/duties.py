@@ -16,11 +16,15 @@ _SILENT_PAUSE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """A loop. ``run(stopping)`` does one round and returns True to skip the ``pause`` (seconds) before the next."""
+    """A loop. ``run(stopping)`` does one round and returns True to skip the ``pause`` (seconds) before the next.
+
+    ``finish()`` is called after the last round. It waits for work that the rounds have started in other threads.
+    """
 
     name: str
     run: Callable[[threading.Event], bool]
     pause: float
+    finish: Callable[[], None] = lambda: None
 
 
 def work(duties: Sequence[Duty], stopping: threading.Event) -> None:
@@ -54,4 +58,5 @@ def _repeat(duty: Duty, stopping: threading.Event) -> None:
             stopping.wait(1)
         if not more:
             stopping.wait(duty.pause)
+    duty.finish()
     connection.close()
