@@ -102,6 +102,7 @@ class MessageKind(StrEnum):
     """What an outbox message asks for. The sender's ``tasks.HANDLERS`` has the handler of each."""
 
     STOCK_RELEASE = "stock.release"
+    STOCK_RESERVE = "stock.reserve"
     NOTIFICATION_SEND = "notification.send"
     NOTIFICATION_DELIVER = "notification.deliver"
 

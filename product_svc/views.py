@@ -100,12 +100,17 @@ class StockAdjustmentViewSet(ListModelMixin, ResourceViewSet):
         return Response(self.get_serializer(movement).data, status=201)
 
 
-class ReservationViewSet(ResourceViewSet):
+class ReservationViewSet(ListModelMixin, ResourceViewSet):
     """The stock that is reserved for orders. The key is the order's id."""
 
     queryset = declared(StockReservation, prefetch=["lines"])
     serializer_class = ReservationSerializer
     lookup_field = "order_id"
+
+    @extend_schema(operation_id="listReservations")
+    def list(self, request: Request) -> Response:
+        """Reservations, also released ones, in descending order of the order ids."""
+        return super().list(request)
 
     def retrieve(self, request: Request, order_id: int) -> Response:
         """The reservation of an order. It may have been released."""

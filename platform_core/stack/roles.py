@@ -33,7 +33,7 @@ def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -
     if not services:
         return
     try:
-        _ensure_database(url)
+        ensure_database(url)
         with psycopg.connect(url, autocommit=False, connect_timeout=5) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             for service in services:
@@ -58,7 +58,8 @@ def _place(parts: Mapping[str, Any]) -> tuple[Any, ...]:
     return parts.get("host"), str(parts.get("port") or 5432), parts.get("dbname")
 
 
-def _ensure_database(url: str) -> None:
+def ensure_database(url: str) -> None:
+    """Create the database of the URL if the server has none of that name. Raises psycopg.Error."""
     name = str(conninfo_to_dict(url)["dbname"])
     with psycopg.connect(make_conninfo(url, dbname="postgres"), autocommit=True, connect_timeout=5) as connection:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()

@@ -76,8 +76,11 @@ def _replace(url: str, name: str, tool: str, file: Path) -> None:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(new)))
         try:
             pg_tools.run_tool(tool, _with_database(url, new), "--exit-on-error", str(file))
-            with psycopg.connect(_with_database(url, new), connect_timeout=5) as restored:
-                raise_epochs_here(restored)
+            with (
+                psycopg.connect(_with_database(url, new), connect_timeout=5) as restored,
+                psycopg.connect(_with_database(url, name), connect_timeout=5) as present,
+            ):
+                raise_epochs_here(restored, present)
             reached("restore.filled")
             with connection.transaction():
                 _rename(connection, name, old)

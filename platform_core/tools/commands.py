@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from platform_core.stack import (
     health_of,
     make_keys,
     migrate_all,
+    only_migration,
     pg_tools,
     postgres,
     raise_epochs,
@@ -70,22 +71,26 @@ def _services(text: str) -> tuple[Service, ...]:
 
 def migrate(values: dict[str, Any]) -> int:
     """Make roles and schemas where they are missing, and migrate all five."""
-    with _with_database(values) as values:
+    with _with_database(values, migrating=True) as values:
         migrate_all(values, os.environ)
         print("All five services are migrated.")
     return 0
 
 
 @contextmanager
-def _with_database(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """``values`` with a server that has the roles: the one that is named, else the embedded one."""
+def _with_database(values: dict[str, Any], *, migrating: bool = False) -> Iterator[dict[str, Any]]:
+    """``values`` with a server that has the roles: the one that is named, else the embedded one.
+
+    With ``migrating`` the roles are made, and the block runs, while no other process migrates.
+    """
     server = None
     if not values["DATABASE_URL"] and not all(values[service.database_url_variable] for service in SERVICES):
         server = postgres.acquire(Path(values["PLATFORM_DATA"]))
         values = {**values, "DATABASE_URL": server.url}
     try:
-        ensure_roles(values)
-        yield values
+        with only_migration(values) if migrating else nullcontext():
+            ensure_roles(values)
+            yield values
     finally:
         if server:
             server.release()
@@ -125,13 +130,18 @@ def _keys_options(parser: argparse.ArgumentParser) -> None:
 
 
 def new_epoch(values: dict[str, Any]) -> int:
-    """After a restore into another server, and before the start: have the feeds go on behind what there is.
+    """After a restore by other means or a loss of transactions: start a new epoch, before the start of the platform.
 
-    Raising it without need, or twice, does no harm.
+    The feeds continue behind what consumers have read. New users, products, orders and notifications get ids that no service has ever seen. Running it without need, or
+    twice, does no harm.
     """
     with _with_database(values) as values:
         for name, epoch in raise_epochs(values).items():
             print(f"The feed of {name} goes on in epoch {epoch}.")
+    print(
+        "New ids are higher than all that were ever given out. Next: start the platform, `manage.py verify --repair`,"
+    )
+    print("and `manage.py analytics_svc rebuild`, because figures may count what was lost.")
     return 0
 
 
