@@ -1,7 +1,5 @@
 from django.apps import AppConfig
 
-from platform_core.events import compare_with
-
 
 class OrderConfig(AppConfig):
     name = "order_svc"
@@ -9,5 +7,6 @@ class OrderConfig(AppConfig):
 
     def ready(self) -> None:
         from order_svc.history import lost_acknowledged_order, lost_reserved_order
+        from platform_core.events import compare_with
 
         compare_with(lost_acknowledged_order, lost_reserved_order)

@@ -40,8 +40,8 @@ _HISTORY = _object(
 _CHECKS: Schema = {
     **_object({"outbox": _OUTBOX, "duties": _DUTIES, "history": _HISTORY}, database=_DATABASE),
     "description": (
-        "`outbox` if the service has one; `duties` if it has background duties, `history` (whether the database has lost "
-        "transactions) if it has a feed; and the circuit breaker of each peer that the process has called."
+        "`outbox` if the service has one; `duties` if it has background duties; `history`, whether the database has "
+        "lost transactions, if it has a feed; and the circuit breaker of each peer that the process has called."
     ),
     "additionalProperties": _PEER,
 }

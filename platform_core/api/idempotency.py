@@ -73,7 +73,7 @@ class Claim:
     def _earlier_fingerprints(self) -> list[bytes]:
         """As earlier versions stored them: an HMAC with SECRET_KEY, which ceases to match when that is changed."""
         keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-        return [hmac.new(key.encode(), self.content, hashlib.sha256).digest() for key in keys]
+        return [hmac.new(str(key).encode(), self.content, hashlib.sha256).digest() for key in keys]
 
     @property
     def lock(self) -> str:

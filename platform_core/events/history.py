@@ -45,9 +45,11 @@ _NOTE = """
     ON CONFLICT (id) DO UPDATE SET system_identifier = excluded.system_identifier, timeline = excluded.timeline,
         table_oid = excluded.table_oid, noted_at = excluded.noted_at
 """
+# The events of the present transaction lie beyond the snapshot, too.
 _AHEAD = f"""
     SELECT EXISTS (
         SELECT FROM events_event WHERE epoch = {EPOCH} AND txid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+            AND txid IS DISTINCT FROM pg_current_xact_id_if_assigned()::text::bigint
     ) OR EXISTS (
         SELECT FROM events_feedconsumer
         WHERE epoch = {EPOCH} AND txid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint AND sequence < %s
@@ -68,9 +70,9 @@ class Server(NamedTuple):
 
 
 class _Known:
-    """What this process knows. ``looked_at`` is the time of the last look; 0 after a new connection."""
+    """What this process knows. ``looked_at`` is the time of the last look."""
 
-    looked_at = 0.0
+    looked_at = float("-inf")
     server: Server | None = None
     lost = ""
     may_look: bool | None = None
@@ -105,7 +107,7 @@ def look() -> str:
     if not lost and noted is not None and _is_other(server, noted):
         lost = _compared()
         if lost:
-            mark_lost(lost)
+            lost = mark_lost(lost)
         else:
             log.warning("history.server_changed", extra={"data": {"now": server._asdict(), "before": noted._asdict()}})
     if not lost:
@@ -115,14 +117,15 @@ def look() -> str:
     return lost
 
 
-def mark_lost(reason: str) -> None:
-    """Store that transactions were lost. The first reason is kept."""
+def mark_lost(reason: str) -> str:
+    """Store that transactions were lost, and return it with what to do. The first reason is kept."""
     server, noted, _ = _read()
     if noted is None:
         _note(server)
     ServerHistory.objects.filter(pk=1, lost="").update(lost=f"{reason} {REMEDY}", lost_at=Now())
-    _Known.looked_at = 0.0
+    _Known.looked_at = float("-inf")
     log.error("history.lost", extra={"data": {"reason": reason, "remedy": REMEDY}})
+    return f"{reason} {REMEDY}"
 
 
 def stored_loss() -> str:
@@ -137,7 +140,7 @@ def unwatched() -> str:
 
 def forget_look(connection: BaseDatabaseWrapper, **_: object) -> None:
     """A receiver of `connection_created`: the new connection may lead to another server."""
-    _Known.looked_at = 0.0
+    _Known.looked_at = float("-inf")
 
 
 def _read() -> tuple[Server, Server | None, str]:

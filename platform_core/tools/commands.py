@@ -132,16 +132,14 @@ def _keys_options(parser: argparse.ArgumentParser) -> None:
 def new_epoch(values: dict[str, Any]) -> int:
     """After a restore by other means or a loss of transactions: start a new epoch, before the start of the platform.
 
-    The feeds continue behind what consumers have read. New users, products, orders and notifications get ids that no service has ever seen. Running it without need, or
-    twice, does no harm.
+    The feeds continue behind what consumers have read. New users, products, orders and notifications get ids that no
+    service has ever seen. Running it without need, or twice, does no harm.
     """
     with _with_database(values) as values:
         for name, epoch in raise_epochs(values).items():
             print(f"The feed of {name} goes on in epoch {epoch}.")
-    print(
-        "New ids are higher than all that were ever given out. Next: start the platform, `manage.py verify --repair`,"
-    )
-    print("and `manage.py analytics_svc rebuild`, because figures may count what was lost.")
+    print("New ids are higher than all that any service knows. Next: start the platform, `manage.py verify --repair`,")
+    print("and `manage.py analytics_svc rebuild`, because the figures may count what was lost.")
     return 0
 
 
