@@ -33,6 +33,7 @@ from platform_core.http import (
     Unprocessable,
     context,
 )
+from platform_core.isolation import forget
 from platform_core.observability import tracing
 from platform_core.outbox import Message, OutboxMessage, PermanentFailure, enqueue, hasten, redrive
 from platform_core.topology import NOTIFICATION, PRODUCT
@@ -46,6 +47,8 @@ from platform_core.vocabulary import (
 )
 
 CLEANUP_SECONDS = 2.0
+RECOVERY = "recovery"
+"""The name of the duty that rejects overdue orders."""
 ABANDONED = "abandoned"
 """The reason of a rejection by recovery: the request ended and left the order pending."""
 CONFIRMED_VERSION = 2
@@ -281,6 +284,7 @@ def reject_order(order_id: int) -> Order:
         raise NotFound()
     overdue = overdue_orders().filter(pk=order_id).first()
     if overdue is not None and reject_overdue(overdue):
+        forget(RECOVERY, order_id)
         order.refresh_from_db()
     if order.reason != ABANDONED:
         raise Conflict(

@@ -5,7 +5,7 @@ import threading
 from functools import partial
 
 from order_svc.models import Order
-from order_svc.services import overdue_orders, reject_overdue, reserve_again
+from order_svc.services import RECOVERY, overdue_orders, reject_overdue, reserve_again
 from platform_core.clients import release_stock, send_notification
 from platform_core.http import context
 from platform_core.isolation import attempt, due
@@ -14,7 +14,6 @@ from platform_core.topology import NOTIFICATION, PRODUCT
 from platform_core.vocabulary import MessageKind
 from platform_core.worker import HOUSEKEEPING, Duty
 
-RECOVERY = "recovery"
 RECOVERY_BATCH = 100
 log = logging.getLogger("order.recovery")
 

@@ -7,6 +7,7 @@ by Postgres' clock.
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import Error, InterfaceError, OperationalError, connection, transaction
@@ -59,7 +60,7 @@ def attempt(duty: str, item: object, process: Callable[[], object]) -> bool:
     try:
         with transaction.atomic():
             process()
-            FailedItem.objects.filter(duty=duty, item=str(item)).delete()
+            forget(duty, item)
     except Exception as error:
         if is_outage(error):
             raise
@@ -99,6 +100,16 @@ def due_again(duty: str) -> list[str]:
 def retry_parked(rows: QuerySet[FailedItem]) -> int:
     """Give parked items another series of attempts. Returns how many there were."""
     return rows.filter(parked_at__isnull=False).update(parked_at=None, attempts=0, retry_at=Now())
+
+
+def forget(duty: str, item: object) -> None:
+    """Forget the failures of an item that was settled by other means."""
+    FailedItem.objects.filter(duty=duty, item=str(item)).delete()
+
+
+def forget_settled() -> None:
+    """Forget items that are not parked, and that nobody has tried for a day: their duty does not find them any more."""
+    FailedItem.objects.filter(parked_at=None, retry_at__lt=Now() - timedelta(days=1)).delete()
 
 
 def counted() -> Counted:

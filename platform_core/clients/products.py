@@ -29,8 +29,8 @@ class Reservation(msgspec.Struct, frozen=True, rename="camel"):
     items: list[ReservedItem]
 
 
-class _Reservations(msgspec.Struct, frozen=True):
-    results: list[Reservation]
+class _Newest(msgspec.Struct, frozen=True, rename="camel"):
+    order_id: str | None
 
 
 def reserve_stock(order_id: int, quantities: Mapping[int, int]) -> Reservation:
@@ -66,9 +66,8 @@ def newest_reservation(*, timeout: float) -> int:
 
     Raises PeerRefused, PeerUnreachable.
     """
-    answer = call(PEER, "GET", "/api/stock-reservations", params={"limit": 1}, timeout=timeout)
-    page = decoded(PEER, answer, _Reservations)
-    return int(page.results[0].order_id) if page.results else 0
+    answer = call(PEER, "GET", "/api/stock-reservations/newest", timeout=timeout)
+    return int(decoded(PEER, answer, _Newest).order_id or 0)
 
 
 def release_stock(order_id: int) -> None:

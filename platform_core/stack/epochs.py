@@ -36,10 +36,15 @@ _MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
 
 class _Known(NamedTuple):
-    """A query for the highest id, or epoch, that a service knows."""
+    """A query for the highest id, or epoch, that a service knows.
+
+    ``is_proof``: the id was given out. Otherwise it may be made up: in development anybody may reserve stock for any
+    order, and a notification may be sent to a user who does not exist.
+    """
 
     service: Service
     query: str
+    is_proof: bool = True
 
 
 class _Resource(NamedTuple):
@@ -50,27 +55,32 @@ class _Resource(NamedTuple):
     known: Sequence[_Known]
 
 
-def _highest(service: Service, column: str, table: str, condition: str = "true") -> _Known:
+def _highest(service: Service, column: str, table: str, condition: str = "true", *, is_proof: bool = True) -> _Known:
     rows = f"{service.role}.{service.package}_{table}"
-    return _Known(service, f"SELECT coalesce(max({column}), 0) FROM {rows} WHERE {column} < {_ABSURD} AND {condition}")
+    query = f"SELECT coalesce(max({column}), 0) FROM {rows} WHERE {column} < {_ABSURD} AND {condition}"
+    return _Known(service, query, is_proof)
 
 
 def _fact(kind: str) -> _Known:
     return _highest(ANALYTICS, "resource_id", "fact", f"kind = '{kind}'")
 
 
+_ORDER_OF_KEY = "substring(sender_key FROM '^order-([0-9]{1,18})-')::bigint"
 _RESOURCES = (
     _Resource(
         USER,
         "user_svc_user",
-        (_highest(ORDER, "user_id", "order"), _highest(NOTIFICATION, "user_id", "notification"), _fact("user")),
+        (
+            _highest(ORDER, "user_id", "order"),
+            _highest(NOTIFICATION, "user_id", "notification", is_proof=False),
+            _fact("user"),
+        ),
     ),
     _Resource(
         PRODUCT,
         "product_svc_product",
-        # Only lines of placed orders: the others may name anything.
         (
-            _highest(ORDER, "product_id", "orderline", "unit_price IS NOT NULL"),
+            _highest(ORDER, "product_id", "orderline", "unit_price IS NOT NULL"),  # others may name anything
             _highest(ANALYTICS, "product_id", "productfigure"),
             _fact("product"),
         ),
@@ -79,8 +89,8 @@ _RESOURCES = (
         ORDER,
         "order_svc_order",
         (
-            _highest(PRODUCT, "order_id", "stockreservation"),
-            _highest(NOTIFICATION, "substring(sender_key FROM '^order-([0-9]{1,18})-')::bigint", "notification"),
+            _highest(PRODUCT, "order_id", "stockreservation", is_proof=False),
+            _highest(NOTIFICATION, _ORDER_OF_KEY, "notification", f"caller = 'service:{ORDER.name}'"),
             _fact("order"),
         ),
     ),
@@ -132,7 +142,7 @@ def ids_behind(ask: Ask) -> list[tuple[str, int, int]]:
     found = []
     for resource in _RESOURCES:
         given = ask(resource.owner, f"SELECT last_value FROM {resource.owner.role}.{resource.table}_id_seq")
-        known = max(_known(ask, source) for source in resource.known)
+        known = max(_known(ask, source) for source in resource.known if source.is_proof)
         if known > given:
             found.append((resource.table, given, known))
     return found

@@ -9,7 +9,7 @@ from django.utils.timezone import now
 
 from platform_core.events.history import look
 from platform_core.events.retention import trim_feed
-from platform_core.isolation import attempt_all, due, is_outage
+from platform_core.isolation import attempt_all, due, forget_settled, is_outage
 from platform_core.models import IdempotencyKey
 from platform_core.worker.duties import Duty, report
 
@@ -30,10 +30,16 @@ def keep_house(stopping: threading.Event) -> bool:
     cleaners: dict[str, Callable[[], bool]] = {
         "keys": lambda: expire_keys(stopping),
         "events": trim_feed,
+        "failures": _forget_settled,
         "history": _watch,
     }
     results = [_has_more(name, clean) for name, clean in cleaners.items()]
     return any(results)
+
+
+def _forget_settled() -> bool:
+    forget_settled()
+    return False
 
 
 def _watch() -> bool:

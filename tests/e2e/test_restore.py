@@ -264,3 +264,21 @@ def test_a_shell_of_the_platform_and_one_of_a_service_need_no_psql_on_the_path(a
     failed = ann.run("dbshell", "-c", "SELECT nonsense", **bare)
     assert failed.returncode == 1
     assert "nonsense" in failed.stderr
+
+
+def test_two_migrations_of_an_empty_database_at_once_both_succeed(successor):
+    """As in a rollout that starts two releases' migrations, or a migration beside `up`."""
+    migrations = [
+        subprocess.Popen(
+            successor.command("migrate"),
+            env=successor.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [migration.communicate(timeout=120)[0] for migration in migrations]
+    assert [migration.returncode for migration in migrations] == [0, 0], outputs
+    assert all("All five services are migrated." in output for output in outputs)

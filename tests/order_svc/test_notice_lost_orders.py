@@ -33,10 +33,9 @@ def reserved(peers, settings):
     url = settings.PEER_URLS["product-service"]
 
     def newest(request):
-        found = [{"orderId": str(max(ids)), "status": "reserved", "items": []}] if ids else []
-        return 200, {}, json.dumps({"results": found, "next": None, "previous": None})
+        return 200, {}, json.dumps({"orderId": str(max(ids)) if ids else None})
 
-    peers.add_callback("GET", re.compile(re.escape(url) + r"/api/stock-reservations\?limit=1$"), callback=newest)
+    peers.add_callback("GET", re.compile(re.escape(url) + r"/api/stock-reservations/newest$"), callback=newest)
     return ids
 
 
@@ -122,7 +121,7 @@ def test_while_it_cannot_be_found_out_no_order_is_taken(place, peers, settings, 
     place()
     url = settings.PEER_URLS["product-service"]
     peers.add_callback(
-        "GET", re.compile(re.escape(url) + r"/api/stock-reservations\?limit=1$"), callback=lambda request: answer
+        "GET", re.compile(re.escape(url) + r"/api/stock-reservations/newest$"), callback=lambda request: answer
     )
     promote()
     refused = place()
