@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 
 from platform_core.events.log import EPOCH, LAST_SEQUENCE
@@ -138,7 +137,7 @@ def unwatched() -> str:
     return "" if _may_look() else _CANNOT_WATCH
 
 
-def forget_look(connection: BaseDatabaseWrapper, **_: object) -> None:
+def forget_look(**_: object) -> None:
     """A receiver of `connection_created`: the new connection may lead to another server."""
     _Known.looked_at = float("-inf")
 

@@ -138,6 +138,7 @@ def test_a_backup_of_a_platform_at_work_keeps_the_promises_on_a_new_server(own_s
         shop.made(ORDER, "/api/orders", userId=customer.user, productId=customer.product, quantity=1)["id"]
         for _ in range(3)
     ]
+    assert int(made[0]) > max(int(order) for order in customer.ordered), "also of those that the dump does not know"
     report = shop.get(ANALYTICS, "/api/analytics/summary")
     assert report["stale"] == []
     assert report["orders"]["total"] == counted + len(made), "each of the new ones once, none of the old again"

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from django.db import connection
+from django.db.backends.signals import connection_created
 
 from order_svc import history as orders
 from order_svc.models import Order
@@ -136,7 +137,7 @@ def test_it_looks_again_after_a_while_or_on_a_new_connection_alone(place, monkey
     place()
     saga = len(statements_of(place))
     assert saga == 2
-    history.forget_look(connection)
+    connection_created.send(sender=type(connection), connection=connection)
     assert len(statements_of(place)) == saga + 1
 
 
