@@ -69,9 +69,11 @@ class Server(NamedTuple):
 
 
 class _Known:
-    """What this process knows. ``looked_at`` is the time of the last look."""
+    """What this process knows: among others the time of the last look, and the newest connection at that time."""
 
     looked_at = float("-inf")
+    newest_connection: object = None
+    looked_after: object = None
     server: Server | None = None
     lost = ""
     may_look: bool | None = None
@@ -93,10 +95,10 @@ def loss() -> str:
     comparisons raise, and looks again next time.
     """
     connection.ensure_connection()
-    began = time.monotonic()
-    if began - _Known.looked_at >= LOOK_EVERY:
+    began, newest = time.monotonic(), _Known.newest_connection
+    if began - _Known.looked_at >= LOOK_EVERY or newest is not _Known.looked_after:
         _Known.lost = look()
-        _Known.looked_at = began
+        _Known.looked_at, _Known.looked_after = began, newest
     return _Known.lost
 
 
@@ -139,7 +141,7 @@ def unwatched() -> str:
 
 def forget_look(**_: object) -> None:
     """A receiver of `connection_created`: the new connection may lead to another server."""
-    _Known.looked_at = float("-inf")
+    _Known.newest_connection = object()
 
 
 def _read() -> tuple[Server, Server | None, str]:

@@ -96,6 +96,7 @@ def looked_at_the_server(monkeypatch):
 
     monkeypatch.setattr(history, "LOOK_EVERY", float("inf"))
     monkeypatch.setattr(history._Known, "looked_at", 0.0)
+    monkeypatch.setattr(history._Known, "looked_after", history._Known.newest_connection)
 
 
 def raising(error: Exception) -> Any:
