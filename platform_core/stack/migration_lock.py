@@ -28,7 +28,8 @@ def only_migration(values: Mapping[str, Any]) -> Iterator[None]:
         parts = {} if url else database_parts(SERVICES[0], values) or {}
         connection = psycopg.connect(url or "", **parts, connect_timeout=5)
     except psycopg.OperationalError as error:
-        raise RolesError(f"The database does not answer: {str(error).strip()}") from None
+        server = "The server of DATABASE_URL" if url else f"The database of {SERVICES[0].name}"
+        raise RolesError(f"{server} does not answer: {str(error).strip()}") from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise RolesError(f"The user of DATABASE_URL may not create databases: {str(error).strip()}") from None
     with closing(connection):
