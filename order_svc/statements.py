@@ -58,6 +58,14 @@ CONFIRM = f"""
 This decides the race with recovery.
 """
 
+QUEUE_AGAIN = f"""
+    {enqueueing("SELECT %(kind)s, %(destination)s, %(aggregate)s, %(message_key)s, %(payload)s::jsonb")}
+    ON CONFLICT (key) DO UPDATE SET
+        state = 'pending', attempts = 0, available_at = clock_timestamp(), delivered_at = NULL, last_error = '',
+        lease = NULL, leased_until = NULL
+"""
+"""Queues a message that may be sent any number of times. If it was queued before, it is sent again."""
+
 EARLIER_COLUMNS = ("id", "user_id", "status", "currency", "total", "reason", "created_at", "confirmed_at")
 EARLIER = f"""
     SELECT {", ".join(EARLIER_COLUMNS)}, fingerprint, refusal::text

@@ -81,6 +81,7 @@ CONTRACTS = [
     Contract(
         PRODUCT, products.reserve_stock, [9, {3: 2}], reads=products.Reservation, refusals=(409, 422), like=RESERVED
     ),
+    Contract(PRODUCT, products.newest_reservation, [], {"timeout": 1.0}, reads=products._Newest),
     Contract(PRODUCT, products.get_reservation, [9], {"timeout": 1.0}, reads=products.Reservation, refusals=(404,)),
     Contract(PRODUCT, products.release_stock, [9]),
     Contract(NOTIFICATION, notifications.send_notification, ["order-9"], LETTER, refusals=(409, 422)),

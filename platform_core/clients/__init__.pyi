@@ -20,6 +20,7 @@ from .notifications import send_notification as send_notification
 from .peers import peer_bulkhead as peer_bulkhead
 from .products import Reservation as Reservation
 from .products import get_reservation as get_reservation
+from .products import newest_reservation as newest_reservation
 from .products import release_stock as release_stock
 from .products import reserve_stock as reserve_stock
 from .users import StaffAccount as StaffAccount

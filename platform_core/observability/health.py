@@ -34,7 +34,7 @@ def report() -> dict[str, Any]:
         "version": __version__,
         "mode": settings.PLATFORM_ENV,
         "uptimeSeconds": round(time.monotonic() - _started, 1),
-        "checks": {"database": database, **(_outbox() if up else {}), **_peers()},
+        "checks": {"database": database, **(_outbox() | _duties() | _history() if up else {}), **_peers()},
     }
 
 
@@ -78,6 +78,33 @@ def _outbox() -> dict[str, Any]:
         return {"outbox": {"status": "ok", **counts}}
     detail = f"Messages wait for a correction of the configuration: {found.refusal}"
     return {"outbox": {"status": "degraded", **counts, "detail": detail}}
+
+
+def _duties() -> dict[str, Any]:
+    """Items that background duties could not process, of a service with a worker. They do not affect others."""
+    if not settings.SERVICE.has_worker:
+        return {}
+    from platform_core.isolation import counted
+
+    try:
+        failed = counted()
+    except DatabaseError:
+        return {"duties": {"status": "down"}}
+    return {"duties": {"status": "down" if failed.parked else "ok", **failed._asdict()}}
+
+
+def _history() -> dict[str, Any]:
+    """Whether the database has lost transactions, as last noticed. A restart does not help, so it affects no status."""
+    if not settings.SERVICE.has_feed:
+        return {}
+    from platform_core.events.history import stored_loss, unwatched
+
+    try:
+        lost, blind = stored_loss(), unwatched()
+    except DatabaseError:
+        return {"history": {"status": "down"}}
+    detail = lost or blind
+    return {"history": {"status": "down" if lost else "ok", **({"detail": detail} if detail else {})}}
 
 
 def _peers() -> dict[str, Any]:

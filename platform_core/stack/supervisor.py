@@ -27,6 +27,7 @@ from platform_core.stack.contents import has_data
 from platform_core.stack.forks import Forked, fork, manage, preload, serve
 from platform_core.stack.keys import make_keys
 from platform_core.stack.migrated import code_fingerprint, is_migrated, note_migrated
+from platform_core.stack.migration_lock import only_migration
 from platform_core.stack.postgres import PostgresError
 from platform_core.stack.processes import is_free
 from platform_core.stack.roles import RolesError, ensure_roles
@@ -195,8 +196,9 @@ class Stack:
             self.server = postgres.acquire(self.folder)
             self.values = {**self.values, "DATABASE_URL": self.server.url}
         self.step("roles and migrations")
-        ensure_roles(self.values)
-        migrate_all(self.values, self.environ, not_theirs=self.locks(), unless_current=True)
+        with only_migration(self.values):
+            ensure_roles(self.values)
+            migrate_all(self.values, self.environ, not_theirs=self.locks(), unless_current=True)
         self.step("services")
         metrics = self.folder / "metrics"
         shutil.rmtree(metrics, ignore_errors=True)

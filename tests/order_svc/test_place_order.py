@@ -469,3 +469,21 @@ def test_a_confirmation_that_fails_in_its_transaction_rejects_the_order(neighbou
     order = Order.objects.get()
     assert order.status == "rejected"
     assert left_behind() == ([], [f"order-{order.pk}-release"])
+
+
+def test_an_unexpected_violation_of_a_constraint_is_a_500_and_leaves_nothing_pending(place, placed):
+    """The message of an earlier order with the same id, from before the database lost its transactions."""
+    following = int(placed["id"]) + 1
+    OutboxMessage.objects.create(
+        kind="notification.send",
+        destination="notification-service",
+        aggregate=f"order:{following}",
+        key=f"order-{following}-confirmed",
+        payload={},
+        state="delivered",
+    )
+    assert_problem(place(), 500, "internal_error")
+    order = Order.objects.get(pk=following)
+    assert (order.status, order.reason) == ("rejected", "unavailable")
+    assert OutboxMessage.objects.get(key=f"order-{following}-release").state == "pending"
+    assert place().status_code == 201
