@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from platform_core.outbox.models import REFUSED
-
+REFUSED = "CallerRefused:"
+"""How the stored error of a message begins whose sender was refused as a caller."""
 DEPTH_BOUND = 1000
 """Messages are counted up to this number, so that the cost of counting stays bounded."""
 

@@ -6,8 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
 
-REFUSED = "CallerRefused:"
-"""How ``last_error`` begins if the destination refused this service as a caller."""
+from platform_core.outbox.depth import REFUSED
 
 
 class OutboxMessage(models.Model):
