@@ -273,7 +273,7 @@ def test_messages_that_were_never_tried_come_before_those_that_failed():
     assert [message.key for message in claim("there", 4)] == ["old1", "old2"]
 
 
-def test_no_good_message_waits_for_a_second_attempt_of_a_deferred_one(running):
+def test_no_good_message_waits_for_a_second_attempt_of_a_deferred_one(running, settings):
     delivered_after = {}
     attempts = []
 
@@ -287,7 +287,9 @@ def test_no_good_message_waits_for_a_second_attempt_of_a_deferred_one(running):
     put(*(f"good{n}" for n in range(20)))
     running(deliver)
     until(lambda: len(delivered_after) == 20, seconds=60)
-    assert max(delivered_after.values()) <= 320
+    assert (
+        max(delivered_after.values()) <= 320 + settings.OUTBOX_CONCURRENCY
+    )  # as many may be under way beside the last one
     assert OutboxMessage.objects.filter(key__startswith="bad", state="pending").count() == 300
 
 
