@@ -9,6 +9,7 @@ from csp.constants import NONE, SELF
 
 from platform_core.conf.environment import ROOT, database_parts, keys_dir, parsed
 from platform_core.http.context import STATEMENT_SECONDS
+from platform_core.http.origins import LOCAL_ORIGIN
 from platform_core.http.request_body import MAX_BODY_BYTES
 from platform_core.observability.logs import logging_config
 from platform_core.topology import BY_PACKAGE, SERVICES, Service
@@ -93,6 +94,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "platform_core.http.security_headers.CSPMiddleware",
     "platform_core.http.security_headers.CorsMiddleware",
+    "platform_core.http.origins.ForeignOriginMiddleware",
     "platform_core.db.bounds.RefuseWritesMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -176,6 +178,7 @@ def _auth(values: Mapping[str, Any]) -> dict[str, Any]:
         "SERVICE_KEY": values["SERVICE_KEY"] or "",
         "SERVICE_KEYS": values["SERVICE_KEYS"] or "",
         "METRICS_TOKEN": values["METRICS_TOKEN"] or "",
+        "CATALOG_MAX_AGE": values["CATALOG_MAX_AGE"],
         "NUM_PROXIES": values["NUM_PROXIES"],
         "SIGN_UPS_PER_HOUR": values["SIGN_UPS_PER_HOUR"],
     }
@@ -265,10 +268,11 @@ def _https(*, required: bool) -> dict[str, Any]:
 
 
 def _cors(origins: list[str] | None, development: bool) -> dict[str, Any]:
-    everyone = (development and not origins) or origins == ["*"]
+    everyone = origins == ["*"]
     return {
         "CORS_ALLOW_ALL_ORIGINS": everyone,
         "CORS_ALLOWED_ORIGINS": [] if everyone else origins or [],
+        "CORS_ALLOWED_ORIGIN_REGEXES": [LOCAL_ORIGIN] if development else [],
         "CORS_ALLOW_HEADERS": [
             *("accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match"),
             *("traceparent", "x-request-id", "x-request-timeout"),
