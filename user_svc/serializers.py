@@ -20,6 +20,7 @@ from platform_core.api import (
 )
 from platform_core.vocabulary import Role
 from user_svc import services
+from user_svc.emails import BadAddress, email_key
 from user_svc.models import User
 
 
@@ -27,7 +28,12 @@ class EmailAddressField(serializers.EmailField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
-        return str(super().to_internal_value(data))
+        email = str(super().to_internal_value(data))
+        try:
+            email_key(email)
+        except BadAddress as error:
+            raise serializers.ValidationError(str(error), code="invalid") from None
+        return email
 
 
 class PasswordField(StringField):
@@ -56,7 +62,7 @@ def strong(password: str) -> str:
 class UserSerializer(Serializer):
     id = IdField(read_only=True)
     name = StringField(max_length=200, help_text="1 to 200 characters.")
-    email = EmailAddressField(max_length=254, help_text="Unique, ignoring case.")
+    email = EmailAddressField(max_length=254, help_text="Unique, ignoring case and the spelling of its letters.")
     password = PasswordField(
         write_only=True,
         required=False,
@@ -77,7 +83,7 @@ class UserSerializer(Serializer):
 
 
 class UserQuery(Query):
-    email = TextField(required=False, max_length=254, help_text="The complete address. Case is ignored.")
+    email = TextField(required=False, max_length=254, help_text="The complete address, compared as for uniqueness.")
     search = TextField(required=False, max_length=200, help_text="Prefixes of words in name or email.")
 
     def filter_email(self, users: QuerySet[User], email: str) -> QuerySet[User]:

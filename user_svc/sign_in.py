@@ -12,6 +12,7 @@ from django.utils.timezone import now
 from platform_core.auth import AUDIENCE, USER_SECONDS, throttle
 from platform_core.http import InvalidInput, NotAuthenticated, NotFound
 from platform_core.topology import USER
+from user_svc.emails import guessed_key
 from user_svc.models import RefreshToken, Session, User
 from user_svc.services import revoke, update_user, with_email
 from user_svc.signing import access_token
@@ -45,7 +46,7 @@ def verified(email: str, password: str, address: str) -> User:
     All failures give the same message after the same time: the hasher also runs for an unknown address.
     Raises NotAuthenticated `invalid_credentials`, Throttled.
     """
-    limits = throttle.attempts("sign-in", email, address)
+    limits = throttle.attempts("sign-in", guessed_key(email), address)
     throttle.count(limits)
     user = with_email(User.objects.all(), email).first() if "\0" not in email else None
     if not _is_right(user, password) or user is None or not user.is_active:
@@ -113,7 +114,7 @@ def change_password(user_id: int, session: str, current: str, new: str, address:
     user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None:
         raise NotFound()
-    limits = throttle.attempts("sign-in", user.email, address)
+    limits = throttle.attempts("sign-in", user.email_key, address)
     throttle.count(limits)
     if not _is_right(user, current):
         raise InvalidInput.field("current", "This is not the present password.", code="invalid_credentials")

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from platform_core.http.errors import Forbidden
 from platform_core.http.problems import problem_response
 
-LOCAL_ORIGIN = r"^https?://(localhost|[a-z0-9.-]+\.localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?$"
+LOCAL_ORIGIN = r"^https?://(localhost|[a-z0-9.-]+\.localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?\Z"
 """Origins that development allows: pages that this machine serves."""
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
@@ -44,7 +44,7 @@ def is_foreign(request: HttpRequest) -> bool:
 
 def is_allowed(origin: str) -> bool:
     """Whether the CORS settings allow the origin."""
-    return (
+    return bool(
         settings.CORS_ALLOW_ALL_ORIGINS
         or origin in settings.CORS_ALLOWED_ORIGINS
         or any(re.match(pattern, origin) for pattern in settings.CORS_ALLOWED_ORIGIN_REGEXES)
