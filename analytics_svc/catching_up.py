@@ -13,13 +13,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
 
+from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.timezone import now
 from prometheus_client import Gauge
 
 from analytics_svc.models import FeedPosition
 from analytics_svc.projection import Superseded, take_in
 from analytics_svc.sharing import Shared
-from platform_core.clients import BulkheadFull, FeedPage, PeerError, has_expired, peer_bulkhead, read_feed
+from platform_core.clients import (
+    BulkheadFull,
+    CallerRefused,
+    FeedPage,
+    PeerError,
+    has_expired,
+    peer_bulkhead,
+    read_feed,
+)
 from platform_core.http import DeadlineExceeded, context
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 
@@ -99,16 +109,22 @@ def _catch_up(services: Sequence[str]) -> Freshness:
 
 
 def is_being_rebuilt(positions: Mapping[str, FeedPosition]) -> bool:
-    return any(position.rebuilding_until and position.rebuilding_until > now() for position in positions.values())
+    """Whether a rebuild held its lease, by Postgres' clock, when the positions were read."""
+    return any(position.is_rebuilt for position in positions.values())  # type: ignore[attr-defined]
 
 
 def live_positions() -> dict[str, FeedPosition]:
     """The positions of the live generation, by service."""
-    found = {position.service: position for position in FeedPosition.objects.filter(live=True)}
+    found = _live_positions()
     if not found:
         FeedPosition.objects.bulk_create([FeedPosition(service=name) for name in SOURCES], ignore_conflicts=True)
-        found = {position.service: position for position in FeedPosition.objects.filter(live=True)}
+        found = _live_positions()
     return found
+
+
+def _live_positions() -> dict[str, FeedPosition]:
+    live = FeedPosition.objects.filter(live=True).annotate(is_rebuilt=Q(rebuilding_until__gt=Now()))
+    return {position.service: position for position in live}
 
 
 def _read_all(
@@ -167,6 +183,8 @@ def _tell(name: str, error: Exception) -> None:
         log.error("feed.expired", extra={"data": {**data, "remedy": "manage.py analytics_svc rebuild"}})
     elif isinstance(error, Superseded):
         log.info("feed.superseded", extra={"data": data})
+    elif isinstance(error, CallerRefused):
+        log.error("feed.refused", extra={"data": data})
     else:
         log.warning("feed.unreachable", extra={"data": data})
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from django.db import connection, transaction
 from django.db.models import Max, Model, QuerySet
+from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from analytics_svc.catching_up import PAGE, live_positions
@@ -120,7 +121,7 @@ def _generation(positions: Mapping[str, FeedPosition]) -> int:
 
 
 def _claim(live: Mapping[str, FeedPosition]) -> None:
-    FeedPosition.objects.filter(generation=_generation(live)).update(rebuilding_until=now() + LEASE)
+    FeedPosition.objects.filter(generation=_generation(live)).update(rebuilding_until=Now() + LEASE)
 
 
 def _clear_all_but(live: Mapping[str, FeedPosition]) -> None:

@@ -2,43 +2,96 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from smtplib import SMTPDataError, SMTPRecipientsRefused
+from smtplib import SMTPAuthenticationError, SMTPDataError, SMTPHeloError, SMTPRecipientsRefused, SMTPSenderRefused
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error
-from django.core.mail import EmailMessage
+from django.core.mail import EmailMessage, get_connection
+from django.core.mail.backends.base import BaseEmailBackend
 
 from notification_svc.models import Notification
-from platform_core.clients import PeerRefused, get_user
-from platform_core.outbox import PermanentFailure
+from platform_core.clients import CallerRefused, PeerRefused, get_user
+from platform_core.http import context
+from platform_core.outbox import DestinationUnreachable, PermanentFailure
 from platform_core.vocabulary import Channel
 
+CLOSING = 421
+TOO_LARGE = 552
+ACCOUNT_NEEDED = (530, 534, 535, 538)
+"""Replies of RFC 4954 that refuse our account."""
 log = logging.getLogger("notification.delivery")
 
 
 def send_email(notification: Notification) -> None:
-    """Sends a mail. Raises PermanentFailure if the server will never accept it, OSError if it may accept it later.
+    """Sends a mail. The errors say what the delivery should do:
+
+    - PermanentFailure: the server will never accept this mail.
+    - DestinationUnreachable: the server takes no mails at the moment.
+    - CallerRefused: the server refuses our account or our sender's address. That is a fault of configuration.
+    - any other: the server may accept this mail later.
 
     SMTP has no idempotency keys. After a crash between the server's answer and our commit, the mail is sent twice.
     """
     recipient = notification.recipient or _address(notification.user_id)
-    mail = EmailMessage(
-        subject=notification.subject or notification.type.replace("_", " ").capitalize(),
-        body=notification.message,
-        to=[recipient],
-        headers={"X-Notification-ID": str(notification.pk)},
-    )
+    with context.grace(settings.EMAIL_ATTEMPT_SECONDS):
+        connection = get_connection()
+        _open(connection)
+        mail = EmailMessage(
+            subject=notification.subject or notification.type.replace("_", " ").capitalize(),
+            body=notification.message,
+            to=[recipient],
+            headers={"X-Notification-ID": str(notification.pk)},
+            connection=connection,
+        )
+        try:
+            mail.send()
+        except SMTPHeloError as refusal:
+            raise DestinationUnreachable(f"The mail server cannot be reached: {refusal}") from None
+        except SMTPRecipientsRefused as refusal:
+            ((code, words),) = refusal.recipients.values()
+            raise _meaning(code, words, f"The mail server refuses {recipient}") or refusal from None
+        except SMTPSenderRefused as refusal:
+            raise _meaning_of_sender(refusal) or refusal from None
+        except SMTPDataError as refusal:
+            what = "The mail server refuses the message"
+            raise _meaning(refusal.smtp_code, refusal.smtp_error, what) or refusal from None
+        finally:
+            connection.close()
+
+
+def _open(connection: BaseEmailBackend) -> None:
+    """Connects and signs in. Whatever fails here concerns all mails."""
     try:
-        mail.send()
-    except SMTPRecipientsRefused as refusal:
-        ((code, words),) = refusal.recipients.values()
-        if code >= 500:
-            raise PermanentFailure(f"The mail server refuses {recipient}: {code} {words!r}") from None
-        raise
-    except SMTPDataError as refusal:
+        connection.open()
+    except SMTPAuthenticationError as refusal:
         if refusal.smtp_code >= 500:
-            raise PermanentFailure(f"The mail server refuses the message: {refusal}") from None
-        raise
+            raise _refuses_us(refusal.smtp_code, refusal.smtp_error) from refusal
+        raise DestinationUnreachable(f"The mail server cannot check our account: {refusal}") from refusal
+    except OSError as error:
+        raise DestinationUnreachable(f"The mail server cannot be reached: {error}") from error
+
+
+def _meaning(code: int, words: bytes | str, what: str) -> Exception | None:
+    """The error that a reply stands for; None if the server defers this mail alone."""
+    text = f"{what}: {code} {words!r}"
+    if code == CLOSING:
+        return DestinationUnreachable(text)
+    if code in ACCOUNT_NEEDED:
+        return _refuses_us(code, words)
+    return PermanentFailure(text) if code >= 500 else None
+
+
+def _meaning_of_sender(refusal: SMTPSenderRefused) -> Exception | None:
+    """A refused sender concerns all mails, except that this mail may be too large."""
+    code, words = refusal.smtp_code, refusal.smtp_error
+    if code >= 500 and code != TOO_LARGE:
+        return _refuses_us(code, words)
+    return _meaning(code, words, "The mail server refuses the message")
+
+
+def _refuses_us(code: int, words: bytes | str) -> CallerRefused:
+    return CallerRefused("the mail server", code, repr(words))
 
 
 def _address(user_id: int) -> str:

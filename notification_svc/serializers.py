@@ -19,6 +19,8 @@ from platform_core.api import (
 
 TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}\Z"
 KEY_PATTERN = r"^[\x20-\x7e]{1,255}\Z"
+NOT_YET = "not delivered yet"
+GIVEN_UP = "could not be delivered"
 _SEVERAL = "May be repeated; matches any of the values."
 
 
@@ -62,6 +64,16 @@ class NotificationSerializer(Serializer):
             except Exception:
                 raise serializers.ValidationError({"recipient": ["Enter a valid email address."]}) from None
         return attrs
+
+
+class OwnNotificationSerializer(NotificationSerializer):
+    lastError = serializers.SerializerMethodField(method_name="shown_error")  # type: ignore[assignment]
+
+    def shown_error(self, notification: Notification) -> str | None:
+        """What a customer is told. The words of servers and of our code are for the staff."""
+        if notification.last_error is None:
+            return None
+        return GIVEN_UP if notification.status == Notification.Status.FAILED else NOT_YET
 
 
 class NotificationQuery(Query):

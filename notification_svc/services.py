@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.models import F, QuerySet
+from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from notification_svc.models import Notification
@@ -56,7 +57,7 @@ def delivery_of(notification: Notification) -> Message:
 
 def mark_sent(notification_id: int, attempts: int) -> None:
     """Marks the notification as sent. Runs, like `mark_failed`, in the transaction that ends the delivery."""
-    _settle(notification_id, NotificationStatus.SENT, attempts=attempts, sent_at=now(), last_error=None)
+    _settle(notification_id, NotificationStatus.SENT, attempts=attempts, sent_at=Now(), last_error=None)
 
 
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:

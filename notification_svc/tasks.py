@@ -1,10 +1,8 @@
 """Background work of notification-service: delivery, with one worker lane per channel."""
 
-from functools import partial
-
 from notification_svc import channels, services
 from notification_svc.models import Notification
-from platform_core.outbox import Handler, Handlers, OutboxMessage, deliver_due
+from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage, close_mail_connection
 from platform_core.vocabulary import MessageKind
 from platform_core.worker import HOUSEKEEPING, Duty
 
@@ -22,9 +20,12 @@ def _failed(message: OutboxMessage, error: str, dead: bool) -> None:
 
 
 HANDLERS: Handlers = {
-    MessageKind.NOTIFICATION_DELIVER: Handler(_deliver, on_delivered=_delivered, on_failure=_failed),
+    MessageKind.NOTIFICATION_DELIVER: Handler(
+        _deliver, on_delivered=_delivered, on_failure=_failed, release=close_mail_connection
+    ),
 }
 LANES = [
-    Duty(f"deliver:{channel}", partial(deliver_due, channel, HANDLERS), pause=0.05) for channel in channels.HANDLERS
+    Duty(f"deliver:{lane.destination}", lane.run, pause=0.05, finish=lane.finish)
+    for lane in [Lane(channel, HANDLERS) for channel in channels.HANDLERS]
 ]
 DUTIES = (*LANES, HOUSEKEEPING)

@@ -9,9 +9,9 @@ from rest_framework.response import Response
 
 from notification_svc import services
 from notification_svc.models import Notification
-from notification_svc.serializers import NotificationQuery, NotificationSerializer
+from notification_svc.serializers import NotificationQuery, NotificationSerializer, OwnNotificationSerializer
 from platform_core.api import Claim, ResourceViewSet, declared, replayed, takes_key
-from platform_core.auth import Kind, caller_of
+from platform_core.auth import Kind, caller_of, owner_of
 from platform_core.conf import reached
 from platform_core.topology import ANALYTICS
 
@@ -32,6 +32,11 @@ class NotificationViewSet(ListModelMixin, ResourceViewSet):
         caller = caller_of(self.request)
         is_sender = caller.kind is Kind.SERVICE and caller.subject != ANALYTICS.name
         return notifications.filter(caller=caller.caller) if is_sender else notifications
+
+    def get_serializer_class(self) -> type[NotificationSerializer]:
+        """Customers are not told the errors of delivery as the staff are."""
+        is_customer = owner_of(self.request) is not None
+        return OwnNotificationSerializer if is_customer else NotificationSerializer
 
     def list(self, request: Request) -> Response:
         """Notifications, newest first. A service sees those that it sent itself; analytics-service sees all."""

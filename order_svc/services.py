@@ -11,14 +11,24 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
+from django.db.models.functions import Now
 from django.utils.timezone import now
 from prometheus_client import Counter
 
+from order_svc.history import remember, require_history
 from order_svc.models import Order, OrderLine
-from order_svc.statements import CONFIRM, EARLIER, EARLIER_COLUMNS, OPEN
+from order_svc.statements import CONFIRM, EARLIER, EARLIER_COLUMNS, OPEN, QUEUE_AGAIN
 from order_svc.steps import STOCK, USER, Steps, taken
 from platform_core.api import Claim, decode, encode, in_progress
-from platform_core.clients import PeerError, PeerRefused, PeerUnreachable, Reservation, get_user, reserve_stock
+from platform_core.clients import (
+    CallerRefused,
+    PeerError,
+    PeerRefused,
+    PeerUnreachable,
+    Reservation,
+    get_user,
+    reserve_stock,
+)
 from platform_core.conf import reached
 from platform_core.db import array, prepared, prepared_atomic
 from platform_core.events import NewEvent, append
@@ -32,12 +42,22 @@ from platform_core.http import (
     Unprocessable,
     context,
 )
+from platform_core.isolation import forget
 from platform_core.observability import tracing
-from platform_core.outbox import Message, OutboxMessage, enqueue, hasten, redrive
+from platform_core.outbox import Message, OutboxMessage, PermanentFailure, enqueue, hasten, redrive
 from platform_core.topology import NOTIFICATION, PRODUCT
-from platform_core.vocabulary import STOCK_SHORTAGE, EventType, MessageKind, OrderStatus
+from platform_core.vocabulary import (
+    HOLDING_STOCK,
+    STOCK_SHORTAGE,
+    WITHOUT_STOCK,
+    EventType,
+    MessageKind,
+    OrderStatus,
+)
 
 CLEANUP_SECONDS = 2.0
+RECOVERY = "recovery"
+"""The name of the duty that rejects overdue orders."""
 ABANDONED = "abandoned"
 """The reason of a rejection by recovery: the request ended and left the order pending."""
 CONFIRMED_VERSION = 2
@@ -62,11 +82,13 @@ def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None
 
     If the claim's key already has an order, repeats the first answer of that order. Raises Unprocessable
     `unknown_user`, `inactive_user` or `unknown_product`; Conflict `insufficient_stock`, whose errors number the items
-    in the order of ``quantities``; Unavailable if a peer does not answer (the order is then rejected).
+    in the order of ``quantities``; Unavailable if a peer does not answer (the order is then rejected), or while the
+    database has lost orders.
     """
     earlier = _earlier(claim)
     if earlier:
         return earlier
+    require_history()
     steps: Steps = {}
     with taken(steps, USER):
         _check_user(user_id)
@@ -148,7 +170,6 @@ def _open(
     user_id: int, quantities: Mapping[int, int], claim: Claim | None, steps: Steps
 ) -> tuple[Order, list[OrderLine]]:
     """Commits the pending order before any side effect. Raises Conflict if a concurrent request has the same key."""
-    at = now()
     values = {
         "user_id": user_id,
         "currency": settings.CURRENCY,
@@ -157,14 +178,13 @@ def _open(
         "key": claim.key if claim else None,
         "fingerprint": claim.fingerprint if claim else None,
         "lock": claim.lock if claim else "",
-        "at": at,
         "products": array(quantities),
         "quantities": array(quantities.values()),
     }
     opened = prepared_atomic(OPEN, {**context.origin(), **values})
     if not opened:
         raise in_progress()
-    ((order_id,),) = opened
+    ((order_id, at),) = opened
     order = Order(pk=order_id, user_id=user_id, currency=settings.CURRENCY, steps=steps, created_at=at, updated_at=at)
     return order, [OrderLine(order=order, product_id=product, quantity=n) for product, n in quantities.items()]
 
@@ -196,6 +216,7 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation) -> 
     }
     if not prepared_atomic(CONFIRM, {**context.origin(), **values}):
         raise _given_up()
+    remember(order.pk)
     _sagas.labels(Order.Status.CONFIRMED.value, "").inc()
     return Placed(order, lines, is_replay=False)
 
@@ -217,7 +238,7 @@ def _reject_by_rule(order: Order, refusal: PeerRefused) -> PlatformError:
         rejected = {"reason": refusal.code, "refusal": stored, "steps": order.steps}
         if not _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, **rejected):
             return _given_up()
-        enqueue(_release(order.pk))
+        release(order.pk)
     _count_rejection(refusal.code)
     return error
 
@@ -242,15 +263,15 @@ def reject_pending(order_id: int, reason: str, **changes: Any) -> bool:
         changes |= {"reason": reason, "idempotency_key": None}
         moved = _move(order_id, Order.Status.PENDING, Order.Status.REJECTED, **changes)
         if moved:
-            enqueue(_release(order_id))
+            release(order_id)
     if moved:
         _count_rejection(reason)
     return moved
 
 
 def overdue_orders() -> QuerySet[Order]:
-    """Orders that have been pending for longer than any request can run."""
-    limit = now() - timedelta(seconds=settings.PENDING_SECONDS)
+    """Orders that have been pending for longer than any request can run, by Postgres' clock."""
+    limit = Now() - timedelta(seconds=settings.PENDING_SECONDS)
     return Order.objects.filter(status=Order.Status.PENDING, created_at__lt=limit)
 
 
@@ -273,6 +294,7 @@ def reject_order(order_id: int) -> Order:
         raise NotFound()
     overdue = overdue_orders().filter(pk=order_id).first()
     if overdue is not None and reject_overdue(overdue):
+        forget(RECOVERY, order_id)
         order.refresh_from_db()
     if order.reason != ABANDONED:
         raise Conflict(
@@ -303,7 +325,15 @@ def _unavailable(error: Exception) -> Unavailable:
         except DeadlineExceeded as exceeded:
             return exceeded
     peer = error.peer if isinstance(error, PeerError) else "A peer"
-    return Unavailable(f"{peer} does not answer at the moment; the order was not placed.")
+    return Unavailable(f"{peer} {_reason(error)}; the order was not placed.")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, CallerRefused):
+        return f"{error.summary}, which only the operators can correct"
+    if isinstance(error, PeerRefused):
+        return f"gave an answer that order-service does not expect ({error.status} {error.code})"
+    return "does not answer at the moment"
 
 
 def cancel_order(order_id: int) -> Order:
@@ -333,7 +363,9 @@ def _transition(order_id: int, old: OrderStatus, new: OrderStatus) -> Order:
         raise NotFound()
     if moved:
         append(NewEvent(EventType.of_order(new), order.pk, snapshot(order, list(order.lines.all()))))
-        enqueue(*consequences(order, new))
+        if new in WITHOUT_STOCK:
+            release(order.pk)
+        enqueue(*(message for message in consequences(order, new) if message.kind != MessageKind.STOCK_RELEASE))
     elif order.status != new:
         raise Conflict(f"An order that is {order.status} cannot become {new.value}.", code="invalid_transition")
     return order
@@ -359,6 +391,41 @@ def _move(order_id: int, old: OrderStatus, new: OrderStatus, **changes: Any) -> 
     """The conditional update that decides all races for an order's status. Returns whether it changed a row."""
     rows = Order.objects.filter(pk=order_id, status=old)
     return bool(rows.update(status=new, version=F("version") + 1, updated_at=now(), **changes))
+
+
+def release(order_id: int) -> None:
+    """Queues the release of the order's stock, in the surrounding transaction.
+
+    It may be repeated. It also succeeds if an earlier order had this id, before the database lost its transactions.
+    """
+    message = _release(order_id)
+    values = {
+        "kind": message.kind,
+        "destination": message.destination,
+        "aggregate": message.aggregate,
+        "message_key": message.key,
+        "payload": encode(message.payload).decode(),
+    }
+    prepared(QUEUE_AGAIN, {**context.origin(), **values})
+
+
+def reserve_again(order_id: int) -> None:
+    """Reserves the stock of a placed order that holds none. If that is refused, a confirmed order is cancelled.
+
+    The customer is notified of the cancellation. Raises PeerUnreachable; PeerRefused if product-service refuses for
+    another reason than a rule; PermanentFailure if an order that was shipped gets no stock.
+    """
+    order = Order.objects.filter(pk=order_id, status__in=HOLDING_STOCK).first()
+    if order is None:
+        return
+    try:
+        reserve_stock(order_id, dict(order.lines.values_list("product_id", "quantity")))
+    except PeerRefused as refusal:
+        if refusal.code not in (*_RULES, "reservation_released"):
+            raise
+        if order.status != Order.Status.CONFIRMED:
+            raise PermanentFailure(f"The order is {order.status}, and holds no stock: {refusal.detail}") from refusal
+        cancel_order(order_id)
 
 
 def _release(order_id: int) -> Message:

@@ -15,10 +15,10 @@ OPEN = f"""
             request_id, traceparent, created_at, updated_at, version
         )
         SELECT %(user_id)s, '{OrderStatus.PENDING}', %(currency)s, '', %(steps)s::jsonb, %(caller)s, %(key)s::text,
-               %(fingerprint)s, %(request_id)s, %(traceparent)s, %(at)s, %(at)s, 1
+               %(fingerprint)s, %(request_id)s, %(traceparent)s, now(), now(), 1
         WHERE %(key)s::text IS NULL OR pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0))
         ON CONFLICT (caller, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-        RETURNING id
+        RETURNING id, created_at
     ), lines AS (
         INSERT INTO order_svc_orderline (order_id, product_id, quantity)
         SELECT opened.id, line.product_id, line.quantity
@@ -26,9 +26,9 @@ OPEN = f"""
              AS line (product_id, quantity, n)
         ORDER BY line.n
     )
-    SELECT id FROM opened
+    SELECT id, created_at FROM opened
 """
-"""Inserts the pending order and its lines.
+"""Inserts the pending order and its lines. Returns its id and the time, which is Postgres'.
 
 Returns no row if the caller has an order with this key, or if a concurrent request is just creating one.
 """
@@ -57,6 +57,14 @@ CONFIRM = f"""
 
 This decides the race with recovery.
 """
+
+QUEUE_AGAIN = f"""
+    {enqueueing("SELECT %(kind)s, %(destination)s, %(aggregate)s, %(message_key)s, %(payload)s::jsonb")}
+    ON CONFLICT (key) DO UPDATE SET
+        state = 'pending', attempts = 0, available_at = clock_timestamp(), delivered_at = NULL, last_error = '',
+        lease = NULL, leased_until = NULL
+"""
+"""Queues a message that may be sent any number of times. If it was queued before, it is sent again."""
 
 EARLIER_COLUMNS = ("id", "user_id", "status", "currency", "total", "reason", "created_at", "confirmed_at")
 EARLIER = f"""

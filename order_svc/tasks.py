@@ -2,11 +2,14 @@
 
 import logging
 import threading
+from functools import partial
 
-from order_svc.services import overdue_orders, reject_overdue
+from order_svc.models import Order
+from order_svc.services import RECOVERY, overdue_orders, reject_overdue, reserve_again
 from platform_core.clients import release_stock, send_notification
 from platform_core.http import context
-from platform_core.outbox import Handler, Handlers, OutboxMessage, deliver_due
+from platform_core.isolation import attempt, due
+from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage
 from platform_core.topology import NOTIFICATION, PRODUCT
 from platform_core.vocabulary import MessageKind
 from platform_core.worker import HOUSEKEEPING, Duty
@@ -19,38 +22,46 @@ def _release(message: OutboxMessage) -> None:
     release_stock(message.payload["orderId"])
 
 
+def _reserve(message: OutboxMessage) -> None:
+    reserve_again(message.payload["orderId"])
+
+
 def _notify(message: OutboxMessage) -> None:
     send_notification(message.key, **message.payload)
 
 
 HANDLERS: Handlers = {
     MessageKind.STOCK_RELEASE: Handler(_release, max_attempts=None, max_delay=600),
+    MessageKind.STOCK_RESERVE: Handler(_reserve),
     MessageKind.NOTIFICATION_SEND: Handler(_notify),
 }
 
 
-def deliver_releases(stopping: threading.Event) -> bool:
-    return deliver_due(PRODUCT.name, HANDLERS, stopping)
-
-
-def deliver_notifications(stopping: threading.Event) -> bool:
-    return deliver_due(NOTIFICATION.name, HANDLERS, stopping)
+RELEASES = Lane(PRODUCT.name, HANDLERS)
+NOTIFICATIONS = Lane(NOTIFICATION.name, HANDLERS)
 
 
 def recover(stopping: threading.Event) -> bool:
-    """Rejects orders that have been pending for too long. A later confirmation of such an order fails."""
-    overdue = overdue_orders().order_by("created_at").only("pk", "request_id", "traceparent")
+    """Rejects orders that have been pending for too long. A later confirmation of such an order fails.
+
+    An order that cannot be rejected is retried with growing delays, and then parked; the others are not held up.
+    """
+    overdue = due(RECOVERY, overdue_orders()).order_by("created_at").only("pk", "request_id", "traceparent")
     orders = list(overdue[:RECOVERY_BATCH])
     for order in orders:
-        if reject_overdue(order):
-            with context.entered(context.Context(order.request_id, order.traceparent)):
-                log.warning("order.recovered", extra={"data": {"orderId": str(order.pk)}})
+        with context.entered(context.Context(order.request_id, order.traceparent)):
+            attempt(RECOVERY, order.pk, partial(_recover, order))
     return len(orders) == RECOVERY_BATCH
 
 
+def _recover(order: Order) -> None:
+    if reject_overdue(order):
+        log.warning("order.recovered", extra={"data": {"orderId": str(order.pk)}})
+
+
 DUTIES = (
-    Duty("outbox:product", deliver_releases, pause=0.1),
-    Duty("outbox:notification", deliver_notifications, pause=0.05),
-    Duty("recovery", recover, pause=2.0),
+    Duty("outbox:product", RELEASES.run, pause=0.1, finish=RELEASES.finish),
+    Duty("outbox:notification", NOTIFICATIONS.run, pause=0.05, finish=NOTIFICATIONS.finish),
+    Duty(RECOVERY, recover, pause=2.0),
     HOUSEKEEPING,
 )

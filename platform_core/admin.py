@@ -6,7 +6,7 @@ Lists cost the same for tables of any size.
 from contextlib import suppress
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
@@ -19,7 +19,8 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.views import ChangeList
 
-from platform_core.models import IdempotencyKey
+from platform_core.isolation import retry_parked
+from platform_core.models import FailedItem, IdempotencyKey
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
@@ -110,6 +111,19 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
 
     list_display = ("key", "caller", "status", "created_at")
     search_fields = ("key", "caller")
+
+
+@admin.register(FailedItem)
+class FailedItemAdmin(ReadOnlyAdmin):
+    list_display = ("duty", "item", "attempts", "failed_at", "retry_at", "parked_at", "error")
+    list_filter = ("parked_at",)
+    search_fields = ("duty", "item")
+    actions = ("retry",)
+
+    @admin.action(description="Try parked items again", permissions=["operate"])
+    def retry(self, request: HttpRequest, queryset: Any) -> None:
+        count = retry_parked(queryset)
+        self.message_user(request, f"{count} parked items will be tried again.", messages.SUCCESS)
 
 
 admin.site.unregister(User)

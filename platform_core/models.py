@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import models
 from django.db.models import F
+from django.db.models.fields.json import KT
 from django.utils.timezone import now
 
 from platform_core.http.errors import NotFound, PreconditionFailed
@@ -56,6 +57,29 @@ class IdempotencyKey(models.Model):
     class Meta:
         ordering = ("-id",)
         constraints = (models.UniqueConstraint(fields=("caller", "key"), name="idempotency_key_once_per_caller"),)
+        indexes = (models.Index(KT("headers__Location"), name="idempotency_key_by_location"),)
 
     def __str__(self) -> str:
         return self.key
+
+
+class FailedItem(models.Model):
+    """An item of a background duty that could not be processed: retried until it is parked.
+
+    See `platform_core.isolation`.
+    """
+
+    duty = models.CharField(max_length=64)
+    item = models.CharField(max_length=100, help_text="The id of the row.")
+    attempts = models.PositiveIntegerField()
+    error = models.TextField()
+    failed_at = models.DateTimeField(help_text="When it failed first.")
+    retry_at = models.DateTimeField()
+    parked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (models.UniqueConstraint(fields=("duty", "item"), name="failed_item_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.duty} {self.item}"

@@ -8,7 +8,6 @@ from django.urls import path, re_path
 from django.views.generic import RedirectView
 
 from platform_core.api.docs import DocsView, SchemaView
-from platform_core.events.views import EventFeed
 from platform_core.http.problems import safe_methods_only
 from platform_core.observability import health
 from platform_core.observability import metrics_endpoint as scraping
@@ -19,7 +18,11 @@ handler404 = "platform_core.api.problems.not_found"
 handler500 = "platform_core.api.problems.server_error"
 
 _own = import_module(f"{settings.SERVICE.package}.urls").urlpatterns
-_feed = [re_path(r"^api/events/?$", EventFeed.as_view(), name="events")] if settings.SERVICE.has_feed else []
+_feed = []
+if settings.SERVICE.has_feed:  # otherwise the models of the feed must not be loaded
+    from platform_core.events.views import EventFeed
+
+    _feed = [re_path(r"^api/events/?$", EventFeed.as_view(), name="events")]
 
 urlpatterns = [
     *_own,

@@ -110,6 +110,7 @@ class MessageKind(StrEnum):
     """The kinds of outbox messages. The sender's ``tasks.HANDLERS`` has a handler for each."""
 
     STOCK_RELEASE = "stock.release"
+    STOCK_RESERVE = "stock.reserve"
     NOTIFICATION_SEND = "notification.send"
     NOTIFICATION_DELIVER = "notification.deliver"
 

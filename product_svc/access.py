@@ -13,6 +13,7 @@ RULES = (
     Rule(GET, "/api/products/{id}", anybody=True),
     Rule(WRITE, "/api/products/{id}", staff=(CATALOG,)),
     Rule(("GET", "POST"), "/api/products/{id}/stock-adjustments", staff=(CATALOG,)),
+    Rule(GET, "/api/stock-reservations/newest", staff=(CATALOG, ORDERS, SUPPORT), services=(ORDER,)),
     Rule(GET, "/api/stock-reservations/{id}", staff=(CATALOG, ORDERS, SUPPORT), services=(ORDER,)),
     Rule(("PUT", "DELETE"), "/api/stock-reservations/{id}", services=(ORDER,)),
 )

@@ -113,6 +113,10 @@ class StockMovementSerializer(Serializer):
         return value
 
 
+class NewestReservationSerializer(Serializer):
+    orderId = IdField(read_only=True, allow_null=True)
+
+
 class ReservationItemSerializer(Serializer):
     productId = IdField(source="product_id")
     name = serializers.CharField(read_only=True)

@@ -16,6 +16,7 @@ from platform_core.http import NotFound, PreconditionFailed
 from product_svc import bulk, reservations, services
 from product_svc.models import Product, StockMovement, StockReservation
 from product_svc.serializers import (
+    NewestReservationSerializer,
     ProductQuery,
     ProductSerializer,
     ProductsSerializer,
@@ -117,6 +118,12 @@ class ReservationViewSet(ResourceViewSet):
     queryset = declared(StockReservation, prefetch=["lines"])
     serializer_class = ReservationSerializer
     lookup_field = "order_id"
+
+    @extend_schema(operation_id="getNewestReservation", responses={200: NewestReservationSerializer})
+    def newest(self, request: Request) -> Response:
+        """The highest order id for which there was ever a reservation; null if there is none."""
+        order_id = StockReservation.objects.order_by("-pk").values_list("pk", flat=True).first()
+        return Response(NewestReservationSerializer({"orderId": order_id}).data)
 
     def retrieve(self, request: Request, order_id: int) -> Response:
         """The reservation of an order. It may have been released."""

@@ -8,7 +8,7 @@ processes by pytest-xdist. The chaos suite loads both cores, so it runs alone.
 `python -m tests --search [suite ...]` runs only the property tests, on random examples (see `tests/plugin.py`).
 """
 
-import os
+import compileall
 import signal
 import subprocess
 import sys
@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
+from platform_core.topology import SERVICES
 from tests.suites import EXTRA, SERVER_VARIABLE, SETTINGS, plain_environment, temporary_server
 
 NO_TESTS_COLLECTED = 5
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"There is no suite {unknown[0]!r}: {', '.join(SETTINGS)}.", file=sys.stderr)
         return 2
+    compile_once()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore Ctrl-C
     results: Results = {}
@@ -107,6 +109,11 @@ def tell(results: Results, *, partial: bool) -> int:
     return 0 if all(code in fine for code, _ in results.values()) else 1
 
 
+def compile_once() -> None:
+    """Write the bytecode of the project. Hundreds of processes import it, and some may not write any themselves."""
+    for package in ("platform_core", "tests", *(service.package for service in SERVICES)):
+        compileall.compile_dir(ROOT / package, quiet=2)
+
+
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     sys.exit(main(sys.argv[1:]))

@@ -13,8 +13,10 @@ from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Group
 from django.urls import reverse
+from django.utils.timezone import now
 
-from platform_core.models import IdempotencyKey
+from platform_core.events import history
+from platform_core.models import FailedItem, IdempotencyKey
 
 __all__ = [
     "common_rows",
@@ -25,7 +27,14 @@ __all__ = [
 ]
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
-_READ_ONLY = ("events.Event", "events.FeedConsumer", "outbox.OutboxMessage", "platform_core.IdempotencyKey")
+_READ_ONLY = (
+    "events.Event",
+    "events.FeedConsumer",
+    "outbox.OutboxMessage",
+    "platform_core.IdempotencyKey",
+    "platform_core.FailedItem",
+    "events.ServerHistory",
+)
 """Read-only models of the library."""
 
 
@@ -40,7 +49,9 @@ def pytest_generate_tests(metafunc: Any) -> None:
 def common_rows(api: Any) -> None:
     """Creates a row in each table that all services have."""
     IdempotencyKey.objects.create(caller="c", key="k", fingerprint=b"x", status=201, body=b"{}")
+    FailedItem.objects.create(duty="d", item="1", attempts=1, error="e", failed_at=now(), retry_at=now())
     if settings.SERVICE.has_feed:
+        history.look()
         api.get("/api/events?lastEventId=0-0-0", headers={"Feed-Consumer": "somebody"})
     Group.objects.create(name="shop")
 

@@ -52,6 +52,13 @@ def _fresh_peers(request: pytest.FixtureRequest) -> None:
         forget()
 
 
+@pytest.fixture(autouse=True)
+def _lanes_end_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends the threads of a lane as soon as it has nothing to do. Their connections would keep the test database."""
+    if os.environ.get("DJANGO_SETTINGS_MODULE"):
+        monkeypatch.setattr("platform_core.outbox.lanes.LINGER_SECONDS", 0.0)
+
+
 @pytest.fixture
 def known_callers(settings: Any) -> Iterator[None]:
     """Trusts the keys of `tests.people`."""

@@ -19,7 +19,7 @@ import msgspec
 from django.conf import settings as django_settings
 
 from platform_core.clients import feeds, health, notifications, products, users
-from platform_core.clients.errors import PeerRefused
+from platform_core.clients.errors import CallerRefused, PeerRefused
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from tests import people
 from tests.documents import document, operations_of, target
@@ -81,6 +81,7 @@ CONTRACTS = [
     Contract(
         PRODUCT, products.reserve_stock, [9, {3: 2}], reads=products.Reservation, refusals=(409, 422), like=RESERVED
     ),
+    Contract(PRODUCT, products.newest_reservation, [], {"timeout": 1.0}, reads=products._Newest),
     Contract(PRODUCT, products.get_reservation, [9], {"timeout": 1.0}, reads=products.Reservation, refusals=(404,)),
     Contract(PRODUCT, products.release_stock, [9]),
     Contract(NOTIFICATION, notifications.send_notification, ["order-9"], LETTER, refusals=(409, 422)),
@@ -153,7 +154,7 @@ def refused(contract: Contract) -> int | None:
     """The status of the refusal, or None if the client handles it."""
     try:
         found = contract.run()
-    except PeerRefused as refusal:
+    except (PeerRefused, CallerRefused) as refusal:
         return refusal.status
     return 200 if found is not None else None
 

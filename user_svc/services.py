@@ -8,6 +8,7 @@ from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 from django.utils.timezone import now
 
+from platform_core.api import erase_answers
 from platform_core.events import NewEvent, append
 from platform_core.models import write
 from platform_core.vocabulary import EventType
@@ -80,11 +81,15 @@ def make_staff(email: str, name: str, roles: list[str], password: str, *, reset:
 
 @transaction.atomic
 def delete_user(user_id: int, expected: list[int] | None) -> None:
-    """Deletes a user with all personal data. Orders keep only the id. Raises NotFound, PreconditionFailed."""
+    """Deletes a user with all personal data, also in stored answers. Orders keep only the id.
+
+    Raises NotFound, PreconditionFailed.
+    """
     write(User.objects.filter(pk=user_id), expected)
     user = User.objects.get(pk=user_id)
     append(NewEvent(EventType.USER_DELETED, user.pk, {"version": user.version, "createdAt": user.created_at}))
     user.delete()
+    erase_answers(f"/api/users/{user_id}")
 
 
 def snapshot(user: User) -> dict[str, Any]:

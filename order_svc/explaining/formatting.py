@@ -52,6 +52,8 @@ def cause(message: OutboxMessage) -> str:
     """Why the last attempt failed."""
     if _SILENCE.match(message.last_error):
         return f"{message.destination} does not answer"
+    if message.last_error.startswith("CallerRefused"):
+        return f"{message.destination} refuses order-service as a caller; its configuration must be corrected"
     if message.last_error.startswith("PeerRefused"):
         return f"{message.destination} refuses it"
     return message.last_error or "no attempt has failed so far"

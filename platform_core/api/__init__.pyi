@@ -10,6 +10,7 @@ from .fields import TimestampField as TimestampField
 from .fields import WholeField as WholeField
 from .html_pages import PageViewSet as PageViewSet
 from .idempotency import Claim as Claim
+from .idempotency import erase_answers as erase_answers
 from .idempotency import fingerprint_of as fingerprint_of
 from .idempotency import idempotent as idempotent
 from .idempotency import in_progress as in_progress

@@ -15,20 +15,42 @@ _TEXT: Schema = {"type": "string"}
 _STATUS: Schema = {"type": "string", "enum": ["ok", "down"]}
 _CHECK = _object(status=_STATUS)
 _DATABASE = _object({"latencyMs": {"type": "number"}}, status=_STATUS)
-_PEER = _object(status=_STATUS, breaker={"type": "string", "enum": [state.value for state in State]})
+_STATUS_OF_PART: Schema = {
+    "type": "string",
+    "enum": ["ok", "degraded", "down"],
+    "description": "`degraded`: a peer refuses this service as a caller; `detail` names it.",
+}
+_PEER = _object(
+    {"detail": _TEXT}, status=_STATUS_OF_PART, breaker={"type": "string", "enum": [state.value for state in State]}
+)
 _OUTBOX = _object(
     {
         "pending": {"type": "integer", "description": "Waiting messages, counted up to 1000."},
         "oldestSeconds": {"type": ["number", "null"], "description": "Null if no message waits."},
         "dead": {"type": "integer", "description": "Dead letters, counted up to 1000."},
+        "detail": _TEXT,
     },
+    status=_STATUS_OF_PART,
+)
+_DUTIES = _object(
+    {
+        "parked": {"type": "integer", "description": "Items that background duties have given up, counted up to 1000."},
+        "retried": {"type": "integer", "description": "Failed items that are tried again."},
+    },
+    status=_STATUS,
+)
+_HISTORY = _object(
+    {"detail": {"type": "string", "description": "What was lost, and what to do; or why it cannot be noticed."}},
     status=_STATUS,
 )
 
 
 _CHECKS: Schema = {
-    **_object({"outbox": _OUTBOX}, database=_DATABASE),
-    "description": "`outbox` if the service has one, and the circuit breaker of each peer that the process has called.",
+    **_object({"outbox": _OUTBOX, "duties": _DUTIES, "history": _HISTORY}, database=_DATABASE),
+    "description": (
+        "`outbox` if the service has one; `duties` if it has background duties; `history`, whether the database has "
+        "lost transactions, if it has a feed; and the circuit breaker of each peer that the process has called."
+    ),
     "additionalProperties": _PEER,
 }
 HEALTH_SCHEMAS: Schema = {

@@ -8,39 +8,47 @@ import functools
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import msgspec
+from argon2.low_level import Type, hash_secret_raw
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils.timezone import now
+from django.db.models import Q
+from django.db.models.fields.json import KT
+from django.db.models.functions import Now
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from platform_core.api.json import encode
 from platform_core.api.problems import translated
 from platform_core.auth.access import caller_of
+from platform_core.auth.hashers import Argon2Hasher
 from platform_core.db.connections import prepared
-from platform_core.http.errors import Conflict, InvalidInput, PlatformError, Unprocessable
+from platform_core.http.errors import Conflict, InvalidInput, NotFound, PlatformError, Unprocessable
 from platform_core.http.problems import problem
 from platform_core.models import IdempotencyKey
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
 _canonical = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
+_FINGERPRINT_BYTES = 32
+_ERASED = 404
+"""The status of a stored answer that was erased. No answer of a use case is stored with it."""
 
 View = Callable[..., Response]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A key with its caller and its fingerprint: an HMAC of the route and of the body in canonical form."""
+    """A key with its caller, and the fingerprint of its request: of the path and of the body in canonical form."""
 
     caller: str
     key: str
     fingerprint: bytes
+    content: bytes
 
     @classmethod
     def of(cls, request: Request) -> "Claim | None":
@@ -50,15 +58,23 @@ class Claim:
             return None
         if not _KEY.fullmatch(key):
             raise InvalidInput.field("Idempotency-Key", "Expected 1 to 255 printable ASCII characters.")
-        return cls(caller_of(request).caller, key, fingerprint_of(request.path, request.data))
+        caller = caller_of(request).caller
+        fingerprint = fingerprint_of(request.path, request.data, salt=f"{caller}:{key}")
+        return cls(caller, key, fingerprint, _content(request.path, request.data))
 
     def check(self, fingerprint: bytes | memoryview | None) -> None:
         """Raises Unprocessable if the key was used with another request."""
-        if not hmac.compare_digest(self.fingerprint, bytes(fingerprint or b"")):
+        stored = bytes(fingerprint or b"")
+        if not any(hmac.compare_digest(each, stored) for each in (self.fingerprint, *self._earlier_fingerprints())):
             raise Unprocessable(
                 "This Idempotency-Key was used with another request; a new request needs a new key.",
                 code="idempotency_key_reused",
             )
+
+    def _earlier_fingerprints(self) -> list[bytes]:
+        """As earlier versions stored them: an HMAC with SECRET_KEY, which ceases to match when that is changed."""
+        keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        return [hmac.new(str(key).encode(), self.content, hashlib.sha256).digest() for key in keys]
 
     @property
     def lock(self) -> str:
@@ -72,10 +88,39 @@ class Claim:
             raise in_progress()
 
 
-def fingerprint_of(path: str, data: Any) -> bytes:
-    """The HMAC of a request's path and body: 32 bytes."""
-    message = path.rstrip("/").encode() + b"\0" + _canonical(data)
-    return hmac.new(settings.SECRET_KEY.encode(), message, hashlib.sha256).digest()
+def fingerprint_of(path: str, data: Any, *, salt: str = "") -> bytes:
+    """The hash of a request's path and body: 32 bytes.
+
+    It depends on no secret of the configuration, so that a repetition is recognised after SECRET_KEY was changed. It is
+    a SHA-256: whoever can read it can also read the row that the request wrote. A password is in no row, so a body with
+    one gets the hash that a stored password has (Argon2id), with ``salt``, which must be the same for a repetition.
+    """
+    content = _content(path, data)
+    if not (isinstance(data, Mapping) and data.get("password")):
+        return hashlib.sha256(content).digest()
+    return hash_secret_raw(
+        content,
+        hashlib.sha256(salt.encode()).digest(),
+        time_cost=Argon2Hasher.time_cost,
+        memory_cost=Argon2Hasher.memory_cost,
+        parallelism=Argon2Hasher.parallelism,
+        hash_len=_FINGERPRINT_BYTES,
+        type=Type.ID,
+    )
+
+
+def _content(path: str, data: Any) -> bytes:
+    return path.rstrip("/").encode() + b"\0" + _canonical(data)
+
+
+def erase_answers(location: str) -> int:
+    """Erase the stored answers to the requests that created the resource at ``location``, a path; returns how many.
+
+    Called in the transaction that deletes a resource with personal data. The keys stay: a repetition gets 404
+    `not_found` and creates nothing. The fingerprints are erased, too, because they are hashes of the same data.
+    """
+    answers = IdempotencyKey.objects.alias(location=KT("headers__Location")).filter(location=location)
+    return answers.update(status=_ERASED, headers={}, body=b"", fingerprint=b"")
 
 
 def in_progress() -> Conflict:
@@ -121,17 +166,25 @@ def idempotent(view: View) -> View:
 
 
 def _stored(claim: Claim) -> Response | None:
-    row = IdempotencyKey.objects.filter(caller=claim.caller, key=claim.key).first()
+    rows = IdempotencyKey.objects.filter(caller=claim.caller, key=claim.key)
+    row = rows.annotate(is_expired=expired_keys()).first()
     if row is None:
         return None
-    if row.created_at < now() - timedelta(hours=settings.IDEMPOTENCY_HOURS):
+    if row.is_expired:
         row.delete()  # expired, but not yet deleted by the worker
         return None
+    if row.status == _ERASED:
+        raise NotFound("What the first request with this Idempotency-Key created has been deleted.")
     claim.check(row.fingerprint)
     data = msgspec.Raw(bytes(row.body)) if row.body else None
     response = Response(data, status=row.status, headers=row.headers)
     response.problem = row.status >= 400  # type: ignore[attr-defined]
     return replayed(response)
+
+
+def expired_keys() -> Q:
+    """The condition of a key that has expired, by Postgres' clock."""
+    return Q(created_at__lt=Now() - timedelta(hours=settings.IDEMPOTENCY_HOURS))
 
 
 def _outcome(view: View, *args: Any, **kwargs: Any) -> Response:
@@ -156,5 +209,6 @@ def _store(claim: Claim, response: Response) -> Response:
         status=response.status_code,
         headers={name: response[name] for name in ("Location", "ETag") if response.has_header(name)},
         body=b"" if response.data is None else encode(response.data),
+        created_at=Now(),
     )
     return response

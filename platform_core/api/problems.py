@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
 from django.db.models import BaseConstraint
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import Resolver404
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -23,6 +24,7 @@ from platform_core.http.errors import (
     PlatformError,
     TooLarge,
     Unavailable,
+    UnknownPath,
 )
 from platform_core.http.problems import coded, problem, problem_response
 
@@ -142,7 +144,8 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's ``handler404``."""
-    return problem_response(NotFound(f"There is nothing at {request.path}."), request)
+    kind = UnknownPath if isinstance(exception, Resolver404) else NotFound
+    return problem_response(kind(f"There is nothing at {request.path}."), request)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

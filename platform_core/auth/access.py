@@ -16,7 +16,7 @@ from platform_core.auth.identity import NOBODY, Identity
 from platform_core.auth.keys import KeysError
 from platform_core.auth.rules import rule_for, scope
 from platform_core.auth.tokens import BadToken, identify
-from platform_core.clients.errors import PeerError
+from platform_core.clients.errors import CallerRefused, PeerError
 from platform_core.http import context
 from platform_core.http.errors import Forbidden, NotAuthenticated, NotFound, challenge
 from platform_core.http.middleware import readable
@@ -30,7 +30,13 @@ class KeysUnknown(exceptions.APIException):
     wait = 1
 
     def __init__(self, error: Exception) -> None:
-        reason = f"{error.peer} does not answer" if isinstance(error, PeerError) else "the services' keys are missing"
+        match error:
+            case CallerRefused():
+                reason = f"{error.peer} {error.summary}"
+            case PeerError():
+                reason = f"{error.peer} does not answer"
+            case _:
+                reason = "the services' keys are missing"
         super().__init__(f"Tokens cannot be verified at the moment: {reason}.")
 
 

@@ -21,7 +21,7 @@ from unfold.forms import AuthenticationForm
 from platform_core.auth.identity import Identity, Kind, known_roles
 from platform_core.auth.rules import admin_pages_of
 from platform_core.auth.throttle import address_of, attempts, count, give_back
-from platform_core.clients.errors import PeerError, PeerRefused
+from platform_core.clients.errors import CallerRefused, PeerError, PeerRefused
 from platform_core.clients.users import StaffAccount
 from platform_core.http import context
 from platform_core.http.errors import PlatformError, Throttled
@@ -153,8 +153,9 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
             raise ValidationError(error.detail, code=error.code) from None
         except PeerRefused as error:
             raise ValidationError(error.detail, code=error.code) from None
-        except PeerError:
-            text = "user-service does not answer: for the moment only local accounts can sign in."
+        except PeerError as error:
+            reason = error.summary if isinstance(error, CallerRefused) else "does not answer"
+            text = f"user-service {reason}: for the moment only local accounts can sign in."
             raise ValidationError(text, code="unavailable") from None
         give_back(limits)
         return cleaned

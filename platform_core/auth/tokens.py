@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.utils.module_loading import import_string
 from joserfc import jwt
-from joserfc.errors import ClaimError, JoseError
+from joserfc.errors import ClaimError, ExpiredTokenError, JoseError
 from joserfc.jwk import OKPKey
 
 from platform_core.auth.identity import Identity, Kind, known_roles
@@ -31,8 +31,11 @@ RENEWED_SECONDS = 30
 """Seconds for which a service reuses its own token."""
 REMEMBERED = 1024
 """Size of the caches of signed and of verified tokens. A full cache is emptied."""
+SKEW = 120
+"""Seconds by which the clock of the signing machine may be ahead, and for services' tokens also behind."""
 LEEWAY = 5
-"""Allowed clock difference in seconds."""
+"""Seconds for which a person's token is accepted after its end. Few, so that it hardly outlives the sign-in."""
+_GRACE = {USER_TYPE: LEEWAY, SERVICE_TYPE: SKEW}
 KEYS_SECONDS = 2.0
 """Timeout in seconds for reading user-service's keys."""
 
@@ -102,7 +105,9 @@ def _verify(token: str) -> _Verified:
         found = jwt.decode(token, key_of, algorithms=[ALGORITHM])
         kind = found.header["typ"]
         identity = _READERS[kind](found.claims, found.header["kid"])
-        return _Verified(identity, kind, keys[0], since, found.claims["exp"] + LEEWAY)
+        if found.claims["exp"] <= since - _GRACE[kind]:
+            raise ExpiredTokenError("exp")
+        return _Verified(identity, kind, keys[0], since, found.claims["exp"] + _GRACE[kind])
     except BadToken:
         raise
     except ClaimError as error:
@@ -153,7 +158,7 @@ def _check(claims: dict[str, Any], **expected: str) -> None:
     """Raises JoseError."""
     essential: dict[str, Any] = {name: {"essential": True} for name in ("exp", "iat", "nbf", "sub")}
     essential |= {name: {"essential": True, "value": value} for name, value in expected.items()}
-    jwt.JWTClaimsRegistry(leeway=LEEWAY, **essential).validate(claims)
+    jwt.JWTClaimsRegistry(leeway=SKEW, **essential).validate(claims)
 
 
 _READERS: dict[str, Callable[[dict[str, Any], str], Identity]] = {USER_TYPE: _user, SERVICE_TYPE: _service}

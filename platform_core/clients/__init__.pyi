@@ -1,6 +1,7 @@
 from .bulkhead import BulkheadFull as BulkheadFull
 from .call_stats import CallStats as CallStats
 from .call_stats import measured as measured
+from .errors import CallerRefused as CallerRefused
 from .errors import PeerBusy as PeerBusy
 from .errors import PeerError as PeerError
 from .errors import PeerRefused as PeerRefused
@@ -19,6 +20,7 @@ from .notifications import send_notification as send_notification
 from .peers import peer_bulkhead as peer_bulkhead
 from .products import Reservation as Reservation
 from .products import get_reservation as get_reservation
+from .products import newest_reservation as newest_reservation
 from .products import release_stock as release_stock
 from .products import reserve_stock as reserve_stock
 from .users import StaffAccount as StaffAccount

@@ -2,6 +2,7 @@
 
 All clients of `platform_core.clients` use it."""
 
+import logging
 import random
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from platform_core.auth.tokens import service_token
 from platform_core.clients.bulkhead import BulkheadFull
 from platform_core.clients.call_stats import tried
 from platform_core.clients.errors import (
+    CallerRefused,
     PeerBusy,
     PeerConnectionFailed,
     PeerConnectTimeout,
@@ -26,6 +28,8 @@ from platform_core.clients.errors import (
 from platform_core.clients.exchange import Answer, Ask, exchange
 from platform_core.clients.peers import peer_bulkhead, peer_state
 from platform_core.http import context
+from platform_core.http.errors import UNKNOWN_PATH
+from platform_core.http.problems import CONTENT_TYPE
 from platform_core.observability import metrics
 
 DEFAULT_TIMEOUT = 5.0
@@ -35,6 +39,9 @@ ATTEMPTS = 3
 FIRST_PAUSE = 0.05
 FAIR_CHANCE = 1.0
 """Seconds. If a call with less time than this times out, that does not count as a failure for the breaker."""
+INVALID_CREDENTIALS = "invalid_credentials"
+"""The code of a 401 that is about the content: the password of a person who signs in."""
+log = logging.getLogger("platform.peers")
 UNREADABLE = (ValueError, RecursionError)
 """The errors of msgspec for an answer that is not JSON, not UTF-8, of another shape, or nested too deeply."""
 
@@ -60,8 +67,8 @@ def call(
     the peer refused the connection, dropped it, or was unavailable, as long as time and the retry budget allow.
     ``expect`` is the only accepted status, for calls whose success is recognised by the status.
 
-    Raises PeerRefused for a 4xx, PeerUnreachable for any other answer that is not a 2xx, and DeadlineExceeded if the
-    request's deadline passed before the call.
+    Raises PeerRefused for a 4xx, CallerRefused if the peer refuses this service as a caller, PeerUnreachable for any
+    other answer that is not a 2xx, and DeadlineExceeded if the request's deadline passed before the call.
     """
     left = context.remaining()
     began = time.monotonic()
@@ -139,6 +146,11 @@ def _attempt(ask: Ask, expect: int | None, deadline: float) -> Answer:
         answer = _checked(ask.peer, exchange(ask, deadline), expect)
     except PeerRefused:
         breaker.succeeded()
+        peer_state(ask.peer).accepts_us()
+        raise
+    except CallerRefused as error:
+        breaker.succeeded()
+        peer_state(ask.peer).refuses_us(error.summary)
         raise
     except (PeerConnectionFailed, PeerDropped) as error:
         says_something = had_a_chance or not isinstance(error, PeerConnectTimeout)
@@ -151,24 +163,41 @@ def _attempt(ask: Ask, expect: int | None, deadline: float) -> Answer:
         breaker.abandoned()
         raise
     breaker.succeeded()
+    peer_state(ask.peer).accepts_us()
     return answer
 
 
 class _Problem(msgspec.Struct):
+    type: str = ""
     code: str = "unknown"
     detail: str = ""
     errors: list[dict[str, Any]] = []
 
 
 def _checked(peer: str, answer: Answer, expect: int | None) -> Answer:
-    """A 4xx in HTML does not come from the peer but from a proxy that cannot find it."""
+    """Raises PeerRefused, CallerRefused, or PeerFailed.
+
+    Only our problem+json says that a resource does not exist. Any other 404 comes from a proxy, from another program,
+    or from a path that the peer does not have. A 4xx in HTML does not come from the peer either.
+    """
     if answer.status == expect or (expect is None and 200 <= answer.status < 300):
         return answer
     try:
         problem = msgspec.json.decode(answer.content, type=_Problem)
     except UNREADABLE:
         problem = _Problem(detail=f"status {answer.status}")
+    is_ours = answer.headers.get("Content-Type", "").startswith(CONTENT_TYPE)
+    if _is_about_caller(answer.status, problem, is_ours=is_ours):
+        log.error("peer.refuses_us", extra={"data": {"peer": peer, "status": answer.status, "detail": problem.detail}})
+        raise CallerRefused(peer, answer.status, problem.detail)
     is_html = answer.headers.get("Content-Type", "").startswith("text/html")
     if 400 <= answer.status < 500 and not is_html:
         raise PeerRefused(peer, answer.status, problem.code, problem.detail, problem.errors)
     raise PeerFailed(peer, problem.detail, answer.status)
+
+
+def _is_about_caller(status: int, problem: _Problem, *, is_ours: bool) -> bool:
+    """Whether the answer refuses this service as a caller, whatever it asks for."""
+    if status == 404:
+        return not is_ours or problem.type == UNKNOWN_PATH
+    return status in (401, 403, 405) and problem.code != INVALID_CREDENTIALS

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.conf import settings
+
 
 class PeerError(Exception):
     """``peer`` is the service's name."""
@@ -46,6 +48,21 @@ class PeerFailed(PeerUnreachable):
     def __init__(self, peer: str, detail: str, status: int) -> None:
         self.status = status
         super().__init__(peer, detail)
+
+
+class CallerRefused(PeerUnreachable):
+    """The peer refuses this service as a caller, whatever it asks for: a fault of configuration, not of the request.
+
+    ``summary`` says so in a few words; it contains nothing of the peer's answer. ``status`` is the peer's.
+    """
+
+    def __init__(self, peer: str, status: int, reason: str) -> None:
+        self.status = status
+        self.summary = _WITHOUT_ROUTE if status in (404, 405) else f"refuses {settings.SERVICE.name}'s credentials"
+        super().__init__(peer, f"{self.summary} ({status}: {reason})")
+
+
+_WITHOUT_ROUTE = "has no such route; its URL or its version may be wrong"
 
 
 class PeerRefused(PeerError):

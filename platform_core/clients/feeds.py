@@ -60,8 +60,8 @@ def read_kept_feed(peer: str, limit: int = 1000) -> FeedPage:
 
 
 def has_expired(error: Exception) -> bool:
-    """Whether the error of `read_feed` is a 410: events after the given id have been deleted."""
-    return isinstance(error, PeerRefused) and error.code == "events_expired"
+    """Whether the error of `read_feed` is a 410: the feed has deleted events after the id, or lost the event itself."""
+    return isinstance(error, PeerRefused) and error.code in ("events_expired", "events_lost")
 
 
 def _page(peer: str, params: dict[str, Any]) -> FeedPage:

@@ -12,14 +12,28 @@ from platform_core.clients.bulkhead import Bulkhead
 from platform_core.observability import metrics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PeerState:
-    """The breaker and the retry budget of one peer."""
+    """The breaker and the retry budget of one peer.
+
+    ``refusal`` says in a few words why the peer refuses this service as a caller; empty if it does not.
+    """
 
     breaker: Breaker
     budget: RetryBudget
+    refusal: str = ""
+
+    def refuses_us(self, summary: str) -> None:
+        """The last answer refused this service as a caller."""
+        self.refusal = summary
+
+    def accepts_us(self) -> None:
+        """The last answer took this service's call."""
+        if self.refusal:
+            self.refusal = ""
 
 
+_places: int | None = None
 _known: dict[tuple[int, str], PeerState] = {}
 
 
@@ -35,9 +49,9 @@ def peer_state(peer: str) -> PeerState:
     return state
 
 
-def breaker_states() -> dict[str, State]:
-    """The breakers of the peers that this process has called."""
-    return {peer: state.breaker.state for (process, peer), state in _known.items() if process == os.getpid()}
+def peer_states() -> dict[str, PeerState]:
+    """The peers that this process has called."""
+    return {peer: state for (process, peer), state in _known.items() if process == os.getpid()}
 
 
 def peer_bulkhead() -> Bulkhead:
@@ -47,8 +61,16 @@ def peer_bulkhead() -> Bulkhead:
 
 @cache
 def _bulkhead(process: int) -> Bulkhead:
-    metrics.peer_places.set(settings.PEER_PLACES)
-    return Bulkhead(settings.PEER_PLACES, on_change=metrics.peer_places_used.set)
+    places = _places or settings.PEER_PLACES
+    metrics.peer_places.set(places)
+    return Bulkhead(places, on_change=metrics.peer_places_used.set)
+
+
+def size_bulkhead(places: int) -> None:
+    """Set the places of this process's bulkhead, for a worker: all its threads may call peers at once."""
+    global _places
+    _places = places
+    _bulkhead.cache_clear()
 
 
 def forget() -> None:

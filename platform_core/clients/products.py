@@ -29,6 +29,10 @@ class Reservation(msgspec.Struct, frozen=True, rename="camel"):
     items: list[ReservedItem]
 
 
+class _Newest(msgspec.Struct, frozen=True, rename="camel"):
+    order_id: str | None
+
+
 def reserve_stock(order_id: int, quantities: Mapping[int, int]) -> Reservation:
     """Reserve stock for an order, ``{product id: quantity}``. Idempotent.
 
@@ -55,6 +59,15 @@ def get_reservation(order_id: int, *, timeout: float) -> Reservation | None:
         if refusal.status == 404:
             return None
         raise
+
+
+def newest_reservation(*, timeout: float) -> int:
+    """The highest order id for which there was ever a reservation; 0 if there is none.
+
+    Raises PeerRefused, PeerUnreachable.
+    """
+    answer = call(PEER, "GET", "/api/stock-reservations/newest", timeout=timeout)
+    return int(decoded(PEER, answer, _Newest).order_id or 0)
 
 
 def release_stock(order_id: int) -> None:

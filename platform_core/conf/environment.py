@@ -234,7 +234,29 @@ VARIABLES = (
         _whole(1, 3650),
         "How long the feeds keep events. Events that a known consumer has not read are kept longer.",
     ),
+    Variable(
+        "OUTBOX_CONCURRENCY",
+        "4",
+        _whole(1, 64),
+        "How many messages a worker delivers to one destination at once. Each takes a database connection.",
+    ),
+    Variable(
+        "OUTBOX_RETENTION_DAYS", "7", _whole(1, 3650), "How long the outbox keeps the rows of delivered messages."
+    ),
     Variable("EMAIL_URL", "consolemail://", _email_url, "The mail server of notification-service.", secret=True),
+    Variable(
+        "EMAIL_REPLY_SECONDS",
+        "300",
+        _whole(1, 3600),
+        "How long notification-service waits for each reply of the mail server up to DATA (RFC 5321, section 4.5.3.2).",
+    ),
+    Variable(
+        "EMAIL_ACCEPT_SECONDS",
+        "600",
+        _whole(1, 3600),
+        "How long it waits for the reply to the end of a mail. A shorter time risks that a mail is sent twice.",
+    ),
+    Variable("EMAIL_ATTEMPT_SECONDS", "1200", _whole(1, 7200), "How long the whole attempt to send a mail may take."),
     Variable("DEFAULT_FROM_EMAIL", "shop@example.com", _text, "The sender of that mail."),
     *(
         Variable(s.url_variable, s.default_url, _http_url, f"Where peers reach {s.name}; `up` listens on its port.")

@@ -36,6 +36,8 @@ def service_settings(
         "BIND_HOST": values["BIND_HOST"],
         "WORKER_METRICS_PORT": values["WORKER_METRICS_PORT"],
         "PENDING_SECONDS": values["PENDING_SECONDS"],
+        "OUTBOX_CONCURRENCY": values["OUTBOX_CONCURRENCY"],
+        "OUTBOX_RETENTION_DAYS": values["OUTBOX_RETENTION_DAYS"],
         "IDEMPOTENCY_HOURS": values["IDEMPOTENCY_HOURS"],
         "EVENT_RETENTION_DAYS": values["EVENT_RETENTION_DAYS"],
         "PEER_PLACES": values["WEB_THREADS"] - 1,
@@ -283,7 +285,15 @@ def _cors(origins: list[str] | None, development: bool) -> dict[str, Any]:
 
 def _mail(values: Mapping[str, Any]) -> dict[str, Any]:
     mail = {key: value for key, value in values["EMAIL_URL"].items() if key.startswith("EMAIL_")}
-    return {"EMAIL_TIMEOUT": 10, **mail, "DEFAULT_FROM_EMAIL": values["DEFAULT_FROM_EMAIL"]}
+    if mail.get("EMAIL_BACKEND") == "django.core.mail.backends.smtp.EmailBackend":
+        mail["EMAIL_BACKEND"] = "platform_core.outbox.smtp.EmailBackend"
+    return {
+        "EMAIL_TIMEOUT": values["EMAIL_REPLY_SECONDS"],
+        "EMAIL_ACCEPT_SECONDS": values["EMAIL_ACCEPT_SECONDS"],
+        "EMAIL_ATTEMPT_SECONDS": values["EMAIL_ATTEMPT_SECONDS"],
+        **mail,
+        "DEFAULT_FROM_EMAIL": values["DEFAULT_FROM_EMAIL"],
+    }
 
 
 def _openapi(service: Service) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+from .history import compare_with as compare_with
+from .history import loss as loss
 from .log import NewEvent as NewEvent
 from .log import append as append
 from .log import appending as appending

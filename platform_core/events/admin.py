@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from platform_core.admin import ReadOnlyAdmin
-from platform_core.events.models import Event, FeedConsumer
+from platform_core.events.models import Event, FeedConsumer, ServerHistory
 from platform_core.events.retention import waiting_since
 
 
@@ -17,6 +17,11 @@ class EventAdmin(ReadOnlyAdmin):
     search_fields = ("id", "type", "subject", "request_id")
     search_help_text = "id, type, subject or request id"
     sortable_by = ("id",)
+
+
+@admin.register(ServerHistory)
+class ServerHistoryAdmin(ReadOnlyAdmin):
+    list_display = ("system_identifier", "timeline", "noted_at", "lost", "lost_at")
 
 
 @admin.register(FeedConsumer)

@@ -58,7 +58,9 @@ _READ = f"""
         ORDER BY epoch, txid, id LIMIT %s
     ) AS e ON true ORDER BY e.epoch, e.txid, e.id
 """
-_LAST_SEQUENCE = 10**18 - 1
+
+
+LAST_SEQUENCE = 10**18 - 1
 
 
 class NewEvent(NamedTuple):
@@ -70,7 +72,7 @@ class NewEvent(NamedTuple):
 
 
 class Position(NamedTuple):
-    """The place of an event in a feed. Its text is the event's id."""
+    """The place of an event in a feed. Its text is the event's id. A horizon is no event: it has `LAST_SEQUENCE`."""
 
     epoch: int = 0
     txid: int = 0
@@ -129,7 +131,7 @@ def read(after: Position, limit: int, consumer: str = "") -> Batch:
         [_cloud_event(*row[10:]) for row in rows if row[10] is not None],
         hidden=hidden,
         start=_position(places[:3]),
-        horizon=Position(epoch, xmin - 1, _LAST_SEQUENCE),
+        horizon=Position(epoch, xmin - 1, LAST_SEQUENCE),
         acknowledged=None if places[3] is None else (_position(places[3:6]), places[6]),
     )
 

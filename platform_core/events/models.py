@@ -58,6 +58,23 @@ class FeedConsumer(models.Model):
         return self.name
 
 
+class ServerHistory(models.Model):
+    """A single row: the database to which this feed belongs, and whether it has lost transactions.
+
+    See `platform_core.events.history`.
+    """
+
+    system_identifier = models.CharField(max_length=32)
+    timeline = models.BigIntegerField(help_text="0 if it is not known.")
+    table_oid = models.BigIntegerField()
+    noted_at = models.DateTimeField()
+    lost = models.TextField(blank=True, default="", db_default="", help_text="What was lost, and what to do.")
+    lost_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.system_identifier}, timeline {self.timeline}"
+
+
 class FeedEpoch(models.Model):
     """The current epoch is the highest ``value``. A new server counts transaction ids from 1, in a new epoch."""
 

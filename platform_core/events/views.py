@@ -12,8 +12,10 @@ from platform_core.api.browsable import BrowsableAPIRenderer
 from platform_core.api.fields import WholeField
 from platform_core.api.json import JSONRenderer
 from platform_core.api.queries import Query, read_query
-from platform_core.events import consumers
-from platform_core.events.log import Batch, Position, read
+from platform_core.auth.access import caller_of
+from platform_core.auth.identity import Kind
+from platform_core.events import consumers, history
+from platform_core.events.log import LAST_SEQUENCE, Batch, Position, read
 from platform_core.http.errors import Gone
 from platform_core.observability import metrics
 
@@ -64,7 +66,8 @@ class EventFeed(APIView):
     `Feed-Pending: true` means that committed events cannot be shown yet: ask again. `Feed-Position` is the position up
     to which the feed is final: a consumer that loads its state from the lists continues from there. Events are not
     deleted before all consumers that send their name in `Feed-Consumer` have read them. A request for events that have
-    been deleted returns 410 `events_expired`.
+    been deleted returns 410 `events_expired`, and one for events after a position that the feed has not reached 410
+    `events_lost`.
     """
 
     may_be_polled = True
@@ -89,6 +92,8 @@ class EventFeed(APIView):
         metrics.feed_hidden_seconds.set(batch.hidden or 0)
         if after is not None:
             _check(after, batch)
+            if after > batch.horizon:
+                raise _lost(request, after, batch)
             if consumer:
                 consumers.acknowledge(consumer, after, batch.acknowledged)
         return Response(batch.events, headers=_headers(batch))
@@ -103,6 +108,24 @@ def _check(after: Position, batch: Batch) -> None:
         f"Events up to {batch.start} have been deleted. Load your data from the lists of this service again "
         f"(analytics-service: `manage.py analytics_svc rebuild`), then continue with lastEventId={batch.horizon}.",
         code="events_expired",
+        headers=_headers(batch),
+    )
+
+
+def _lost(request: Request, after: Position, batch: Batch) -> Gone:
+    """The error for a position that this feed has not reached.
+
+    An event is shown only below the horizon, and the horizon never moves back. So a consumer that has read such an
+    event proves that the database has lost transactions. Only the word of a service counts as proof.
+    """
+    caller = caller_of(request)
+    if caller.kind is Kind.SERVICE and after.sequence < LAST_SEQUENCE:
+        history.mark_lost(f"{caller.subject} has read this feed up to {after}, and it ends at {batch.horizon}.")
+    return Gone(
+        f"This feed ends at {batch.horizon}, before {after}. If that is the id of an event of this feed, the database "
+        "has lost transactions. Load your data from the lists of this service again (analytics-service: `manage.py "
+        f"analytics_svc rebuild`), then continue with lastEventId={batch.horizon}.",
+        code="events_lost",
         headers=_headers(batch),
     )
 

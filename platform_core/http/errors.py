@@ -6,6 +6,8 @@ from typing import Any
 
 FieldError = dict[str, Any]
 """``{"field": "items[0].quantity", "code": "min_value", "detail": "…"}``, and further members for programs."""
+UNKNOWN_PATH = "/problems/unknown-path"
+"""The ``type`` of the problem of a path without a route."""
 _PHRASES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 """Reason phrases of RFC 9110. Python has older ones before 3.13."""
 
@@ -21,6 +23,9 @@ class PlatformError(Exception):
     status = 500
     code = "internal_error"
     detail = "Something went wrong on our side."
+
+    type = "about:blank"
+    """A URI for this kind of problem (RFC 9457); `about:blank` if the status and the code say everything."""
 
     def __init__(
         self,
@@ -81,6 +86,12 @@ class NotFound(PlatformError):
     status = 404
     code = "not_found"
     detail = "There is no such resource."
+
+
+class UnknownPath(NotFound):
+    """404: the service has no such route. Callers can tell it from a resource that does not exist."""
+
+    type = UNKNOWN_PATH
 
 
 class Conflict(PlatformError):

@@ -53,6 +53,6 @@ def is_allowed(origin: str) -> bool:
 
 def _is_own(request: HttpRequest, origin: str) -> bool:
     try:
-        return urlsplit(origin).netloc == request.META.get("HTTP_HOST", "")
+        return urlsplit(origin).netloc == str(request.META.get("HTTP_HOST", ""))
     except ValueError:
         return False

@@ -18,7 +18,7 @@ CONTENT_TYPE = "application/problem+json"
 def problem(error: PlatformError) -> dict[str, Any]:
     """The body: ``type, title, status, detail, code, requestId`` and, where there are any, ``errors``."""
     body: dict[str, Any] = {
-        "type": "about:blank",
+        "type": error.type,
         "title": phrase(error.status),
         "status": error.status,
         "detail": error.detail,

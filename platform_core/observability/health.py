@@ -13,7 +13,7 @@ from platform_core import __version__
 from platform_core.auth.identity import Kind
 from platform_core.auth.tokens import BadToken, identify
 from platform_core.clients.errors import PeerError
-from platform_core.clients.peers import breaker_states
+from platform_core.clients.peers import PeerState, peer_states
 from platform_core.http.errors import PlatformError
 from platform_core.http.problems import safe_methods_only
 from platform_core.observability.metrics_endpoint import is_allowed
@@ -55,7 +55,7 @@ def report() -> dict[str, Any]:
         "version": __version__,
         "mode": settings.PLATFORM_ENV,
         "uptimeSeconds": round(time.monotonic() - _started, 1),
-        "checks": {"database": database, **(_outbox() if up else {}), **_peers()},
+        "checks": {"database": database, **(_outbox() | _duties() | _history() if up else {}), **_peers()},
     }
 
 
@@ -85,7 +85,7 @@ def _database_check() -> dict[str, Any]:
 
 
 def _outbox() -> dict[str, Any]:
-    """The state of the outbox, if there is one. A full outbox does not make the service unhealthy."""
+    """The state of the outbox, if there is one. Messages that wait do not make the service unhealthy."""
     if not apps.is_installed("platform_core.outbox"):
         return {}
     from platform_core.outbox.depth import depth
@@ -95,12 +95,51 @@ def _outbox() -> dict[str, Any]:
     except DatabaseError:
         return {"outbox": {"status": "down"}}
     counts = {"pending": found.pending, "oldestSeconds": found.oldest_seconds, "dead": found.dead}
-    return {"outbox": {"status": "ok", **counts}}
+    if found.refusal is None:
+        return {"outbox": {"status": "ok", **counts}}
+    detail = f"Messages wait for a correction of the configuration: {found.refusal}"
+    return {"outbox": {"status": "degraded", **counts, "detail": detail}}
+
+
+def _duties() -> dict[str, Any]:
+    """Items that background duties could not process, of a service with a worker. They do not affect others."""
+    if not settings.SERVICE.has_worker:
+        return {}
+    from platform_core.isolation import counted
+
+    try:
+        failed = counted()
+    except DatabaseError:
+        return {"duties": {"status": "down"}}
+    return {"duties": {"status": "down" if failed.parked else "ok", **failed._asdict()}}
+
+
+def _history() -> dict[str, Any]:
+    """Whether the database has lost transactions, as last noticed. A restart does not help, so it affects no status."""
+    if not settings.SERVICE.has_feed:
+        return {}
+    from platform_core.events.history import stored_loss, unwatched
+
+    try:
+        lost, blind = stored_loss(), unwatched()
+    except DatabaseError:
+        return {"history": {"status": "down"}}
+    detail = lost or blind
+    return {"history": {"status": "down" if lost else "ok", **({"detail": detail} if detail else {})}}
 
 
 def _peers() -> dict[str, Any]:
-    """The breakers of this process. An open one is a problem of the peer and does not make this service unhealthy."""
-    return {peer: {"status": "ok" if s == "closed" else "down", "breaker": s} for peer, s in breaker_states().items()}
+    """How the peers answer this process. Their problems do not make this service unhealthy."""
+    return {peer: _peer(peer, state) for peer, state in peer_states().items()}
+
+
+def _peer(name: str, state: PeerState) -> dict[str, Any]:
+    breaker = state.breaker.state
+    if breaker != "closed":
+        return {"status": "down", "breaker": breaker}
+    if state.refusal:
+        return {"status": "degraded", "breaker": breaker, "detail": f"{name} {state.refusal}"}
+    return {"status": "ok", "breaker": breaker}
 
 
 def _is_migrated(database: dict[str, Any]) -> bool:

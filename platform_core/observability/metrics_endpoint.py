@@ -68,7 +68,7 @@ class _Database(Collector):
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("database_up", "Whether the database answers.", value=1)
         try:
-            found = [*_connections(), *_outbox()]
+            found = [*_connections(), *_outbox(), *_duties(), *_history()]
         except (Error, PlatformError):
             up.samples[0] = up.samples[0]._replace(value=0)
             found = []
@@ -100,6 +100,24 @@ def _outbox() -> Iterator[Metric]:
     yield GaugeMetricFamily("outbox_dead_messages", f"Messages that were given up (dead letters), {bound}", found.dead)
     age = found.oldest_seconds or 0
     yield GaugeMetricFamily("outbox_oldest_message_age_seconds", "Age of the oldest message that waits.", age)
+
+
+def _duties() -> Iterator[Metric]:
+    from platform_core.isolation import COUNT_BOUND, counted
+
+    failed = counted()
+    bound = f"counted up to {COUNT_BOUND}."
+    yield GaugeMetricFamily("duty_items_parked", f"Items that background duties have given up, {bound}", failed.parked)
+    yield GaugeMetricFamily("duty_items_retried", f"Failed items that are retried, {bound}", failed.retried)
+
+
+def _history() -> Iterator[Metric]:
+    if not settings.SERVICE.has_feed:
+        return
+    from platform_core.events.history import stored_loss
+
+    lost = 1 if stored_loss() else 0
+    yield GaugeMetricFamily("database_history_lost", "Whether the database has lost committed transactions.", lost)
 
 
 _looked_up = CollectorRegistry()

@@ -1,7 +1,9 @@
 from .delivery import Handlers as Handlers
-from .delivery import deliver_due as deliver_due
 from .depth import DEPTH_BOUND as DEPTH_BOUND
+from .lanes import Lane as Lane
+from .leases import check_lease as check_lease
 from .models import OutboxMessage as OutboxMessage
+from .queue import DestinationUnreachable as DestinationUnreachable
 from .queue import Handler as Handler
 from .queue import Message as Message
 from .queue import PermanentFailure as PermanentFailure
@@ -9,3 +11,4 @@ from .queue import enqueue as enqueue
 from .queue import enqueueing as enqueueing
 from .queue import hasten as hasten
 from .queue import redrive as redrive
+from .smtp import close_mail_connection as close_mail_connection

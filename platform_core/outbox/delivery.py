@@ -1,91 +1,117 @@
-"""Delivers one batch of outbox messages to one destination. The worker calls it repeatedly."""
+"""Attempts to deliver one outbox message, and stores the outcome."""
 
 import logging
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from platform_core.clients.errors import PeerRefused, PeerUnreachable
+from platform_core.clients.errors import CallerRefused, PeerFailed, PeerRefused, PeerUnreachable
 from platform_core.conf.failpoints import reached
 from platform_core.http.context import Context, accepted_traceparent, current, entered
 from platform_core.observability import metrics, tracing
+from platform_core.outbox.leases import Lease, LeaseLost, current_lease
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import (
-    LEASE,
+    DestinationUnreachable,
     Handler,
     PermanentFailure,
-    claim,
-    give_back,
+    record_expiry,
     settle_delivered,
     settle_failed,
 )
 
 ATTEMPT_SECONDS = 5.0
+"""The deadline of an attempt. A handler may give a part of its work another one (`context.grace`)."""
 _RETRYABLE_STATUSES = (408, 409, 425, 429)
+_EXPECTED = (PeerRefused, PeerUnreachable, PermanentFailure, DestinationUnreachable, LeaseLost, OSError)
+"""Failures that are logged without a traceback."""
 log = logging.getLogger("platform.outbox")
 
 Handlers = Mapping[str, Handler]
 
 
-def deliver_due(destination: str, handlers: Handlers, stopping: threading.Event) -> bool:
-    """Claim a batch and deliver it in order. True if there may be more.
-
-    If the destination does not answer, the worker is stopping, or half of the lease has passed, the leases of the
-    remaining messages are given up.
-    """
-    stop_at = time.monotonic() + LEASE.total_seconds() / 2
-    batch = claim(destination)
-    reachable = True
-    for message in batch:
-        if reachable and not stopping.is_set() and time.monotonic() < stop_at:
-            reachable = attempt(message, handlers)
-        else:
-            give_back(message)
-    return bool(batch) and reachable
-
-
-def attempt(message: OutboxMessage, handlers: Handlers) -> bool:
-    """Deliver one message and store the outcome. False if the destination could not be reached.
+def attempt(message: OutboxMessage, handlers: Handlers, lease: Lease) -> bool:
+    """Deliver one message and store the outcome. False if the destination takes no messages at the moment.
 
     The attempt belongs to the trace of the request that caused the message.
     """
     deadline = time.monotonic() + ATTEMPT_SECONDS
     ctx = Context(message.request_id, accepted_traceparent(message.traceparent), deadline, user=message.user)
     title, attributes = f"deliver {message.kind}", {"messaging.message.id": message.key}
-    with entered(ctx), tracing.span(title, "consumer", message.traceparent, attributes) as span:
-        return _attempt(message, handlers.get(message.kind, _UNKNOWN_KIND), span)
+    token = current_lease.set(lease)
+    try:
+        with entered(ctx), tracing.span(title, "consumer", message.traceparent, attributes) as span:
+            return _attempt(message, handlers.get(message.kind, _UNKNOWN_KIND), span)
+    finally:
+        current_lease.reset(token)
 
 
 def _attempt(message: OutboxMessage, handler: Handler, span: tracing.Span) -> bool:
-    try:
-        reached("outbox.claimed")
-        handler.deliver(message)
-        reached("outbox.delivered")
-    except Exception as error:
-        failure: Exception | None = error
-    else:
-        failure = None
+    failure: Exception | None = None
+    if message.lease_expired:
+        failure = _expired(message, handler)
+    if failure is None:
+        try:
+            reached("outbox.claimed")
+            handler.deliver(message)
+            reached("outbox.delivered")
+        except Exception as error:
+            failure = error
     with entered(replace(current(), deadline=None)):
         if failure is None:
-            settle_delivered(message, handler)
-            metrics.outbox_deliveries.labels(message.kind, "delivered").inc()
-            log.info("outbox.delivered", extra={"data": _described(message)})
+            _succeed(message, handler)
             return True
         span.failed(failure)
         fail(message, handler, failure)
-        return not isinstance(failure, PeerUnreachable | OSError)
+        return not is_unreachable(failure, message.destination)
+
+
+def _expired(message: OutboxMessage, handler: Handler) -> LeaseLost | None:
+    """Count and log the attempt before this one, whose lease ran out. Returns an error if that was the last one."""
+    metrics.outbox_deliveries.labels(message.kind, "lease_expired").inc()
+    log.warning("outbox.lease_expired", extra={"data": {**_described(message), "attempts": message.attempts - 1}})
+    if handler.max_attempts is not None and message.attempts > handler.max_attempts:
+        return LeaseLost("every attempt ended, or stood still, before it stored an outcome")
+    record_expiry(message, handler)
+    return None
+
+
+def _succeed(message: OutboxMessage, handler: Handler) -> None:
+    if settle_delivered(message, handler):
+        metrics.outbox_deliveries.labels(message.kind, "delivered").inc()
+        log.info("outbox.delivered", extra={"data": _described(message)})
+    else:
+        _lose(message, "the message was delivered")
 
 
 def fail(message: OutboxMessage, handler: Handler, error: Exception) -> None:
-    """Store a failed attempt, as a dead letter if it was permanent or the last one, and log it."""
-    dead = handler.max_attempts is not None and (message.attempts >= handler.max_attempts or is_permanent(error))
+    """Store a failed attempt, as a dead letter if it was permanent or the last one, and log it.
+
+    To be refused as a caller is a fault of configuration. Such a message is retried until that is corrected.
+    """
+    is_last = handler.max_attempts is not None and message.attempts >= handler.max_attempts
+    dead = (
+        handler.max_attempts is not None and (is_last or is_permanent(error)) and not isinstance(error, CallerRefused)
+    )
     text = f"{type(error).__name__}: {error}"
-    settle_failed(message, handler, text, dead=dead)
-    metrics.outbox_deliveries.labels(message.kind, "dead" if dead else "failed").inc()
-    unexpected = not isinstance(error, PeerRefused | PeerUnreachable | PermanentFailure | OSError)
+    if not settle_failed(message, handler, text, dead=dead):
+        _lose(message, text)
+        return
+    metrics.outbox_deliveries.labels(message.kind, _outcome(error, dead=dead)).inc()
     data = {**_described(message), "error": text, "dead": dead}
-    log.warning("outbox.failed", extra={"data": data}, exc_info=error if unexpected else None)
+    log.warning("outbox.failed", extra={"data": data}, exc_info=None if isinstance(error, _EXPECTED) else error)
+
+
+def _outcome(error: Exception, *, dead: bool) -> str:
+    if dead:
+        return "dead"
+    return {CallerRefused: "caller_refused", LeaseLost: "lease_lost"}.get(type(error), "failed")
+
+
+def _lose(message: OutboxMessage, outcome: str) -> None:
+    """The lease ended before the outcome could be stored. The worker that has the message now decides about it."""
+    metrics.outbox_deliveries.labels(message.kind, "lease_lost").inc()
+    log.error("outbox.lease_lost", extra={"data": {**_described(message), "outcome": outcome}})
 
 
 def _leave(message: OutboxMessage) -> None:
@@ -101,6 +127,16 @@ def is_permanent(error: Exception) -> bool:
     if isinstance(error, PeerRefused):
         return error.status < 500 and error.status not in _RETRYABLE_STATUSES
     return isinstance(error, PermanentFailure)
+
+
+def is_unreachable(error: Exception, destination: str) -> bool:
+    """Whether the error says that the destination takes no messages at the moment.
+
+    All other errors belong to the message: it backs off alone, and the rest go on. A 500 belongs to the message.
+    """
+    if isinstance(error, PeerUnreachable):
+        return error.peer == destination and not (isinstance(error, PeerFailed) and error.status == 500)
+    return isinstance(error, DestinationUnreachable | ConnectionRefusedError)
 
 
 def _described(message: OutboxMessage) -> dict[str, object]:

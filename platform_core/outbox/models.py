@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
 
+from platform_core.outbox.depth import REFUSED
+
 
 class OutboxMessage(models.Model):
     """A message to a ``destination``. ``kind`` selects its handler.
@@ -13,6 +15,9 @@ class OutboxMessage(models.Model):
     Messages of one ``aggregate`` to one ``destination`` are delivered in order. A worker claims a message with a lease
     that it commits before the call.
     """
+
+    lease_expired = False
+    """Set by a claim: the attempt before has ended without an outcome."""
 
     class State(models.TextChoices):
         """`dead`: given up, until an operator redrives it."""
@@ -47,12 +52,25 @@ class OutboxMessage(models.Model):
     class Meta:
         ordering = ("-id",)
         indexes = (
-            models.Index(fields=("destination", "available_at"), name="outbox_due", condition=Q(state="pending")),
+            models.Index(
+                fields=("destination", "available_at"), name="outbox_fresh", condition=Q(state="pending", attempts=0)
+            ),
+            models.Index(
+                fields=("destination", "available_at"),
+                name="outbox_again",
+                condition=Q(state="pending", attempts__gt=0),
+            ),
             models.Index(
                 fields=("aggregate", "destination", "id"), name="outbox_in_order", condition=Q(state="pending")
             ),
             models.Index(fields=("aggregate",), name="outbox_by_aggregate"),
             models.Index(fields=("state", "id"), name="outbox_unsettled", condition=Q(state__in=["pending", "dead"])),
+            models.Index(fields=("delivered_at",), name="outbox_delivered", condition=Q(state="delivered")),
+            models.Index(
+                fields=("id",),
+                name="outbox_caller_refused",
+                condition=Q(state="pending", last_error__startswith=REFUSED),
+            ),
         )
         constraints = (
             models.CheckConstraint(condition=Q(state__in=["pending", "delivered", "dead"]), name="outbox_state_known"),

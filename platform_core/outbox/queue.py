@@ -1,14 +1,17 @@
-"""Enqueues, claims and settles outbox messages. No transaction is open during a call to a peer."""
+"""Enqueues, claims and settles outbox messages. No transaction is open during a call to a peer.
+
+All times are those of Postgres' clock, so that the clocks of the workers need not agree.
+"""
 
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.utils.timezone import now
+from django.db.models.functions import Now
 
 from platform_core.api.json import encode
 from platform_core.db.connections import prepared
@@ -19,24 +22,38 @@ LEASE: Final = timedelta(seconds=30)
 BATCH: Final = 10
 
 # Only the oldest undelivered message of an aggregate and destination can be claimed, so none overtakes another.
-# Materialized, because a plan may run a subquery more than once, and each run would lock other rows.
-_CLAIM = """
-    WITH due AS MATERIALIZED (
-        SELECT m.id FROM outbox_outboxmessage m
+_DUE = """
+        SELECT m.id, m.leased_until FROM outbox_outboxmessage m
         WHERE m.state = 'pending' AND m.destination = %(destination)s AND m.available_at <= now()
           AND (m.leased_until IS NULL OR m.leased_until < now())
           AND NOT EXISTS (
             SELECT FROM outbox_outboxmessage e
             WHERE e.state = 'pending' AND e.aggregate = m.aggregate AND e.destination = m.destination AND e.id < m.id
           )
-        ORDER BY m.available_at LIMIT %(batch)s
+          AND m.attempts {which}
+        ORDER BY m.available_at LIMIT {limit}
         FOR UPDATE SKIP LOCKED
-    )
+"""
+# Messages that were never tried come first, so that those that fail again and again delay no other. Each half has its
+# own index. Materialized, because a plan may run a subquery more than once, and each run would lock other rows.
+_CLAIM = f"""
+    WITH fresh AS MATERIALIZED ({_DUE.format(which="= 0", limit="%(limit)s")}
+    ), again AS MATERIALIZED ({_DUE.format(which="> 0", limit="%(limit)s - (SELECT count(*) FROM fresh)")}
+    ), due AS (SELECT * FROM fresh UNION ALL SELECT * FROM again)
     UPDATE outbox_outboxmessage m
-    SET lease = %(lease)s, leased_until = now() + %(period)s, attempts = attempts + 1
+    SET lease = %(lease)s, leased_until = now() + %(period)s, attempts = attempts + 1,
+        last_error = CASE WHEN due.leased_until IS NULL THEN m.last_error ELSE %(expired)s END
     FROM due WHERE m.id = due.id
+    RETURNING m.*, due.leased_until IS NOT NULL AS lease_expired
+"""
+_RENEW = """
+    UPDATE outbox_outboxmessage m SET leased_until = now() + %(period)s
+    FROM unnest(%(ids)s::bigint[], %(leases)s::uuid[]) AS held (id, lease)
+    WHERE m.id = held.id AND m.lease = held.lease AND m.state = 'pending'
     RETURNING m.id
 """
+EXPIRED: Final = "LeaseLost: the worker of the last attempt ended, or stood still, before it stored an outcome"
+"""The ``last_error`` of a message that was claimed again because its lease ran out."""
 
 
 def enqueueing(rows: str) -> str:
@@ -79,13 +96,21 @@ class PermanentFailure(Exception):
     """Raised by a handler when a retry cannot help."""
 
 
+class DestinationUnreachable(Exception):
+    """Raised by a handler when the destination takes no messages at all, so that trying others is useless for now."""
+
+
+def _nothing() -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
     """How messages of one kind are delivered.
 
     ``deliver`` must be idempotent; it runs outside any transaction. With ``max_attempts`` None the message is retried
     for ever, with growing delays. ``on_delivered(message)`` and ``on_failure(message, error, dead)`` run in the
-    transaction that stores the outcome.
+    transaction that stores the outcome. ``release()`` is called in each delivering thread before it ends, to close
+    connections that it has kept.
     """
 
     deliver: Callable[[OutboxMessage], None]
@@ -93,6 +118,7 @@ class Handler:
     max_delay: float = 300.0
     on_delivered: Callable[[OutboxMessage], None] = lambda message: None
     on_failure: Callable[[OutboxMessage, str, bool], None] = lambda message, error, dead: None
+    release: Callable[[], None] = _nothing
 
 
 def enqueue(*messages: Message) -> None:
@@ -108,48 +134,67 @@ def enqueue(*messages: Message) -> None:
         prepared(_ENQUEUE, {**context.origin(), **values})
 
 
-def claim(destination: str) -> list[OutboxMessage]:
-    """Lease due messages for ``destination``, oldest first. The lease is committed; other workers skip these rows."""
+def claim(destination: str, limit: int = BATCH) -> list[OutboxMessage]:
+    """Lease at most ``limit`` due messages for ``destination``: those that were never tried first, then by due time.
+
+    The lease is committed; other workers skip these rows. ``lease_expired`` of a message says that an earlier attempt
+    ended without an outcome; it counts as an attempt.
+    """
+    values = {"lease": uuid.uuid4(), "period": LEASE, "destination": destination, "limit": limit, "expired": EXPIRED}
+    return sorted(OutboxMessage.objects.raw(_CLAIM, values), key=lambda message: (message.attempts > 1, message.pk))
+
+
+def renew(messages: Sequence[OutboxMessage]) -> set[int]:
+    """Extend the leases of messages that are being delivered. Returns the ids of those whose lease still held."""
+    ids, leases = [message.pk for message in messages], [message.lease for message in messages]
+    values: Any = {"period": LEASE, "ids": ids, "leases": leases}
     with connection.cursor() as cursor:
-        lease = uuid.uuid4()
-        values: Any = {"lease": lease, "period": LEASE, "destination": destination, "batch": BATCH}
-        cursor.execute(_CLAIM, values)
-        ids = [row[0] for row in cursor.fetchall()]
-    return list(OutboxMessage.objects.filter(id__in=ids, lease=lease).order_by("id")) if ids else []
+        cursor.execute(_RENEW, values)
+        return {row[0] for row in cursor.fetchall()}
 
 
 @transaction.atomic
-def settle_delivered(message: OutboxMessage, handler: Handler) -> None:
-    """Mark a message as delivered, if this worker still holds its lease."""
-    if _held(message).update(state="delivered", delivered_at=now(), lease=None, leased_until=None, last_error=""):
-        handler.on_delivered(message)
+def settle_delivered(message: OutboxMessage, handler: Handler) -> bool:
+    """Mark a message as delivered. False, without any change, if this worker has lost its lease."""
+    delivered = {"state": "delivered", "delivered_at": Now(), "last_error": ""}
+    if not _held(message).update(**delivered, lease=None, leased_until=None):
+        return False
+    handler.on_delivered(message)
+    return True
 
 
 @transaction.atomic
-def settle_failed(message: OutboxMessage, handler: Handler, error: str, *, dead: bool) -> None:
-    """Store a failed attempt and schedule the next one, or mark the message as dead. Needs the lease."""
+def settle_failed(message: OutboxMessage, handler: Handler, error: str, *, dead: bool) -> bool:
+    """Store a failed attempt and schedule the next one, or mark the message as dead.
+
+    False, without any change, if this worker has lost its lease.
+    """
     delay = timedelta(seconds=backoff(message.attempts, handler.max_delay))
     state = "dead" if dead else "pending"
-    changes = {"state": state, "available_at": now() + delay, "last_error": error[:2000]}
-    if _held(message).update(**changes, lease=None, leased_until=None):
-        handler.on_failure(message, error, dead)
+    changes = {"state": state, "available_at": Now() + delay, "last_error": error[:2000]}
+    if not _held(message).update(**changes, lease=None, leased_until=None):
+        return False
+    handler.on_failure(message, error, dead)
+    return True
 
 
-def give_back(message: OutboxMessage) -> None:
-    """Give up the lease of a message that was not tried. Any worker can claim it at once."""
-    _held(message).update(lease=None, leased_until=None, attempts=message.attempts - 1)
+@transaction.atomic
+def record_expiry(message: OutboxMessage, handler: Handler) -> None:
+    """Report to the handler that the attempt before this one has failed, because its lease ran out."""
+    if _held(message).select_for_update().exists():
+        handler.on_failure(message, message.last_error, False)
 
 
 def redrive(messages: Any) -> int:
     """Retry dead letters; returns how many. Keys stay the same, so a receiver ignores messages that it already has."""
-    changes = {"state": "pending", "attempts": 0, "available_at": now(), "last_error": ""}
+    changes = {"state": "pending", "attempts": 0, "available_at": Now(), "last_error": ""}
     return int(messages.filter(state="dead").update(**changes))
 
 
 def hasten(messages: Any) -> int:
     """Make waiting messages due now, without the rest of their backoff. Leased messages are left unchanged."""
-    waiting = messages.filter(state="pending", lease=None, available_at__gt=now())
-    return int(waiting.update(available_at=now()))
+    waiting = messages.filter(state="pending", lease=None, available_at__gt=Now())
+    return int(waiting.update(available_at=Now()))
 
 
 def backoff(attempts: int, max_delay: float) -> float:

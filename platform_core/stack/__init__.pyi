@@ -2,9 +2,11 @@ from . import pg_tools as pg_tools
 from . import postgres as postgres
 from . import running as running
 from .contents import was_used as was_used
+from .epochs import ids_behind as ids_behind
 from .epochs import raise_epochs as raise_epochs
 from .epochs import raise_epochs_here as raise_epochs_here
 from .keys import make_keys as make_keys
+from .migration_lock import only_migration as only_migration
 from .processes import die_with_parent as die_with_parent
 from .processes import is_free as is_free
 from .processes import locked as locked

@@ -34,7 +34,7 @@ def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -
     if not services:
         return
     try:
-        _ensure_database(url)
+        ensure_database(url)
         with open_connection(url, autocommit=False) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             for service in services:
@@ -59,12 +59,14 @@ def _place(parts: Mapping[str, Any]) -> tuple[Any, ...]:
     return parts.get("host"), str(parts.get("port") or 5432), parts.get("dbname")
 
 
-def _ensure_database(url: str) -> None:
+def ensure_database(url: str) -> None:
+    """Create the database of the URL if the server has none of that name. Raises psycopg.Error."""
     name = str(conninfo_to_dict(url)["dbname"])
     with open_connection(make_conninfo(url, dbname="postgres"), autocommit=True) as connection:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
         if not found:
-            with suppress(psycopg.errors.DuplicateDatabase):  # another process was faster
+            # another process was faster
+            with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 

@@ -8,12 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+import psycopg
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +26,8 @@ from platform_core.stack import postgres, running
 from platform_core.stack.contents import has_data
 from platform_core.stack.forks import Forked, fork, manage, preload, serve
 from platform_core.stack.keys import make_keys
+from platform_core.stack.migrated import code_fingerprint, is_migrated, note_migrated
+from platform_core.stack.migration_lock import only_migration
 from platform_core.stack.postgres import PostgresError
 from platform_core.stack.processes import is_free
 from platform_core.stack.roles import RolesError, ensure_roles
@@ -193,8 +196,9 @@ class Stack:
             self.server = postgres.acquire(self.folder)
             self.values = {**self.values, "DATABASE_URL": self.server.url}
         self.step("roles and migrations")
-        ensure_roles(self.values)
-        migrate_all(self.values, self.environ, not_theirs=self.locks())
+        with only_migration(self.values):
+            ensure_roles(self.values)
+            migrate_all(self.values, self.environ, not_theirs=self.locks(), unless_current=True)
         self.step("services")
         metrics = self.folder / "metrics"
         shutil.rmtree(metrics, ignore_errors=True)
@@ -350,11 +354,22 @@ def service_environment(service: Service, values: Mapping[str, Any], environ: Ma
     }
 
 
-def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_theirs: tuple[IO[str], ...] = ()) -> None:
-    """Migrate the schemas of all services at the same time. Raises StackError with the reason of a failure."""
+def migrate_all(
+    values: Mapping[str, Any],
+    environ: Mapping[str, str],
+    *,
+    not_theirs: tuple[IO[str], ...] = (),
+    unless_current: bool = False,
+) -> None:
+    """Migrate the schemas of all services at the same time. Raises StackError with the reason of a failure.
+
+    ``unless_current`` leaves out those that this same code has migrated already (see `migrated`).
+    """
+    code = code_fingerprint()
+    due = [service for service in SERVICES if not (unless_current and is_migrated(service, values, code))]
     with ExitStack() as files:
         running = []
-        for service in SERVICES:
+        for service in due:
             output = files.enter_context(tempfile.TemporaryFile())
             environment = service_environment(service, values, environ)
             title = f"{service.name} migrate"
@@ -365,6 +380,9 @@ def migrate_all(values: Mapping[str, Any], environ: Mapping[str, str], *, not_th
                 process.send(signal.SIGKILL)
                 output.seek(0)
                 raise StackError(f"The migration of {service.name} failed: {_reason(output.read())}")
+    for service in due:
+        with suppress(psycopg.Error):  # then the next start migrates again
+            note_migrated(service, values, code)
 
 
 def _reason(output: bytes) -> str:

@@ -77,8 +77,11 @@ def _replace(url: str, name: str, tool: str, file: Path) -> None:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(new)))
         try:
             pg_tools.run_tool(tool, _with_database(url, new), "--exit-on-error", str(file))
-            with open_connection(_with_database(url, new)) as restored:
-                raise_epochs_here(restored)
+            with (
+                open_connection(_with_database(url, new)) as restored,
+                open_connection(_with_database(url, name)) as present,
+            ):
+                raise_epochs_here(restored, present)
             reached("restore.filled")
             with connection.transaction():
                 _rename(connection, name, old)

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from platform_core.stack import (
     health_of,
     make_keys,
     migrate_all,
+    only_migration,
     pg_tools,
     postgres,
     raise_epochs,
@@ -70,22 +71,26 @@ def _services(text: str) -> tuple[Service, ...]:
 
 def migrate(values: dict[str, Any]) -> int:
     """Create missing roles and schemas, and migrate all five services."""
-    with _with_database(values) as values:
+    with _with_database(values, migrating=True) as values:
         migrate_all(values, os.environ)
         print("All five services are migrated.")
     return 0
 
 
 @contextmanager
-def _with_database(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """``values`` with the URL of a server that has the roles: the configured one, otherwise the embedded one."""
+def _with_database(values: dict[str, Any], *, migrating: bool = False) -> Iterator[dict[str, Any]]:
+    """``values`` with the URL of a server that has the roles: the configured one, otherwise the embedded one.
+
+    With ``migrating`` the roles are created, and the block runs, while no other process migrates.
+    """
     server = None
     if not values["DATABASE_URL"] and not all(values[service.database_url_variable] for service in SERVICES):
         server = postgres.acquire(Path(values["PLATFORM_DATA"]))
         values = {**values, "DATABASE_URL": server.url}
     try:
-        ensure_roles(values)
-        yield values
+        with only_migration(values) if migrating else nullcontext():
+            ensure_roles(values)
+            yield values
     finally:
         if server:
             server.release()
@@ -125,13 +130,18 @@ def _keys_options(parser: argparse.ArgumentParser) -> None:
 
 
 def new_epoch(values: dict[str, Any]) -> int:
-    """Run this after a restore into another server and before the start: new events then follow the restored ones.
+    """Run this after a restore by other means, or after a loss of transactions, before the platform starts.
 
-    Running it without need, or twice, does no harm.
+    The feeds continue after what consumers have read. New users, products, orders and notifications get ids that no
+    service has ever seen. Running it without need, or twice, does no harm.
     """
     with _with_database(values) as values:
         for name, epoch in raise_epochs(values).items():
             print(f"The feed of {name} continues in epoch {epoch}.")
+    print(
+        "New ids are higher than all ids that any service knows. Next: start the platform, `manage.py verify --repair`,"
+    )
+    print("`manage.py verify --repair` and `manage.py analytics_svc rebuild`: figures may count what was lost.")
     return 0
 
 

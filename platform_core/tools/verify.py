@@ -21,6 +21,7 @@ from rich.table import Table
 
 from platform_core.conf.environment import database_parts
 from platform_core.db.waiting import open_connection
+from platform_core.stack import ids_behind
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from platform_core.vocabulary import (
     HOLDING_STOCK,
@@ -37,6 +38,8 @@ RECOVERY_SECONDS = 15
 """Seconds that recovery may take after PENDING_SECONDS."""
 OVERDUE = "interval '10 minutes'"
 """The age at which a pending outbox message is reported."""
+SETTLING_SECONDS = 10.0
+"""Seconds that the repair of an order waits for order-service's worker."""
 
 
 class VerifyError(Exception):
@@ -61,6 +64,7 @@ class Books:
     connections: Mapping[str, psycopg.Connection[Any]]
     urls: Mapping[str, str]
     pending_seconds: int = 60
+    outbox_retention_days: int = 7
     token: str = ""
 
     def rows(self, service: Service, query: str) -> Iterator[tuple[Any, ...]]:
@@ -198,22 +202,50 @@ def _side_by_side(
             a, b = next(left, None), next(right, None)
 
 
-def release_reservation(books: Books, finding: Finding) -> str:
-    """Release stock that is held for an order that was rejected or cancelled, or that does not exist."""
-    if "holds no stock" in finding.problem or "holds stock" not in finding.problem:
-        return ""
+def settle_stock(books: Books, finding: Finding) -> str:
+    """Release stock that no order needs, or reserve stock again for an order that holds none.
+
+    If there is too little stock, order-service cancels the order and notifies the customer. Waits for the outcome.
+    """
     order = int(finding.subject.split()[-1])
-    books.connections[ORDER.package].execute(_RELEASE, {"order": order, "payload": json.dumps({"orderId": order})})
-    return "is being released"
+    if "holds no stock" in finding.problem:
+        _queue(books, MessageKind.STOCK_RESERVE, order)
+        return _reserved_or_cancelled(books, order)
+    if "holds stock" in finding.problem:
+        _queue(books, MessageKind.STOCK_RELEASE, order)
+        return "is being released"
+    return ""
 
 
-# Written into the outbox of order-service, because only order-service may release stock.
-_RELEASE = f"""
+def _reserved_or_cancelled(books: Books, order: int) -> str:
+    until = time.monotonic() + SETTLING_SECONDS
+    query = f"SELECT state, last_error FROM outbox_outboxmessage WHERE key = 'order-{order}-reserve'"
+    while True:
+        state, error = books.one(ORDER, query)
+        if state == "dead":
+            return ""  # the check of the outboxes names it, with the reason
+        if state == "delivered":
+            (status,) = books.one(ORDER, f"SELECT status FROM order_svc_order WHERE id = {order}")
+            if status in HOLDING_STOCK:
+                return "has its stock again"
+            return f"could not get its stock again: it is {status}, and its customer is notified"
+        if time.monotonic() > until:
+            return f"will get its stock again, or be cancelled with a message ({error or 'no worker has tried yet'})"
+        time.sleep(0.2)
+
+
+def _queue(books: Books, kind: MessageKind, order: int) -> None:
+    values = {"kind": kind.value, "order": order, "what": kind.partition(".")[2]}
+    books.connections[ORDER.package].execute(_QUEUE, {**values, "payload": json.dumps({"orderId": order})})
+
+
+# As order-service itself would: nobody but it may ask product-service for that.
+_QUEUE = f"""
     INSERT INTO outbox_outboxmessage AS m
         (kind, destination, aggregate, key, payload, state, attempts, available_at, last_error, request_id, traceparent,
          created_at)
-    VALUES ('{MessageKind.STOCK_RELEASE}', '{PRODUCT.name}', 'order:' || %(order)s::text,
-        'order-' || %(order)s::text || '-release', %(payload)s, 'pending', 0, now(), '', 'verify', '', now())
+    VALUES (%(kind)s, '{PRODUCT.name}', 'order:' || %(order)s::text,
+        'order-' || %(order)s::text || '-' || %(what)s::text, %(payload)s, 'pending', 0, now(), '', 'verify', '', now())
     ON CONFLICT (key) DO UPDATE SET state = 'pending', attempts = 0, available_at = now(), delivered_at = NULL
 """
 
@@ -227,7 +259,10 @@ _STEPS = f"""
 
 
 def every_step_has_its_message(books: Books) -> Iterator[Finding]:
-    """Each step that an order has taken has written its message, and no other step has."""
+    """Each step that an order has taken has written its message, and no other step has.
+
+    Retention may have deleted the messages of orders that are older than it.
+    """
     query = f"""
         SELECT o.id, expected.what FROM order_svc_order o
         CROSS JOIN LATERAL (VALUES
@@ -236,6 +271,7 @@ def every_step_has_its_message(books: Books) -> Iterator[Finding]:
         ) AS expected (what, wanted)
         LEFT JOIN outbox_outboxmessage m ON m.key = 'order-' || o.id || '-' || expected.what
         WHERE expected.wanted <> (m.id IS NOT NULL)
+          AND (m.id IS NOT NULL OR o.created_at > now() - interval '{books.outbox_retention_days} days')
     """
     for order, what in books.rows(ORDER, query):
         yield Finding(f"order {order}", f"lacks its message {what!r}, or has it without that step")
@@ -301,6 +337,45 @@ def feeds_belong_to_this_server(books: Books) -> Iterator[Finding]:
         if service.has_feed and (ahead := books.one(service, query)[0]):
             problem = f"has {ahead} events of another server: stop the platform, run `manage.py new_epoch`, start it"
             yield Finding(f"the feed of {service.name}", problem)
+
+
+def no_history_is_lost(books: Books) -> Iterator[Finding]:
+    """No service has noticed that its database lost transactions, and no service knows an order that is not there."""
+    for service in SERVICES:
+        if service.has_feed:
+            for (lost,) in books.rows(service, "SELECT lost FROM events_serverhistory WHERE lost <> ''"):
+                yield Finding(f"the database of {service.name}", f"has lost transactions: {lost}")
+
+
+def no_id_is_given_out_twice(books: Books) -> Iterator[Finding]:
+    """The sequences of users, products, orders and notifications are not behind what other services know."""
+
+    def ask(service: Service, query: str) -> int:
+        return int(books.one(service, query)[0])
+
+    for table, given, known in ids_behind(ask):
+        problem = f"has given out {given}, and other services know {known}: stop, `manage.py new_epoch`, start"
+        yield Finding(f"the sequence of {table}", problem)
+
+
+def no_background_work_is_parked(books: Books) -> Iterator[Finding]:
+    """No item of a background duty was given up."""
+    query = "SELECT duty, item, attempts, error FROM platform_core_faileditem WHERE parked_at IS NOT NULL ORDER BY id"
+    for service in SERVICES:
+        if service.has_worker:
+            for duty, item, attempts, error in books.rows(service, query):
+                yield Finding(f"{service.package} {duty} {item}", f"was given up after {attempts} attempts: {error}")
+
+
+def retry_parked(books: Books, finding: Finding) -> str:
+    """Give a parked item another series of attempts, which is safe: nothing of it was done."""
+    package, duty, item = finding.subject.split(" ", 2)
+    books.connections[package].execute(
+        "UPDATE platform_core_faileditem SET parked_at = NULL, attempts = 0, retry_at = clock_timestamp() "
+        "WHERE duty = %s AND item = %s",
+        [duty, item],
+    )
+    return "will be tried again"
 
 
 def no_order_is_pending_for_too_long(books: Books) -> Iterator[Finding]:
@@ -403,13 +478,16 @@ def _expected_figures(books: Books) -> dict[str, Any]:
 CHECKS = (
     Check("stock equals the sum of its movements", stock_is_the_sum_of_its_movements),
     Check("reservations match their movements", reservations_match_their_movements),
-    Check("stock is held only for live orders", stock_is_held_only_for_live_orders, release_reservation),
+    Check("stock is held only for live orders", stock_is_held_only_for_live_orders, settle_stock),
     Check("every step of an order has its message", every_step_has_its_message),
     Check("every step of an order has its event", every_step_has_its_event),
     Check("feeds belong to this server", feeds_belong_to_this_server),
+    Check("no history is lost", no_history_is_lost),
+    Check("no id is given out twice", no_id_is_given_out_twice),
     Check("delivered messages arrived once", delivered_messages_arrived_once),
     Check("no order is pending for too long", no_order_is_pending_for_too_long),
     Check("outboxes are drained", outboxes_are_drained, redrive_message),
+    Check("no background work is parked", no_background_work_is_parked, retry_parked),
     Check("analytics equal the services' tables", analytics_equal_the_tables),
 )
 
@@ -452,7 +530,9 @@ def _open(values: Mapping[str, Any], stack: ExitStack) -> Books:
         parts = database_parts(service, values)
         connections[service.package] = stack.enter_context(open_connection(**(parts or {}), autocommit=True))
     urls = {service.package: values[service.url_variable] for service in SERVICES}
-    return Books(connections, urls, values["PENDING_SECONDS"], values["STAFF_TOKEN"] or "")
+    return Books(
+        connections, urls, values["PENDING_SECONDS"], values["OUTBOX_RETENTION_DAYS"], values["STAFF_TOKEN"] or ""
+    )
 
 
 def _run(check: Check, books: Books, wait: float, repair: bool) -> Result:

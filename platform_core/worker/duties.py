@@ -5,10 +5,11 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from django.db import Error, connection
+from django.db import connection
 
 from platform_core.db.connections import drop_dead_connections
 from platform_core.db.silence import Answers, watch
+from platform_core.isolation import is_outage
 
 log = logging.getLogger("platform.worker")
 _SILENT_PAUSE = 0.5
@@ -16,11 +17,15 @@ _SILENT_PAUSE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """A loop. ``run(stopping)`` does one round and returns True to skip the ``pause`` (seconds) before the next."""
+    """A loop. ``run(stopping)`` does one round and returns True to skip the ``pause`` (seconds) before the next.
+
+    ``finish()`` is called after the last round. It waits for work that the rounds have started in other threads.
+    """
 
     name: str
     run: Callable[[threading.Event], bool]
     pause: float
+    finish: Callable[[], None] = lambda: None
 
 
 def work(duties: Sequence[Duty], stopping: threading.Event) -> None:
@@ -45,13 +50,19 @@ def _repeat(duty: Duty, stopping: threading.Event) -> None:
         try:
             drop_dead_connections()
             more = duty.run(stopping)
-        except Error as error:
-            log.warning("worker.database_unavailable", extra={"data": {"duty": duty.name, "error": str(error).strip()}})
-            connection.close()
-            stopping.wait(1)
-        except Exception:
-            log.exception("worker.failed", extra={"data": {"duty": duty.name}})
+        except Exception as error:
+            report(duty.name, error)
             stopping.wait(1)
         if not more:
             stopping.wait(duty.pause)
+    duty.finish()
     connection.close()
+
+
+def report(duty: str, error: Exception) -> None:
+    """Log an error of a round. If the database is unavailable, closes the connection."""
+    if is_outage(error):
+        log.warning("worker.database_unavailable", extra={"data": {"duty": duty, "error": str(error).strip()}})
+        connection.close()
+    else:
+        log.error("worker.failed", extra={"data": {"duty": duty}}, exc_info=error)

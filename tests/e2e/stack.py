@@ -15,8 +15,9 @@ import psutil
 import requests
 
 from platform_core.conf.environment import ROOT
+from platform_core.stack import postgres
 from platform_core.stack.processes import die_with_parent
-from platform_core.topology import SERVICES, Service
+from platform_core.topology import ORDER, PRODUCT, SERVICES, USER, Service
 from tests.ports import free_ports
 from tests.suites import plain_environment
 
@@ -37,7 +38,7 @@ def eventually(what: str, condition: Callable[[], Any], timeout: float = 30.0) -
 class Stack:
     """One data folder and one set of ports; `up` may be started from it again and again.
 
-    ``template``: a migrated data folder. `up` begins with a copy of it if there is no data yet, which saves seconds.
+    ``template``: a migrated data folder. `prepare` and `up` copy it if there is no data yet, which saves seconds.
     """
 
     def __init__(
@@ -71,6 +72,12 @@ class Stack:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, str(self.root / "manage.py"), *arguments]
 
+    def prepare(self) -> "Stack":
+        """Copy the template, unless there is data."""
+        if self.template is not None and not (self.folder / "data").exists():
+            copy_data(self.template, self.folder / "data")
+        return self
+
     def launch(self, **variables: str) -> subprocess.Popen[bytes]:
         """Start `up` without waiting for it."""
         with self.output.open("wb") as output:
@@ -88,9 +95,7 @@ class Stack:
 
     def up(self, **variables: str) -> "Stack":
         """Start `up` and wait for its table."""
-        if self.template is not None and not (self.folder / "data").exists():
-            subprocess.run(["cp", "-a", str(self.template), str(self.folder / "data")], check=True)
-        process = self.launch(**variables)
+        process = self.prepare().launch(**variables)
         eventually(
             f"ready; it said:\n{self.said()}", lambda: "Ready in" in self.said() or process.poll() is not None, TIMEOUT
         )
@@ -123,7 +128,11 @@ class Stack:
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.end()
-        eventually("nothing runs any more", lambda: not self.processes(), TIMEOUT)
+        self.await_end(TIMEOUT)
+
+    def await_end(self, patience: float = 30.0) -> None:
+        """Wait until no process of this platform is left."""
+        eventually("nothing runs any more", lambda: not self.processes(), patience)
 
     def processes(self) -> list[psutil.Process]:
         """All processes of this platform: descendants of its `up`, even of a dead one, and its Postgres."""
@@ -148,8 +157,6 @@ class Stack:
 
     def database_url(self) -> str:
         """The URL for a superuser connection, to take locks and read tables."""
-        from platform_core.stack import postgres
-
         return postgres.url(self.folder / "data")
 
 
@@ -159,6 +166,24 @@ def own_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+def copy_data(template: Path, data: Path) -> None:
+    """Copy a data folder in which nothing runs, with its owners, since as root the server runs as another user."""
+    subprocess.run(["cp", "-a", str(template), str(data)], check=True)
+
+
+@contextlib.contextmanager
+def migrated_server(template: Path) -> Iterator[str]:
+    """An embedded Postgres on a copy of the template; yields the URL, which `DATABASE_URL` may name."""
+    with own_folder() as folder:
+        copy_data(template, folder / "data")
+        server = postgres.acquire(folder / "data")
+        try:
+            yield server.url
+        finally:
+            server.release()
+            postgres.await_stopped(folder / "data")
 
 
 @contextlib.contextmanager
@@ -206,6 +231,14 @@ class Shop:
         response = self.ask("POST", service, path, json=body)
         assert response.status_code == 201, response.text
         return response.json()
+
+
+def order_something(stack: Stack) -> str:
+    """Makes a user, a product and an order; returns the id of the order."""
+    shop = Shop(stack)
+    user = shop.made(USER, "/api/users", name="Ann", email="ann@example.com")
+    product = shop.made(PRODUCT, "/api/products", name="Lamp", price=1, stock=10)
+    return str(shop.made(ORDER, "/api/orders", userId=user["id"], productId=product["id"], quantity=1)["id"])
 
 
 def ports_in(text: str, ports: dict[str, int], services: Sequence[Service] = SERVICES) -> str:

@@ -17,8 +17,8 @@ DELIVERING = ["outbox.claimed", "notification.accepted", "outbox.delivered"]
 
 
 @pytest.fixture(scope="module")
-def crashing() -> Iterator[Stack]:
-    with temporary_stack() as stack:
+def crashing(template: Path) -> Iterator[Stack]:
+    with temporary_stack(template) as stack:
         yield stack.up(PENDING_SECONDS="3", PLATFORM_FAILPOINTS=str(stack.folder))
 
 

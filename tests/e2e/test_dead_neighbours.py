@@ -1,19 +1,17 @@
 """Each peer is down, hangs, or loses its responses."""
 
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from tests.e2e.proxy import Faults, ProxiedStack
-from tests.e2e.stack import Shop, eventually
+from tests.e2e.stack import Shop, eventually, own_folder
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +20,10 @@ def faults() -> dict[Service, Faults]:
 
 
 @pytest.fixture(scope="module")
-def proxied(faults) -> Iterator[ProxiedStack]:
-    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as folder, ExitStack() as resources:
-        Path(folder).chmod(0o755)
-        stack = ProxiedStack(Path(folder), resources, faults=faults)
+def proxied(faults, template) -> Iterator[ProxiedStack]:
+    with own_folder() as folder, ExitStack() as resources:
+        stack = ProxiedStack(folder, resources, faults=faults)
+        stack.template = template
         try:
             yield stack.up(PENDING_SECONDS="8")
         finally:

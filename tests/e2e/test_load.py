@@ -19,11 +19,10 @@ from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from platform_core.tools.load import MIX, mix_of
 from platform_core.topology import PRODUCT, SERVICES
-from tests.e2e.stack import TIMEOUT, Stack, eventually
+from tests.e2e.stack import TIMEOUT, Stack, eventually, migrated_server, own_folder
 from tests.e2e.test_production import Person, Production
 from tests.ports import free_ports
 from tests.servers import Received, Wire, answers, refused_url, serving
-from tests.suites import temporary_server
 
 
 @pytest.mark.parametrize("text", ["", "browse", "browse=x", "browse=0", "dance=1", "order=-1", "order=1,"])
@@ -267,11 +266,10 @@ def test_refusals_are_counted_and_faults_are_failures(own_stack: Stack, tmp_path
 
 
 @pytest.fixture(scope="module")
-def closed() -> Iterator[Production]:
+def closed(template: Path) -> Iterator[Production]:
     """Production, where no more than two accounts an hour may be made."""
-    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name, temporary_server() as database_url:
-        Path(name).chmod(0o755)
-        stack = Production(Path(name), database_url)
+    with own_folder() as folder, migrated_server(template) as database_url:
+        stack = Production(folder, database_url)
         stack.variables |= {"SIGN_UPS_PER_HOUR": "2"}
         try:
             assert stack.run("keys").returncode == 0

@@ -16,19 +16,16 @@ import pytest
 from platform_core.conf.environment import ROOT
 from platform_core.stack import postgres, running
 from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES, USER
-from tests.e2e.stack import Shop, Stack, eventually, own_folder
+from tests.e2e.stack import Shop, Stack, eventually, own_folder, temporary_stack
 
 NOBODY = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
 @pytest.fixture(scope="module")
-def migrated():
+def migrated(template):
     """A data folder that has been migrated, where nothing runs."""
-    with own_folder() as folder:
-        stack = Stack(folder)
-        done = stack.run("migrate")
-        assert done.returncode == 0, done.stderr
-        yield stack
+    with temporary_stack(template) as stack:
+        yield stack.prepare()
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:

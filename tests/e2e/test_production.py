@@ -3,7 +3,6 @@
 import json
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import pytest
 import requests
 
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
-from tests.e2e.stack import Shop, Stack, eventually
-from tests.suites import temporary_server
+from tests.e2e.stack import Shop, Stack, eventually, migrated_server, own_folder
 
 PASSWORD = "planted-password-7Qx"
 
@@ -110,10 +108,9 @@ class Browser:
 
 
 @pytest.fixture(scope="module")
-def production() -> Iterator[Production]:
-    with tempfile.TemporaryDirectory(prefix="platform-e2e-") as name, temporary_server() as database_url:
-        Path(name).chmod(0o755)
-        stack = Production(Path(name), database_url)
+def production(template: Path) -> Iterator[Production]:
+    with own_folder() as folder, migrated_server(template) as database_url:
+        stack = Production(folder, database_url)
         try:
             made = stack.run("keys")
             assert made.returncode == 0, made.stderr

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -92,12 +93,20 @@ def databases(stack: Stack) -> list[str]:
     return done(stack, "dbshell", "-Atc", "SELECT datname FROM pg_database WHERE datname LIKE 'platform%'").split()
 
 
+@pytest.fixture(scope="module")
+def with_ann(template: Path) -> Iterator[Path]:
+    """A data folder with one user."""
+    with temporary_stack(template) as stack:
+        done(stack.prepare(), "user_svc", "make_staff", "ann@example.com", "--name", "Ann")
+        eventually("Postgres has stopped", lambda: not stack.processes())
+        yield stack.folder / "data"
+
+
 @pytest.fixture
-def ann(own_stack: Stack) -> Stack:
+def ann(with_ann: Path) -> Iterator[Stack]:
     """A platform that stands still and has one user."""
-    done(own_stack, "migrate")
-    done(own_stack, "user_svc", "make_staff", "ann@example.com", "--name", "Ann")
-    return own_stack
+    with temporary_stack(with_ann) as stack:
+        yield stack.prepare()
 
 
 def feed(stack: Stack) -> list[dict[str, Any]]:
@@ -138,6 +147,7 @@ def test_a_backup_of_a_platform_at_work_keeps_the_promises_on_a_new_server(own_s
         shop.made(ORDER, "/api/orders", userId=customer.user, productId=customer.product, quantity=1)["id"]
         for _ in range(3)
     ]
+    assert int(made[0]) > max(int(order) for order in customer.ordered), "also of those that the dump does not know"
     report = shop.get(ANALYTICS, "/api/analytics/summary")
     assert report["stale"] == []
     assert report["orders"]["total"] == counted + len(made), "each of the new ones once, none of the old again"
@@ -264,3 +274,21 @@ def test_a_shell_of_the_platform_and_one_of_a_service_need_no_psql_on_the_path(a
     failed = ann.run("dbshell", "-c", "SELECT nonsense", **bare)
     assert failed.returncode == 1
     assert "nonsense" in failed.stderr
+
+
+def test_two_migrations_of_an_empty_database_at_once_both_succeed(successor):
+    """As in a rollout that starts two releases' migrations, or a migration beside `up`."""
+    migrations = [
+        subprocess.Popen(
+            successor.command("migrate"),
+            env=successor.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [migration.communicate(timeout=120)[0] for migration in migrations]
+    assert [migration.returncode for migration in migrations] == [0, 0], outputs
+    assert all("All five services are migrated." in output for output in outputs)

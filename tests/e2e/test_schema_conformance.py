@@ -17,15 +17,15 @@ from tests.e2e.stack import Shop, Stack, temporary_stack
 CALLERS_FIRST = [ORDER, NOTIFICATION, ANALYTICS, PRODUCT, USER]
 """The order of the services, so that users and products exist while orders are tested. Then they are deleted, too."""
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-EXAMPLES, SEARCHED_EXAMPLES = 5, 100
+EXAMPLES, SEARCHED_EXAMPLES = 1, 100
 """Generated requests per operation, in addition to those for the bounds of every parameter."""
 SECONDS, SEARCHING_SECONDS = 180, 3600
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+def stack(template: Path) -> Iterator[Stack]:
     """A separate platform, because these requests delete data and use up sign-in attempts."""
-    with temporary_stack() as own:
+    with temporary_stack(template) as own:
         yield own.up()
 
 

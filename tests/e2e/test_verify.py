@@ -1,6 +1,7 @@
 """`manage.py verify` reports broken promises, and repairs those that are safe to repair."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -10,9 +11,9 @@ from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
 
 
 @pytest.fixture(scope="module")
-def kept() -> Iterator[Stack]:
+def kept(template: Path) -> Iterator[Stack]:
     """A platform whose tables the tests corrupt and restore."""
-    with temporary_stack() as stack:
+    with temporary_stack(template) as stack:
         yield stack.up()
 
 
@@ -85,6 +86,16 @@ DAMAGE = {
         "UPDATE order_svc.events_event SET txid = txid + 1000000000 WHERE type = 'order.cancelled'",
         "UPDATE order_svc.events_event SET txid = txid - 1000000000 WHERE type = 'order.cancelled'",
         "the feed of order-service has 1 events of another server",
+    ),
+    "an id that will be given out twice": (
+        "SELECT setval('order_svc.order_svc_order_id_seq', 1)",
+        "SELECT setval('order_svc.order_svc_order_id_seq', 100)",
+        "the sequence of order_svc_order has given out 1, and other services know {shipped}: stop, `manage",
+    ),
+    "lost transactions": (
+        "UPDATE product_svc.events_serverhistory SET lost = 'Some are gone. Do this.'",
+        "UPDATE product_svc.events_serverhistory SET lost = ''",
+        "the database of product-service has lost transactions: Some are gone. Do this.",
     ),
     "figures that are wrong": (
         "UPDATE analytics_svc.analytics_svc_figure SET value = value + 5 WHERE name = 'orders.revenue'",
@@ -171,3 +182,67 @@ def test_events_that_retention_has_deleted_are_not_missed(kept, orders):
             "DROP TABLE deleted_events",
             "UPDATE events_feedstart SET txid = 0",
         )
+
+
+LOSE_RESERVATION = (
+    "UPDATE product_svc.product_svc_product SET stock = stock + 2 WHERE id = {product}",
+    "DELETE FROM product_svc.product_svc_stockmovement WHERE order_id = {order}",
+    "DELETE FROM product_svc.product_svc_reservationline WHERE reservation_id = {order}",
+    "DELETE FROM product_svc.product_svc_stockreservation WHERE order_id = {order}",
+)
+"""As if product-service had lost its latest transaction."""
+
+
+def unheld(stack: Stack, orders: dict[str, str]) -> str:
+    shop = Shop(stack)
+    body = {"userId": orders["user"], "productId": orders["product"], "quantity": 2}
+    order: str = shop.made(ORDER, "/api/orders", **body)["id"]
+    tamper(stack, *(text.format(order=order, product=orders["product"]) for text in LOSE_RESERVATION))
+    return order
+
+
+def test_repair_reserves_the_stock_of_a_confirmed_order_again(kept, orders):
+    order = unheld(kept, orders)
+    done = kept.run("verify", "--patience", "1", "--repair")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"order {order} is confirmed but holds no stock – has its stock again" in done.stdout
+    assert Shop(kept).get(PRODUCT, f"/api/stock-reservations/{order}")["status"] == "reserved"
+    assert kept.run("verify").returncode == 0
+
+
+def test_repair_cancels_with_a_message_what_cannot_get_its_stock_again(kept, orders):
+    shop = Shop(kept)
+    order = unheld(kept, orders)
+    assert shop.ask("DELETE", PRODUCT, f"/api/stock-reservations/{order}").status_code == 204  # a tombstone
+    done = kept.run("verify", "--patience", "1", "--repair")
+    assert (
+        f"order {order} is confirmed but holds no stock – could not get its stock again: it is cancelled" in done.stdout
+    )
+
+    def told() -> bool:
+        notes = shop.get(NOTIFICATION, f"/api/notifications/{orders['user']}")["results"]
+        return any(n["type"] == "order_cancelled" and order in n["subject"] and n["status"] == "sent" for n in notes)
+
+    eventually("the customer is told", told)
+    for delta in (1, -1):  # an event with the stock that `LOSE_RESERVATION` has changed without one
+        shop.made(PRODUCT, f"/api/products/{orders['product']}/stock-adjustments", delta=delta)
+    verified = kept.run("verify")
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_repair_retries_what_recovery_gave_up(kept, orders):
+    tamper(
+        kept,
+        "INSERT INTO order_svc.platform_core_faileditem (duty, item, attempts, error, failed_at, retry_at, parked_at) "
+        "VALUES ('recovery', '17', 10, 'IntegrityError: no', now(), now(), now())",
+    )
+    try:
+        assert "order_svc recovery 17 was given up after 10 attempts: IntegrityError: no" in (
+            kept.run("verify", "--patience", "1").stdout
+        )
+        done = kept.run("verify", "--patience", "1", "--repair")
+        assert done.returncode == 0, done.stdout
+        assert "will be tried again" in done.stdout
+        assert kept.run("verify", "--patience", "1").returncode == 0
+    finally:
+        tamper(kept, "DELETE FROM order_svc.platform_core_faileditem")

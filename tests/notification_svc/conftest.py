@@ -65,12 +65,24 @@ def state(api):
 
 
 def deliver() -> None:
-    """Runs all lanes until nothing more is due."""
-    from notification_svc import tasks
+    """Delivers to all channels, with lanes of its own, until nothing more is due."""
+    from notification_svc import channels, tasks
+    from platform_core.outbox.lanes import deliver_due
 
-    for lane in tasks.LANES:
-        while lane.run(threading.Event()):
+    for channel in channels.HANDLERS:
+        while deliver_due(channel, tasks.HANDLERS, threading.Event()):
             pass
+
+
+def deliver_one() -> None:
+    """Delivers one mail in this thread, without a lane."""
+    from notification_svc import tasks
+    from platform_core.outbox.delivery import attempt
+    from platform_core.outbox.leases import Lease
+    from platform_core.outbox.queue import claim
+
+    for message in claim("email", 1):
+        assert attempt(message, tasks.HANDLERS, Lease(message, float("inf")))
 
 
 def time_passes() -> None:

@@ -5,7 +5,7 @@ from django.db import connection
 
 from notification_svc.models import Notification
 from platform_core.outbox.models import OutboxMessage
-from tests.notification_svc.conftest import deliver
+from tests.notification_svc.conftest import deliver_one
 from tests.wire import rows_read, statements_of
 
 pytestmark = pytest.mark.django_db
@@ -42,10 +42,10 @@ def test_malformed_requests_cost_no_query(api, send, django_assert_num_queries):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_delivery_is_seven_queries(send, users):
-    """Claim, claimed rows, the message; then result, status, present state, event. And one poll per lane."""
+def test_a_delivery_is_six_queries(send, users):
+    """Claim and the message; then result, status, present state, event."""
     send()
-    assert len(statements_of(deliver)) == 7 + 2
+    assert len(statements_of(deliver_one)) == 6
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_no_request_reads_all_notifications(api, send, crowd, subtests):
             "/api/notifications/99999",
         )
     }
-    calls |= {"send": lambda: send(key="another"), "deliver": deliver}
+    calls |= {"send": lambda: send(key="another"), "deliver": deliver_one}
     for name, call in calls.items():
         with subtests.test(name):
             statements = [s for s in statements_of(call) if s.lstrip().startswith(("SELECT", "UPDATE", "WITH"))]

@@ -162,7 +162,8 @@ def test_a_message_is_sent_when_the_mail_server_is_back(send, users, state, mail
     assert event_types() == ["notification.sent"]
 
 
-def test_a_dead_mail_server_is_tried_by_one_message_at_a_time(send, users, mail_server_is_down):
+def test_a_dead_mail_server_is_tried_by_one_message_at_a_time(send, users, mail_server_is_down, settings):
+    settings.OUTBOX_CONCURRENCY = 1
     for _ in range(5):
         send()
     deliver()

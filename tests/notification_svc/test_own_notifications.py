@@ -145,3 +145,20 @@ def test_support_sees_all_notifications(api, note):
     both = {note(ANN), note(BOB)}
     assert ids(api.get("/api/notifications", as_user(9, "support"))) == both
     assert_problem(api.get(f"/api/notifications/{ANN}", as_user(9, "orders")), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "status, error, shown",
+    [
+        ("queued", "DestinationUnreachable: [Errno 111] Connection refused", "not delivered yet"),
+        ("failed", "PermanentFailure: The mail server refuses ann@example.com", "could not be delivered"),
+        ("queued", None, None),
+    ],
+)
+def test_customers_are_told_less_of_an_error_than_the_staff(api, note, status, error, shown):
+    note(ANN, status=status, last_error=error)
+    for path in ("/api/notifications", f"/api/notifications/{ANN}"):
+        (of_customer,) = api.get(path, as_user(ANN)).json()["results"]
+        (of_staff,) = api.get(path, as_user(9, "support")).json()["results"]
+        assert (of_customer["lastError"], of_staff["lastError"]) == (shown, error)
+        assert {**of_customer, "lastError": error} == of_staff

@@ -91,6 +91,16 @@ def neighbours(peers, settings) -> Neighbours:
     return shop
 
 
+@pytest.fixture(autouse=True)
+def looked_at_the_server(monkeypatch):
+    """The server was looked at a moment ago, so that the number of queries does not depend on the time."""
+    from platform_core.events import history
+
+    monkeypatch.setattr(history, "LOOK_EVERY", float("inf"))
+    monkeypatch.setattr(history._Known, "looked_at", 0.0)
+    monkeypatch.setattr(history._Known, "looked_after", history._Known.newest_connection)
+
+
 def raising(error: Exception) -> Any:
     def step(request: Any) -> Any:
         raise error

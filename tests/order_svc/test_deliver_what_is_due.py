@@ -60,7 +60,7 @@ def row(order, what):
 def test_the_confirmation_is_handed_over_once_under_its_key(there, order):
     there.will(TAKEN)
     for _ in range(2):
-        deliver(tasks.deliver_notifications)
+        deliver(tasks.NOTIFICATIONS.run)
         time_passes()
     (request,) = there.requests
     assert (request.method, request.path) == ("POST", "/api/notifications/send")
@@ -75,7 +75,7 @@ def test_the_confirmation_is_handed_over_once_under_its_key(there, order):
 def test_the_stock_of_a_cancelled_order_is_released(api, there, order):
     api.post(f"/api/orders/{order['id']}/cancel")
     there.will(RELEASED)
-    deliver(tasks.deliver_releases)
+    deliver(tasks.RELEASES.run)
     (request,) = there.requests
     assert (request.method, request.path) == ("DELETE", f"/api/stock-reservations/{order['id']}")
     assert row(order, "release").state == "delivered"
@@ -85,7 +85,7 @@ def test_notifications_arrive_in_the_order_of_the_events(api, there, order):
     for move in ("ship", "deliver"):
         api.post(f"/api/orders/{order['id']}/{move}")
     there.will(TAKEN)
-    deliver(tasks.deliver_notifications)
+    deliver(tasks.NOTIFICATIONS.run)
     assert [request.json["type"] for request in there.requests] == ["order_confirmed", "order_shipped"]
 
 
@@ -93,7 +93,7 @@ def test_the_browsers_request_id_reaches_the_last_service(api, there, order):
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     api.post(f"/api/orders/{order['id']}/cancel", headers={"X-Request-ID": "abc-1", "traceparent": trace})
     there.will(RELEASED)
-    deliver(tasks.deliver_releases)
+    deliver(tasks.RELEASES.run)
     (request,) = there.requests
     assert request.headers["X-Request-ID"] == "abc-1"
     assert request.headers["traceparent"].split("-")[1] == trace.split("-")[1]
@@ -116,12 +116,12 @@ DOWN = {
 @pytest.mark.parametrize("failure", DOWN.values(), ids=DOWN)
 def test_messages_arrive_when_notification_service_is_back(there, order, failure):
     there.will(failure)
-    deliver(tasks.deliver_notifications)
+    deliver(tasks.NOTIFICATIONS.run)
     assert row(order, "confirmed").state == "pending"
     assert row(order, "confirmed").last_error
     there.will(TAKEN)
     time_passes()
-    deliver(tasks.deliver_notifications)
+    deliver(tasks.NOTIFICATIONS.run)
     assert row(order, "confirmed").state == "delivered"
     assert len({request.headers["Idempotency-Key"] for request in there.requests}) == 1
 
@@ -131,11 +131,11 @@ def test_a_release_is_tried_until_it_is_answered(api, there, order, failure):
     api.post(f"/api/orders/{order['id']}/cancel")
     OutboxMessage.objects.update(attempts=10_000)
     there.will(failure)
-    deliver(tasks.deliver_releases)
+    deliver(tasks.RELEASES.run)
     assert row(order, "release").state == "pending"
     there.will(RELEASED)
     time_passes()
-    deliver(tasks.deliver_releases)
+    deliver(tasks.RELEASES.run)
     assert row(order, "release").state == "delivered"
 
 
@@ -143,7 +143,7 @@ def test_releases_are_retried_with_growing_pauses(api, there, order):
     api.post(f"/api/orders/{order['id']}/cancel")
     OutboxMessage.objects.update(attempts=10_000)
     there.will(answers({}, 503))
-    deliver(tasks.deliver_releases)
+    deliver(tasks.RELEASES.run)
     assert row(order, "release").available_at > now() + timedelta(minutes=4)
     assert row(order, "release").available_at < now() + timedelta(minutes=11)
 
@@ -151,15 +151,28 @@ def test_releases_are_retried_with_growing_pauses(api, there, order):
 @pytest.mark.parametrize("status", [400, 404, 422])
 def test_a_message_that_is_refused_is_parked_and_does_not_hold_up_the_next(api, there, order, status):
     api.post(f"/api/orders/{order['id']}/ship")
-    there.will(answers({"code": "invalid"}, status), TAKEN)
-    deliver(tasks.deliver_notifications)
+    there.will(answers({"code": "invalid"}, status, {"Content-Type": "application/problem+json"}), TAKEN)
+    deliver(tasks.NOTIFICATIONS.run)
     assert (row(order, "confirmed").state, row(order, "shipped").state) == ("dead", "delivered")
+
+
+@pytest.mark.parametrize("status", [401, 403, 405])
+def test_messages_wait_while_the_receiver_refuses_our_credentials(api, there, order, status):
+    there.will(answers({"code": "not_authenticated", "detail": "The token was issued in the future."}, status))
+    OutboxMessage.objects.update(attempts=1000)
+    deliver(tasks.NOTIFICATIONS.run)
+    assert (row(order, "confirmed").state, row(order, "confirmed").attempts) == ("pending", 1001)
+    assert api.get("/health").json()["checks"]["outbox"]["status"] == "degraded"
+    there.will(TAKEN)
+    time_passes()
+    deliver(tasks.NOTIFICATIONS.run)
+    assert row(order, "confirmed").state == "delivered"
 
 
 def test_a_silent_peer_does_not_block_the_worker(there, order, monkeypatch):
     monkeypatch.setattr("platform_core.outbox.delivery.ATTEMPT_SECONDS", 0.3)
     there.will(keeps_silent)
-    deliver(tasks.deliver_notifications)
+    deliver(tasks.NOTIFICATIONS.run)
     assert row(order, "confirmed").last_error.startswith("PeerTimeout")
 
 
@@ -167,8 +180,8 @@ def test_releases_do_not_wait_for_a_dead_notification_service(api, there, order,
     settings.PEER_URLS = {**settings.PEER_URLS, "notification-service": servers.refused_url()}
     api.post(f"/api/orders/{order['id']}/cancel")
     there.will(RELEASED)
-    deliver(tasks.deliver_notifications)
-    deliver(tasks.deliver_releases)
+    deliver(tasks.NOTIFICATIONS.run)
+    deliver(tasks.RELEASES.run)
     assert row(order, "confirmed").last_error.startswith("PeerConnectionFailed")
     assert row(order, "release").state == "delivered"
 
@@ -178,7 +191,7 @@ def test_an_order_that_was_given_up_is_released_when_product_service_is_back(api
     there.will(answers({"id": "1", "name": "Ann", "email": "a@x.org"}), hangs_up, hangs_up, RELEASED)
     assert_problem(api.post("/api/orders", {"userId": 1, "productId": 11, "quantity": 1}), 503, "unavailable")
     rejected = Order.objects.get(status="rejected")
-    deliver(tasks.deliver_releases)
+    deliver(tasks.RELEASES.run)
     assert there.requests[-1].method == "DELETE"
     assert there.requests[-1].path == f"/api/stock-reservations/{rejected.pk}"
     assert not OutboxMessage.objects.filter(kind="stock.release", state="pending").exists()

@@ -26,6 +26,7 @@ from tests.order_svc.conftest import (
     LAMP,
     NOBODY,
     NOTHING,
+    PROBLEM,
     Neighbours,
     left_behind,
     problem,
@@ -286,6 +287,27 @@ def test_without_an_answer_from_product_service_it_is_503_and_the_stock_goes_bac
     assert (release.kind, release.destination) == ("stock.release", "product-service")
 
 
+@pytest.mark.parametrize("step", ["user_step", "product_step"])
+@pytest.mark.parametrize("status, code", [(401, "not_authenticated"), (403, "permission_denied")])
+def test_if_a_peer_refuses_our_credentials_the_503_says_so(place, neighbours, step, status, code):
+    setattr(neighbours, step, lambda request: problem(status, code))
+    answer = place(key="k-1")
+    assert_problem(answer, 503, "unavailable")
+    peer = "user-service" if step == "user_step" else "product-service"
+    assert f"{peer} refuses order-service's credentials" in answer.json()["detail"]
+    assert "does not answer" not in answer.json()["detail"]
+    setattr(neighbours, step, neighbours.know_user if step == "user_step" else neighbours.reserve)
+    assert place(key="k-1").status_code == 201
+
+
+def test_a_product_service_at_a_wrong_address_is_no_missing_product(place, neighbours):
+    body = {"type": "/problems/unknown-path", "status": 404, "code": "not_found", "detail": "Nothing here."}
+    neighbours.product_step = lambda request: (404, PROBLEM, json.dumps(body))
+    answer = place(key="k-1")
+    assert_problem(answer, 503, "unavailable")
+    assert "product-service has no such route" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("failure", PRODUCT_FAILURES.values(), ids=PRODUCT_FAILURES)
 def test_after_a_503_the_same_key_may_succeed(place, neighbours, failure):
     neighbours.product_step = failure
@@ -466,3 +488,21 @@ def test_a_confirmation_that_fails_in_its_transaction_rejects_the_order(neighbou
     order = Order.objects.get()
     assert order.status == "rejected"
     assert left_behind() == ([], [f"order-{order.pk}-release"])
+
+
+def test_an_unexpected_violation_of_a_constraint_is_a_500_and_leaves_nothing_pending(place, placed):
+    """The message of an earlier order with the same id, from before the database lost its transactions."""
+    following = int(placed["id"]) + 1
+    OutboxMessage.objects.create(
+        kind="notification.send",
+        destination="notification-service",
+        aggregate=f"order:{following}",
+        key=f"order-{following}-confirmed",
+        payload={},
+        state="delivered",
+    )
+    assert_problem(place(), 500, "internal_error")
+    order = Order.objects.get(pk=following)
+    assert (order.status, order.reason) == ("rejected", "unavailable")
+    assert OutboxMessage.objects.get(key=f"order-{following}-release").state == "pending"
+    assert place().status_code == 201

@@ -259,3 +259,11 @@ def test_a_repeated_refused_move_with_a_key_gets_the_first_refusal(api, placed):
     api.post(f"/api/orders/{placed['id']}/ship")
     assert_replay(api.post(path, headers=headers), first)
     assert api.get(f"/api/orders/{placed['id']}").json()["status"] == "shipped"
+
+
+def test_a_repetition_after_a_change_of_the_secret_key_gets_the_first_order(place, settings):
+    first = place(key="k-1")
+    settings.SECRET_KEY = "another key of fifty characters and more, for sure it is"
+    again = place(key="k-1")
+    assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
+    assert_problem(place(key="k-1", quantity=3), 422, "idempotency_key_reused")

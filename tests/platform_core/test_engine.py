@@ -12,6 +12,7 @@ from platform_core.clients import connections
 from platform_core.clients.breaker import State
 from platform_core.clients.engine import call, decoded
 from platform_core.clients.errors import (
+    CallerRefused,
     PeerConnectionFailed,
     PeerConnectTimeout,
     PeerDropped,
@@ -169,17 +170,64 @@ def test_a_4xx_is_a_refusal_with_the_peers_own_words(peer):
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'{"code": "\xff"}', b'{"code": 1}'])
 def test_a_4xx_without_a_problem_is_a_refusal_without_a_code(peer, body):
-    peer.will(answers(body, 404))
+    peer.will(answers(body, 422))
     with pytest.raises(PeerRefused) as refusal:
         ask()
-    assert (refusal.value.status, refusal.value.code) == (404, "unknown")
+    assert (refusal.value.status, refusal.value.code) == (422, "unknown")
+
+
+def problem(status, code, type_="about:blank"):
+    body = {"type": type_, "status": status, "code": code, "detail": "Because."}
+    return answers(body, status, {"Content-Type": "application/problem+json"})
+
+
+REFUSED_CALLER = {
+    "401": problem(401, "not_authenticated"),
+    "403": problem(403, "permission_denied"),
+    "405": problem(405, "method_not_allowed"),
+    "403 of a proxy": answers(HTML, 403, {"Content-Type": "text/html"}),
+    "404 of an unknown path": problem(404, "not_found", "/problems/unknown-path"),
+    "404 of a proxy": answers(HTML, 404, {"Content-Type": "text/html; charset=utf-8"}),
+    "404 of another program": answers({"detail": "Not Found"}, 404),
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", REFUSED_CALLER)
+def test_a_refusal_of_the_caller_is_no_refusal_of_the_request(peer, name, api):
+    peer.will(REFUSED_CALLER[name])
+    with pytest.raises(CallerRefused) as refusal:
+        ask()
+    assert refusal.value.status == int(name[:3])
+    assert len(peer.requests) == 1
+    check = api.get("/health").json()["checks"]["user-service"]
+    what = "has no such route" if name[:3] in ("404", "405") else "refuses order-service's credentials"
+    assert (check["status"], check["breaker"]) == ("degraded", "closed")
+    assert check["detail"].startswith(f"user-service {what}")
+    peer.will(answers({}))
+    ask()
+    assert api.get("/health").json()["checks"]["user-service"] == {"status": "ok", "breaker": "closed"}
+
+
+def test_only_a_problem_of_ours_says_that_something_does_not_exist(peer):
+    peer.will(problem(404, "not_found"))
+    with pytest.raises(PeerRefused) as refusal:
+        ask()
+    assert (refusal.value.status, refusal.value.code) == (404, "not_found")
+
+
+def test_a_401_about_a_persons_password_is_about_the_request(peer):
+    peer.will(problem(401, "invalid_credentials"))
+    with pytest.raises(PeerRefused) as refusal:
+        ask()
+    assert refusal.value.code == "invalid_credentials"
 
 
 FAILURES = {
     "500": answers({"code": "internal_error", "detail": "Oops."}, 500),
     "503": answers({"code": "unavailable", "detail": "No database."}, 503, {"Retry-After": "1"}),
     "502 in HTML of a proxy": answers(HTML, 502, {"Content-Type": "text/html"}),
-    "404 in HTML of a proxy": answers(HTML, 404, {"Content-Type": "text/html; charset=utf-8"}),
+    "409 in HTML of a proxy": answers(HTML, 409, {"Content-Type": "text/html; charset=utf-8"}),
     "a redirect": answers(b"", 302, {"Location": "http://127.0.0.1:1/"}),
     "a permanent redirect": answers(b"", 301, {"Location": "/elsewhere"}),
     "304": answers(b"", 304),
@@ -328,7 +376,7 @@ def test_a_connection_is_used_again(peer):
 
 
 def test_a_connection_is_used_again_after_a_refusal(peer):
-    peer.will(answers({"code": "not_found"}, 404), answers({}))
+    peer.will(answers({"code": "conflict"}, 409), answers({}))
     with pytest.raises(PeerRefused):
         ask()
     ask()

@@ -3,10 +3,7 @@
 import pytest
 
 from platform_core.conf.environment import (
-    ROOT,
-    VARIABLES,
     ConfigurationError,
-    configuration_table,
     database_parts,
     parsed,
 )
@@ -76,9 +73,3 @@ def test_in_production_hosts_and_origins_are_closed_unless_named():
     assert settings["ALLOWED_HOSTS"] == ["user-service"], "as its peers call it"
     assert not settings["CORS_ALLOW_ALL_ORIGINS"]
     assert settings["SESSION_COOKIE_SECURE"]
-
-
-def test_the_page_of_variables_is_the_one_that_the_code_gives():
-    page = (ROOT / "docs" / "configuration.md").read_text()
-    assert configuration_table() in page
-    assert all(f"`{variable.name}`" in page for variable in VARIABLES)

@@ -12,6 +12,7 @@ from order_svc.tasks import DUTIES
 from platform_core.events import consumers, retention
 from platform_core.events.log import NewEvent, append
 from platform_core.events.models import Event, FeedConsumer, FeedStart
+from platform_core.models import FailedItem, IdempotencyKey
 from platform_core.worker import housekeeping
 from tests.admin_pages import act, said
 from tests.platform_core.test_read_events import PENDING, another_session, batch, hidden_seconds  # noqa: F401  # a fixture
@@ -246,14 +247,76 @@ def test_neither_the_feed_nor_its_trimming_reads_all_events(api, read):
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO events_event (epoch, txid, type, subject, data, time, request_id, traceparent) "
-            "SELECT 1, n, 'note.created', n, '{}', now(), '', '' FROM generate_series(1, 20000) n"
+            "SELECT 0, n, 'note.created', n, '{}', now(), '', '' FROM generate_series(1, 20000) n"
         )
         cursor.execute("ANALYZE")
-    read("1-10000-0")
+    read("0-10000-0")
     with CaptureQueriesContext(connection) as captured:
-        read("1-10000-0")
+        read("0-10000-0")
         retention.trim_feed()
         retention.waiting_since(FeedConsumer.objects.get())
     statements = [q["sql"] for q in captured if q["sql"].lstrip().startswith(("SELECT", "WITH", "UPDATE"))]
     assert len(statements) >= 5
     assert max(rows_read(statement) for statement in statements) <= 1100
+
+
+def test_an_event_that_cannot_be_deleted_is_named_and_holds_back_no_other(api, stubborn, caplog):
+    ids = happened(40, 39, 38, 0)
+    stubborn("2")
+    batch(api)
+    keep_house()
+    assert kept() == ["2", "4"]
+    failed = FailedItem.objects.get()
+    assert (failed.duty, failed.item, failed.attempts) == ("events", ids[1], 1)
+    assert str(FeedStart.objects.get()) == ids[2]
+    assert "worker.item_failed" in [record.message for record in caplog.records]
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER refuse ON events_event")
+    FailedItem.objects.update(retry_at=now() - timedelta(seconds=1))
+    keep_house()
+    assert kept() == ["4"]
+    assert not FailedItem.objects.exists()
+
+
+def test_a_cleaner_that_fails_does_not_stop_the_others(api, monkeypatch, caplog):
+    happened(40, 0)
+    batch(api)
+    monkeypatch.setattr(housekeeping, "expire_keys", lambda stopping: 1 / 0)
+    keep_house()
+    assert kept() == ["2"]
+    assert [record.data for record in caplog.records if record.message == "worker.failed"] == [
+        {"duty": "housekeeping:keys"}
+    ]
+
+
+def test_a_key_that_cannot_be_deleted_holds_back_no_other(api, stubborn):
+    old = now() - timedelta(days=3)
+    for key in ("1", "2", "3"):
+        IdempotencyKey.objects.create(caller="c", key=key, fingerprint=b"", status=201, body=b"", created_at=old)
+    stubborn("2", table="platform_core_idempotencykey", column="key")
+    keep_house()
+    assert [row.key for row in IdempotencyKey.objects.all()] == ["2"]
+    assert FailedItem.objects.get().item == str(IdempotencyKey.objects.get().pk)
+
+
+@pytest.fixture
+def stubborn():
+    """Makes one row of a table undeletable."""
+    tables = []
+
+    def make(value: str, table: str = "events_event", column: str = "subject") -> None:
+        tables.append(table)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                    IF OLD.{column} = '{value}' THEN RAISE foreign_key_violation; END IF;
+                    RETURN OLD;
+                END $$;
+                CREATE TRIGGER refuse BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()
+                """
+            )
+
+    yield make
+    with connection.cursor() as cursor:
+        cursor.execute("DROP FUNCTION IF EXISTS refuse CASCADE")

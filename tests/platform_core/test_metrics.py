@@ -14,7 +14,7 @@ from platform_core.clients.engine import call
 from platform_core.clients.errors import PeerBusy, PeerError
 from platform_core.clients.peers import peer_bulkhead
 from platform_core.observability import metrics_endpoint as scraping
-from platform_core.outbox.delivery import deliver_due
+from platform_core.outbox.lanes import deliver_due
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import Handler, Message, PermanentFailure, enqueue
 from tests import servers
@@ -67,12 +67,14 @@ def test_unknown_paths_and_methods_make_no_series(client, scrape):
 
 def test_a_call_is_counted_by_peer_and_outcome_and_timed(peer, rise):
     call(PEER, "GET", "/")
-    peer.will(answers(status=404))
-    with pytest.raises(PeerError):
-        call(PEER, "GET", "/")
+    peer.will(answers(status=409), answers(status=401))
+    for _ in range(2):
+        with pytest.raises(PeerError):
+            call(PEER, "GET", "/")
     assert rise("peer_calls_total", peer=PEER, outcome="ok") == 1
     assert rise("peer_calls_total", peer=PEER, outcome="PeerRefused") == 1
-    assert rise("peer_call_duration_seconds_count", peer=PEER) == 2
+    assert rise("peer_calls_total", peer=PEER, outcome="CallerRefused") == 1
+    assert rise("peer_call_duration_seconds_count", peer=PEER) == 3
 
 
 def test_retries_are_counted_separately_from_calls(peer, rise):
@@ -181,8 +183,8 @@ def test_other_metrics_are_exported_without_a_database(scrape, monkeypatch):
     assert found.sum("http_requests_total") > 0
 
 
-def test_a_scrape_asks_the_database_two_short_questions(client, django_assert_num_queries):
-    with django_assert_num_queries(2):
+def test_a_scrape_asks_the_database_four_short_questions(client, django_assert_num_queries):
+    with django_assert_num_queries(4):
         client.get("/metrics")
 
 

@@ -3,20 +3,29 @@
 import threading
 from datetime import timedelta
 from itertools import pairwise
+from smtplib import SMTPDataError
 
 import pytest
 from django.db import connection, transaction
 from django.utils.timezone import now
 from psycopg.pq import TransactionStatus
 
-from platform_core.clients.errors import PeerConnectionFailed, PeerDropped, PeerFailed, PeerRefused, PeerTimeout
+from platform_core.clients.errors import (
+    CallerRefused,
+    PeerConnectionFailed,
+    PeerDropped,
+    PeerFailed,
+    PeerRefused,
+    PeerTimeout,
+)
 from platform_core.http import context
 from platform_core.http.context import Context, entered
 from platform_core.outbox import queue
-from platform_core.outbox.delivery import deliver_due
+from platform_core.outbox.lanes import deliver_due
 from platform_core.outbox.models import OutboxMessage
 from platform_core.outbox.queue import (
     BATCH,
+    DestinationUnreachable,
     Handler,
     Message,
     PermanentFailure,
@@ -48,6 +57,12 @@ class There:
         if self.failure:
             raise self.failure
         self.taken.append(message.key)
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(settings):
+    """`test_lanes.py` tests several deliveries at once."""
+    settings.OUTBOX_CONCURRENCY = 1
 
 
 @pytest.fixture
@@ -91,14 +106,20 @@ def refused(status):
     return PeerRefused("there", status, "no", "No.", [])
 
 
+def _but_refusals(failures):
+    return [failure for failure in failures if not isinstance(failure, CallerRefused)]
+
+
 UNREACHABLE = [
     PeerConnectionFailed("there", "x"),
     PeerDropped("there", "x"),
     PeerTimeout("there", "x"),
     PeerFailed("there", "x", 503),
+    CallerRefused("there", 401, "x"),
+    DestinationUnreachable("x"),
     ConnectionRefusedError("x"),
-    TimeoutError("x"),
 ]
+DEFERRED = [PeerFailed("there", "x", 500), PeerTimeout("elsewhere", "x"), TimeoutError("x"), SMTPDataError(451, "x")]
 
 
 def test_a_message_is_delivered_and_stays_as_a_record(there, round_):
@@ -191,9 +212,10 @@ def test_messages_about_one_thing_to_different_destinations_do_not_wait_for_each
 
 
 def test_a_dead_message_does_not_hold_up_the_next(there, round_):
-    put("first", "second", aggregate="order:1")
+    put("first", aggregate="order:1")
     there.failure = refused(422)
     round_()
+    put("second", aggregate="order:1")
     there.failure = None
     round_()
     assert row("first").state == "dead"
@@ -206,7 +228,7 @@ def test_the_oldest_of_many_due_messages_come_first():
     assert keys(claim("there")) == [*(f"m{n}" for n in range(BATCH - 1)), "m10"]
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
 def test_a_permanent_refusal_parks_the_message_at_once(there, round_, status):
     put("a")
     there.failure = refused(status)
@@ -228,6 +250,18 @@ def test_a_temporary_refusal_is_retried(there, round_, status):
     assert (there.taken, row("a").attempts) == (["a"], 2)
 
 
+def test_a_message_that_is_refused_because_of_its_sender_is_never_parked(there, round_):
+    put("a")
+    there.failure = CallerRefused("there", 401, "The token was issued in the future.")
+    for attempt in range(1, 6):
+        round_(max_attempts=3)
+        assert (row("a").attempts, row("a").state) == (attempt, "pending")
+        all_due()
+    there.failure = None
+    round_(max_attempts=3)
+    assert there.taken == ["a"]
+
+
 def test_a_permanent_failure_is_parked_at_once(there, round_):
     put("a")
     there.failure = PermanentFailure("There is no user 1.")
@@ -235,7 +269,16 @@ def test_a_permanent_failure_is_parked_at_once(there, round_):
     assert row("a").state == "dead"
 
 
-@pytest.mark.parametrize("failure", [*UNREACHABLE, ZeroDivisionError("a bug")], ids=repr)
+@pytest.mark.parametrize("failure", DEFERRED, ids=repr)
+def test_a_deferral_belongs_to_its_message_and_the_rest_go_on(there, round_, failure):
+    put("a", "b", "c")
+    there.failure = failure
+    assert round_() is True
+    assert there.tried == 3
+    assert [(row(key).attempts, row(key).state) for key in "abc"] == [(1, "pending")] * 3
+
+
+@pytest.mark.parametrize("failure", [*_but_refusals(UNREACHABLE), *DEFERRED, ZeroDivisionError("a bug")], ids=repr)
 def test_a_message_is_parked_after_its_last_attempt(there, round_, failure):
     put("a")
     there.failure = failure
@@ -258,7 +301,7 @@ def test_a_message_without_a_last_attempt_is_never_parked(there, round_, failure
 
 
 @pytest.mark.parametrize("failure", UNREACHABLE, ids=repr)
-def test_the_rest_of_a_batch_is_returned_if_the_peer_does_not_answer(there, round_, failure):
+def test_an_unreachable_destination_is_not_tried_with_the_other_messages(there, round_, failure):
     put("a", "b", "c")
     there.failure = failure
     assert round_() is False
@@ -287,15 +330,6 @@ def test_a_stopping_worker_returns_untried_messages(there):
     assert [row(key).state for key in "abc"] == ["delivered", "pending", "pending"]
     assert keys(claim("there")) == ["b", "c"]
     assert row("b").attempts == 1
-
-
-def test_a_slow_batch_is_given_back_before_its_lease_is_over(there, round_, monkeypatch):
-    """Otherwise another worker would deliver the same message."""
-    monkeypatch.setattr("platform_core.outbox.delivery.LEASE", timedelta(0))
-    put("a", "b")
-    round_()
-    assert there.taken == []
-    assert keys(claim("there")) == ["a", "b"]
 
 
 def test_messages_of_a_killed_worker_are_delivered_after_the_lease(there, round_):
@@ -359,7 +393,7 @@ def test_no_transaction_is_open_during_calls_to_peers(round_):
     seen = []
 
     def deliver(message):
-        assert connection.connection is not None
+        connection.ensure_connection()
         seen.append((connection.in_atomic_block, connection.connection.info.transaction_status))
 
     put("a", "b")

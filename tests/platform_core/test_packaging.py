@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -16,6 +17,8 @@ from packaging.version import Version
 
 from platform_core import __version__
 from platform_core.conf.environment import ROOT
+from platform_core.topology import SERVICES
+from tests.suites import plain_environment
 
 LOCKED = {
     "requirements": "what runs",
@@ -161,3 +164,16 @@ def test_workflows_run_the_one_script_with_pinned_actions():
             assert used
             assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action) for action in used)
             assert job["timeout-minutes"] <= 120
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.package)
+def test_no_model_has_changed_without_a_migration(service):
+    """Of the library's models, too: they belong to the services that use them."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", service.package, "makemigrations", "--check", "--dry-run"],
+        cwd=ROOT,
+        env={**plain_environment(), "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nowhere"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

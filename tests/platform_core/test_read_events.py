@@ -8,8 +8,10 @@ from django.db import connection, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_core.events.log import NewEvent, append
-from platform_core.events.models import Event, FeedEpoch
+from platform_core.events.log import LAST_SEQUENCE, NewEvent, append
+from platform_core.events.models import Event, FeedConsumer, FeedEpoch, ServerHistory
+from platform_core.topology import ANALYTICS, ORDER
+from tests import people
 from tests.platform_core.notes.models import Note
 from tests.wire import Caller, assert_problem, feed, until
 
@@ -140,12 +142,42 @@ def test_an_invalid_last_event_id_is_refused(api, last):
 @inside
 @given(last=st.text(max_size=30) | st.from_regex(r"[0-9]{1,10}-[0-9]{1,19}-[0-9]{1,19}", fullmatch=True))
 def test_any_last_event_id_gives_a_valid_response(api, last):
-    assert api.client.get("/api/events", {"lastEventId": last}, HTTP_ACCEPT=BATCH).status_code in (200, 400)
+    assert api.client.get("/api/events", {"lastEventId": last}, HTTP_ACCEPT=BATCH).status_code in (200, 400, 410)
 
 
-@inside
-def test_a_position_beyond_the_end_is_empty(api):
-    assert api.get("/api/events?lastEventId=999999999-999999999999999999-999999999999999999").json() == []
+@shown
+def test_the_position_at_the_end_is_empty(api, note):
+    last = batch(api)[-1]["id"]
+    assert batch(api, last) == []
+    position = feed(api)["Feed-Position"]
+    assert batch(api, position) == []
+
+
+BEYOND = ["999999999-999999999999999999-999999999999999999", "2-1-1", "1-999999999999999999-1"]
+
+
+@shown
+@pytest.mark.parametrize("last", BEYOND)
+def test_a_position_beyond_the_end_is_refused(api, note, last, client):
+    answer = api.get(f"/api/events?lastEventId={last}", headers={"Feed-Consumer": "x"})
+    assert_problem(answer, 410, "events_lost")
+    assert last in answer.json()["detail"]
+    assert f"lastEventId={answer['Feed-Position']}" in answer.json()["detail"]
+    assert not FeedConsumer.objects.exists(), "nothing is acknowledged"
+    assert client.get("/health").json()["checks"]["history"] == {"status": "ok"}, "anybody may invent an id"
+
+
+@shown
+def test_a_service_that_has_read_more_than_there_is_proves_a_loss(api, note, production, client):
+    caller = people.as_service(ANALYTICS, ORDER)
+    assert api.get("/api/events?lastEventId=1-999999999999-7", headers=caller).status_code == 410
+    lost = ServerHistory.objects.get().lost
+    assert lost.startswith("analytics-service has read this feed up to 1-999999999999-7, and it ends at 1-")
+    assert "new_epoch" in lost
+    horizon = f"1-999999999999-{LAST_SEQUENCE}"
+    ServerHistory.objects.update(lost="")
+    assert api.get(f"/api/events?lastEventId={horizon}", headers=caller).status_code == 410
+    assert not ServerHistory.objects.get().lost, "a horizon is no event; a crash may move it back by unused ids"
 
 
 @inside

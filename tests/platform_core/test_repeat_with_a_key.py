@@ -1,5 +1,7 @@
 """POST /api/notes with an Idempotency-Key."""
 
+import hashlib
+import hmac
 import json
 
 import pytest
@@ -209,3 +211,23 @@ def test_the_note_and_the_key_are_one_transaction(api):
     assert_problem(answer, 503, "unavailable")
     assert not Note.objects.exists() and not Event.objects.exists()
     assert api.post("/api/notes", NOTE, headers=KEY).status_code == 201
+
+
+def test_a_repetition_after_a_change_of_the_secret_key_is_recognised(api, settings):
+    first = api.post("/api/notes", NOTE, headers=KEY)
+    settings.SECRET_KEY = "another key of fifty characters and more, for sure it is"
+    assert api.post("/api/notes", NOTE, headers=KEY).content == first.content
+    assert_problem(api.post("/api/notes", {**NOTE, "name": "Anna"}, headers=KEY), 422, "idempotency_key_reused")
+
+
+def test_a_key_that_an_earlier_version_has_stored_is_recognised(api, settings):
+    """It stored an HMAC with SECRET_KEY, which may since have become a fallback."""
+    first = api.post("/api/notes", NOTE, headers=KEY)
+    content = b"/api/notes\0" + json.dumps(NOTE, sort_keys=True, separators=(",", ":")).encode()
+    earlier = hmac.new(settings.SECRET_KEY.encode(), content, hashlib.sha256).digest()
+    IdempotencyKey.objects.update(fingerprint=earlier)
+    assert api.post("/api/notes", NOTE, headers=KEY).content == first.content
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another key of fifty characters and more, for sure it is"
+    assert api.post("/api/notes", NOTE, headers=KEY).content == first.content
+    assert_problem(api.post("/api/notes", {**NOTE, "name": "Anna"}, headers=KEY), 422, "idempotency_key_reused")

@@ -22,7 +22,6 @@ from platform_core.conf.checks import START, WEB, exit_on_errors
 from platform_core.conf.environment import ROOT
 from platform_core.conf.settings import service_settings
 from platform_core.http.errors import Forbidden, NotAuthenticated, NotFound
-from platform_core.tools.access_page import access_table, admin_table
 from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES
 from platform_core.vocabulary import Role
 from tests.platform_core.notes import access as notes_access
@@ -30,12 +29,6 @@ from tests.platform_core.notes import access as notes_access
 RULES = {service: rules_of(service, service.access_module) for service in SERVICES}
 ALL = [rule for rules in RULES.values() for rule in rules]
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
-
-
-def test_the_page_of_rules_is_the_one_that_the_code_gives():
-    page = (ROOT / "docs" / "access.md").read_text()
-    assert access_table() in page
-    assert admin_table() in page
 
 
 def test_anonymous_callers_may_only_sign_up_sign_in_and_sign_out():

@@ -114,7 +114,7 @@ FORGED = {
     "a service's token for everybody": lambda: service_token("analytics-service", "platform"),
     "a service's token about another": lambda: service_token("analytics-service", "order-service", sub="user-service"),
     "a service's token of another issuer": lambda: service_token("analytics-service", "order-service", iss="x"),
-    "a service's token that is over": lambda: service_token("analytics-service", "order-service", exp=in_seconds(-9)),
+    "a service's token that is over": lambda: service_token("analytics-service", "order-service", exp=in_seconds(-125)),
     "a header that is a list": lambda: sealed('["alg"]', "{}"),
     "a header that is a text": lambda: sealed('"alg"', "{}"),
     "a header that is a number": lambda: sealed("5", "{}"),
@@ -196,7 +196,20 @@ def test_a_proper_token_is_taken(api):
 
 def test_small_clock_differences_are_accepted():
     assert identify(user_token(exp=in_seconds(-3)))
-    assert identify(user_token(nbf=in_seconds(3), iat=in_seconds(3)))
+    assert identify(user_token(nbf=in_seconds(110), iat=in_seconds(110)))
+
+
+@pytest.mark.parametrize("skew", [-115, 115])
+def test_the_clock_of_another_service_may_be_two_minutes_off(skew):
+    times = {"iat": in_seconds(skew), "nbf": in_seconds(skew), "exp": in_seconds(skew + 1)}
+    assert identify(service_token("analytics-service", "order-service", **times)).subject == "analytics-service"
+
+
+@pytest.mark.parametrize("skew", [-125, 125])
+def test_the_clock_of_another_service_may_not_be_further_off(skew):
+    times = {"iat": in_seconds(skew), "nbf": in_seconds(skew), "exp": in_seconds(skew + 1)}
+    with pytest.raises(BadToken):
+        identify(service_token("analytics-service", "order-service", **times))
 
 
 @pytest.mark.parametrize(

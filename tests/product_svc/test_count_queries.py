@@ -78,3 +78,8 @@ def test_repeating_a_reservation_is_a_few_queries(lamp, reserve):
     with CaptureQueriesContext(connection) as captured:
         assert reserve(7, {lamp["id"]: 1}).status_code == 200
     assert len([query for query in captured if not query["sql"].startswith(BRACKETS)]) <= 4
+
+
+def test_the_newest_reservation_is_one_query(api, lamp, reserve, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        assert api.get("/api/stock-reservations/newest").status_code == 200

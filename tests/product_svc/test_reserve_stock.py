@@ -391,3 +391,11 @@ def test_a_broken_constraint_leaves_the_transaction_of_the_caller_usable(lamp, s
             reserve_stock(1, [(product_id, 0)])
         assert reserve_stock(1, [(product_id, 2)]).is_new
     assert stock(lamp) == 3
+
+
+def test_the_newest_reservation_is_that_of_the_highest_order_id_also_if_it_was_released(api, lamp, reserve):
+    assert api.get("/api/stock-reservations/newest").json() == {"orderId": None}
+    for order in (9, 100, 7):
+        assert reserve(order, {lamp["id"]: 1}).status_code == 201
+    api.delete("/api/stock-reservations/100")
+    assert api.get("/api/stock-reservations/newest").json() == {"orderId": "100"}

@@ -15,6 +15,20 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(autouse=True)
+def _cheap_hashes(request, monkeypatch) -> None:
+    """Hashes take 64 KiB, without `production_hashes`: hundreds of larger ones took a fifth of the suite's time."""
+    from platform_core.auth.hashers import Argon2Hasher
+
+    if "production_hashes" not in request.fixturenames:
+        monkeypatch.setattr(Argon2Hasher, "memory_cost", 64)
+
+
+@pytest.fixture
+def production_hashes() -> None:
+    """Passwords are hashed with the parameters of production."""
+
+
+@pytest.fixture(autouse=True)
 def _fresh_keys() -> None:
     """Each test has signing keys of its own."""
     from platform_core.auth import tokens

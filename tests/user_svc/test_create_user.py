@@ -134,6 +134,7 @@ def test_an_umlaut_in_a_domain_is_the_same_in_capitals(api):
     assert len(api.get("/api/users?email=ANN@BÜCHER.example").json()["results"]) == 1
 
 
+@pytest.mark.usefixtures("production_hashes")
 @pytest.mark.parametrize("password", ["correct horse battery", " leading and trailing ", "пароль-пароль", "x" * 128])
 def test_a_password_is_stored_as_argon2_and_never_returned(api, password):
     response = api.post("/api/users", {**ANN, "password": password})

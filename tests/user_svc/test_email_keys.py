@@ -8,8 +8,7 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_core.auth.throttle import Limit, address_of, attempts
-from platform_core.models import Throttle
+from platform_core.auth.throttle import Limit, address_of
 from tests.user_svc.conftest import PASSWORD
 from tests.wire import assert_problem
 from user_svc.emails import BadAddress, email_key, guessed_key
@@ -17,32 +16,16 @@ from user_svc.models import User
 
 pytestmark = pytest.mark.django_db
 SAME = {
-    "ann@example.com": [
-        "ANN@example.com",
-        "ann@EXAMPLE.COM",
-        "ａｎｎ@example.com",
-        "ann@ｅxample.com",
-        "ann@example。com",
-    ],
+    "ann@example.com": ["ANN@example.com", "ann@EXAMPLE.COM", "Ann@Example.com", "ann@ｅxample.com"],
     "ann@xn--bcher-kva.example": ["ann@bücher.example", "ANN@BÜCHER.example", "ann@bu\u0308cher.example"],
-    "kelvin@example.com": ["\u212aelvin@example.com"],
-    "caf\u00e9@example.com": ["cafe\u0301@example.com", "CAFÉ@example.com"],
+    "kelvin@example.com": ["\u212aelvin@example.com"],  # Django's own check takes K (Kelvin) for a K, and İ for an I
 }
-DIFFERENT = [
-    ("info@example.com", "İnfo@example.com"),
-    ("ann@fass.example", "ann@faß.example"),
-    ("paul@x.com", "раul@x.com"),
-]
+DIFFERENT = [("ann@fass.example", "ann@faß.example"), ("info@example.com", "İnfo@example.com")]
+KEYS_DIFFER = [("info@example.com", "İnfo@example.com"), ("paul@example.com", "\u0440\u0430ul@example.com")]
 REFUSED = [
     *('"ann"@example.com', '"a b"@example.com', "ann@[192.0.2.1]", "ann@192.0.2.1", "ann@example", "ann@exam_ple.com"),
-    *(
-        "a\u200bnn@example.com",
-        "ann\u202e@example.com",
-        "ann@example.com.",
-        "an\u00a0n@example.com",
-        "ann\x07@example.com",
-    ),
-    "\ufdfa" * 60 + "@example.com",
+    *("a\u200bnn@example.com", "ann\u202e@example.com", "ann@example.com.", "an\u00a0n@example.com"),
+    *("ann\x07@example.com", "\ufdfa" * 60 + "@example.com"),
 ]
 
 
@@ -79,21 +62,19 @@ def test_whatever_is_entered_at_a_sign_in_has_a_key(text):
     assert isinstance(guessed_key(text), str)
 
 
-@pytest.mark.parametrize(
-    "spelled", ["İAMSIGNINGIN@EXAMPLE.COM", "iamsigningin@example.com", "ＩAMSIGNINGIN@example.com"]
-)
-def test_no_spelling_multiplies_the_attempts(api, spelled):
-    api.post("/api/users", {"name": "Ann", "email": "iamsigningin@example.com", "password": PASSWORD})
-    tokens = [
-        api.post("/api/auth/token", {"email": variant, "password": "wrong-password"}).status_code
-        for variant in [spelled, spelled.swapcase(), spelled.replace("I", "i"), spelled.replace("i", "I")] * 3
-    ]
-    signs_in = api.post("/api/auth/token", {"email": spelled, "password": PASSWORD}).status_code
-    same_account = email_key(spelled) == "iamsigningin@example.com"
-    assert signs_in == (429 if same_account else signs_in)
-    counted = {limit.key for limit in attempts("sign-in", guessed_key("iamsigningin@example.com"), "127.0.0.1")}
-    counts = dict(Throttle.objects.filter(key__in=counted).values_list("key", "count"))
-    assert same_account == (max(counts.values(), default=0) >= 10 and 429 in tokens)
+@pytest.mark.parametrize("one, other", KEYS_DIFFER)
+def test_letters_that_only_look_alike_have_other_keys(one, other):
+    assert guessed_key(one) != guessed_key(other)
+
+
+def test_no_spelling_multiplies_the_attempts(api):
+    api.post("/api/users", {"name": "Ann", "email": "iamann@example.com", "password": PASSWORD})
+    spelled = ["IAMANN@example.com", "ｉamann@example.com", "iAmAnN@EXAMPLE.COM", "iamann@ｅxample.com"]
+    for email in [*spelled, *spelled, *spelled[:2]]:
+        answer = api.post("/api/auth/token", {"email": email, "password": "wrong-password"})
+        assert_problem(answer, 401, "invalid_credentials")
+    for email in [*spelled, "iamann@example.com"]:
+        assert api.post("/api/auth/token", {"email": email, "password": PASSWORD}).status_code == 429
 
 
 def test_an_address_that_is_not_the_accounts_does_not_open_it(api):
@@ -133,9 +114,7 @@ FORWARDED = {
     "fe80::1%eth0": "fe80::/64",
     "::ffff:198.51.100.7": "198.51.100.7",
     "[::ffff:198.51.100.7]:99": "198.51.100.7",
-    **dict.fromkeys(
-        ["unknown", "_hidden", "1.2.3.4:5:6", "[::1", "198.51.100.256", "a" * 99, "-", "198.051.100.7"], "127.0.0.1"
-    ),
+    **dict.fromkeys(["unknown", "_hidden", "1.2.3.4:5:6", "[::1", "198.51.100.256", "a" * 99, "-"], "127.0.0.1"),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from platform_core.clients.peers import size_bulkhead
 from platform_core.conf import production
 from platform_core.conf.checks import START
 from platform_core.observability import forget_the_dead, tracing
@@ -33,6 +34,7 @@ class Command(BaseCommand):
             scraping.serve(settings.BIND_HOST, settings.WORKER_METRICS_PORT)
         tracing.start(settings.SERVICE_NAME)
         duties = import_module(f"{settings.SERVICE.package}.tasks").DUTIES
+        size_bulkhead(settings.OUTBOX_CONCURRENCY * len(duties))
         runner = threading.Thread(target=work, args=(duties, stopping))
         runner.start()
         # The duties run in other threads, so that the main thread can handle signals.

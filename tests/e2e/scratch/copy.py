@@ -10,7 +10,7 @@ from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from tests.suites import plain_environment
 
-KEPT_BY_TOOLS = ("__pycache__", ".*_cache", ".hypothesis")
+KEPT_BY_TOOLS = (".*_cache", ".hypothesis")
 NOT_COPIED = (".git", ".venv*", ".platform", ".env", "artefacts", "staticfiles", *KEPT_BY_TOOLS)
 
 
@@ -51,7 +51,7 @@ class Copy:
 
     def contents(self) -> dict[str, bytes]:
         """All files of the project, by their paths."""
-        ignored = shutil.ignore_patterns(*NOT_COPIED)
+        ignored = shutil.ignore_patterns(*NOT_COPIED, "__pycache__")
         found = {}
         for place, folders, files in os.walk(self.folder):
             folders[:] = set(folders) - ignored(place, folders)
