@@ -40,10 +40,13 @@ class PasswordField(StringField):
     openapi = {"minLength": 8, "format": "password"}
 
 
-def strong(password: str) -> str:
-    """Runs Django's password validators. Raises DRF's ValidationError with their messages."""
+def strong(password: str, person: User | None = None) -> str:
+    """Runs Django's password validators; for ``person`` also those that compare it with name and email.
+
+    Raises DRF's ValidationError with their messages.
+    """
     try:
-        validate_password(password)
+        validate_password(password, person)  # type: ignore[arg-type]  # any object with these attributes
     except PasswordError as error:
         raise serializers.ValidationError(error.messages, code="weak_password") from None
     return password
@@ -80,6 +83,15 @@ class UserSerializer(Serializer):
 
     def validate_password(self, value: str | None) -> str | None:
         return value if value is None else strong(value)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("password"):
+            known = {name: attrs.get(name, getattr(self.instance, name, "")) for name in ("name", "email")}
+            try:
+                strong(attrs["password"], User(**known))
+            except serializers.ValidationError as error:
+                raise serializers.ValidationError({"password": error.detail}) from None
+        return attrs
 
 
 class UserQuery(Query):

@@ -41,6 +41,7 @@ def service_settings(
         "IDEMPOTENCY_HOURS": values["IDEMPOTENCY_HOURS"],
         "EVENT_RETENTION_DAYS": values["EVENT_RETENTION_DAYS"],
         "PEER_PLACES": values["WEB_THREADS"] - 1,
+        "HASH_PLACES": max(values["WEB_THREADS"] // 2, 1),
         "PEER_URLS": {peer.name: values[peer.url_variable] for peer in SERVICES},
         "DEBUG": values["DEBUG"] == "true",
         "SECRET_KEY": values["SECRET_KEY"],
@@ -66,8 +67,14 @@ def service_settings(
         "DATA_UPLOAD_MAX_MEMORY_SIZE": MAX_BODY_BYTES,
         "PASSWORD_HASHERS": ["platform_core.auth.hashers.Argon2Hasher"],
         "AUTH_PASSWORD_VALIDATORS": [
-            {"NAME": f"django.contrib.auth.password_validation.{validator}"}
-            for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+            *(
+                {"NAME": f"django.contrib.auth.password_validation.{validator}"}
+                for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+            ),
+            {
+                "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+                "OPTIONS": {"user_attributes": ("name", "email", "username")},
+            },
         ],
         "REST_FRAMEWORK": REST_FRAMEWORK,
         "ACCESS_RULES": service.access_module,
