@@ -81,9 +81,9 @@ def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None
     """Runs the saga and returns a confirmed order. ``quantities`` maps product ids to quantities.
 
     If the claim's key already has an order, repeats the first answer of that order. Raises Unprocessable
-    `unknown_user` or `unknown_product`; Conflict `insufficient_stock`, whose errors number the items in the order of
-    ``quantities``; Unavailable if a peer does not answer (the order is then rejected), or while the database has lost
-    orders.
+    `unknown_user`, `inactive_user` or `unknown_product`; Conflict `insufficient_stock`, whose errors number the items
+    in the order of ``quantities``; Unavailable if a peer does not answer (the order is then rejected), or while the
+    database has lost orders.
     """
     earlier = _earlier(claim)
     if earlier:
@@ -144,19 +144,22 @@ def _repeated(refusal: dict[str, Any]) -> PlatformError:
 
 def _check_user(user_id: int) -> None:
     try:
-        get_user(user_id)
+        user = get_user(user_id)
     except PeerRefused as refusal:
         if refusal.status != 404:
             _count_rejection("unavailable")
             raise _unavailable(refusal) from refusal
-        _count_rejection("unknown_user")
-        detail = f"There is no user {user_id}."
-        raise Unprocessable(
-            detail, code="unknown_user", errors=[{"field": "userId", "code": "unknown_user", "detail": detail}]
-        ) from None
+        raise _refused_user("unknown_user", f"There is no user {user_id}.") from None
     except PeerUnreachable as error:
         _count_rejection("unavailable")
         raise _unavailable(error) from error
+    if not user.is_active:
+        raise _refused_user("inactive_user", f"The account of user {user_id} is disabled.")
+
+
+def _refused_user(code: str, detail: str) -> Unprocessable:
+    _count_rejection(code)
+    return Unprocessable(detail, code=code, errors=[{"field": "userId", "code": code, "detail": detail}])
 
 
 def _count_rejection(reason: str) -> None:

@@ -52,8 +52,8 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
     def create(self, request: Request) -> Response:
         """Place an order.
 
-        422: `unknown_user` or `unknown_product`. 409: `insufficient_stock`. 503: a service that is needed does not
-        answer, and the order was not placed.
+        422: `unknown_user`, `inactive_user` (the account is disabled) or `unknown_product`. 409: `insufficient_stock`.
+        503: a service that is needed does not answer, and the order was not placed.
         """
         claim = Claim.of(request)
         wanted = self.validated()

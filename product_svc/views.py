@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.mixins import ListModelMixin
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -29,6 +31,15 @@ class ProductViewSet(ListModelMixin, ResourceViewSet):
     queryset = services.live_products()
     serializer_class = ProductSerializer
     query_class = ProductQuery
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """The catalog is the same for everybody."""
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        is_data = getattr(answer, "accepted_media_type", "").startswith("application/json")
+        if request.method in SAFE_METHODS and answer.status_code in (200, 304) and is_data:
+            age = settings.CATALOG_MAX_AGE
+            answer.headers["Cache-Control"] = f"public, max-age={age}" if age else "public, no-cache"
+        return answer
 
     def list(self, request: Request) -> Response:
         """Products, newest first, or in the order of `ordering`."""

@@ -11,12 +11,27 @@ from django.http import HttpRequest
 from platform_core.admin import PlatformAdmin
 from platform_core.vocabulary import Role
 from user_svc import services
+from user_svc.emails import BadAddress, email_key
 from user_svc.models import User
 
 
 class RolesField(forms.MultipleChoiceField):
     def has_changed(self, initial: Any, data: Any) -> bool:
         return set(initial or ()) != set(data or ())
+
+
+class UserForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    """Checks the address, which is unique by its key; the key is no field of the form."""
+
+    def clean_email(self) -> str:
+        email: str = self.cleaned_data["email"]
+        try:
+            key = email_key(email)
+        except BadAddress as error:
+            raise forms.ValidationError(str(error)) from None
+        if User.objects.filter(email_key=key).exclude(pk=self.instance.pk).exists():
+            raise forms.ValidationError("Another user has this email address.", code="email_taken")
+        return email
 
 
 @admin.register(User)
@@ -27,6 +42,9 @@ class UserAdmin(PlatformAdmin):
     search_help_text = "prefixes of words in name or email"
     sortable_by = ("id",)
     readonly_fields = ("created_at", "updated_at", "version")
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, change, form=UserForm, **kwargs)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "roles":

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from django.db.models.functions import Lower
-
 from platform_core.db import PastEvent, new_ids, writing
 from platform_core.tools import DEMO, Batch, Calendar, Spec, batches_of, draw, raw
 from platform_core.vocabulary import EventType
+from user_svc.emails import email_key
 from user_svc.models import User
 from user_svc.services import snapshot
 
@@ -47,9 +46,11 @@ def _user(spec: Spec, calendar: Calendar, number: int) -> User:
     first, last = chance.choice(_FIRST), chance.choice(_LAST)
     domain = chance.choice(("example.com", "example.org"))
     joined = calendar.moment((number + chance.random() * 0.5) / max(spec.users, 1))
+    email = f"{first}.{last}.{spec.seed}-{number}@{domain}".lower()
     return User(
         name=f"{first} {last}",
-        email=f"{first}.{last}.{spec.seed}-{number}@{domain}".lower(),
+        email=email,
+        email_key=email_key(email),
         phone=f"+1 555 01{chance.randrange(100):02}",
         address=f"{chance.randint(1, 199)} {chance.choice(_STREETS)}, {chance.choice(_TOWNS)}",
         created_at=joined,
@@ -59,10 +60,10 @@ def _user(spec: Spec, calendar: Calendar, number: int) -> User:
 
 def _find_existing_ids(wanted: Sequence[User]) -> bool:
     """Sets the ids of users that exist already, found by email. Returns whether any user is missing."""
-    emails = User.objects.alias(lower_email=Lower("email")).filter(lower_email__in=[user.email for user in wanted])
-    known = {email.lower(): pk for email, pk in emails.values_list("email", "pk")}
+    keys = [user.email_key for user in wanted]
+    known = dict(User.objects.filter(email_key__in=keys).values_list("email_key", "pk"))
     for user in wanted:
-        user.pk = known.get(user.email)
+        user.pk = known.get(user.email_key)
     return len(known) < len(wanted)
 
 

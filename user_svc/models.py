@@ -1,17 +1,18 @@
 """Accounts and profiles."""
 
 import uuid
+from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Lower
 from django.utils.timezone import now
 
 from platform_core.models import Resource
 from platform_core.vocabulary import Role
+from user_svc.emails import MOST, email_key
 
 
 class WordVector(models.Func):
@@ -29,6 +30,8 @@ class User(Resource):
 
     name = models.CharField(max_length=200)
     email = models.EmailField(max_length=254)
+    email_key = models.CharField(max_length=MOST, editable=False)
+    """The form of the address that is unique and looked up (`emails.email_key`). ``email`` is as it was given."""
     phone = models.CharField(max_length=50, blank=True, default="")
     address = models.CharField(max_length=500, blank=True, default="")
     password = models.CharField(max_length=200, blank=True, default="", editable=False)
@@ -50,7 +53,7 @@ class User(Resource):
         ordering = ("-id",)
         constraints = (
             models.UniqueConstraint(
-                Lower("email"),
+                fields=("email_key",),
                 name="user_email_taken",
                 violation_error_code="email_taken",
                 violation_error_message="Another user has this email address.",
@@ -63,6 +66,11 @@ class User(Resource):
 
     def __str__(self) -> str:
         return f"{self.name} <{self.email}>"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Raises BadAddress."""
+        self.email_key = email_key(self.email)
+        super().save(*args, **kwargs)
 
 
 class Session(models.Model):

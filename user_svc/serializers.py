@@ -20,6 +20,7 @@ from platform_core.api import (
 )
 from platform_core.vocabulary import Role
 from user_svc import services
+from user_svc.emails import BadAddress, email_key
 from user_svc.models import User
 
 
@@ -27,17 +28,25 @@ class EmailAddressField(serializers.EmailField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
-        return str(super().to_internal_value(data))
+        email = str(super().to_internal_value(data))
+        try:
+            email_key(email)
+        except BadAddress as error:
+            raise serializers.ValidationError(str(error), code="invalid") from None
+        return email
 
 
 class PasswordField(StringField):
     openapi = {"minLength": 8, "format": "password"}
 
 
-def strong(password: str) -> str:
-    """Runs Django's password validators. Raises DRF's ValidationError with their messages."""
+def strong(password: str, person: User | None = None) -> str:
+    """Runs Django's password validators; for ``person`` also those that compare it with name and email.
+
+    Raises DRF's ValidationError with their messages.
+    """
     try:
-        validate_password(password)
+        validate_password(password, person)  # type: ignore[arg-type]  # any object with these attributes
     except PasswordError as error:
         raise serializers.ValidationError(error.messages, code="weak_password") from None
     return password
@@ -56,7 +65,7 @@ def strong(password: str) -> str:
 class UserSerializer(Serializer):
     id = IdField(read_only=True)
     name = StringField(max_length=200, help_text="1 to 200 characters.")
-    email = EmailAddressField(max_length=254, help_text="Unique, ignoring case.")
+    email = EmailAddressField(max_length=254, help_text="Unique, ignoring case and the spelling of its letters.")
     password = PasswordField(
         write_only=True,
         required=False,
@@ -75,9 +84,18 @@ class UserSerializer(Serializer):
     def validate_password(self, value: str | None) -> str | None:
         return value if value is None else strong(value)
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("password"):
+            known = {name: attrs.get(name, getattr(self.instance, name, "")) for name in ("name", "email")}
+            try:
+                strong(attrs["password"], User(**known))
+            except serializers.ValidationError as error:
+                raise serializers.ValidationError({"password": error.detail}) from None
+        return attrs
+
 
 class UserQuery(Query):
-    email = TextField(required=False, max_length=254, help_text="The complete address. Case is ignored.")
+    email = TextField(required=False, max_length=254, help_text="The complete address, compared as for uniqueness.")
     search = TextField(required=False, max_length=200, help_text="Prefixes of words in name or email.")
 
     def filter_email(self, users: QuerySet[User], email: str) -> QuerySet[User]:

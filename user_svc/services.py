@@ -4,15 +4,15 @@ from typing import Any
 
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
-from django.db.models import BooleanField, QuerySet, Value
+from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Lower
 from django.utils.timezone import now
 
 from platform_core.api import erase_answers
 from platform_core.events import NewEvent, append
 from platform_core.models import write
 from platform_core.vocabulary import EventType
+from user_svc.emails import email_key, guessed_key
 from user_svc.models import Session, User
 
 # A query that matches each word of the text as a prefix. Postgres splits the text as it splits the rows.
@@ -23,8 +23,8 @@ _WORDS = """(
 
 
 def with_email(users: QuerySet[User], email: str) -> QuerySet[User]:
-    """Filters users by email address. Case is ignored."""
-    return users.alias(lower_email=Lower("email")).filter(lower_email=Lower(Value(email)))
+    """Filters users by email address, compared by its key."""
+    return users.filter(email_key=guessed_key(email))
 
 
 def search_users(users: QuerySet[User], words: str) -> QuerySet[User]:
@@ -48,6 +48,8 @@ def update_user(user_id: int, expected: list[int] | None, *, kept_session: str =
     """
     if "password" in changes:
         changes["password"] = make_password(changes["password"]) if changes["password"] else ""
+    if "email" in changes:
+        changes["email_key"] = email_key(changes["email"])
     write(User.objects.filter(pk=user_id), expected, **changes)
     user = User.objects.get(pk=user_id)
     if "password" in changes or not user.is_active:

@@ -6,12 +6,15 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.timezone import now
 
 from platform_core.auth import AUDIENCE, USER_SECONDS, throttle
-from platform_core.http import InvalidInput, NotAuthenticated, NotFound
+from platform_core.http import InvalidInput, NotAuthenticated, NotFound, Unavailable
 from platform_core.topology import USER
+from user_svc.emails import guessed_key
 from user_svc.models import RefreshToken, Session, User
 from user_svc.services import revoke, update_user, with_email
 from user_svc.signing import access_token
@@ -45,10 +48,15 @@ def verified(email: str, password: str, address: str) -> User:
     All failures give the same message after the same time: the hasher also runs for an unknown address.
     Raises NotAuthenticated `invalid_credentials`, Throttled.
     """
-    limits = throttle.attempts("sign-in", email, address)
+    limits = throttle.attempts("sign-in", guessed_key(email), address)
     throttle.count(limits)
     user = with_email(User.objects.all(), email).first() if "\0" not in email else None
-    if not _is_right(user, password) or user is None or not user.is_active:
+    try:
+        is_right = _is_right(user, password)
+    except Unavailable:
+        throttle.give_back(limits)  # nothing was guessed
+        raise
+    if not is_right or user is None or not user.is_active:
         raise _wrong()
     throttle.give_back(limits)
     return user
@@ -108,16 +116,20 @@ def sign_out(token: str) -> None:
 def change_password(user_id: int, session: str, current: str, new: str, address: str) -> None:
     """Changes the password and ends all other sessions.
 
-    Raises InvalidInput if ``current`` is wrong, NotFound, Throttled.
+    Raises InvalidInput if ``current`` is wrong or ``new`` is like the name or email, NotFound, Throttled.
     """
     user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None:
         raise NotFound()
-    limits = throttle.attempts("sign-in", user.email, address)
+    limits = throttle.attempts("sign-in", user.email_key, address)
     throttle.count(limits)
     if not _is_right(user, current):
         raise InvalidInput.field("current", "This is not the present password.", code="invalid_credentials")
     throttle.give_back(limits)
+    try:
+        validate_password(new, user)  # type: ignore[arg-type]  # any object with these attributes
+    except ValidationError as error:
+        raise InvalidInput.field("new", " ".join(error.messages), code="weak_password") from None
     update_user(user_id, None, password=new, kept_session=session)
 
 

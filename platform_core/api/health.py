@@ -55,12 +55,14 @@ _CHECKS: Schema = {
 }
 HEALTH_SCHEMAS: Schema = {
     "Health": _object(
+        {
+            "version": _TEXT,
+            "mode": {"type": "string", "enum": ["development", "production"]},
+            "uptimeSeconds": {"type": "number"},
+            "checks": _CHECKS,
+        },
         status=_STATUS,
         service=_TEXT,
-        version=_TEXT,
-        mode={"type": "string", "enum": ["development", "production"]},
-        uptimeSeconds={"type": "number"},
-        checks=_CHECKS,
     ),
     "Liveness": _object(status=_STATUS),
     "Readiness": _object(status=_STATUS, checks=_object(database=_DATABASE, migrations=_CHECK)),

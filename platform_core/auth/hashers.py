@@ -2,9 +2,18 @@
 
 import ctypes
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 
+from django.conf import settings
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
+from platform_core.http.errors import Unavailable
+
+WAIT_SECONDS = 0.5
+"""Longer than a hash takes, and short, because the thread that waits is one of few."""
 _M_MMAP_THRESHOLD = -3
 
 
@@ -14,6 +23,32 @@ class Argon2Hasher(Argon2PasswordHasher):
     time_cost = 2
     memory_cost = 19 * 1024
     parallelism = 1
+
+    def encode(self, password: str, salt: str) -> str:
+        with _place():
+            return super().encode(password, salt)
+
+    def verify(self, password: str, encoded: str) -> bool:
+        with _place():
+            return super().verify(password, encoded)
+
+
+@contextmanager
+def _place() -> Iterator[None]:
+    """One of the places for hashes of this process: right passwords are not limited by throttles, and hashes must not
+    take all threads from other requests. Raises Unavailable if none is free within WAIT_SECONDS.
+    """
+    if not _places().acquire(timeout=WAIT_SECONDS):
+        raise Unavailable("Too many passwords are being checked at once.")
+    try:
+        yield
+    finally:
+        _places().release()
+
+
+@cache
+def _places() -> threading.BoundedSemaphore:
+    return threading.BoundedSemaphore(settings.HASH_PLACES)
 
 
 def _give_back_what_is_big() -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import hmac
 import ipaddress
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +32,7 @@ _COUNT = """
         resets_at = CASE WHEN t.resets_at <= clock_timestamp() THEN excluded.resets_at ELSE t.resets_at END
     RETURNING key, count, extract(epoch FROM resets_at - clock_timestamp())
 """
+_WITH_PORT = re.compile(r"\[(?P<six>[^\]]*)\](:[0-9]{1,5})?|(?P<four>[0-9.]+):[0-9]{1,5}", re.ASCII)
 _GIVE_BACK = "UPDATE platform_core_throttle SET count = greatest(count - 1, 0) WHERE key = ANY(%s)"
 
 
@@ -56,7 +59,7 @@ def attempts(name: str, account: str, address: str) -> list[Limit]:
     otherwise anybody could lock the owner out.
     """
     quarter = 15 * 60
-    account = account.strip().lower()
+    account = unicodedata.normalize("NFKC", account.strip()).casefold()
     return [
         Limit(f"{name}:account+address", f"{account}\0{address}", 10, quarter),
         Limit(f"{name}:account", account, 100, quarter),
@@ -89,14 +92,24 @@ def address_of(request: HttpRequest | Any) -> str:
 
     Behind NUM_PROXIES proxies it is the entry of X-Forwarded-For at that position from the end.
     """
-    address = str(request.META.get("REMOTE_ADDR", ""))
-    if settings.NUM_PROXIES:
-        noted = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
-        address = noted[-min(settings.NUM_PROXIES, len(noted))] if noted else address
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address[:64]
+    peer = str(request.META.get("REMOTE_ADDR", ""))
+    noted = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+    claimed = noted[-min(settings.NUM_PROXIES, len(noted))] if noted and settings.NUM_PROXIES else ""
+    # What is no address must not count as a new one each time, so the peer's stands in for it.
+    parsed = _parsed(claimed) or _parsed(peer)
+    if parsed is None:
+        return peer[:64]
     if parsed.version == 4:
         return str(parsed)
     return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address in ``192.0.2.1``, ``192.0.2.1:443``, ``2001:db8::1`` or ``[2001:db8::1]:443``, quoted or not."""
+    text = text.strip('"')
+    if found := _WITH_PORT.fullmatch(text):
+        text = found["six"] or found["four"]
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None

@@ -28,6 +28,7 @@ SERVICE_TYPE = "service+jwt"
 USER_SECONDS = 900
 SERVICE_SECONDS = 60
 RENEWED_SECONDS = 30
+_LONGEST_SERVICE_SECONDS = 120
 """Seconds for which a service reuses its own token."""
 REMEMBERED = 1024
 """Size of the caches of signed and of verified tokens. A full cache is emptied."""
@@ -149,6 +150,8 @@ def _user(claims: dict[str, Any], kid: str) -> Identity:
 def _service(claims: dict[str, Any], kid: str) -> Identity:
     issuer = owner_of(kid)
     _check(claims, iss=issuer, sub=issuer, aud=settings.SERVICE.name)
+    if claims["exp"] - claims["iat"] > _LONGEST_SERVICE_SECONDS:
+        raise BadToken("The token of a service is valid for too long.")
     if issuer not in BY_NAME:
         raise BadToken("The token names no service.")
     return Identity(Kind.SERVICE, issuer, on_behalf_of=str(claims.get("on_behalf_of", ""))[:20])

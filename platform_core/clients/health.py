@@ -21,13 +21,13 @@ class _Checks(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """``mode`` is `development` or `production`."""
+    """``mode`` is `development` or `production`. Callers that may not see details get neither mode nor checks."""
 
     status: str
     service: str
-    version: str
-    mode: str
-    checks: _Checks
+    version: str = ""
+    mode: str = ""
+    checks: _Checks = _Checks()
 
     @property
     def outbox(self) -> Outbox | None:

@@ -208,7 +208,13 @@ VARIABLES = (
         "CORS_ALLOWED_ORIGINS",
         "",
         _origins,
-        "Origins from which browsers may call the API, separated by commas; by default in development all.",
+        "Origins from which browsers may call the API, separated by commas. In development, local pages always may.",
+    ),
+    Variable(
+        "CATALOG_MAX_AGE",
+        "0",
+        _whole(0, 86_400),
+        "Seconds for which browsers and proxies may keep products without asking again.",
     ),
     Variable(
         "PENDING_SECONDS",

@@ -9,6 +9,7 @@ from csp.constants import NONE, SELF
 
 from platform_core.conf.environment import ROOT, database_parts, keys_dir, parsed
 from platform_core.http.context import STATEMENT_SECONDS
+from platform_core.http.origins import LOCAL_ORIGIN
 from platform_core.http.request_body import MAX_BODY_BYTES
 from platform_core.observability.logs import logging_config
 from platform_core.topology import BY_PACKAGE, SERVICES, Service
@@ -40,6 +41,7 @@ def service_settings(
         "IDEMPOTENCY_HOURS": values["IDEMPOTENCY_HOURS"],
         "EVENT_RETENTION_DAYS": values["EVENT_RETENTION_DAYS"],
         "PEER_PLACES": values["WEB_THREADS"] - 1,
+        "HASH_PLACES": max(values["WEB_THREADS"] // 2, 1),
         "PEER_URLS": {peer.name: values[peer.url_variable] for peer in SERVICES},
         "DEBUG": values["DEBUG"] == "true",
         "SECRET_KEY": values["SECRET_KEY"],
@@ -65,8 +67,14 @@ def service_settings(
         "DATA_UPLOAD_MAX_MEMORY_SIZE": MAX_BODY_BYTES,
         "PASSWORD_HASHERS": ["platform_core.auth.hashers.Argon2Hasher"],
         "AUTH_PASSWORD_VALIDATORS": [
-            {"NAME": f"django.contrib.auth.password_validation.{validator}"}
-            for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+            *(
+                {"NAME": f"django.contrib.auth.password_validation.{validator}"}
+                for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+            ),
+            {
+                "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+                "OPTIONS": {"user_attributes": ("name", "email", "username")},
+            },
         ],
         "REST_FRAMEWORK": REST_FRAMEWORK,
         "ACCESS_RULES": service.access_module,
@@ -95,6 +103,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "platform_core.http.security_headers.CSPMiddleware",
     "platform_core.http.security_headers.CorsMiddleware",
+    "platform_core.http.origins.ForeignOriginMiddleware",
     "platform_core.db.bounds.RefuseWritesMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -178,6 +187,7 @@ def _auth(values: Mapping[str, Any]) -> dict[str, Any]:
         "SERVICE_KEY": values["SERVICE_KEY"] or "",
         "SERVICE_KEYS": values["SERVICE_KEYS"] or "",
         "METRICS_TOKEN": values["METRICS_TOKEN"] or "",
+        "CATALOG_MAX_AGE": values["CATALOG_MAX_AGE"],
         "NUM_PROXIES": values["NUM_PROXIES"],
         "SIGN_UPS_PER_HOUR": values["SIGN_UPS_PER_HOUR"],
     }
@@ -267,10 +277,11 @@ def _https(*, required: bool) -> dict[str, Any]:
 
 
 def _cors(origins: list[str] | None, development: bool) -> dict[str, Any]:
-    everyone = (development and not origins) or origins == ["*"]
+    everyone = origins == ["*"]
     return {
         "CORS_ALLOW_ALL_ORIGINS": everyone,
         "CORS_ALLOWED_ORIGINS": [] if everyone else origins or [],
+        "CORS_ALLOWED_ORIGIN_REGEXES": [LOCAL_ORIGIN] if development else [],
         "CORS_ALLOW_HEADERS": [
             *("accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match"),
             *("traceparent", "x-request-id", "x-request-timeout"),

@@ -30,6 +30,12 @@ from platform_core.observability import metrics, tracing
 log = logging.getLogger("platform.request")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?", re.ASCII)
 BEGAN = "platform.began"
+NOT_STORED = "no-store"
+"""Answers depend on the caller, unless a view says otherwise."""
+REVALIDATED = "private, no-cache"
+"""For answers with an ETag: the caller's own cache may keep them, and asks before each use."""
+_ANY_HOST = ("/health", "/metrics")
+"""Asked for by address: by Kubernetes and Prometheus. These answers name no host."""
 _QUIET = ("/health", "/metrics", "/static/")
 _HOSTS = 100
 _UNTRACED = nullcontext(tracing.Span())
@@ -56,6 +62,7 @@ class RequestMiddleware:
         with entered(ctx), self.traced(request) as span:
             response = self.get_response(request)
             response.headers["X-Request-ID"] = ctx.request_id
+            response.headers.setdefault("Cache-Control", NOT_STORED if "ETag" not in response.headers else REVALIDATED)
             if not response.streaming:
                 if not response.has_header("Content-Length"):
                     response.headers["Content-Length"] = str(len(response.content))
@@ -105,6 +112,10 @@ class RequestMiddleware:
     def check_host(self, request: HttpRequest) -> None:
         """Raises DisallowedHost. Caches up to 100 allowed hosts, because Django's check costs 4 % of a read."""
         host = request.META.get("HTTP_HOST")
+        if host is None and request.META.get("SERVER_PROTOCOL") == "HTTP/1.1":
+            raise InvalidInput.field("Host", "HTTP/1.1 needs this header.")
+        if request.path.startswith(_ANY_HOST):
+            return
         if settings.USE_X_FORWARDED_HOST or host not in self.hosts:
             request.get_host()
             if len(self.hosts) < _HOSTS:

@@ -10,8 +10,13 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
 from platform_core import __version__
+from platform_core.auth.identity import Kind
+from platform_core.auth.tokens import BadToken, identify
+from platform_core.clients.errors import PeerError
 from platform_core.clients.peers import PeerState, peer_states
+from platform_core.http.errors import PlatformError
 from platform_core.http.problems import safe_methods_only
+from platform_core.observability.metrics_endpoint import is_allowed
 
 _started = time.monotonic()
 _migrated = False
@@ -19,9 +24,25 @@ _migrated = False
 
 @safe_methods_only
 def health(request: HttpRequest) -> JsonResponse:
-    """``GET /health``: 200, or 503 when the database is unreachable."""
+    """``GET /health``: 200, or 503 when the database is unreachable. Anonymous callers get less in production."""
     body = report()
+    if not _may_see_details(request):
+        body = {name: body[name] for name in ("status", "service")}
     return JsonResponse(body, status=200 if body["status"] == "ok" else 503)
+
+
+def _may_see_details(request: HttpRequest) -> bool:
+    """In production: staff, services and whoever has the scrape token."""
+    authorization = request.headers.get("Authorization", "")
+    if is_allowed(authorization):
+        return True
+    if not authorization:
+        return bool(getattr(request, "user", None) and request.user.is_staff)
+    try:
+        caller = identify(authorization.removeprefix("Bearer "))
+    except (BadToken, PlatformError, PeerError):
+        return False
+    return caller.kind is Kind.SERVICE or bool(caller.roles)
 
 
 def report() -> dict[str, Any]:

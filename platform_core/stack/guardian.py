@@ -5,6 +5,7 @@ It imports very little, to save memory: it runs as long as the platform does.
 
 import hashlib
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -84,8 +85,11 @@ class Guardian:
         """Start the server and wait until it answers. Raises ServerError."""
         binaries, user = self.prepare()
         sockets = socket_folder(self.folder)
-        sockets.mkdir(mode=0o777, exist_ok=True)
-        sockets.chmod(0o777 if user else 0o700)
+        sockets.mkdir(mode=0o700, exist_ok=True)
+        sockets.chmod(0o700)  # whoever can connect is the superuser
+        account = pwd.getpwnam(user) if user else None
+        if account:  # we are root, and may connect all the same
+            os.chown(sockets, account.pw_uid, account.pw_gid)
         self.await_predecessor()
         with (self.folder / "postgres.log").open("ab") as log:
             self.server = subprocess.Popen(
@@ -94,6 +98,8 @@ class Guardian:
                 stdout=log,
                 stderr=log,
                 user=user,
+                group=account.pw_gid if account else None,
+                extra_groups=[] if account else None,
                 cwd=self.cluster,
                 start_new_session=True,
                 preexec_fn=lambda: die_with_parent(signal.SIGINT),

@@ -25,6 +25,7 @@ class Neighbours:
 
     def __init__(self) -> None:
         self.users = {ANN, BOB}
+        self.disabled: set[int] = set()
         self.catalog: dict[int, tuple[str, str]] = {LAMP: ("Lamp", "19.99"), DESK: ("Desk", "250")}
         self.stock: dict[int, int] = {}
         self.asked: list[tuple[str, str]] = []
@@ -49,7 +50,8 @@ class Neighbours:
         user_id = int(request.path_url.split("/")[-1])
         if user_id not in self.users:
             return problem(404, "not_found")
-        return 200, {}, json.dumps({"id": str(user_id), "name": "Ann", "email": "ann@example.com", "phone": ""})
+        user = {"id": str(user_id), "name": "Ann", "email": "ann@example.com", "phone": ""}
+        return 200, {}, json.dumps({**user, "isActive": user_id not in self.disabled})
 
     def reserve(self, request: Any) -> Any:
         items = [(int(item["productId"]), item["quantity"]) for item in json.loads(request.body)["items"]]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.order_svc.conftest import DESK, FAILURES, NOBODY, NOTHING, recover_what_is_pending
+from tests.order_svc.conftest import BOB, DESK, FAILURES, NOBODY, NOTHING, recover_what_is_pending
 from tests.scrapes import Scrape
 
 pytestmark = pytest.mark.django_db
@@ -28,12 +28,14 @@ def test_a_confirmed_order_is_counted_once_however_often_it_is_asked_for(place, 
     "fields, reason",
     [
         ({"userId": NOBODY}, "unknown_user"),
+        ({"userId": BOB}, "inactive_user"),
         ({"productId": NOTHING}, "unknown_product"),
         ({"productId": DESK, "quantity": 9}, "insufficient_stock"),
     ],
 )
 def test_a_refused_order_is_counted_with_the_reason(place, neighbours, rise, fields, reason):
     neighbours.stock[DESK] = 1
+    neighbours.disabled = {BOB}
     assert place(**fields).status_code in (409, 422)
     assert rise("order_sagas_total") == rise("order_sagas_total", outcome="rejected", reason=reason) == 1
 

@@ -17,8 +17,10 @@ from platform_core.events.models import Event
 from platform_core.http import context
 from platform_core.http.errors import DeadlineExceeded
 from platform_core.outbox.models import OutboxMessage
+from tests import people
 from tests.order_svc.conftest import (
     ANN,
+    BOB,
     DESK,
     FAILURES,
     LAMP,
@@ -198,6 +200,23 @@ def test_an_unknown_user_is_422_and_no_order_is_kept(place, neighbours):
     assert neighbours.asked == [("GET", f"/api/users/{NOBODY}")]
     assert not Order.objects.exists()
     assert left_behind() == ([], [])
+
+
+def test_a_disabled_account_is_422_and_no_order_is_kept(place, neighbours):
+    neighbours.disabled = {BOB}
+    (error,) = assert_problem(place(userId=BOB), 422, "inactive_user", ["userId"])
+    assert error["code"] == "inactive_user"
+    assert neighbours.asked == [("GET", f"/api/users/{BOB}")]
+    assert not Order.objects.exists()
+    assert left_behind() == ([], [])
+    assert place(userId=ANN).status_code == 201
+
+
+def test_staff_cannot_order_for_a_disabled_account(api, place, neighbours, production):
+    neighbours.disabled = {BOB}
+    body = {"userId": BOB, "productId": LAMP, "quantity": 1}
+    answer = api.post("/api/orders", body, headers=people.as_user(9, "admin"))
+    assert_problem(answer, 422, "inactive_user", ["userId"])
 
 
 def test_an_unknown_product_is_422_and_names_the_line(place):

@@ -583,3 +583,14 @@ def test_a_new_key_signs_at_once(monkeypatch, today):
     first = tokens.service_token("product-service")
     monkeypatch.setattr(tokens, "own_key", lambda: people.SERVICE_KEYS["user-service"])
     assert tokens.service_token("product-service") != first
+
+
+@pytest.mark.parametrize(("seconds", "is_accepted"), [(60, True), (120, True), (121, False), (86_400, False)])
+def test_a_service_token_that_is_valid_for_long_is_refused(production, seconds, is_accepted):
+    now = int(time.time())
+    token = people.service_token("analytics-service", "order-service", iat=now, exp=now + seconds)
+    if is_accepted:
+        assert identify(token).kind is Kind.SERVICE
+    else:
+        with pytest.raises(BadToken, match="valid for too long"):
+            identify(token)

@@ -16,6 +16,19 @@ def test_it_returns_a_product(api, lamp):
     assert api.get(f"/api/products/{lamp['id']}/").content == answer.content
 
 
+@pytest.mark.parametrize(("age", "expected"), [(0, "public, no-cache"), (60, "public, max-age=60")])
+def test_the_catalog_is_the_same_for_everybody_and_kept_as_the_setting_says(api, lamp, settings, age, expected):
+    settings.CATALOG_MAX_AGE = age
+    path = f"/api/products/{lamp['id']}"
+    unchanged = api.get(path, headers={"If-None-Match": '"1"'})
+    assert unchanged.status_code == 304
+    for answer in (api.get(path), api.get("/api/products"), unchanged):
+        assert answer["Cache-Control"] == expected
+    assert api.get("/api/products/0")["Cache-Control"] == "no-store"
+    assert "public" not in api.patch(path, {"name": "Lamp"})["Cache-Control"]
+    assert api.get(f"{path}/stock-adjustments")["Cache-Control"] == "no-store"
+
+
 @pytest.mark.parametrize("pk", NO_IDS)
 @pytest.mark.parametrize(
     "method, path, body",

@@ -96,7 +96,7 @@ def test_a_password_may_be_of_any_letters(api, ann, sign_in):
 
 REFUSED = {
     "a wrong password": lambda: PASSWORD[:-1],
-    "an unknown email": lambda: User.objects.update(email="other@example.com"),
+    "an unknown email": lambda: User.objects.update(email="other@example.com", email_key="other@example.com"),
     "a disabled account": lambda: User.objects.update(is_active=False),
     "an account without a password": lambda: User.objects.update(password=""),
 }

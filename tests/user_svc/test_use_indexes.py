@@ -17,8 +17,9 @@ def crowd() -> None:
         cursor.execute(
             f"""
             INSERT INTO {User._meta.db_table}
-                (name, email, phone, address, password, is_active, created_at, updated_at, version)
-            SELECT 'Name' || n || ' Surname' || n % 977, 'user' || n || '@host' || n % 53 || '.example', '', '', '',
+                (name, email, email_key, phone, address, password, is_active, created_at, updated_at, version)
+            SELECT 'Name' || n || ' Surname' || n % 977, 'user' || n || '@host' || n % 53 || '.example',
+                   'user' || n || '@host' || n % 53 || '.example', '', '', '',
                    true, now(), now(), 1
             FROM generate_series(1, 20000) AS n
             """

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from platform_core.vocabulary import Role
 from user_svc import services
+from user_svc.emails import BadAddress, email_key, guessed_key
 from user_svc.models import User
 
 
@@ -38,7 +39,10 @@ class Command(BaseCommand):
 def _problem(email: str, name: str) -> str:
     """What is wrong with an email address or a name, in the words of the model's validators; empty if nothing is."""
     try:
-        User(email=email, name=name).clean_fields()
+        User(email=email, email_key=guessed_key(email), name=name).clean_fields()
+        email_key(email)
+    except BadAddress as error:
+        return f"{email!r} is not a valid email address: {error}"
     except ValidationError as error:
         field, messages = next(iter(error.message_dict.items()))
         value, kind = (email, "email address") if field == "email" else (name, field)

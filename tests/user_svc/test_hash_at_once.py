@@ -1,0 +1,88 @@
+"""Hashes take some of a process's threads, never all of them."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.contrib.auth.hashers import Argon2PasswordHasher, check_password, make_password
+
+from platform_core.auth import hashers
+from platform_core.http.errors import Unavailable
+from tests.wire import assert_problem
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def places(settings):
+    """Sets the number of places."""
+
+    def set_to(number: int) -> None:
+        settings.HASH_PLACES = number
+        hashers._places.cache_clear()
+
+    yield set_to
+    hashers._places.cache_clear()
+
+
+def test_no_more_hashes_run_at_once_than_there_are_places(places, monkeypatch):
+    places(2)
+    running, most, lock = 0, 0, threading.Lock()
+    original = Argon2PasswordHasher.verify
+
+    def counted(self, password, encoded):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)  # as long as a hash takes in production
+        try:
+            return original(self, password, encoded)
+        finally:
+            with lock:
+                running -= 1
+
+    stored = make_password("correct horse battery")
+    monkeypatch.setattr(Argon2PasswordHasher, "verify", counted)
+    monkeypatch.setattr(hashers, "WAIT_SECONDS", 60.0)
+    with ThreadPoolExecutor(8) as threads:
+        right = list(threads.map(lambda _: check_password("correct horse battery", stored), range(24)))
+    assert right == [True] * 24
+    assert most == 2
+
+
+def test_without_a_free_place_a_sign_in_is_a_503(api, account, sign_in, places, monkeypatch):
+    places(1)
+    monkeypatch.setattr(hashers, "WAIT_SECONDS", 0.01)
+    with hashers._place():
+        answer = sign_in()
+        assert_problem(answer, 503, "unavailable")
+        assert answer["Retry-After"] == "1"
+        assert api.get("/api/users").status_code == 200
+    assert sign_in().status_code == 200
+
+
+def test_a_place_is_free_again_after_an_error(places, monkeypatch):
+    places(1)
+    monkeypatch.setattr(hashers, "WAIT_SECONDS", 0.01)
+    with pytest.raises(RuntimeError), hashers._place():
+        raise RuntimeError
+    with hashers._place(), pytest.raises(Unavailable), hashers._place():
+        pass
+
+
+@pytest.mark.parametrize("password", ["ann.of.example@example.com", "Ann.of.Example", "Ann Of Example 1"])
+def test_a_password_like_the_own_name_or_email_is_refused(api, password):
+    person = {"name": "Ann of Example", "email": "ann.of.example@example.com"}
+    assert_problem(api.post("/api/users", {**person, "password": password}), 400, "invalid", ["password"])
+    made = api.post("/api/users", {**person, "password": "correct horse battery"}).json()
+    assert_problem(api.patch(f"/api/users/{made['id']}", {"password": password}), 400, "invalid", ["password"])
+
+
+def test_a_changed_password_like_the_own_email_is_refused(api, account, sign_in, session):
+    headers = {"Authorization": f"Bearer {session['access']}"}
+    body = {"current": "correct horse battery", "new": account["email"]}
+    answer = api.post("/api/users/me/password", body, headers=headers)
+    assert_problem(answer, 400, "invalid", ["new"])
+    assert sign_in().status_code == 200
