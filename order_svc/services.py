@@ -30,7 +30,7 @@ from platform_core.clients import (
     reserve_stock,
 )
 from platform_core.conf import reached
-from platform_core.db import array, prepared, prepared_atomic
+from platform_core.db import array, forget_failure, prepared, prepared_atomic
 from platform_core.events import NewEvent, append
 from platform_core.http import (
     Conflict,
@@ -42,7 +42,6 @@ from platform_core.http import (
     Unprocessable,
     context,
 )
-from platform_core.isolation import forget
 from platform_core.observability import tracing
 from platform_core.outbox import Message, OutboxMessage, PermanentFailure, enqueue, hasten, redrive
 from platform_core.topology import NOTIFICATION, PRODUCT
@@ -294,7 +293,7 @@ def reject_order(order_id: int) -> Order:
         raise NotFound()
     overdue = overdue_orders().filter(pk=order_id).first()
     if overdue is not None and reject_overdue(overdue):
-        forget(RECOVERY, order_id)
+        forget_failure(RECOVERY, order_id)
         order.refresh_from_db()
     if order.reason != ABANDONED:
         raise Conflict(

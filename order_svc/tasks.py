@@ -7,8 +7,8 @@ from functools import partial
 from order_svc.models import Order
 from order_svc.services import RECOVERY, overdue_orders, reject_overdue, reserve_again
 from platform_core.clients import release_stock, send_notification
+from platform_core.db import attempt_item, due_items
 from platform_core.http import context
-from platform_core.isolation import attempt, due
 from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage
 from platform_core.topology import NOTIFICATION, PRODUCT
 from platform_core.vocabulary import MessageKind
@@ -46,11 +46,11 @@ def recover(stopping: threading.Event) -> bool:
 
     An order that cannot be rejected is retried with growing delays, and then parked; the others are not held up.
     """
-    overdue = due(RECOVERY, overdue_orders()).order_by("created_at").only("pk", "request_id", "traceparent")
+    overdue = due_items(RECOVERY, overdue_orders()).order_by("created_at").only("pk", "request_id", "traceparent")
     orders = list(overdue[:RECOVERY_BATCH])
     for order in orders:
         with context.entered(context.Context(order.request_id, order.traceparent)):
-            attempt(RECOVERY, order.pk, partial(_recover, order))
+            attempt_item(RECOVERY, order.pk, partial(_recover, order))
     return len(orders) == RECOVERY_BATCH
 
 

@@ -19,7 +19,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.views import ChangeList
 
-from platform_core.isolation import retry_parked
+from platform_core.db.isolation import retry_parked
 from platform_core.models import FailedItem, IdempotencyKey
 
 

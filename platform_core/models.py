@@ -66,7 +66,7 @@ class IdempotencyKey(models.Model):
 class FailedItem(models.Model):
     """An item of a background duty that could not be processed: retried until it is parked.
 
-    See `platform_core.isolation`.
+    See `platform_core.db.isolation`.
     """
 
     duty = models.CharField(max_length=64)

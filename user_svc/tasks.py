@@ -4,7 +4,7 @@ import threading
 
 from django.utils.timezone import now
 
-from platform_core.isolation import attempt_all, due
+from platform_core.db import attempt_items, due_items
 from platform_core.worker import BATCH, HOUSEKEEPING, Duty
 from user_svc.models import RefreshToken, Session
 
@@ -14,14 +14,14 @@ def forget_sessions(stopping: threading.Event) -> bool:
 
     Returns whether there may be more.
     """
-    overdue = due("sessions", Session.objects.filter(expires_at__lt=now())).order_by("expires_at")
+    overdue = due_items("sessions", Session.objects.filter(expires_at__lt=now())).order_by("expires_at")
     ids = list(overdue.values_list("pk", flat=True)[:BATCH])
     tokens = RefreshToken.objects.filter(session__in=ids)[:BATCH]
     spent = list(tokens.values_list("pk", flat=True))
     RefreshToken.objects.filter(pk__in=spent).delete()
     if len(spent) == BATCH:
         return True
-    attempt_all("sessions", ids, lambda some: Session.objects.filter(pk__in=some).delete())
+    attempt_items("sessions", ids, lambda some: Session.objects.filter(pk__in=some).delete())
     return len(ids) == BATCH
 
 

@@ -10,9 +10,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from platform_core.db.isolation import attempt_item, due_again, due_items, is_outage
 from platform_core.events.log import EPOCH, Position
 from platform_core.events.models import Event, FeedConsumer, FeedStart
-from platform_core.isolation import attempt, due, due_again, is_outage
 from platform_core.observability import metrics
 
 BATCH = 1000
@@ -46,7 +46,7 @@ def trim_feed() -> bool:
     """
     forget_consumers()
     for position in due_again(_DUTY):
-        attempt(_DUTY, position, partial(_delete_one, Position.parse(position)))
+        attempt_item(_DUTY, position, partial(_delete_one, Position.parse(position)))
     with transaction.atomic():
         FeedStart.objects.get_or_create(pk=1, defaults={**_columns(Position()), "time": _long_ago()})
         start = FeedStart.objects.select_for_update(skip_locked=True).first()
@@ -63,8 +63,8 @@ def trim_feed() -> bool:
 def forget_consumers() -> None:
     """Remove consumers that were not seen for FORGOTTEN_AFTER retention periods."""
     limit = timedelta(days=settings.EVENT_RETENTION_DAYS * FORGOTTEN_AFTER)
-    for consumer in due("consumers", FeedConsumer.objects.filter(seen_at__lt=Now() - limit)):
-        if attempt("consumers", consumer.name, consumer.delete):
+    for consumer in due_items("consumers", FeedConsumer.objects.filter(seen_at__lt=Now() - limit)):
+        if attempt_item("consumers", consumer.name, consumer.delete):
             log.warning("feed.consumer_forgotten", extra={"data": {"consumer": consumer.name}})
 
 
@@ -92,7 +92,7 @@ def _trim(after: Position, overdue: list[_Old]) -> None:
         if is_outage(error):
             raise
         for old in overdue:
-            attempt(_DUTY, old.position, partial(_delete_one, old.position))
+            attempt_item(_DUTY, old.position, partial(_delete_one, old.position))
     FeedStart.objects.update(**_columns(last.position), time=last.time)
 
 

@@ -105,7 +105,7 @@ def _duties() -> dict[str, Any]:
     """Items that background duties could not process, of a service with a worker. They do not affect others."""
     if not settings.SERVICE.has_worker:
         return {}
-    from platform_core.isolation import counted
+    from platform_core.db.isolation import counted
 
     try:
         failed = counted()

@@ -103,7 +103,7 @@ def _outbox() -> Iterator[Metric]:
 
 
 def _duties() -> Iterator[Metric]:
-    from platform_core.isolation import COUNT_BOUND, counted
+    from platform_core.db.isolation import COUNT_BOUND, counted
 
     failed = counted()
     bound = f"counted up to {COUNT_BOUND}."

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from django.db import connection
 
 from platform_core.db.connections import drop_dead_connections
+from platform_core.db.isolation import is_outage
 from platform_core.db.silence import Answers, watch
-from platform_core.isolation import is_outage
 
 log = logging.getLogger("platform.worker")
 _SILENT_PAUSE = 0.5

@@ -7,9 +7,9 @@ from django.apps import apps
 from django.conf import settings
 
 from platform_core.api.idempotency import expired_keys
+from platform_core.db.isolation import attempt_items, due_items, forget_settled, is_outage
 from platform_core.events.history import look
 from platform_core.events.retention import trim_feed
-from platform_core.isolation import attempt_all, due, forget_settled, is_outage
 from platform_core.models import IdempotencyKey
 from platform_core.worker.duties import Duty, report
 
@@ -18,9 +18,9 @@ BATCH = 1000
 
 def expire_keys(stopping: threading.Event) -> bool:
     """Delete one batch of expired idempotency keys, oldest first. True if there may be more."""
-    overdue = due("keys", IdempotencyKey.objects.filter(expired_keys())).order_by("created_at")
+    overdue = due_items("keys", IdempotencyKey.objects.filter(expired_keys())).order_by("created_at")
     ids = list(overdue.values_list("pk", flat=True)[:BATCH])
-    attempt_all("keys", ids, lambda some: IdempotencyKey.objects.filter(pk__in=some).delete())
+    attempt_items("keys", ids, lambda some: IdempotencyKey.objects.filter(pk__in=some).delete())
     return len(ids) == BATCH
 
 

@@ -11,7 +11,7 @@ from django.utils.timezone import now
 from order_svc import tasks
 from order_svc.models import Order
 from order_svc.services import release
-from platform_core import isolation
+from platform_core.db import isolation
 from platform_core.models import FailedItem
 from platform_core.outbox.models import OutboxMessage
 from platform_core.worker.duties import Duty, work

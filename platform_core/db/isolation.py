@@ -52,7 +52,7 @@ class Counted(NamedTuple):
     retried: int
 
 
-def attempt(duty: str, item: object, process: Callable[[], object]) -> bool:
+def attempt_item(duty: str, item: object, process: Callable[[], object]) -> bool:
     """Process one item in a transaction of its own. An error is logged and stored, with ``item``, the item's id.
 
     Returns whether it succeeded. Raises only if the database is unavailable, because then the item is not the cause.
@@ -60,7 +60,7 @@ def attempt(duty: str, item: object, process: Callable[[], object]) -> bool:
     try:
         with transaction.atomic():
             process()
-            forget(duty, item)
+            forget_failure(duty, item)
     except Exception as error:
         if is_outage(error):
             raise
@@ -69,7 +69,7 @@ def attempt(duty: str, item: object, process: Callable[[], object]) -> bool:
     return True
 
 
-def attempt_all(duty: str, items: Sequence[K], process: Callable[[Sequence[K]], object]) -> None:
+def attempt_items(duty: str, items: Sequence[K], process: Callable[[Sequence[K]], object]) -> None:
     """Process items together, in one transaction; if that fails, each by itself.
 
     Raises if the database is unavailable.
@@ -82,10 +82,10 @@ def attempt_all(duty: str, items: Sequence[K], process: Callable[[Sequence[K]], 
         if is_outage(error):
             raise
         for item in items:
-            attempt(duty, item, lambda item=item: process([item]))  # type: ignore[misc]
+            attempt_item(duty, item, lambda item=item: process([item]))  # type: ignore[misc]
 
 
-def due(duty: str, rows: QuerySet[M]) -> QuerySet[M]:
+def due_items(duty: str, rows: QuerySet[M]) -> QuerySet[M]:
     """``rows`` without those that are parked or whose delay is not over. An item's id is the primary key."""
     failed = FailedItem.objects.filter(duty=duty, item=Cast(OuterRef("pk"), TextField()))
     return rows.exclude(Exists(failed.filter(Q(parked_at__isnull=False) | Q(retry_at__gt=Now()))))
@@ -102,7 +102,7 @@ def retry_parked(rows: QuerySet[FailedItem]) -> int:
     return rows.filter(parked_at__isnull=False).update(parked_at=None, attempts=0, retry_at=Now())
 
 
-def forget(duty: str, item: object) -> None:
+def forget_failure(duty: str, item: object) -> None:
     """Forget the failures of an item that was settled by other means."""
     FailedItem.objects.filter(duty=duty, item=str(item)).delete()
 
