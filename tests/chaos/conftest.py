@@ -9,6 +9,7 @@ import pytest
 
 from platform_core.topology import SERVICES
 from tests.e2e.proxy import Faults, ProxiedStack
+from tests.mail_servers import MailServer, serving_mail
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,11 +28,18 @@ def seed(request) -> int:
 
 
 @pytest.fixture
-def stack(faults, seed) -> Iterator[ProxiedStack]:
+def mail() -> Iterator[MailServer]:
+    """Where notification-service sends its mails."""
+    with serving_mail() as server:
+        yield server
+
+
+@pytest.fixture
+def stack(faults, mail, seed) -> Iterator[ProxiedStack]:
     with tempfile.TemporaryDirectory(prefix="platform-chaos-") as folder, ExitStack() as resources:
         Path(folder).chmod(0o755)
         stack = ProxiedStack(Path(folder), resources, faults=dict.fromkeys(SERVICES, faults), seed=seed)
         try:
-            yield stack.up(PENDING_SECONDS="8", LOG_LEVEL="warn")
+            yield stack.up(PENDING_SECONDS="8", LOG_LEVEL="warn", EMAIL_URL=f"smtp://127.0.0.1:{mail.port}")
         finally:
             stack.stop()

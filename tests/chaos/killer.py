@@ -15,14 +15,15 @@ from platform_core.topology import SERVICES
 from tests.e2e.freezing import frozen, postgres_processes, without_standby
 from tests.e2e.proxy import Faults
 from tests.e2e.stack import Stack
+from tests.mail_servers import MailServer
 
 
 class Killer(threading.Thread):
     """Kills, stops and continues processes, restarts Postgres, and disturbs the traffic between services."""
 
-    def __init__(self, stack: Stack, faults: Faults, seed: int, stop: threading.Event) -> None:
+    def __init__(self, stack: Stack, faults: Faults, mail: MailServer, seed: int, stop: threading.Event) -> None:
         super().__init__(daemon=True)
-        self.stack, self.faults, self.stop_event = stack, faults, stop
+        self.stack, self.faults, self.mail, self.stop_event = stack, faults, mail, stop
         self.random = random.Random(seed)
         self.done: Counter[str] = Counter()
 
@@ -37,6 +38,8 @@ class Killer(threading.Thread):
             *[self.freeze_postgres] * 2,
             self.lose_the_standby,
             *[self.freeze_a_service] * 2,
+            *[self.slow_the_mail_server] * 2,
+            *[self.defer_mails] * 2,
         ]
         while not self.stop_event.wait(self.random.uniform(0.3, 1.5)):
             with contextlib.suppress(psutil.Error, psycopg.Error, IndexError, OSError):
@@ -44,6 +47,8 @@ class Killer(threading.Thread):
                 deed()
                 self.done[deed.__name__.replace("_", " ")] += 1
         self.faults.clear()
+        self.mail.delays = {}
+        self.mail.replies = {}
 
     def kill_a_web_worker(self) -> None:
         self.random.choice(self.stack.webs(self.random.choice(SERVICES))[1:]).kill()
@@ -75,6 +80,16 @@ class Killer(threading.Thread):
     def lose_the_standby(self) -> None:
         with without_standby(self.stack):
             time.sleep(self.random.uniform(1, 8))
+
+    def slow_the_mail_server(self) -> None:
+        """From now on, until it is chosen again, which may make it fast."""
+        seconds = self.random.choice([0.0, 0.2, 2.0])
+        self.mail.delays = {"*": seconds, ".": seconds * 2}
+
+    def defer_mails(self) -> None:
+        share = self.random.choice([0.0, 0.3, 1.0])
+        chance = random.Random(self.random.random())
+        self.mail.replies = {"RCPT": lambda line: "451 4.7.1 Come back later" if chance.random() < share else None}
 
     def spoil_answers(self) -> None:
         self.faults.drop = self.random.choice([0.0, 0.1, 0.5])

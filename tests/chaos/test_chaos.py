@@ -1,7 +1,9 @@
 """Load from many clients while processes are killed. Afterwards the promises hold and all responses were true."""
 
+import re
 import threading
 import time
+from collections import Counter
 
 from platform_core.stack.supervisor import health_of
 from platform_core.topology import SERVICES
@@ -9,12 +11,17 @@ from tests.chaos.killer import Killer
 from tests.chaos.load import Promised, check_promises, customers
 from tests.e2e.proxy import Faults
 from tests.e2e.stack import eventually
+from tests.mail_servers import MailServer
+
+SUBJECT = re.compile(r"^Subject: Order ([0-9]+) is confirmed", re.M)
+AT_ONCE = 4
+"""Mails that a worker sends at once."""
 
 
-def test_no_kill_breaks_a_promise(stack, faults, seed, request, capsys):
+def test_neither_kills_nor_slowness_break_a_promise(stack, faults, mail, seed, request, capsys):
     promised, over = Promised(), threading.Event()
     clients = customers(stack, promised, seed, over)
-    killer = Killer(stack, faults, seed, over)
+    killer = Killer(stack, faults, mail, seed, over)
     for thread in (*clients, killer):
         thread.start()
     time.sleep(request.config.getoption("--minutes") * 60)
@@ -33,6 +40,19 @@ def test_no_kill_breaks_a_promise(stack, faults, seed, request, capsys):
     unhandled = [line for line in stack.said().splitlines() if '"event":"unhandled"' in line]
     assert unhandled == []
     check_promises(stack, promised)
+    check_mails(promised, mail, killer)
+
+
+def check_mails(promised: Promised, mail: MailServer, killer: Killer) -> None:
+    """Every confirmed order has its mail. SMTP cannot tell a repetition, so a worker that is killed between the
+    server's acceptance and its own commit sends a mail again, and so does one that loses Postgres there.
+    """
+    sent = Counter(SUBJECT.findall(b"\n".join(content for _, content in mail.mails).decode()))
+    assert set(promised.orders) <= set(sent), "orders without a mail"
+    blows = killer.done["kill a background worker"] + killer.done["stop and continue"]
+    blows += killer.done["restart postgres"] + killer.done["freeze postgres"] + killer.done["lose the standby"]
+    twice = sum(sent[order] - 1 for order in sent)
+    assert twice <= blows * AT_ONCE, f"{twice} mails came again after {blows} kills and freezes"
 
 
 def tell(seed: int, promised: Promised, killer: Killer, faults: Faults) -> None:
