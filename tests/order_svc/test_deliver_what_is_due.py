@@ -43,10 +43,11 @@ def peers():
         yield mock
 
 
-def deliver(duty):
-    """Runs the worker until nothing more is due."""
-    while duty(threading.Event()):
+def deliver(lane):
+    """Runs a lane of the worker until nothing more is due, and ends its threads."""
+    while lane.run(threading.Event()):
         pass
+    lane.finish()
 
 
 def time_passes():
@@ -60,7 +61,7 @@ def row(order, what):
 def test_the_confirmation_is_handed_over_once_under_its_key(there, order):
     there.will(TAKEN)
     for _ in range(2):
-        deliver(tasks.NOTIFICATIONS.run)
+        deliver(tasks.NOTIFICATIONS)
         time_passes()
     (request,) = there.requests
     assert (request.method, request.path) == ("POST", "/api/notifications/send")
@@ -75,7 +76,7 @@ def test_the_confirmation_is_handed_over_once_under_its_key(there, order):
 def test_the_stock_of_a_cancelled_order_is_released(api, there, order):
     api.post(f"/api/orders/{order['id']}/cancel")
     there.will(RELEASED)
-    deliver(tasks.RELEASES.run)
+    deliver(tasks.RELEASES)
     (request,) = there.requests
     assert (request.method, request.path) == ("DELETE", f"/api/stock-reservations/{order['id']}")
     assert row(order, "release").state == "delivered"
@@ -85,7 +86,7 @@ def test_notifications_arrive_in_the_order_of_the_events(api, there, order):
     for move in ("ship", "deliver"):
         api.post(f"/api/orders/{order['id']}/{move}")
     there.will(TAKEN)
-    deliver(tasks.NOTIFICATIONS.run)
+    deliver(tasks.NOTIFICATIONS)
     assert [request.json["type"] for request in there.requests] == ["order_confirmed", "order_shipped"]
 
 
@@ -93,7 +94,7 @@ def test_the_browsers_request_id_reaches_the_last_service(api, there, order):
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     api.post(f"/api/orders/{order['id']}/cancel", headers={"X-Request-ID": "abc-1", "traceparent": trace})
     there.will(RELEASED)
-    deliver(tasks.RELEASES.run)
+    deliver(tasks.RELEASES)
     (request,) = there.requests
     assert request.headers["X-Request-ID"] == "abc-1"
     assert request.headers["traceparent"].split("-")[1] == trace.split("-")[1]
@@ -116,12 +117,12 @@ DOWN = {
 @pytest.mark.parametrize("failure", DOWN.values(), ids=DOWN)
 def test_messages_arrive_when_notification_service_is_back(there, order, failure):
     there.will(failure)
-    deliver(tasks.NOTIFICATIONS.run)
+    deliver(tasks.NOTIFICATIONS)
     assert row(order, "confirmed").state == "pending"
     assert row(order, "confirmed").last_error
     there.will(TAKEN)
     time_passes()
-    deliver(tasks.NOTIFICATIONS.run)
+    deliver(tasks.NOTIFICATIONS)
     assert row(order, "confirmed").state == "delivered"
     assert len({request.headers["Idempotency-Key"] for request in there.requests}) == 1
 
@@ -131,11 +132,11 @@ def test_a_release_is_tried_until_it_is_answered(api, there, order, failure):
     api.post(f"/api/orders/{order['id']}/cancel")
     OutboxMessage.objects.update(attempts=10_000)
     there.will(failure)
-    deliver(tasks.RELEASES.run)
+    deliver(tasks.RELEASES)
     assert row(order, "release").state == "pending"
     there.will(RELEASED)
     time_passes()
-    deliver(tasks.RELEASES.run)
+    deliver(tasks.RELEASES)
     assert row(order, "release").state == "delivered"
 
 
@@ -143,7 +144,7 @@ def test_releases_are_retried_with_growing_pauses(api, there, order):
     api.post(f"/api/orders/{order['id']}/cancel")
     OutboxMessage.objects.update(attempts=10_000)
     there.will(answers({}, 503))
-    deliver(tasks.RELEASES.run)
+    deliver(tasks.RELEASES)
     assert row(order, "release").available_at > now() + timedelta(minutes=4)
     assert row(order, "release").available_at < now() + timedelta(minutes=11)
 
@@ -152,7 +153,7 @@ def test_releases_are_retried_with_growing_pauses(api, there, order):
 def test_a_message_that_is_refused_is_parked_and_does_not_hold_up_the_next(api, there, order, status):
     api.post(f"/api/orders/{order['id']}/ship")
     there.will(answers({"code": "invalid"}, status, {"Content-Type": "application/problem+json"}), TAKEN)
-    deliver(tasks.NOTIFICATIONS.run)
+    deliver(tasks.NOTIFICATIONS)
     assert (row(order, "confirmed").state, row(order, "shipped").state) == ("dead", "delivered")
 
 
@@ -160,19 +161,19 @@ def test_a_message_that_is_refused_is_parked_and_does_not_hold_up_the_next(api, 
 def test_messages_wait_while_the_receiver_refuses_our_credentials(api, there, order, status):
     there.will(answers({"code": "not_authenticated", "detail": "The token was issued in the future."}, status))
     OutboxMessage.objects.update(attempts=1000)
-    deliver(tasks.NOTIFICATIONS.run)
+    deliver(tasks.NOTIFICATIONS)
     assert (row(order, "confirmed").state, row(order, "confirmed").attempts) == ("pending", 1001)
     assert api.get("/health").json()["checks"]["outbox"]["status"] == "degraded"
     there.will(TAKEN)
     time_passes()
-    deliver(tasks.NOTIFICATIONS.run)
+    deliver(tasks.NOTIFICATIONS)
     assert row(order, "confirmed").state == "delivered"
 
 
 def test_a_silent_peer_does_not_block_the_worker(there, order, monkeypatch):
     monkeypatch.setattr("platform_core.outbox.delivery.ATTEMPT_SECONDS", 0.3)
     there.will(keeps_silent)
-    deliver(tasks.NOTIFICATIONS.run)
+    deliver(tasks.NOTIFICATIONS)
     assert row(order, "confirmed").last_error.startswith("PeerTimeout")
 
 
@@ -180,8 +181,8 @@ def test_releases_do_not_wait_for_a_dead_notification_service(api, there, order,
     settings.PEER_URLS = {**settings.PEER_URLS, "notification-service": servers.refused_url()}
     api.post(f"/api/orders/{order['id']}/cancel")
     there.will(RELEASED)
-    deliver(tasks.NOTIFICATIONS.run)
-    deliver(tasks.RELEASES.run)
+    deliver(tasks.NOTIFICATIONS)
+    deliver(tasks.RELEASES)
     assert row(order, "confirmed").last_error.startswith("PeerConnectionFailed")
     assert row(order, "release").state == "delivered"
 
@@ -191,7 +192,7 @@ def test_an_order_that_was_given_up_is_released_when_product_service_is_back(api
     there.will(answers({"id": "1", "name": "Ann", "email": "a@x.org"}), hangs_up, hangs_up, RELEASED)
     assert_problem(api.post("/api/orders", {"userId": 1, "productId": 11, "quantity": 1}), 503, "unavailable")
     rejected = Order.objects.get(status="rejected")
-    deliver(tasks.RELEASES.run)
+    deliver(tasks.RELEASES)
     assert there.requests[-1].method == "DELETE"
     assert there.requests[-1].path == f"/api/stock-reservations/{rejected.pk}"
     assert not OutboxMessage.objects.filter(kind="stock.release", state="pending").exists()
