@@ -23,6 +23,7 @@ HASH_PLACES: int
 PEER_URLS: dict[str, str]
 SECRET_KEY: str
 ACCOUNTS: str
+LIVE_SESSIONS: str
 ACCESS_RULES: str
 KEYS_DIR: Path
 SERVICE_KEY: str

@@ -66,6 +66,7 @@ def known_callers(settings: Any) -> Iterator[None]:
     from tests import people
 
     settings.ACCOUNTS = "tests.people"
+    settings.LIVE_SESSIONS = ""
     settings.SERVICE_KEYS = people.public_service_keys()
     tokens.forget()
     yield

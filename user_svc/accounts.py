@@ -1,14 +1,17 @@
 """The account functions that every service needs: signing keys and staff accounts. The other services use HTTP."""
 
+from uuid import UUID
+
+from django.db.models.functions import Now
 from django.utils.crypto import salted_hmac
 
 from platform_core.clients import StaffAccount
 from platform_core.http import NotAuthenticated
 from user_svc import sign_in
-from user_svc.models import User
+from user_svc.models import Session, User
 from user_svc.signing import key_set
 
-__all__ = ["key_set", "sign_staff_in", "staff_account"]
+__all__ = ["key_set", "session_is_live", "sign_staff_in", "staff_account"]
 
 
 def sign_staff_in(email: str, password: str, address: str) -> StaffAccount | None:
@@ -25,6 +28,16 @@ def sign_staff_in(email: str, password: str, address: str) -> StaffAccount | Non
 def staff_account(account_id: int) -> StaffAccount | None:
     """The account's present name and roles. Returns None if it is deleted, disabled, or a customer's."""
     return _account_of(User.objects.filter(pk=account_id, is_active=True).first())
+
+
+def session_is_live(user_id: int, session: str) -> bool:
+    """Whether the account is active and the session neither revoked nor expired."""
+    try:
+        session_id = UUID(session)
+    except ValueError:
+        return False
+    live = Session.objects.filter(pk=session_id, user_id=user_id, user__is_active=True, revoked_at=None)
+    return live.filter(expires_at__gt=Now()).exists()
 
 
 def _account_of(user: User | None) -> StaffAccount | None:

@@ -6,3 +6,5 @@ globals().update(service_settings("user_svc", apps=["platform_core.events"]))
 
 ACCOUNTS = "user_svc.accounts"
 """Accounts are local in this service. The other services call it over HTTP."""
+LIVE_SESSIONS = "user_svc.accounts.session_is_live"
+"""Sessions are here, so a token ends here with its session. The other services accept it until it expires."""

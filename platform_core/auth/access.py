@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.authentication import SessionAuthentication as DrfSessionAuthentication
@@ -12,7 +13,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from platform_core.auth import staff
-from platform_core.auth.identity import NOBODY, Identity
+from platform_core.auth.identity import NOBODY, Identity, Kind
 from platform_core.auth.keys import KeysError
 from platform_core.auth.rules import rule_for, scope
 from platform_core.auth.tokens import BadToken, identify
@@ -57,6 +58,8 @@ class BearerAuthentication(BaseAuthentication):
             raise exceptions.AuthenticationFailed(str(error)) from None
         except (PeerError, KeysError, OSError) as error:
             raise KeysUnknown(error) from error
+        if caller.kind is Kind.USER and not _is_live(caller):
+            raise exceptions.AuthenticationFailed("The session of this token has ended. Sign in again.")
         return _known(caller, caller)
 
     def authenticate_header(self, request: Request) -> str:
@@ -78,6 +81,13 @@ class SessionAuthentication(DrfSessionAuthentication):
         if found is None or not found[0].is_staff:
             return None
         return _known(found[0], staff.identity(found[0]))
+
+
+def _is_live(caller: Identity) -> bool:
+    """Whether the caller's session goes on. Only the service that has the sessions knows; the others trust the token
+    until it expires.
+    """
+    return not settings.LIVE_SESSIONS or bool(import_string(settings.LIVE_SESSIONS)(caller.user_id, caller.session))
 
 
 def _known(user: Any, caller: Identity) -> tuple[Any, Identity]:

@@ -183,6 +183,7 @@ def _hosts(service: Service, values: Mapping[str, Any], development: bool) -> li
 def _auth(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "ACCOUNTS": "platform_core.clients.users",
+        "LIVE_SESSIONS": "",
         "KEYS_DIR": keys_dir(values),
         "SERVICE_KEY": values["SERVICE_KEY"] or "",
         "SERVICE_KEYS": values["SERVICE_KEYS"] or "",

@@ -75,8 +75,9 @@ def person(api):
 
 
 @pytest.fixture
-def as_user():
-    """Headers with an access token that user-service has signed."""
+def as_user(settings):
+    """Headers with an access token that user-service has signed, without a session: whether it goes on is not asked."""
+    settings.LIVE_SESSIONS = ""
     from platform_core.auth.tokens import AUDIENCE
     from user_svc.signing import access_token
 
