@@ -31,6 +31,10 @@ _CHECKS: Schema = {
     "description": "`outbox` if the service has one, and the circuit breaker of each peer that the process has called.",
     "additionalProperties": _PEER,
 }
+_READINESS: Schema = {
+    **_object({"leaving": _CHECK}, database=_DATABASE, migrations=_CHECK),
+    "description": "`leaving` appears when the process is about to stop. It still answers requests for a short time.",
+}
 HEALTH_SCHEMAS: Schema = {
     "Health": _object(
         status=_STATUS,
@@ -41,7 +45,7 @@ HEALTH_SCHEMAS: Schema = {
         checks=_CHECKS,
     ),
     "Liveness": _object(status=_STATUS),
-    "Readiness": _object(status=_STATUS, checks=_object(database=_DATABASE, migrations=_CHECK)),
+    "Readiness": _object(status=_STATUS, checks=_READINESS),
 }
 
 
