@@ -13,9 +13,9 @@ from platform_core.conf.environment import database_parts
 from platform_core.db.waiting import open_connection
 from platform_core.topology import SERVICES, Service
 
-WORKER_CONNECTIONS = 6
+WORKER_CONNECTIONS = 5
 """The most that one worker opens: one for each duty, and one to find out whether a silent Postgres answers again."""
-RESERVE = 5
+RESERVE = 3
 """For commands such as `verify` and `backup`, and for people."""
 _LIMIT = """
     current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
@@ -37,8 +37,8 @@ def connections_of(service: Service, values: Mapping[str, Any]) -> int:
 def shortages(values: Mapping[str, Any]) -> list[str]:
     """One line for each Postgres server that allows fewer connections than its services need; they say what to do.
 
-    The need is that of one web and one worker of each service, of one more web while a service is restarted, and
-    RESERVE. A server that does not answer is left out: what comes next reports it.
+    The need is that of one web and one worker of each service, of the threads of one more web while a service is
+    restarted, and RESERVE. A server that does not answer is left out: what comes next reports it.
     """
     servers: dict[tuple[str, str], list[Service]] = defaultdict(list)
     for service in SERVICES:
@@ -47,7 +47,8 @@ def shortages(values: Mapping[str, Any]) -> list[str]:
     found = []
     for (host, port), services in servers.items():
         limit = _limit(database_parts(services[0], values) or {})
-        needed = sum(connections_of(service, values) for service in services) + web_connections(values) + RESERVE
+        restarted = int(values["WEB_CONCURRENCY"]) * int(values["WEB_THREADS"])
+        needed = sum(connections_of(service, values) for service in services) + restarted + RESERVE
         if limit is not None and needed > limit:
             found.append(_shortage(f"{host}:{port}", needed, limit, services, values))
     return found

@@ -8,19 +8,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import IO
 
 import psutil
 import psycopg
 import pytest
 import requests
 
+from platform_core import __version__
 from platform_core.conf.environment import EXIT_CODE, ROOT
-from platform_core.observability import LIFECYCLE
 from platform_core.stack.capacity import WORKER_CONNECTIONS
 from platform_core.stack.processes import die_with_parent
 from platform_core.stack.supervisor import health_of
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
-from tests.e2e.stack import TIMEOUT, Shop, Stack, eventually
+from tests.e2e.scratch.copy import Copy
+from tests.e2e.stack import TIMEOUT, Shop, Stack, eventually, own_folder
 
 PATHS = {
     USER: "/api/users",
@@ -88,8 +90,11 @@ class Orders(Load):
 
 def processes_of(stack: Stack, service: Service) -> dict[str, int]:
     """The process ids of a service's gunicorn and of its worker."""
-    workers = [w for w in stack.workers() if " ".join(w.cmdline()).startswith(service.name)]
-    return {"web": stack.webs(service)[0].pid, **{"worker": worker.pid for worker in workers}}
+    found = {"web": stack.webs(service)[0].pid}
+    for worker in stack.workers():
+        if " ".join(worker.cmdline()).startswith(service.name):
+            found["worker"] = worker.pid
+    return found
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.stem)
@@ -107,12 +112,21 @@ def test_no_request_fails_while_a_service_is_restarted(stack, service):
     assert all(after[name] != before[name] for name in after)
 
 
-def test_a_restart_loads_the_code_from_the_disk(stack):
-    """`up` has imported the library long ago, so its forks could not."""
-    assert stack.run("restart", "user,product").returncode == 0
-    for service in (USER, PRODUCT):
-        command = psutil.Process(stack.process.pid).children()
-        assert any(process.pid == processes_of(stack, service)["web"] for process in command)
+def test_a_restart_loads_the_code_from_the_disk(template, folder):
+    """`up` has imported the library at its start, so a fork of it would run the old code."""
+    (folder / "copied").mkdir()
+    project = Copy(folder / "copied").folder
+    with own_folder() as place:
+        stack = Stack(place, template, root=project)
+        try:
+            stack.up()
+            library = project / "platform_core" / "__init__.py"
+            library.write_text(library.read_text().replace(f'"{__version__}"', '"9.9.9"'))
+            assert stack.run("restart", "user").returncode == 0
+            found = {service: Shop(stack).get(service, "/health")["version"] for service in (USER, PRODUCT)}
+        finally:
+            stack.stop()
+    assert found == {USER: "9.9.9", PRODUCT: __version__}
 
 
 def test_a_restarted_web_that_is_killed_is_restarted(stack):
@@ -124,14 +138,21 @@ def test_a_restarted_web_that_is_killed_is_restarted(stack):
     assert stack.webs(USER)[0].pid != killed[0].pid
 
 
+def is_refused(url: str) -> bool:
+    """Whether a new connection fails at once. Waiting for an answer raises."""
+    try:
+        requests.get(url, timeout=20)
+    except requests.ConnectionError:
+        return True
+    return False
+
+
 def test_connections_are_refused_while_a_killed_web_is_down(own_stack):
     """A client that waited instead would hold a thread until its deadline."""
     own_stack.up()
     killed = own_stack.webs(USER)[0]
     killed.kill()
-    with pytest.raises(requests.ConnectionError):
-        while True:
-            requests.get(own_stack.url(USER, "/health/live"), timeout=20)
+    eventually("refused", lambda: is_refused(own_stack.url(USER, "/health/live")))
     eventually("it answers again", lambda: health_of(own_stack.url(USER), "/health/ready")[0] == 200, TIMEOUT)
 
 
@@ -205,17 +226,19 @@ def test_a_second_signal_ends_the_wait_and_cuts_no_request_off(own_stack):
 
 
 @contextlib.contextmanager
-def container(stack: Stack, service: Service, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+def container(
+    stack: Stack, service: Service, output: IO[bytes] | None = None, **variables: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """The process of the image, for a service of a migrated platform, on the service's port."""
     environment = {
-        **{name: value for name, value in stack.environment.items() if name != LIFECYCLE},
+        **stack.environment,
         "DJANGO_SETTINGS_MODULE": service.settings_module,
         "DATABASE_URL": stack.database_url(),
         "PORT": str(stack.ports[service.package]),
         **variables,
     }
     command = [sys.executable, "-m", "platform_core.stack.web"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=die_with_parent)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, preexec_fn=die_with_parent)
     try:
         yield process
     finally:
@@ -224,14 +247,9 @@ def container(stack: Stack, service: Service, **variables: str) -> Iterator[subp
 
 
 @pytest.fixture
-def elsewhere(stack) -> Stack:
-    """Other ports for services on the database of the shared platform."""
-    return OnItsDatabase(stack)
-
-
-class OnItsDatabase(Stack):
-    def __init__(self, other: Stack) -> None:
-        super().__init__(other.folder)
+def elsewhere(stack: Stack) -> Stack:
+    """Other ports, on the database of the shared platform."""
+    return Stack(stack.folder)
 
 
 def test_the_image_announces_its_end_and_still_answers(elsewhere):
@@ -286,13 +304,31 @@ def test_a_killed_up_with_a_stopped_web_has_a_successor(own_stack, which):
 # Connections.
 
 
-def test_a_server_with_too_few_connections_is_refused_in_one_line(tmp_path):
-    with few_connections(20) as (stack, url):
-        done = stack.run("up", DATABASE_URL=url)
-        assert done.returncode == 1
-        [line] = [line for line in done.stderr.splitlines() if "·" not in line]
-        for part in ("allows 17 connections", "max_connections", "WEB_CONCURRENCY (2)", "WEB_THREADS (4)"):
-            assert part in line
-        migrated = stack.run("migrate", DATABASE_URL=url)
-        assert migrated.returncode == 0
-        assert migrated.stderr.startswith("Warning: ") and "allows 17 connections" in migrated.stderr
+def test_a_server_with_too_few_connections_is_refused_in_one_line(own_stack):
+    many = {"WEB_CONCURRENCY": "8", "WEB_THREADS": "8"}
+    done = own_stack.run("up", **many)
+    assert done.returncode == 1
+    [line] = [line for line in done.stderr.splitlines() if not line.startswith("·")]
+    for part in ("allows 197 connections", "up to 447", "max_connections", "WEB_CONCURRENCY (8)", "WEB_THREADS (8)"):
+        assert part in line
+    eventually("nothing runs", lambda: not own_stack.processes())
+    migrated = own_stack.run("migrate", **many)
+    assert migrated.returncode == 0, migrated.stderr
+    assert migrated.stderr.startswith("Warning: ") and "allows 197 connections" in migrated.stderr
+
+
+def test_a_web_alone_warns_that_connections_are_short(elsewhere, tmp_path):
+    log = tmp_path / "web.log"
+    with log.open("wb") as output, container(elsewhere, USER, output, WEB_CONCURRENCY="4", WEB_THREADS="64"):
+        eventually("the warning", lambda: "database.connections_short" in log.read_text(), TIMEOUT)
+    with log.open("wb") as output, container(elsewhere, USER, output, DRAIN_SECONDS="0"):
+        eventually("it is ready", lambda: health_of(elsewhere.url(USER), "/health/ready")[0] == 200, TIMEOUT)
+        time.sleep(1)  # the thread that looks begins before the web serves
+    assert "database.connections_short" not in log.read_text()
+
+
+@pytest.mark.parametrize("service", [each for each in SERVICES if each.has_worker], ids=lambda service: service.stem)
+def test_a_worker_needs_no_more_connections_than_are_counted(stack, service):
+    count = f"from {service.package}.tasks import DUTIES; print(len(DUTIES))"
+    done = stack.run(service.package, "shell", "--no-imports", "-c", count)
+    assert int(done.stdout) + 1 <= WORKER_CONNECTIONS, done.stderr
