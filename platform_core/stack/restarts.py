@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,21 +33,24 @@ class Request:
     package: str
 
     def answer(self, text: str, *, is_done: bool) -> None:
-        """Tell the command the outcome. Raises OSError."""
-        _write(self.file.with_suffix(_ANSWER), json.dumps({"isDone": is_done, "text": text}))
+        """Tell the command the outcome. If that fails, the command ends by its own time limit."""
+        with suppress(OSError):
+            _write(self.file.with_suffix(_ANSWER), json.dumps({"isDone": is_done, "text": text}))
 
 
-def forget(folder: Path) -> None:
-    """Delete the requests and answers that earlier commands have left."""
+def open_for_requests(folder: Path) -> None:
+    """Delete what earlier commands have left. New requests wait here until they are taken. Raises OSError."""
     shutil.rmtree(folder / _FOLDER, ignore_errors=True)
+    (folder / _FOLDER).mkdir(exist_ok=True)
 
 
 def take(folder: Path) -> Iterator[Request]:
-    """Take the requests that wait. Raises OSError."""
+    """Take the requests that wait. One that cannot be read or deleted is left; its command notices that."""
     for file in sorted((folder / _FOLDER).glob(f"*{_REQUEST}")):
-        request = Request(file, file.read_text())
-        file.unlink()
-        yield request
+        with suppress(OSError):
+            request = Request(file, file.read_text())
+            file.unlink()
+            yield request
 
 
 def ask_for_restart(folder: Path, package: str) -> str:
@@ -58,7 +62,7 @@ def ask_for_restart(folder: Path, package: str) -> str:
         raise RestartError(f"No `manage.py up` runs from {folder.resolve()}, so there is nothing to restart.")
     file = folder / _FOLDER / f"{uuid.uuid4().hex}{_REQUEST}"
     try:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(exist_ok=True)  # `up` makes it when it has started
         _write(file, package)
     except OSError as error:
         raise RestartError(f"{file.parent} cannot be written: {error.strerror}.") from None

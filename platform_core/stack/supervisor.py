@@ -202,6 +202,7 @@ class Stack:
         """
         began = time.monotonic()
         self.take_ports()
+        restarts.open_for_requests(self.folder)
         running.publish(self.folder, self.values)
         preload()
         if self.values["PLATFORM_ENV"] == "production":
@@ -220,7 +221,6 @@ class Stack:
         self.step("services")
         for name in ("metrics", "lifecycle"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        restarts.forget(self.folder)
         self.webs = [self.web(service) for service in SERVICES]
         self.workers = [self.worker(service) for service in SERVICES if service.has_worker]
         for child in [*self.webs, *self.workers]:
@@ -357,11 +357,8 @@ class Stack:
 
     def advance_restarts(self) -> None:
         """Take requests to restart a service, continue those that were taken, and answer those that have ended."""
-        try:
-            for request in restarts.take(self.folder):
-                self.begin_restart(request)
-        except OSError as error:
-            self.console.print(f"[yellow]A request to restart a service cannot be read: {error}[/]")
+        for request in restarts.take(self.folder):
+            self.begin_restart(request)
         for service, (request, steps) in list(self.restarting.items()):
             try:
                 next(steps)
@@ -385,8 +382,7 @@ class Stack:
         """Report the outcome of a restart here and to the command."""
         del self.restarting[service]
         self.console.print(f"[{'dim' if is_done else 'yellow'}]· {text}[/]", highlight=False)
-        with suppress(OSError):  # the command then ends by its own time limit
-            request.answer(text, is_done=is_done)
+        request.answer(text, is_done=is_done)
 
     def replace(self, service: Service) -> Iterator[None]:
         """Replace the web of a service, then its worker, each by a new one that has become ready beside it.

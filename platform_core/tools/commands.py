@@ -116,7 +116,7 @@ def keys(values: dict[str, Any], *, rotate: bool = False) -> int:
     print(f"The keys of the five services are in {keys_dir(values)}.")
     if made and rotate:
         print(
-            "Restart the five services now, one after the other; if `manage.py up` runs, stop it and start it again. "
+            "Restart the five services now, one after the other; if `manage.py up` runs, with `manage.py restart`. "
             "Until then they sign with their previous keys, which stay valid until the next rotation."
         )
     return 0
