@@ -26,7 +26,8 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PLATFORM_ENV=production \
-    BIND_HOST=0.0.0.0
+    BIND_HOST=0.0.0.0 \
+    DRAIN_SECONDS=5
 # A number, so that Kubernetes can check that it is not root.
 USER 10001
 # Uses the host name that peers use, which is always allowed. Not for workers and migrations, which serve no requests.
@@ -38,4 +39,5 @@ health = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or s
 host = urllib.parse.urlsplit(service.url(os.environ)).netloc; \
 health.request('GET', '/health/live', headers={'Host': host}); \
 sys.exit(health.getresponse().status != 200)"]
-CMD ["python", "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"]
+# Runs gunicorn, and announces its end for DRAIN_SECONDS before it stops it.
+CMD ["python", "-m", "platform_core.stack.web"]

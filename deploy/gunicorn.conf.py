@@ -5,6 +5,7 @@ import json
 import logging.config
 import os
 import secrets
+import signal
 import sys
 
 import gunicorn.glogging
@@ -14,7 +15,7 @@ from django.conf import settings
 from platform_core.conf import EXIT_CODE, ConfigurationError, parsed, production
 from platform_core.http import phrase
 from platform_core.observability import logging_config, tracing
-from platform_core.stack import die_with_parent
+from platform_core.stack import SOCKET, die_with_parent, warn_when_short
 from platform_core.topology import BY_PACKAGE
 
 service = BY_PACKAGE.get(os.environ.get("DJANGO_SETTINGS_MODULE", "").removesuffix(".settings"))
@@ -36,7 +37,8 @@ except ConfigurationError as error:
 
 wsgi_app = "platform_core.wsgi:application"
 proc_name = service.name
-bind = f"{values['BIND_HOST']}:{values['PORT'] or service.port}"
+inherited = os.environ.get(SOCKET)  # of `manage.py up`, which keeps it open while a web is replaced
+bind = f"fd://{inherited}" if inherited else f"{values['BIND_HOST']}:{values['PORT'] or service.port}"
 worker_class = "gthread"
 workers = values["WEB_CONCURRENCY"]
 threads = values["WEB_THREADS"]
@@ -100,8 +102,16 @@ def when_ready(server):
 
 
 def post_fork(server, worker):
-    die_with_parent()
+    die_with_parent(signal.SIGKILL)  # a worker that is stopped (SIGSTOP) does not take SIGTERM
     tracing.start(values["SERVICE_NAME"] or service.name)
+
+
+def post_worker_init(worker):
+    if worker.age == 1 and not os.environ.get(production.ANNOUNCED):  # the first; `up` has looked itself
+        warn_when_short(service, values)
+    from platform_core.observability import health
+
+    health.await_readiness(lambda: worker.alive)
 
 
 def worker_exit(server, worker):

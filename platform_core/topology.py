@@ -15,6 +15,8 @@ class Service:
     port: int
     has_worker: bool = False
     has_feed: bool = True
+    lanes: int = 0
+    """The destinations to which its worker delivers, each with several connections to the database."""
     purpose: str = ""
     """A short description of the service, for the tables in the docs."""
 
@@ -70,8 +72,10 @@ class Service:
 
 USER = Service("user_svc", 8001, has_worker=True, purpose="accounts, profiles, sign-in")
 PRODUCT = Service("product_svc", 8002, has_worker=True, purpose="catalog, stock, stock reservations")
-ORDER = Service("order_svc", 8003, has_worker=True, purpose="orders, and the saga that places one")
-NOTIFICATION = Service("notification_svc", 8004, has_worker=True, purpose="messages to customers, and their delivery")
+ORDER = Service("order_svc", 8003, has_worker=True, lanes=2, purpose="orders, and the saga that places one")
+NOTIFICATION = Service(
+    "notification_svc", 8004, has_worker=True, lanes=2, purpose="messages to customers, and their delivery"
+)
 ANALYTICS = Service("analytics_svc", 8005, has_feed=False, purpose="figures over the events of all services")
 
 SERVICES = (USER, PRODUCT, ORDER, NOTIFICATION, ANALYTICS)

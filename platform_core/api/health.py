@@ -53,6 +53,10 @@ _CHECKS: Schema = {
     ),
     "additionalProperties": _PEER,
 }
+_READINESS: Schema = {
+    **_object({"leaving": _CHECK}, database=_DATABASE, migrations=_CHECK),
+    "description": "`leaving` appears when the process is about to stop. It still answers requests for a short time.",
+}
 HEALTH_SCHEMAS: Schema = {
     "Health": _object(
         {
@@ -65,7 +69,7 @@ HEALTH_SCHEMAS: Schema = {
         service=_TEXT,
     ),
     "Liveness": _object(status=_STATUS),
-    "Readiness": _object(status=_STATUS, checks=_object(database=_DATABASE, migrations=_CHECK)),
+    "Readiness": _object(status=_STATUS, checks=_READINESS),
 }
 
 

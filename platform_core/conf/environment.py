@@ -199,6 +199,12 @@ VARIABLES = (
     Variable("WEB_CONCURRENCY", "2", _whole(1, 64), "gunicorn worker processes of each service."),
     Variable("WEB_THREADS", "4", _whole(2, 64), "Threads of each worker process."),
     Variable(
+        "DRAIN_SECONDS",
+        "0",
+        _whole(0, 300),
+        "How long a web goes on answering after SIGTERM, while `/health/ready` is already 503. The image sets `5`.",
+    ),
+    Variable(
         "ALLOWED_HOSTS",
         "",
         _words,

@@ -1,6 +1,8 @@
 """Three health routes: state of the service, liveness, readiness. None of them calls a peer."""
 
+import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.apps import apps
@@ -16,8 +18,11 @@ from platform_core.clients.errors import PeerError
 from platform_core.clients.peers import PeerState, peer_states
 from platform_core.http.errors import PlatformError
 from platform_core.http.problems import safe_methods_only
+from platform_core.observability.lifecycle import own_lifecycle
 from platform_core.observability.metrics_endpoint import is_allowed
 
+log = logging.getLogger("platform.lifecycle")
+_PAUSE = 0.2
 _started = time.monotonic()
 _migrated = False
 
@@ -67,11 +72,42 @@ def live(request: HttpRequest) -> JsonResponse:
 
 @safe_methods_only
 def ready(request: HttpRequest) -> JsonResponse:
-    """``GET /health/ready``: 503 when the database is down or migrations are missing."""
-    database = _database_check()
-    checks = {"database": database, "migrations": {"status": "ok" if _is_migrated(database) else "down"}}
+    """``GET /health/ready``: 503 when the database is down, migrations are missing, or the process is about to stop."""
+    checks = readiness()
     up = all(check["status"] == "ok" for check in checks.values())
     return JsonResponse({"status": "ok" if up else "down", "checks": checks}, status=200 if up else 503)
+
+
+def readiness() -> dict[str, dict[str, Any]]:
+    """The checks of `/health/ready`, each ``{"status": "ok" | "down"}``. ``leaving`` appears only when it is down."""
+    database = _database_check()
+    checks = {"database": database, "migrations": {"status": "ok" if _is_migrated(database) else "down"}}
+    lifecycle = own_lifecycle()
+    if lifecycle is not None and lifecycle.is_leaving():
+        checks["leaving"] = {"status": "down"}
+    return checks
+
+
+def await_readiness(is_wanted: Callable[[], bool]) -> None:
+    """Note that this process is ready. On trial, wait until it is; end early when ``is_wanted()`` becomes False.
+
+    Called in a process of a web before it takes its first connection.
+    """
+    lifecycle = own_lifecycle()
+    if lifecycle is None:
+        return
+    try:
+        while lifecycle.is_on_trial() and is_wanted():
+            missing = [name for name, check in readiness().items() if check["status"] != "ok"]
+            if not missing:
+                break
+            lifecycle.note_reason(", ".join(f"{name}: down" for name in missing))
+            time.sleep(_PAUSE)
+        lifecycle.note_ready()
+    except OSError as error:
+        log.warning("lifecycle.unwritable", extra={"data": {"error": str(error)}})
+    finally:
+        connection.close()  # of this thread, which serves no requests
 
 
 def _database_check() -> dict[str, Any]:

@@ -7,15 +7,23 @@ import gc
 import importlib
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from typing import IO, Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NoReturn
 
 import setproctitle
 
 from platform_core.stack.processes import die_with_parent
+
+_ROOT = Path(__file__).resolve().parents[2]
+GUNICORN = _ROOT / "deploy" / "gunicorn.conf.py"
+
+SOCKET = "PLATFORM_SOCKET"
+"""Names the variable with the descriptor of the socket on which a web listens. It is set by `manage.py up`."""
 
 # Modules that can be imported before Django is configured. prometheus_client is missing because it reads its
 # environment when it is imported.
@@ -105,12 +113,14 @@ def fork(
     environment: Mapping[str, str],
     *,
     output: IO[bytes] | None = None,
-    not_theirs: tuple[IO[str], ...] = (),
+    not_theirs: Sequence[IO[str] | socket.socket] = (),
 ) -> Forked:
     """Run ``main`` in a child process with a session of its own. The child dies with this process (on Linux).
 
+    It dies by SIGKILL, because a process that is stopped (SIGSTOP) does not take SIGTERM.
+
     Its exit code is 0 when ``main`` returns, that of SystemExit, or 1 for any other exception. ``output`` replaces its
-    stdout and stderr. ``not_theirs`` are open files, such as locks, that the child must not hold.
+    stdout and stderr. ``not_theirs`` are open files and sockets, such as locks, that the child must not hold.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -122,7 +132,7 @@ def fork(
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        die_with_parent()
+        die_with_parent(signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
         os.setsid()
@@ -146,7 +156,7 @@ def fork(
         os._exit(code)
 
 
-def serve(configuration: str) -> None:
+def serve(configuration: str = str(GUNICORN)) -> None:
     """Run gunicorn with a configuration file, as its command line does."""
     from gunicorn.app.wsgiapp import run
 
@@ -159,3 +169,26 @@ def manage(*arguments: str) -> None:
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(["manage.py", *arguments])
+
+
+def load_anew(title: str, *main: str, descriptor: int | None = None) -> NoReturn:
+    """Replace this process by a new interpreter, so that it runs the code that is on the disk now.
+
+    ``main`` is ``serve``, or ``manage`` and its arguments. The file ``descriptor`` stays open.
+    """
+    if descriptor is not None:
+        os.set_inheritable(descriptor, True)
+    os.chdir(_ROOT)
+    os.execv(sys.executable, [sys.executable, "-m", "platform_core.stack.forks", title, *main])  # noqa: S606
+
+
+def _main(title: str, name: str, *arguments: str) -> None:
+    setproctitle.setproctitle(title)
+    if name == "serve":
+        serve()
+    else:
+        manage(*arguments)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -33,12 +33,21 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> IO[str] | 
     return handle
 
 
+def bound_socket(host: str, port: int) -> socket.socket | None:
+    """A TCP socket with this address that does not listen yet; None if the address is in use or not of this machine."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        return None
+    return bound
+
+
 def is_free(host: str, port: int) -> bool:
     """Whether a server can listen on this address."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+    bound = bound_socket(host, port)
+    if bound is not None:
+        bound.close()
+    return bound is not None

@@ -51,14 +51,26 @@ def withdraw(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def is_up(folder: Path) -> bool:
+    """Whether an `up` runs from this folder."""
+    if not (folder / _LOCK).exists():
+        return False
+    try:
+        probe = locked(folder / _LOCK, shared=True, wait=False)
+    except OSError:
+        return False
+    if probe is None:
+        return True
+    probe.close()
+    return False
+
+
 def urls(folder: Path) -> dict[str, str]:
     """The URL variables of the `up` that runs from this folder; empty when none runs."""
     try:
         written = json.loads((folder / _URLS).read_text())
-        probe = locked(folder / _LOCK, shared=True, wait=False)
     except (OSError, ValueError):
         return {}
-    if probe is not None:  # no `up` holds it: the file was left by a killed one
-        probe.close()
+    if not is_up(folder):  # the file was left by a killed one
         return {}
     return {service.url_variable: written[service.url_variable] for service in SERVICES}

@@ -4,12 +4,14 @@ import http.client
 import shlex
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -22,16 +24,19 @@ from platform_core.auth.keys import KeysError
 from platform_core.conf import production
 from platform_core.conf.environment import ROOT, ConfigurationError, as_url, database_parts
 from platform_core.db.bounds import long_waits
-from platform_core.stack import postgres, running
+from platform_core.observability import LIFECYCLE, Lifecycle
+from platform_core.stack import postgres, restarts, running
+from platform_core.stack.capacity import shortages
 from platform_core.stack.contents import has_data
-from platform_core.stack.forks import Forked, fork, manage, preload, serve
+from platform_core.stack.forks import SOCKET, Forked, fork, load_anew, manage, preload, serve
 from platform_core.stack.keys import make_keys
 from platform_core.stack.migrated import code_fingerprint, is_migrated, note_migrated
 from platform_core.stack.migration_lock import only_migration
 from platform_core.stack.postgres import PostgresError
-from platform_core.stack.processes import is_free
+from platform_core.stack.processes import bound_socket
+from platform_core.stack.restarts import RestartError
 from platform_core.stack.roles import RolesError, ensure_roles
-from platform_core.topology import ANALYTICS, SERVICES, Service
+from platform_core.topology import ANALYTICS, BY_PACKAGE, SERVICES, Service
 
 PORT_TIMEOUT_SECONDS = 10.0
 START_TIMEOUT_SECONDS = 90.0
@@ -41,7 +46,8 @@ SAME_SIGNAL_SECONDS = 1.0
 MIGRATION_TIMEOUT_SECONDS = 3600.0
 LONGEST_PAUSE = 30.0
 SETTLED = 60.0
-GUNICORN = str(ROOT / "deploy" / "gunicorn.conf.py")
+TRIAL_SECONDS = 45.0
+"""How long a restarted process may take until it is ready. It is shorter than gunicorn's timeout for a worker."""
 
 
 class StackError(Exception):
@@ -56,7 +62,9 @@ class _Ended(BaseException):
 class Child:
     """A process that is restarted when it ends, after a pause that doubles with each failure."""
 
+    service: Service
     title: str
+    lifecycle: Lifecycle
     start_process: Callable[[], Forked]
     process: Forked | None = None
     started: float = 0.0
@@ -111,8 +119,16 @@ class Stack:
     lock: IO[str] | None = None
     ending: float = 0.0
     is_stopping: bool = False
+    is_ready: bool = False
+    is_draining: bool = False
     webs: list[Child] = field(default_factory=list)
     workers: list[Child] = field(default_factory=list)
+    passing: list[Child] = field(default_factory=list)
+    """Processes of a restart: not ready yet, or replaced and about to end. They are not restarted when they end."""
+    restarting: dict[Service, tuple[restarts.Request, Iterator[None]]] = field(default_factory=dict)
+    listeners: dict[Service, socket.socket] = field(default_factory=dict)
+    """The sockets of the webs. They stay open while a web is replaced, so that no connection is refused."""
+    started: int = 0
 
     @property
     def folder(self) -> Path:
@@ -145,7 +161,7 @@ class Stack:
         raise _Ended
 
     def on_later_signal(self, number: int, frame: object) -> None:
-        """Handle a further signal. While stopping, it kills the children instead of waiting for requests in flight.
+        """Handle a further signal. It ends the wait of `drain`; after that, it kills the children.
 
         Before `stop` has begun, it raises _Ended again. Within SAME_SIGNAL_SECONDS of the first signal it is ignored,
         because make, shells and service managers may send the same signal twice.
@@ -154,7 +170,11 @@ class Stack:
             return
         if not self.is_stopping:
             raise _Ended
-        for child in [*self.webs, *self.workers]:
+        if self.is_draining:
+            self.is_draining = False
+            self.ending = time.monotonic()
+            return
+        for child in [*self.webs, *self.workers, *self.passing]:
             child.send(signal.SIGKILL)
 
     def go_on(self) -> None:
@@ -184,7 +204,8 @@ class Stack:
         Raises StackError, PostgresError, RolesError, KeysError, ConfigurationError.
         """
         began = time.monotonic()
-        self.check_ports()
+        self.take_ports()
+        restarts.open_for_requests(self.folder)
         running.publish(self.folder, self.values)
         preload()
         if self.values["PLATFORM_ENV"] == "production":
@@ -198,15 +219,18 @@ class Stack:
         self.step("roles and migrations")
         with only_migration(self.values):
             ensure_roles(self.values)
+            for shortage in shortages(self.values):
+                raise StackError(shortage)
             migrate_all(self.values, self.environ, not_theirs=self.locks(), unless_current=True)
         self.step("services")
-        metrics = self.folder / "metrics"
-        shutil.rmtree(metrics, ignore_errors=True)
+        for name in ("metrics", "lifecycle"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
         self.webs = [self.web(service) for service in SERVICES]
         self.workers = [self.worker(service) for service in SERVICES if service.has_worker]
         for child in [*self.webs, *self.workers]:
             child.start()
         self.await_ready()
+        self.is_ready = True
         self.show(time.monotonic() - began)
 
     def step(self, what: str) -> None:
@@ -214,38 +238,57 @@ class Stack:
         self.go_on()
         self.console.print(f"[dim]· {what}[/]")
 
-    def check_ports(self) -> None:
-        """Wait until the ports are free. A killed predecessor may hold one until its last requests have ended.
+    def take_ports(self) -> None:
+        """Bind the webs' sockets. A killed predecessor may hold a port until its last process has ended.
 
-        Raises StackError if a port is still in use after PORT_TIMEOUT_SECONDS.
+        The sockets do not listen yet: until its web listens, a service refuses connections. Raises StackError if a port
+        is still in use after PORT_TIMEOUT_SECONDS.
         """
         until = time.monotonic() + PORT_TIMEOUT_SECONDS
         for service in SERVICES:
             port = port_of(service, self.values)
-            while not is_free(self.values["BIND_HOST"], port):
+            while (listener := bound_socket(self.values["BIND_HOST"], port)) is None:
                 if time.monotonic() > until:
                     raise StackError(
                         f"Port {port} of {service.name} is in use by another program. Stop that program, or set "
                         f"{service.url_variable}=http://127.0.0.1:PORT with a free port."
                     )
                 time.sleep(0.1)
+            self.listeners[service] = listener
 
-    def web(self, service: Service) -> Child:
-        """The web process of a service, not started yet."""
-        port = str(port_of(service, self.values))
-        return self.child(service, service.name, lambda: serve(GUNICORN), PORT=port)
+    def web(self, service: Service, *, is_anew: bool = False) -> Child:
+        """The web process of a service, not started yet. ``is_anew``: it loads the code from the disk."""
+        title, descriptor = service.name, self.listeners[service].fileno()
+        main = partial(load_anew, title, "serve", descriptor=descriptor) if is_anew else serve
+        return self.child(service, title, main, PORT=str(port_of(service, self.values)), **{SOCKET: str(descriptor)})
 
-    def worker(self, service: Service) -> Child:
-        """The worker process of a service, not started yet."""
-        return self.child(service, f"{service.name} worker", lambda: manage("worker"), WORKER_METRICS_PORT="")
+    def worker(self, service: Service, *, is_anew: bool = False) -> Child:
+        """The worker process of a service, not started yet. ``is_anew``: it loads the code from the disk."""
+        title = f"{service.name} worker"
+        main = partial(load_anew, title, "manage", "worker") if is_anew else partial(manage, "worker")
+        return self.child(service, title, main, WORKER_METRICS_PORT="")
 
     def child(self, service: Service, title: str, main: Callable[[], None], **variables: str) -> Child:
-        """A process of a service that calls ``main``, not started yet. ``variables`` are added to its environment."""
+        """A process of a service that calls ``main``, not started yet. ``variables`` are added to its environment.
+
+        Raises OSError.
+        """
         environment = {**service_environment(service, self.values, self.environ), **self.logs(service), **variables}
+        self.started += 1
         metrics = self.folder / "metrics" / service.package
-        metrics.mkdir(parents=True, exist_ok=True)
+        lifecycle = self.folder / "lifecycle" / f"{self.started}-{title.replace(' ', '-')}"
+        for folder in (metrics, lifecycle):
+            folder.mkdir(parents=True, exist_ok=True)
         environment |= {"PROMETHEUS_MULTIPROC_DIR": str(metrics), production.ANNOUNCED: "yes"}
-        return Child(title, lambda: fork(title, main, environment, not_theirs=self.locks()))
+        environment[LIFECYCLE] = str(lifecycle)
+        foreign = [
+            listener for owner, listener in self.listeners.items() if SOCKET not in variables or owner != service
+        ]
+
+        def start() -> Forked:
+            return fork(title, main, environment, not_theirs=(*self.locks(), *foreign))
+
+        return Child(service, title, Lifecycle(lifecycle), start)
 
     def logs(self, service: Service) -> dict[str, str]:
         """LOG_FORMAT and LOG_LEVEL for a service. The default format is text on a terminal, otherwise JSON."""
@@ -294,34 +337,151 @@ class Stack:
         self.console.print(f"Staff account: `{python} manage.py user_svc make_staff you@example.com`", highlight=False)
 
     def watch(self) -> None:
-        """Restart processes that end, until a signal arrives. Raises _Ended."""
+        """Restart processes that end, and services as requested, until a signal arrives. Raises _Ended."""
         while True:
             for child in [*self.webs, *self.workers]:
                 code = child.revive()
                 if code is not None:
                     self.console.print(f"[yellow]{child.title} ended with code {code} and will be restarted.[/]")
+                    self.refuse_connections(child)
+            self.advance_restarts()
             if self.server is not None:
                 self.server.ensure()
             self.go_on()
             time.sleep(0.2)
 
+    def refuse_connections(self, child: Child) -> None:
+        """Refuse connections until another process listens, if a web has ended and none replaces it at the moment.
+
+        Otherwise clients would wait for as long as a web that cannot start is down.
+        """
+        if child in self.webs and child.service not in self.restarting:
+            with suppress(OSError):  # it had not listened yet
+                self.listeners[child.service].shutdown(socket.SHUT_RDWR)
+
+    def advance_restarts(self) -> None:
+        """Take requests to restart a service, continue those that were taken, and answer those that have ended."""
+        for request in restarts.take(self.folder):
+            self.begin_restart(request)
+        for service, (request, steps) in list(self.restarting.items()):
+            try:
+                next(steps)
+            except StopIteration:
+                self.end_restart(service, request, f"{service.name} runs in new processes.", is_done=True)
+            except (RestartError, OSError) as error:
+                self.end_restart(service, request, str(error), is_done=False)
+
+    def begin_restart(self, request: restarts.Request) -> None:
+        """Start to replace the processes of a service, unless that is being done already."""
+        service = BY_PACKAGE.get(request.package)
+        if service is None:
+            request.answer(f"This platform has no service {request.package!r}.", is_done=False)
+        elif service in self.restarting:
+            request.answer(f"{service.name} is being restarted already.", is_done=False)
+        else:
+            self.console.print(f"[dim]· {service.name} is being restarted[/]")
+            self.restarting[service] = (request, self.replace(service))
+
+    def end_restart(self, service: Service, request: restarts.Request, text: str, *, is_done: bool) -> None:
+        """Report the outcome of a restart here and to the command."""
+        del self.restarting[service]
+        self.console.print(f"[{'dim' if is_done else 'yellow'}]· {text}[/]", highlight=False)
+        request.answer(text, is_done=is_done)
+
+    def replace(self, service: Service) -> Iterator[None]:
+        """Replace the web of a service, then its worker, each by a new one that has become ready beside it.
+
+        Yields while it waits. If a new process does not become ready, the present one stays. Raises RestartError,
+        OSError.
+        """
+        makers: tuple[tuple[list[Child], Callable[..., Child], int], ...] = (
+            (self.webs, self.web, self.values["WEB_CONCURRENCY"]),
+            (self.workers, self.worker, 1),
+        )
+        for group, make, processes in makers:
+            for old in [child for child in group if child.service is service]:
+                new = make(service, is_anew=True)
+                yield from self.try_out(new, processes)
+                group[group.index(old)] = new
+                yield from self.retire(old)
+
+    def try_out(self, new: Child, processes: int) -> Iterator[None]:
+        """Start a process, and wait until ``processes`` of its own are ready. Raises RestartError, OSError."""
+        new.lifecycle.begin_trial()
+        self.passing.append(new)
+        try:
+            new.start()
+            until = time.monotonic() + TRIAL_SECONDS
+            while new.lifecycle.ready() < processes:
+                code = new.process.poll() if new.process else None
+                if code is not None:
+                    raise RestartError(
+                        f"The new {new.title} ended with code {code} while starting, so the present one stays. The log "
+                        "lines say why."
+                    )
+                if time.monotonic() > until:
+                    reason = new.lifecycle.reason() or "the log lines say why"
+                    raise RestartError(
+                        f"The new {new.title} was not ready after {TRIAL_SECONDS:g} s ({reason}), so the present one "
+                        "stays."
+                    )
+                yield
+            new.lifecycle.end_trial()
+        except BaseException:
+            new.send(signal.SIGKILL)  # it has served nothing
+            new.wait(time.monotonic() + 5)
+            raise
+        finally:
+            self.passing.remove(new)
+
+    def retire(self, old: Child) -> Iterator[None]:
+        """Stop a process that has been replaced. It finishes what it has begun."""
+        self.passing.append(old)
+        old.send(signal.SIGTERM)
+        until = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while old.process is not None and old.process.poll() is None:
+            if time.monotonic() > until:
+                old.send(signal.SIGKILL)
+            yield
+        self.passing.remove(old)
+        shutil.rmtree(old.lifecycle.folder, ignore_errors=True)
+
+    def drain(self) -> None:
+        """Announce the end of the webs, and wait DRAIN_SECONDS while they still answer. A further signal ends it."""
+        for child in self.webs:
+            child.lifecycle.leave()
+        until = time.monotonic() + self.values["DRAIN_SECONDS"]
+        self.is_draining = True
+        while self.is_draining and time.monotonic() < until:
+            time.sleep(0.05)
+        self.is_draining = False
+
     def stop(self) -> None:
         """Stop the webs, then the workers, which still deliver messages of the webs, then Postgres."""
         self.is_stopping = True
-        for group in (self.webs, self.workers):
-            for child in group:
-                child.send(signal.SIGTERM)
-            until = time.monotonic() + STOP_TIMEOUT_SECONDS
-            for child in group:
-                if not child.wait(until):
-                    child.send(signal.SIGKILL)
-                    child.wait(until + 5)
+        if self.is_ready:
+            self.drain()
+        for listener in self.listeners.values():
+            listener.close()
+        end([*self.webs, *self.passing])
+        end(self.workers)
         if self.server is not None:
             self.server.release()
             postgres.await_stopped(self.folder)
             self.server = None
         if self.lock is not None:
             running.withdraw(self.folder)
+
+
+def end(children: Collection[Child]) -> None:
+    """Stop the processes, and kill those that still run after STOP_TIMEOUT_SECONDS."""
+    for child in children:
+        child.send(signal.SIGTERM)
+    until = time.monotonic() + STOP_TIMEOUT_SECONDS
+    for child in children:
+        if not child.wait(until):
+            child.send(signal.SIGKILL)
+            child.wait(until + 5)
 
 
 def _shown_python() -> str:

@@ -18,6 +18,7 @@ from platform_core.conf.environment import ConfigurationError, keys_dir, parsed,
 from platform_core.stack import (
     Stack,
     StackError,
+    ask_for_restart,
     ensure_roles,
     health_of,
     make_keys,
@@ -27,6 +28,7 @@ from platform_core.stack import (
     postgres,
     raise_epochs,
     running,
+    shortages,
 )
 from platform_core.tools import backup as archive
 from platform_core.tools import demo as shop
@@ -73,6 +75,8 @@ def migrate(values: dict[str, Any]) -> int:
     """Create missing roles and schemas, and migrate all five services."""
     with _with_database(values, migrating=True) as values:
         migrate_all(values, os.environ)
+        for shortage in shortages(values):
+            print(f"Warning: {shortage}", file=sys.stderr)
         print("All five services are migrated.")
     return 0
 
@@ -117,7 +121,7 @@ def keys(values: dict[str, Any], *, rotate: bool = False) -> int:
     print(f"The keys of the five services are in {keys_dir(values)}.")
     if made and rotate:
         print(
-            "Restart the five services now, one after the other; if `manage.py up` runs, stop it and start it again. "
+            "Restart the five services now, one after the other; if `manage.py up` runs, with `manage.py restart`. "
             "Until then they sign with their previous keys, which stay valid until the next rotation."
         )
     return 0
@@ -211,6 +215,22 @@ def status(values: dict[str, Any]) -> int:
     console = terminal if terminal.is_terminal else Console(width=max(terminal.width, 110))
     console.print(fitted(console, table))
     return 0 if well else 1
+
+
+def restart(values: dict[str, Any], *, services: Sequence[Service]) -> int:
+    """Replace the web and the worker of services of the running `up`, one service after the other, without a pause.
+
+    The new processes load the code from the disk, with the variables of `up`, and take over when they are ready. If
+    they do not become ready, the present ones stay, and the exit code is 1.
+    """
+    for service in services:
+        print(ask_for_restart(Path(values["PLATFORM_DATA"]), service.package))
+    return 0
+
+
+def _restart_options(parser: argparse.ArgumentParser) -> None:
+    stems = ",".join(service.stem for service in SERVICES[:2])
+    parser.add_argument("services", type=_services, metavar="SERVICE", help=f"the service, or several: {stems}")
 
 
 def verify(values: dict[str, Any], *, wait: float = 15.0, repair: bool = False) -> int:
@@ -335,6 +355,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "load": load,
     "new_epoch": new_epoch,
     "new_service": new_service,
+    "restart": restart,
     "restore": restore,
     "status": status,
     "verify": verify,
@@ -343,6 +364,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "up": _up_options,
     "backup": _file_option,
     "dbshell": _dbshell_options,
+    "restart": _restart_options,
     "restore": _restore_options,
     "demo": _demo_options,
     "generate": _generate_options,

@@ -10,7 +10,7 @@ from django.db.utils import Error as DjangoDatabaseError
 
 from platform_core.auth.keys import KeysError
 from platform_core.conf.environment import EXIT_CODE, ConfigurationError
-from platform_core.stack import RolesError, StackError, postgres
+from platform_core.stack import RestartError, RolesError, StackError, postgres
 from platform_core.tools.generate import GenerateError
 from platform_core.tools.new_service import NewServiceError
 from platform_core.tools.verify import VerifyError
@@ -19,6 +19,7 @@ NOT_MIGRATED = "run `manage.py migrate` first, or `manage.py up`"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _OURS = (
     StackError,
+    RestartError,
     postgres.PostgresError,
     RolesError,
     KeysError,

@@ -260,7 +260,8 @@ def test_a_web_that_stops_has_time_to_finish_its_requests(service):
         for node in ast.parse(configuration).body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
     }
-    assert seconds(CONTAINERS[service.name]["stop_grace_period"]) > assigned["graceful_timeout"]
+    drain = int(re.search(r"^ +DRAIN_SECONDS=(\d+)$", DOCKERFILE, re.MULTILINE)[1])
+    assert seconds(CONTAINERS[service.name]["stop_grace_period"]) > drain + assigned["graceful_timeout"]
 
 
 @services

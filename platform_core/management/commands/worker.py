@@ -1,7 +1,9 @@
 """``manage.py <service> worker``: the service's background duties, until SIGTERM or Ctrl-C."""
 
+import os
 import signal
 import threading
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -9,10 +11,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from platform_core.clients.peers import size_bulkhead
-from platform_core.conf import production
+from platform_core.conf import parsed, production
 from platform_core.conf.checks import START
-from platform_core.observability import forget_the_dead, tracing
+from platform_core.observability import forget_the_dead, own_lifecycle, tracing
 from platform_core.observability import metrics_endpoint as scraping
+from platform_core.stack import warn_when_short
 from platform_core.worker.duties import work
 
 
@@ -37,6 +40,12 @@ class Command(BaseCommand):
         size_bulkhead(settings.OUTBOX_CONCURRENCY * len(duties))
         runner = threading.Thread(target=work, args=(duties, stopping))
         runner.start()
+        if not os.environ.get(production.ANNOUNCED):  # `up` has looked itself
+            warn_when_short(settings.SERVICE, parsed(os.environ))
+        lifecycle = own_lifecycle()
+        if lifecycle is not None:
+            with suppress(OSError):
+                lifecycle.note_ready()
         # The duties run in other threads, so that the main thread can handle signals.
         while runner.is_alive():
             runner.join(timeout=0.5)
