@@ -45,7 +45,7 @@ def test_with_a_synchronous_standby_no_acknowledged_order_is_lost(pair, seed):
         print(dict(promised.figures))
 
         variables = {"DATABASE_URL": pair.url("postgres", "platform"), "PENDING_SECONDS": "8"}
-        verified = stack.run("verify", "--patience", "60", timeout=400, **variables)
+        verified = stack.run("verify", "--wait", "60", timeout=400, **variables)
         assert verified.returncode == 0, verified.stdout + verified.stderr
         check_promises(stack, promised)
         noted = "SELECT timeline || lost FROM order_svc.events_serverhistory"
@@ -87,7 +87,7 @@ def test_lost_orders_of_an_asynchronous_standby_are_noticed_and_no_id_is_used_tw
         check = shop.get(ORDER, "/health")["checks"]["history"]
         assert (check["status"], "new_epoch" in check["detail"]) == ("down", True)
         assert shop.get(ORDER, f"/api/orders/{kept[0]}")["status"] == "confirmed", "reading goes on"
-        verified = stack.run("verify", "--patience", "1", **variables)
+        verified = stack.run("verify", "--wait", "1", **variables)
         assert verified.returncode == 1
         assert "the database of order-service has lost transactions" in verified.stdout
         stack.stop()
@@ -97,7 +97,7 @@ def test_lost_orders_of_an_asynchronous_standby_are_noticed_and_no_id_is_used_tw
         stack.up(**variables)
         made = shop.made(ORDER, "/api/orders", **body)["id"]
         assert int(made) > max(int(order) for order in lost)
-        repaired = stack.run("verify", "--patience", "1", "--repair", **variables)
+        repaired = stack.run("verify", "--wait", "1", "--repair", **variables)
         assert f"order {lost[0]} is unknown but holds stock" in repaired.stdout
         stock = 1000 - len(kept) - 1
         eventually("their stock is back", lambda: shop.get(PRODUCT, f"/api/products/{product}")["stock"] == stock, 60)

@@ -103,7 +103,7 @@ def test_a_lost_standby_stops_writes_alone_and_no_order_is_lost_or_doubled(silen
 
     for number in range(WRITERS):
         eventually("the order is placed", lambda number=number: repeated(number), 60)
-    verified = silent_stack.run("verify", "--patience", "90", timeout=200)
+    verified = silent_stack.run("verify", "--wait", "90", timeout=200)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     stock = shop.get(PRODUCT, f"/api/products/{product['id']}")["stock"]
     orders = shop.get(ORDER, f"/api/orders?userId={user['id']}&status=confirmed&limit=100")["results"]

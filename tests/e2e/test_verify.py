@@ -203,7 +203,7 @@ def unheld(stack: Stack, orders: dict[str, str]) -> str:
 
 def test_repair_reserves_the_stock_of_a_confirmed_order_again(kept, orders):
     order = unheld(kept, orders)
-    done = kept.run("verify", "--patience", "1", "--repair")
+    done = kept.run("verify", "--wait", "1", "--repair")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"order {order} is confirmed but holds no stock – has its stock again" in done.stdout
     assert Shop(kept).get(PRODUCT, f"/api/stock-reservations/{order}")["status"] == "reserved"
@@ -214,7 +214,7 @@ def test_repair_cancels_with_a_message_what_cannot_get_its_stock_again(kept, ord
     shop = Shop(kept)
     order = unheld(kept, orders)
     assert shop.ask("DELETE", PRODUCT, f"/api/stock-reservations/{order}").status_code == 204  # a tombstone
-    done = kept.run("verify", "--patience", "1", "--repair")
+    done = kept.run("verify", "--wait", "1", "--repair")
     assert (
         f"order {order} is confirmed but holds no stock – could not get its stock again: it is cancelled" in done.stdout
     )
@@ -238,11 +238,11 @@ def test_repair_retries_what_recovery_gave_up(kept, orders):
     )
     try:
         assert "order_svc recovery 17 was given up after 10 attempts: IntegrityError: no" in (
-            kept.run("verify", "--patience", "1").stdout
+            kept.run("verify", "--wait", "1").stdout
         )
-        done = kept.run("verify", "--patience", "1", "--repair")
+        done = kept.run("verify", "--wait", "1", "--repair")
         assert done.returncode == 0, done.stdout
         assert "will be tried again" in done.stdout
-        assert kept.run("verify", "--patience", "1").returncode == 0
+        assert kept.run("verify", "--wait", "1").returncode == 0
     finally:
         tamper(kept, "DELETE FROM order_svc.platform_core_faileditem")
