@@ -224,7 +224,7 @@ def test_up_ends_its_start_with_the_next_steps_and_warns_once(own_stack):
     said = own_stack.said()
     assert "manage.py demo` makes some" in said
     assert said.index(f"Dashboard: {own_stack.url(ANALYTICS)}/") < said.index("No data yet") < said.index("make_staff")
-    assert said.count("open to everybody") == 1
+    assert said.count("Development mode") == 1
     Shop(own_stack).made(USER, "/api/users", name="Ann", email="ann@example.com")
     own_stack.end()
     own_stack.up()
