@@ -24,9 +24,9 @@ class Finalized:
 
 
 @pytest.fixture
-def stack() -> Iterator[Stack]:
+def stack(tmp_path) -> Iterator[Stack]:
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    yield Stack(values={}, environ={})
+    yield Stack(values={"PLATFORM_DATA": str(tmp_path)}, environ={})
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
