@@ -85,7 +85,15 @@ class Watch:
             oldest = min(list(self._waits.values()), default=None)
             is_suspicious = oldest is not None and time.monotonic() - oldest > _SUSPICIOUS_SECONDS
             if is_suspicious or self.answers is not Answers.ALL:
-                self._note(self._ask())
+                self._note(self._asked())
+
+    def _asked(self) -> Answers:
+        """What Postgres answers. A watch that cannot find out refuses nothing: it must not end with a wrong verdict."""
+        try:
+            return self._ask()
+        except Exception as error:
+            log.error("database.watch_failed", exc_info=error)
+            return Answers.ALL
 
     def _note(self, found: Answers) -> None:
         before, self.answers = self.answers, found

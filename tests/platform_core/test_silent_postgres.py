@@ -222,6 +222,24 @@ def test_a_long_wait_makes_the_watch_ask_and_an_answer_ends_the_silence():
     watch.refuse_if_silent()
 
 
+def test_a_watch_that_cannot_find_out_refuses_nothing_and_goes_on():
+    def ask():
+        asked.append(1)
+        if len(asked) == 1:
+            return Answers.NOTHING
+        if len(asked) < 4:
+            raise RuntimeError("a fault of the watch itself")
+        return Answers.NOTHING
+
+    asked = []
+    watch = Watch(ask)
+    watch.start()
+    with watch.waiting():
+        eventually("noticed", lambda: watch.answers is Answers.NOTHING, 20)
+        eventually("refuses nothing", lambda: watch.answers is Answers.ALL, 20)
+        eventually("notices again", lambda: watch.answers is Answers.NOTHING, 20)
+
+
 def test_short_waits_make_nobody_ask():
     asked = threading.Event()
     watch = Watch(lambda: asked.set() or Answers.ALL)
