@@ -13,6 +13,7 @@ from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.test import Client
 from rest_framework.test import APIClient
 
+from platform_core.db.connections import idle_receivers
 from platform_core.wsgi import taking_in
 
 HOST = "testserver"
@@ -32,6 +33,8 @@ class Served:
     def __call__(self, environ: dict[str, Any]) -> Any:
         if self.django is None:
             self.django = WSGIHandler()
+        for signal, receiver in idle_receivers(settings.DATABASES, settings.CACHES):
+            signal.disconnect(receiver)  # as in production; Django's own client, in an earlier test, has connected them
         environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read())
         if not environ["HTTP_COOKIE"]:
             del environ["HTTP_COOKIE"]

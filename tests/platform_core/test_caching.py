@@ -1,6 +1,7 @@
 """What may be kept of an answer, which names a host, and what strangers learn of the state of a service."""
 
 import pytest
+from django.test import Client
 
 from tests import people
 from tests.wire import assert_problem
@@ -60,3 +61,8 @@ def test_in_production_staff_services_and_the_scraper_see_the_state(api, product
     service = people.bearer(people.service_token("analytics-service", "order-service"))
     for headers in (people.bearer("scrape-me"), people.as_user(7, "admin"), service):
         assert set(api.get("/health", headers=headers).json()) == DETAILS
+
+
+def test_djangos_own_test_client_needs_none(client):
+    assert Client().get("/api/notes").status_code == 200
+    assert client.post("/api/notes", {"name": "Ann", "label": "a@b.example", "text": "x"}).status_code == 201
