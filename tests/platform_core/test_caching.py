@@ -63,6 +63,6 @@ def test_in_production_staff_services_and_the_scraper_see_the_state(api, product
         assert set(api.get("/health", headers=headers).json()) == DETAILS
 
 
-def test_djangos_own_test_client_needs_none(client):
+def test_djangos_own_test_client_needs_none_and_leaves_the_next_test_alone(api):
     assert Client().get("/api/notes").status_code == 200
-    assert client.post("/api/notes", {"name": "Ann", "label": "a@b.example", "text": "x"}).status_code == 201
+    assert api.post("/api/notes", {"name": "Ann", "label": "a@b.example", "text": "x"}).status_code == 201
