@@ -58,6 +58,7 @@ class User(Resource):
                 violation_error_code="email_taken",
                 violation_error_message="Another user has this email address.",
             ),
+            models.CheckConstraint(condition=Q(email_key__contains="@"), name="user_email_key_set"),
             models.CheckConstraint(
                 condition=Q(roles__contained_by=[role.value for role in Role]), name="user_roles_known"
             ),
@@ -68,8 +69,10 @@ class User(Resource):
         return f"{self.name} <{self.email}>"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Raises BadAddress."""
+        """Saves the key with the address. Raises BadAddress."""
         self.email_key = email_key(self.email)
+        if "email" in (kwargs.get("update_fields") or ()):
+            kwargs["update_fields"] = {*kwargs["update_fields"], "email_key"}
         super().save(*args, **kwargs)
 
 

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from platform_core.auth import AUDIENCE, USER_SECONDS, throttle
-from platform_core.http import InvalidInput, NotAuthenticated, NotFound, Unavailable
+from platform_core.http import InvalidInput, NotAuthenticated, NotFound
 from platform_core.topology import USER
 from user_svc.emails import guessed_key
 from user_svc.models import RefreshToken, Session, User
@@ -49,13 +49,9 @@ def verified(email: str, password: str, address: str) -> User:
     Raises NotAuthenticated `invalid_credentials`, Throttled.
     """
     limits = throttle.attempts("sign-in", guessed_key(email), address)
-    throttle.count(limits)
     user = with_email(User.objects.all(), email).first() if "\0" not in email else None
-    try:
+    with throttle.counted(limits):
         is_right = _is_right(user, password)
-    except Unavailable:
-        throttle.give_back(limits)  # nothing was guessed
-        raise
     if not is_right or user is None or not user.is_active:
         raise _wrong()
     throttle.give_back(limits)
@@ -122,8 +118,9 @@ def change_password(user_id: int, session: str, current: str, new: str, address:
     if user is None:
         raise NotFound()
     limits = throttle.attempts("sign-in", user.email_key, address)
-    throttle.count(limits)
-    if not _is_right(user, current):
+    with throttle.counted(limits):
+        is_right = _is_right(user, current)
+    if not is_right:
         raise InvalidInput.field("current", "This is not the present password.", code="invalid_credentials")
     throttle.give_back(limits)
     try:

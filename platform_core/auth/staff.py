@@ -20,11 +20,11 @@ from unfold.forms import AuthenticationForm
 
 from platform_core.auth.identity import Identity, Kind, known_roles
 from platform_core.auth.rules import admin_pages_of
-from platform_core.auth.throttle import address_of, attempts, count, give_back
+from platform_core.auth.throttle import address_of, attempts, counted, give_back
 from platform_core.clients.errors import CallerRefused, PeerError, PeerRefused
 from platform_core.clients.users import StaffAccount
 from platform_core.http import context
-from platform_core.http.errors import PlatformError, Throttled
+from platform_core.http.errors import PlatformError
 from platform_core.vocabulary import Role
 
 PREFIX = "staff:"
@@ -144,12 +144,12 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
             self.fields[name].validators.append(MaxLengthValidator(most))
 
     def clean(self) -> Any:
-        """Check the credentials. Raises ValidationError, also if throttled or if user-service does not answer."""
+        """Check the credentials. Raises ValidationError, also if they cannot be checked now, and says why."""
         limits = attempts("admin", self.cleaned_data.get("username", ""), address_of(self.request))
         try:
-            count(limits)
-            cleaned = super().clean()
-        except Throttled as error:
+            with counted(limits):
+                cleaned = super().clean()
+        except PlatformError as error:
             raise ValidationError(error.detail, code=error.code) from None
         except PeerRefused as error:
             raise ValidationError(error.detail, code=error.code) from None

@@ -5,7 +5,8 @@ import hmac
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest
 
-from platform_core.http.errors import Throttled
+from platform_core.http.errors import Throttled, Unavailable
 
 # Each attempt adds at most three rows and deletes up to ten expired ones, so the table does not grow without limit.
 _COUNT = """
@@ -79,6 +80,20 @@ def count(limits: Sequence[Limit]) -> None:
         waits = [left for key, times, left in cursor.fetchall() if times > by_key[key].most]
     if waits:
         raise Throttled(float(max(waits)))
+
+
+@contextmanager
+def counted(limits: Sequence[Limit]) -> Iterator[None]:
+    """Count the attempt that the block makes, unless the block raises Unavailable: then nothing was guessed.
+
+    Raises Throttled.
+    """
+    count(limits)
+    try:
+        yield
+    except Unavailable:
+        give_back(limits)
+        raise
 
 
 def give_back(limits: Sequence[Limit]) -> None:

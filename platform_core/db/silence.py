@@ -46,11 +46,11 @@ class Watch:
 
     def __init__(self, ask: Callable[[], Answers]) -> None:
         self._ask = ask
-        self._lock = threading.Lock()
         self._forget()
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
+        self._lock = threading.Lock()  # a thread of the parent may have held the other one
         self.answers = Answers.ALL
         self._waits: dict[int, float] = {}
         self._thread: threading.Thread | None = None

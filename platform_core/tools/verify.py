@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import psycopg
@@ -50,11 +51,20 @@ class AccessRefused(Exception):
     """A service answered 401 or 403."""
 
 
+class Remedy(Enum):
+    """What repairs a finding. The repair of a check does it."""
+
+    RESERVE = auto()
+    RELEASE = auto()
+    REDRIVE = auto()
+
+
 class Finding(NamedTuple):
-    """A violation: the subject with its id, and what is wrong with it."""
+    """A violation: the subject with its id, what is wrong with it, and what would repair it, if anything does."""
 
     subject: str
     problem: str
+    remedy: Remedy | None = None
 
 
 @dataclass(slots=True)
@@ -160,9 +170,9 @@ def stock_is_held_only_for_live_orders(books: Books) -> Iterator[Finding]:
     )
     releasing = {int(row[0]) for row in books.rows(ORDER, _UNDELIVERED_RELEASES)}
     for order_id, order, reservation in _side_by_side(orders, reservations):
-        problem = _mismatch(order, reservation, being_released=order_id in releasing)
-        if problem:
-            yield Finding(f"order {order_id}", problem)
+        found = _mismatch(order, reservation, being_released=order_id in releasing)
+        if found:
+            yield Finding(f"order {order_id}", *found)
 
 
 _UNDELIVERED_RELEASES = f"""
@@ -171,17 +181,19 @@ _UNDELIVERED_RELEASES = f"""
 """
 
 
-def _mismatch(order: tuple[Any, ...] | None, reservation: tuple[Any, ...] | None, *, being_released: bool) -> str:
+def _mismatch(
+    order: tuple[Any, ...] | None, reservation: tuple[Any, ...] | None, *, being_released: bool
+) -> tuple[str, Remedy | None] | None:
     status = order[0] if order else "unknown"
     is_held = reservation is not None and reservation[0] == ReservationStatus.RESERVED
     if status in HOLDING_STOCK:
         if not is_held:
-            return f"is {status} but holds no stock"
+            return f"is {status} but holds no stock", Remedy.RESERVE
         if reservation and order and reservation[1] != order[1]:
-            return f"holds {reservation[1]}, but orders {order[1]}"
+            return f"holds {reservation[1]}, but orders {order[1]}", None
     elif status != OrderStatus.PENDING and is_held and not being_released:
-        return f"is {status} but holds stock, and nothing is on its way to release it"
-    return ""
+        return f"is {status} but holds stock, and nothing is on its way to release it", Remedy.RELEASE
+    return None
 
 
 def _side_by_side(
@@ -208,10 +220,10 @@ def settle_stock(books: Books, finding: Finding) -> str:
     If there is too little stock, order-service cancels the order and notifies the customer. Waits for the outcome.
     """
     order = int(finding.subject.split()[-1])
-    if "holds no stock" in finding.problem:
+    if finding.remedy is Remedy.RESERVE:
         _queue(books, MessageKind.STOCK_RESERVE, order)
         return _reserved_or_cancelled(books, order)
-    if "holds stock" in finding.problem:
+    if finding.remedy is Remedy.RELEASE:
         _queue(books, MessageKind.STOCK_RELEASE, order)
         return "is being released"
     return ""
@@ -401,13 +413,14 @@ def outboxes_are_drained(books: Books) -> Iterator[Finding]:
     """
     for service in (ORDER, NOTIFICATION):
         for key, state, attempts, error in books.rows(service, query):
-            yield Finding(f"{service.package} {key}", f"is {state} after {attempts} attempts: {error or 'no error'}")
+            problem = f"is {state} after {attempts} attempts: {error or 'no error'}"
+            yield Finding(f"{service.package} {key}", problem, Remedy.REDRIVE if state == "dead" else None)
 
 
 def redrive_message(books: Books, finding: Finding) -> str:
     """Give a dead message another series of attempts. This is safe because the receiver ignores a repeated key."""
     package, key = finding.subject.split(" ", 1)
-    if " dead " not in f" {finding.problem} ":
+    if finding.remedy is not Remedy.REDRIVE:
         return ""
     connection = books.connections[package]
     if package == NOTIFICATION.package:

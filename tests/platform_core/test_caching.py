@@ -1,6 +1,7 @@
 """What may be kept of an answer, which names a host, and what strangers learn of the state of a service."""
 
 import pytest
+from django.db import OperationalError, connection
 from django.test import Client
 
 from tests import people
@@ -66,3 +67,18 @@ def test_in_production_staff_services_and_the_scraper_see_the_state(api, product
 def test_djangos_own_test_client_needs_none_and_leaves_the_next_test_alone(api):
     assert Client().get("/api/notes").status_code == 200
     assert api.post("/api/notes", {"name": "Ann", "label": "a@b.example", "text": "x"}).status_code == 201
+
+
+@pytest.mark.parametrize("headers", [people.as_user(7), people.as_user(7, "admin"), people.bearer("nonsense"), {}])
+def test_in_production_health_answers_503_when_the_database_is_down(client, production, settings, monkeypatch, headers):
+    """Whoever asks: to find out who it is may need the database, too."""
+
+    def gone(*args, **kwargs):
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(connection, "cursor", gone)
+    monkeypatch.setattr("platform_core.observability.health.identify", gone)
+    client.cookies[settings.SESSION_COOKIE_NAME] = "x" * 32
+    monkeypatch.setattr("django.contrib.sessions.backends.db.SessionStore._get_session_from_db", gone)
+    answer = client.get("/health", headers=headers)
+    assert (answer.status_code, answer.json()) == (503, {"status": "down", "service": "order-service"})

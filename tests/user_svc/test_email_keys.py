@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 from django.apps import apps
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,6 +83,18 @@ def test_an_address_that_is_not_the_accounts_does_not_open_it(api):
     assert_problem(answer, 401, "invalid_credentials")
 
 
+def test_a_save_of_the_address_alone_saves_its_key_too():
+    user = User.objects.create(name="Ann", email="ann@example.com")
+    user.email = "Bob@Example.com"
+    user.save(update_fields=["email"])
+    assert User.objects.get().email_key == "bob@example.com"
+
+
+def test_an_address_without_its_key_is_refused_by_the_schema():
+    with pytest.raises(IntegrityError, match="user_email_key_set"), transaction.atomic():
+        User.objects.bulk_create([User(name="Ann", email="ann@example.com")])
+
+
 def test_the_migration_stops_and_names_addresses_that_are_the_same_now():
     ids = [User.objects.create(name="Ann", email=f"ann{n}@example.com").pk for n in range(3)]
     with connection.cursor() as cursor:
@@ -99,6 +111,8 @@ def test_the_migration_stops_and_names_addresses_that_are_the_same_now():
 
 def test_the_migration_fills_the_keys():
     pk = User.objects.create(name="Ann", email="Ann@Example.com").pk
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE user_svc_user DROP CONSTRAINT user_email_key_set")
     User.objects.update(email_key="")
     importlib.import_module("user_svc.migrations.0002_email_key").fill(apps, None)
     assert User.objects.get(pk=pk).email_key == "ann@example.com"

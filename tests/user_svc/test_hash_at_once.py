@@ -10,6 +10,7 @@ from django.contrib.auth.hashers import Argon2PasswordHasher, check_password, ma
 from platform_core.auth import hashers
 from platform_core.http.errors import Unavailable
 from tests.wire import assert_problem
+from user_svc import services
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +62,31 @@ def test_without_a_free_place_a_sign_in_is_a_503(api, account, sign_in, places, 
         assert answer["Retry-After"] == "1"
         assert api.get("/api/users").status_code == 200
     assert sign_in().status_code == 200
+
+
+def test_without_a_free_place_nothing_counts_as_a_guess(api, account, session, sign_in, places, monkeypatch):
+    places(1)
+    monkeypatch.setattr(hashers, "WAIT_SECONDS", 0.01)
+    headers = {"Authorization": f"Bearer {session['access']}"}
+    body = {"current": "correct horse battery", "new": "another horse battery"}
+    with hashers._place():
+        for _ in range(11):
+            assert_problem(api.post("/api/users/me/password", body, headers=headers), 503, "unavailable")
+            assert_problem(sign_in(), 503, "unavailable")
+    assert api.post("/api/users/me/password", body, headers=headers).status_code == 204
+
+
+def test_without_a_free_place_the_admins_sign_in_says_so(client, account, places, monkeypatch):
+    services.update_user(int(account["id"]), None, roles=["admin"])
+    places(1)
+    monkeypatch.setattr(hashers, "WAIT_SECONDS", 0.01)
+    form = {"username": account["email"], "password": "correct horse battery"}
+    with hashers._place():
+        for _ in range(11):
+            page = client.post("/admin/login/", form)
+            assert page.status_code == 200
+            assert "Too many passwords are being checked at once." in page.content.decode()
+    assert client.post("/admin/login/", form).status_code == 302
 
 
 def test_a_place_is_free_again_after_an_error(places, monkeypatch):

@@ -52,4 +52,8 @@ class Migration(migrations.Migration):
                 violation_error_message="Another user has this email address.",
             ),
         ),
+        migrations.AddConstraint(
+            "user",
+            models.CheckConstraint(condition=models.Q(email_key__contains="@"), name="user_email_key_set"),
+        ),
     )
