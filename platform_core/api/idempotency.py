@@ -26,7 +26,7 @@ from rest_framework.response import Response
 from platform_core.api.json import encode
 from platform_core.api.problems import translated
 from platform_core.auth.access import caller_of
-from platform_core.auth.hashers import Argon2Hasher
+from platform_core.auth.hashers import Argon2Hasher, hash_place
 from platform_core.db.connections import prepared
 from platform_core.http.errors import Conflict, InvalidInput, NotFound, PlatformError, Unprocessable
 from platform_core.http.problems import problem
@@ -98,15 +98,16 @@ def fingerprint_of(path: str, data: Any, *, salt: str = "") -> bytes:
     content = _content(path, data)
     if not (isinstance(data, Mapping) and data.get("password")):
         return hashlib.sha256(content).digest()
-    return hash_secret_raw(
-        content,
-        hashlib.sha256(salt.encode()).digest(),
-        time_cost=Argon2Hasher.time_cost,
-        memory_cost=Argon2Hasher.memory_cost,
-        parallelism=Argon2Hasher.parallelism,
-        hash_len=_FINGERPRINT_BYTES,
-        type=Type.ID,
-    )
+    with hash_place():
+        return hash_secret_raw(
+            content,
+            hashlib.sha256(salt.encode()).digest(),
+            time_cost=Argon2Hasher.time_cost,
+            memory_cost=Argon2Hasher.memory_cost,
+            parallelism=Argon2Hasher.parallelism,
+            hash_len=_FINGERPRINT_BYTES,
+            type=Type.ID,
+        )
 
 
 def _content(path: str, data: Any) -> bytes:

@@ -25,18 +25,20 @@ class Argon2Hasher(Argon2PasswordHasher):
     parallelism = 1
 
     def encode(self, password: str, salt: str) -> str:
-        with _place():
+        with hash_place():
             return super().encode(password, salt)
 
     def verify(self, password: str, encoded: str) -> bool:
-        with _place():
+        with hash_place():
             return super().verify(password, encoded)
 
 
 @contextmanager
-def _place() -> Iterator[None]:
-    """One of the places for hashes of this process: right passwords are not limited by throttles, and hashes must not
-    take all threads from other requests. Raises Unavailable if none is free within WAIT_SECONDS.
+def hash_place() -> Iterator[None]:
+    """Hold one of this process's places for hashes.
+
+    Throttles do not limit right passwords, and hashes must not take all threads from other requests. Raises Unavailable
+    if no place is free within WAIT_SECONDS.
     """
     if not _places().acquire(timeout=WAIT_SECONDS):
         raise Unavailable("Too many passwords are being checked at once.")

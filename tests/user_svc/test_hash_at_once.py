@@ -56,7 +56,7 @@ def test_no_more_hashes_run_at_once_than_there_are_places(places, monkeypatch):
 def test_without_a_free_place_a_sign_in_is_a_503(api, account, sign_in, places, monkeypatch):
     places(1)
     monkeypatch.setattr(hashers, "WAIT_SECONDS", 0.01)
-    with hashers._place():
+    with hashers.hash_place():
         answer = sign_in()
         assert_problem(answer, 503, "unavailable")
         assert answer["Retry-After"] == "1"
@@ -69,7 +69,7 @@ def test_without_a_free_place_nothing_counts_as_a_guess(api, account, session, s
     monkeypatch.setattr(hashers, "WAIT_SECONDS", 0.01)
     headers = {"Authorization": f"Bearer {session['access']}"}
     body = {"current": "correct horse battery", "new": "another horse battery"}
-    with hashers._place():
+    with hashers.hash_place():
         for _ in range(11):
             assert_problem(api.post("/api/users/me/password", body, headers=headers), 503, "unavailable")
             assert_problem(sign_in(), 503, "unavailable")
@@ -81,7 +81,7 @@ def test_without_a_free_place_the_admins_sign_in_says_so(client, account, places
     places(1)
     monkeypatch.setattr(hashers, "WAIT_SECONDS", 0.01)
     form = {"username": account["email"], "password": "correct horse battery"}
-    with hashers._place():
+    with hashers.hash_place():
         for _ in range(11):
             page = client.post("/admin/login/", form)
             assert page.status_code == 200
@@ -89,12 +89,23 @@ def test_without_a_free_place_the_admins_sign_in_says_so(client, account, places
     assert client.post("/admin/login/", form).status_code == 302
 
 
+def test_the_fingerprint_of_a_body_with_a_password_needs_a_place_too(api, places, monkeypatch):
+    places(1)
+    monkeypatch.setattr(hashers, "WAIT_SECONDS", 0.01)
+    body = {"name": "Ann", "email": "ann@example.com", "password": "correct horse battery"}
+    with hashers.hash_place():
+        assert_problem(api.post("/api/users", body, headers={"Idempotency-Key": "k"}), 503, "unavailable")
+    assert api.post("/api/users", body, headers={"Idempotency-Key": "k"}).status_code == 201
+    monkeypatch.setattr(hashers.Argon2PasswordHasher, "encode", None)  # a replay makes no hash of a password
+    assert api.post("/api/users", body, headers={"Idempotency-Key": "k"}).status_code == 201
+
+
 def test_a_place_is_free_again_after_an_error(places, monkeypatch):
     places(1)
     monkeypatch.setattr(hashers, "WAIT_SECONDS", 0.01)
-    with pytest.raises(RuntimeError), hashers._place():
+    with pytest.raises(RuntimeError), hashers.hash_place():
         raise RuntimeError
-    with hashers._place(), pytest.raises(Unavailable), hashers._place():
+    with hashers.hash_place(), pytest.raises(Unavailable), hashers.hash_place():
         pass
 
 
