@@ -7,10 +7,12 @@ from typing import Any
 import psycopg
 
 from platform_core.conf.environment import database_parts
+from platform_core.db.waiting import open_connection
 from platform_core.stack.roles import RolesError, ensure_database
 from platform_core.topology import SERVICES
 
-WAIT_SECONDS = 600
+WAIT_SECONDS = 540
+"""Shorter than a wait of the connection may be, so that Postgres ends it and the message says why."""
 _LOCK = 7_202_611_24
 
 
@@ -26,7 +28,7 @@ def only_migration(values: Mapping[str, Any]) -> Iterator[None]:
         if url:
             ensure_database(url)
         parts = {} if url else database_parts(SERVICES[0], values) or {}
-        connection = psycopg.connect(url or "", **parts, connect_timeout=5)
+        connection = open_connection(url or "", **parts)
     except psycopg.OperationalError as error:
         server = "The server of DATABASE_URL" if url else f"The database of {SERVICES[0].name}"
         raise RolesError(f"{server} does not answer: {str(error).strip()}") from None

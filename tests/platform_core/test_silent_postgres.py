@@ -10,11 +10,13 @@ import pytest
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections, transaction
 from django.db.utils import load_backend
 
+from platform_core.conf.environment import ROOT
 from platform_core.db import silence
 from platform_core.db.bounds import long_waits
 from platform_core.db.silence import Answers, Silent, Watch
 from platform_core.db.waiting import Unanswered, connected
 from platform_core.http import context
+from platform_core.topology import SERVICES
 from tests.e2e.stack import eventually
 
 AMPLE = 5.0
@@ -285,3 +287,15 @@ def test_when_postgres_does_not_commit_writes_are_refused_and_reads_answered(sil
 
 def test_the_backend_is_ours():
     assert load_backend(connection.settings_dict["ENGINE"]).DatabaseWrapper is type(connections[DEFAULT_DB_ALIAS])
+
+
+def test_no_connection_of_the_library_waits_without_a_bound():
+    """`open_connection` and Django's backend are the ways to Postgres."""
+    folders = ("platform_core", "deploy", *(service.package for service in SERVICES))
+    found = [
+        str(path.relative_to(ROOT))
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        if "psycopg.connect(" in path.read_text() or "psycopg.Connection.connect(" in path.read_text()
+    ]
+    assert found == []
