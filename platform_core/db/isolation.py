@@ -14,6 +14,7 @@ from django.db import Error, InterfaceError, OperationalError, connection, trans
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Now
 
+from platform_core.db.silence import watch
 from platform_core.models import FailedItem
 from platform_core.observability import metrics
 
@@ -39,10 +40,12 @@ _COUNT = """
     SELECT count(*) FILTER (WHERE parked), count(*) FILTER (WHERE NOT parked)
     FROM (SELECT parked_at IS NOT NULL AS parked FROM platform_core_faileditem LIMIT %s) AS failed
 """
-# SQLSTATE classes: connection, resources, read-only server, shutdown, system, internal. A cancelled statement (57014)
-# has run into a limit, so it may be a matter of one row.
 _OF_THE_SERVER = ("08", "25", "53", "57", "58", "XX")
+"""SQLSTATE classes: connection, resources, read-only server, shutdown, system, internal."""
 _CANCELLED = "57014"
+"""A statement that has run into a limit of the server, usually because of its own rows."""
+_THAW_SECONDS = 10.0
+"""After a silence, Postgres cancels what had run out of time meanwhile, whichever statement that is."""
 
 
 class Counted(NamedTuple):
@@ -120,7 +123,10 @@ def counted() -> Counted:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database is unavailable. A violated constraint, a deadlock or a statement's timeout is no outage."""
+    """Whether the database is unavailable. A violated constraint or a deadlock is no outage.
+
+    A statement's timeout is one only if Postgres has just been silent: then its rows are not the cause.
+    """
     if not isinstance(error, Error):
         return False
     raw: Any = connection.connection
@@ -129,7 +135,9 @@ def is_outage(error: BaseException) -> bool:
     state = getattr(error.__cause__, "sqlstate", None)
     if state is None:
         return isinstance(error, OperationalError | InterfaceError)
-    return state[:2] in _OF_THE_SERVER and state != _CANCELLED
+    if state == _CANCELLED:
+        return watch.was_silent(_THAW_SECONDS)
+    return state[:2] in _OF_THE_SERVER
 
 
 def _store(duty: str, item: str, error: Exception) -> None:

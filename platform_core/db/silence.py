@@ -6,6 +6,7 @@ connection of its own; no request has to try.
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -52,6 +53,7 @@ class Watch:
     def _forget(self) -> None:
         self._lock = threading.Lock()  # a thread of the parent may have held the other one
         self.answers = Answers.ALL
+        self._silent_at = -math.inf
         self._waits: dict[int, float] = {}
         self._thread: threading.Thread | None = None
 
@@ -79,13 +81,18 @@ class Watch:
         if self.answers is Answers.NOTHING:
             raise Silent("Postgres does not answer")
 
+    def was_silent(self, seconds: float) -> bool:
+        """Whether Postgres was silent at some time within the last ``seconds``, as far as the watch has noticed."""
+        return self.answers is not Answers.ALL or time.monotonic() - self._silent_at < seconds
+
     def _run(self) -> None:
         while True:
             time.sleep(_PAUSE_SECONDS)
             oldest = min(list(self._waits.values()), default=None)
             is_suspicious = oldest is not None and time.monotonic() - oldest > _SUSPICIOUS_SECONDS
             if is_suspicious or self.answers is not Answers.ALL:
-                self._note(self._asked())
+                began = time.monotonic()
+                self._note(self._asked(), time.monotonic() - began)
 
     def _asked(self) -> Answers:
         """What Postgres answers. A watch that cannot find out refuses nothing: it must not end with a wrong verdict."""
@@ -95,8 +102,10 @@ class Watch:
             log.error("database.watch_failed", exc_info=error)
             return Answers.ALL
 
-    def _note(self, found: Answers) -> None:
+    def _note(self, found: Answers, took: float) -> None:
         before, self.answers = self.answers, found
+        if found is not Answers.ALL or before is not found or took > _SUSPICIOUS_SECONDS:
+            self._silent_at = time.monotonic()
         if before is not found:
             event = "database.answers" if found is Answers.ALL else "database.silent"
             level = logging.INFO if found is Answers.ALL else logging.WARNING

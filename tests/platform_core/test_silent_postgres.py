@@ -11,11 +11,12 @@ from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connection
 from django.db.utils import load_backend
 
 from platform_core.conf.environment import ROOT
-from platform_core.db import silence
+from platform_core.db import isolation, silence
 from platform_core.db.bounds import long_waits
 from platform_core.db.silence import Answers, Silent, Watch
 from platform_core.db.waiting import Unanswered, connected
 from platform_core.http import context
+from platform_core.models import FailedItem
 from platform_core.topology import SERVICES
 from tests.e2e.stack import eventually
 
@@ -87,7 +88,7 @@ def quick():
 def run(statement: str) -> object:
     with connection.cursor() as cursor:
         cursor.execute(statement)
-        return cursor.fetchone()
+        return cursor.fetchone() if cursor.description else None
 
 
 def test_a_statement_ends_at_the_deadline(silencer):
@@ -240,6 +241,36 @@ def test_a_watch_that_cannot_find_out_refuses_nothing_and_goes_on():
         eventually("noticed", lambda: watch.answers is Answers.NOTHING, 20)
         eventually("refuses nothing", lambda: watch.answers is Answers.ALL, 20)
         eventually("notices again", lambda: watch.answers is Answers.NOTHING, 20)
+
+
+def test_a_silence_is_remembered_and_a_late_answer_is_one():
+    def ask():
+        asked.set()
+        time.sleep(1.3)
+        return Answers.ALL
+
+    asked = threading.Event()
+    watch = Watch(ask)
+    assert not watch.was_silent(60)
+    watch.start()
+    with watch.waiting():
+        assert asked.wait(20)
+        eventually("remembered", lambda: watch.was_silent(60), 20)
+    assert watch.answers is Answers.ALL
+    assert not watch.was_silent(0)
+
+
+def test_a_statement_that_runs_into_a_limit_is_a_fault_of_its_item_unless_postgres_was_silent(db, monkeypatch):
+    def process():
+        run("SET LOCAL statement_timeout = 50")
+        run("SELECT pg_sleep(5)")
+
+    assert not isolation.attempt_item("test", "1", process)
+    assert FailedItem.objects.get().attempts == 1
+    monkeypatch.setattr(silence.watch, "_silent_at", time.monotonic())
+    with pytest.raises(OperationalError, match="canceling statement"):
+        isolation.attempt_item("test", "1", process)
+    assert FailedItem.objects.get().attempts == 1
 
 
 def test_short_waits_make_nobody_ask():
