@@ -9,10 +9,12 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import requests
 
 from platform_core.conf.environment import ROOT
@@ -34,6 +36,10 @@ def eventually(what: str, condition: Callable[[], Any], timeout: float = 30.0) -
             return value
         assert time.monotonic() < until, f"not in {timeout:g} s: {what}"
         time.sleep(0.05)
+
+
+slow = partial(pytest.param, marks=pytest.mark.nightly)
+"""Parameters of a test that are tried with --all only, because one of their kind is enough."""
 
 
 class Stack:
