@@ -16,7 +16,7 @@ from order_svc.explaining.formatting import duration_text
 from order_svc.models import Order
 from order_svc.serializers import ExplanationSerializer, OrderInput, OrderQuery, OrderSerializer, lines_of, page_path
 from platform_core.api import ID, Claim, PageViewSet, Query, ResourceViewSet, declared, idempotent, replayed, takes_key
-from platform_core.auth import may, owner_of
+from platform_core.auth import may, owner_of, sends_mail
 from platform_core.http import Conflict, Forbidden, PlatformError
 
 
@@ -48,6 +48,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
         return self.shown(self.get_object())
 
     @extend_schema(request=OrderInput, responses={201: OrderSerializer})
+    @sends_mail
     @takes_key
     def create(self, request: Request) -> Response:
         """Place an order.
@@ -73,6 +74,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
 
     @extend_schema(request=None, responses={200: OrderSerializer})
     @action(detail=True, methods=["post"], serializer_class=None)
+    @sends_mail
     @idempotent
     def cancel(self, request: Request, pk: int) -> Response:
         """Cancel a confirmed order and release its stock. 409 `invalid_transition`: the order is not confirmed."""
@@ -80,6 +82,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
 
     @extend_schema(request=None, responses={200: OrderSerializer})
     @action(detail=True, methods=["post"], serializer_class=None)
+    @sends_mail
     @idempotent
     def ship(self, request: Request, pk: int) -> Response:
         """Mark a confirmed order as shipped. 409 `invalid_transition`: the order is not confirmed."""
@@ -87,6 +90,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
 
     @extend_schema(request=None, responses={200: OrderSerializer})
     @action(detail=True, methods=["post"], serializer_class=None)
+    @sends_mail
     @idempotent
     def deliver(self, request: Request, pk: int) -> Response:
         """Mark a shipped order as delivered. 409 `invalid_transition`: the order is not shipped."""
@@ -128,6 +132,7 @@ class OrderPages(PageViewSet):
     def retry(self, request: Request, pk: int) -> Response:
         return self.done(pk, lambda: "retried" if services.retry_messages(pk) else "nothing")
 
+    @sends_mail
     @idempotent
     def cancel(self, request: Request, pk: int) -> Response:
         return self.done(pk, lambda: services.cancel_order(pk).status)
