@@ -11,7 +11,7 @@ from notification_svc import services
 from notification_svc.models import Notification
 from notification_svc.serializers import NotificationQuery, NotificationSerializer, OwnNotificationSerializer
 from platform_core.api import Claim, ResourceViewSet, declared, replayed, takes_key
-from platform_core.auth import Kind, caller_of, owner_of
+from platform_core.auth import Kind, caller_of, owner_of, sends_mail
 from platform_core.conf import reached
 from platform_core.topology import ANALYTICS
 
@@ -49,6 +49,7 @@ class NotificationViewSet(ListModelMixin, ResourceViewSet):
 
     @extend_schema(responses={201: NotificationSerializer})
     @action(detail=False, methods=["post"])
+    @sends_mail
     @takes_key
     def send(self, request: Request) -> Response:
         """Queue a message. The Idempotency-Key is kept for ever: a repetition always gets the first answer."""

@@ -17,7 +17,7 @@ from prometheus_client import Counter
 
 from order_svc.history import remember, require_history
 from order_svc.models import Order, OrderLine
-from order_svc.statements import CONFIRM, EARLIER, EARLIER_COLUMNS, OPEN, QUEUE_AGAIN
+from order_svc.statements import CONFIRM, COUNT_OPEN, EARLIER, EARLIER_COLUMNS, OPEN, QUEUE_AGAIN, TAKE_TURNS
 from order_svc.steps import STOCK, USER, Steps, taken
 from platform_core.api import Claim, decode, encode, in_progress
 from platform_core.clients import (
@@ -76,8 +76,12 @@ class Placed(NamedTuple):
     is_replay: bool
 
 
-def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None = None) -> Placed:
+def place_order(
+    user_id: int, quantities: Mapping[int, int], claim: Claim | None = None, most_open: int | None = None
+) -> Placed:
     """Runs the saga and returns a confirmed order. ``quantities`` maps product ids to quantities.
+
+    ``most_open`` limits the open orders of the user, this one included; Conflict `too_many_open_orders` beyond it.
 
     If the claim's key already has an order, repeats the first answer of that order. Raises Unprocessable
     `unknown_user`, `inactive_user` or `unknown_product`; Conflict `insufficient_stock`, whose errors number the items
@@ -91,7 +95,7 @@ def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None
     steps: Steps = {}
     with taken(steps, USER):
         _check_user(user_id)
-    order, lines = _open(user_id, quantities, claim, steps)
+    order, lines = _open(user_id, quantities, claim, steps, most_open)
     reached("order.opened")
     try:
         with taken(order.steps, STOCK):
@@ -166,9 +170,12 @@ def _count_rejection(reason: str) -> None:
 
 
 def _open(
-    user_id: int, quantities: Mapping[int, int], claim: Claim | None, steps: Steps
+    user_id: int, quantities: Mapping[int, int], claim: Claim | None, steps: Steps, most_open: int | None
 ) -> tuple[Order, list[OrderLine]]:
-    """Commits the pending order before any side effect. Raises Conflict if a concurrent request has the same key."""
+    """Commits the pending order before any side effect.
+
+    Raises Conflict if a concurrent request has the same key, or if the user has too many open orders.
+    """
     values = {
         "user_id": user_id,
         "currency": settings.CURRENCY,
@@ -180,12 +187,25 @@ def _open(
         "products": array(quantities),
         "quantities": array(quantities.values()),
     }
-    opened = prepared_atomic(OPEN, {**context.origin(), **values})
+    opened = _inserted({**context.origin(), **values}, most_open)
     if not opened:
         raise in_progress()
     ((order_id, at),) = opened
     order = Order(pk=order_id, user_id=user_id, currency=settings.CURRENCY, steps=steps, created_at=at, updated_at=at)
     return order, [OrderLine(order=order, product_id=product, quantity=n) for product, n in quantities.items()]
+
+
+def _inserted(values: dict[str, Any], most_open: int | None) -> list[tuple[Any, ...]]:
+    """The rows of OPEN. Orders of a user with a limit take turns, so that two at once do not both find room."""
+    if most_open is None:
+        return prepared_atomic(OPEN, values)
+    with transaction.atomic():
+        prepared(TAKE_TURNS, [f"open orders of {values['user_id']}"])
+        ((found,),) = prepared(COUNT_OPEN, [values["user_id"], most_open])
+        if found >= most_open:
+            _count_rejection("too_many_open_orders")
+            raise Conflict(f"You have {found} open orders; no more are possible.", code="too_many_open_orders")
+        return prepared(OPEN, values)
 
 
 def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation) -> Placed:

@@ -6,7 +6,7 @@ one line per product, so the product id identifies the line.
 
 from platform_core.events import appending
 from platform_core.outbox import enqueueing
-from platform_core.vocabulary import EventType, OrderStatus
+from platform_core.vocabulary import OPEN_ORDER, EventType, OrderStatus, sql_list
 
 OPEN = f"""
     WITH opened AS (
@@ -32,6 +32,18 @@ OPEN = f"""
 
 Returns no row if the caller has an order with this key, or if a concurrent request is just creating one.
 """
+
+TAKE_TURNS = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+"""Waits until no other transaction holds the lock with this name."""
+
+COUNT_OPEN = f"""
+    SELECT count(*) FROM (
+        SELECT 1 FROM order_svc_order
+        WHERE user_id = %s AND status IN {sql_list(OPEN_ORDER)}
+        LIMIT %s
+    ) AS open
+"""
+"""How many orders of a user are open, counted up to a number. A statement of its own: its snapshot follows the lock."""
 
 CONFIRM = f"""
     WITH confirmed AS (

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import environ
 from psycopg.conninfo import conninfo_to_dict
 
+from platform_core.conf import rate_limits
 from platform_core.observability.logs import FORMATTERS, LEVELS
 from platform_core.topology import SERVICES, Service
 
@@ -187,6 +188,38 @@ VARIABLES = (
         "60",
         _whole(1, 1_000_000),
         "The number of accounts that one address may create per hour in production.",
+    ),
+    Variable(
+        "RATE_LIMITS",
+        "",
+        rate_limits.parse,
+        "How many requests a caller may make per minute, as entries such as `customer.reads=600,staff.mails=off`; "
+        f"`off` alone: no limits. What is not named has its default in production: `{rate_limits.shown_defaults()}`. "
+        "In development only what is named is limited.",
+    ),
+    Variable(
+        "ORDER_MOST_PIECES",
+        "1000",
+        _whole(1, 100_000_000),
+        "The most pieces, over all lines, of one order that a customer places. Staff may order more.",
+    ),
+    Variable(
+        "ORDER_MOST_OPEN",
+        "100",
+        _whole(1, 1_000_000),
+        "The most open orders of a customer: those that are pending, or confirmed and not shipped yet.",
+    ),
+    Variable(
+        "HSTS_INCLUDE_SUBDOMAINS",
+        "true",
+        _choice("true", "false"),
+        "Whether HSTS holds for the subdomains of each host, too. `false` if some of them have no HTTPS.",
+    ),
+    Variable(
+        "HSTS_PRELOAD",
+        "true",
+        _choice("true", "false"),
+        "Whether HSTS allows that browsers list the domain as HTTPS only, once somebody submits it. Hard to undo.",
     ),
     Variable(
         "DATABASE_URL",
