@@ -11,6 +11,7 @@ from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 
 from notification_svc.models import Notification
+from notification_svc.services import text_of
 from platform_core.clients import CallerRefused, PeerRefused, get_user
 from platform_core.http import context
 from platform_core.outbox import DestinationUnreachable, PermanentFailure
@@ -20,6 +21,7 @@ CLOSING = 421
 TOO_LARGE = 552
 ACCOUNT_NEEDED = (530, 534, 535, 538)
 """Replies of RFC 4954 that refuse our account."""
+NOT_KEPT = b"(the reply to a confidential message is not kept)"
 log = logging.getLogger("notification.delivery")
 
 
@@ -33,13 +35,14 @@ def send_email(notification: Notification) -> None:
 
     SMTP has no idempotency keys. After a crash between the server's answer and our commit, the mail is sent twice.
     """
+    body = text_of(notification)
     recipient = notification.recipient or _address(notification.user_id)
     with context.grace(settings.EMAIL_ATTEMPT_SECONDS):
         connection = get_connection()
         _open(connection)
         mail = EmailMessage(
             subject=notification.subject or notification.type.replace("_", " ").capitalize(),
-            body=notification.message,
+            body=body,
             to=[recipient],
             headers={"X-Notification-ID": str(notification.pk)},
             connection=connection,
@@ -55,6 +58,8 @@ def send_email(notification: Notification) -> None:
             raise _meaning_of_sender(refusal) or refusal from None
         except SMTPDataError as refusal:
             what = "The mail server refuses the message"
+            if notification.sealed is not None:  # a filter's reply may quote the text
+                refusal = SMTPDataError(refusal.smtp_code, NOT_KEPT)
             raise _meaning(refusal.smtp_code, refusal.smtp_error, what) or refusal from None
         finally:
             connection.close()

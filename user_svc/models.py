@@ -106,6 +106,24 @@ class RefreshToken(models.Model):
         return f"refresh token of {self.session_id}"
 
 
+class AccountToken(models.Model):
+    """The SHA-256 of a token that was mailed. It can be used once, until it expires; then its row is deleted."""
+
+    class Purpose(models.TextChoices):
+        RESET = "reset"
+
+    hash = models.BinaryField(primary_key=True, max_length=32)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="account_tokens")
+    purpose = models.CharField(max_length=16, choices=Purpose.choices)
+    email_key = models.CharField(max_length=MOST)
+    """The key of the address that the token was sent to."""
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.purpose} of user {self.user_id}"
+
+
 class SigningKey(models.Model):
     """A key for access tokens. ``sealed`` is the private key, encrypted with a key that is derived from SECRET_KEY.
 

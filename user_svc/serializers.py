@@ -153,6 +153,19 @@ class PasswordChangeSerializer(Serializer):
         return strong(value)
 
 
+@request_examples({"For instance": {"email": "ada@example.com"}})
+class PasswordResetSerializer(Serializer):
+    email = StringField(write_only=True, max_length=254)
+
+
+@request_examples(
+    {"For instance": {"token": "F7dvKDor5ZIfJ8DqdAzRt2F1K4ZrMF5UXZjk7u1KUNA", "password": "a new one, 42"}}
+)
+class PasswordResetConfirmationSerializer(Serializer):
+    token = StringField(write_only=True, max_length=200, help_text="From the link in the mail. Valid for one use.")
+    password = PasswordField(write_only=True, trim_whitespace=False, max_length=128, style={"input_type": "password"})
+
+
 @extend_schema_serializer(component_name="Standing")
 class StaffAccountSerializer(Serializer):
     id = IdField()

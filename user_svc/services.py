@@ -6,6 +6,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import transaction
 from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from platform_core.api import erase_answers
@@ -13,7 +14,7 @@ from platform_core.events import NewEvent, append
 from platform_core.models import write
 from platform_core.vocabulary import EventType
 from user_svc.emails import email_key, guessed_key
-from user_svc.models import Session, User
+from user_svc.models import AccountToken, Session, User
 
 # A query that matches each word of the text as a prefix. Postgres splits the text as it splits the rows.
 _WORDS = """(
@@ -44,6 +45,7 @@ def create_user(*, password: str | None = None, **profile: Any) -> User:
 def update_user(user_id: int, expected: list[int] | None, *, kept_session: str = "", **changes: Any) -> User:
     """Updates a user. A new password or a deactivation ends the user's sessions, except ``kept_session``.
 
+    With a new password, tokens that were mailed before can no longer be used.
     Raises NotFound, PreconditionFailed, IntegrityError of the constraint `user_email_taken`.
     """
     if "password" in changes:
@@ -55,6 +57,8 @@ def update_user(user_id: int, expected: list[int] | None, *, kept_session: str =
     if "password" in changes or not user.is_active:
         others = Session.objects.filter(user_id=user_id)
         revoke(others.exclude(pk=kept_session) if kept_session else others, "password or state changed")
+    if "password" in changes:
+        AccountToken.objects.filter(user_id=user_id, used_at=None).update(used_at=Now())
     append(NewEvent(EventType.USER_UPDATED, user.pk, snapshot(user)))
     return user
 

@@ -2,11 +2,27 @@
 
 import threading
 
+from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from platform_core.db import attempt_items, due_items
+from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage
+from platform_core.topology import NOTIFICATION
+from platform_core.vocabulary import MessageKind
 from platform_core.worker import BATCH, HOUSEKEEPING, Duty
-from user_svc.models import RefreshToken, Session
+from user_svc.account_mail import deliver_mail, erase_mail
+from user_svc.models import AccountToken, RefreshToken, Session
+
+
+def _given_up(message: OutboxMessage, error: str, dead: bool) -> None:
+    if dead:
+        erase_mail(message)
+
+
+HANDLERS: Handlers = {
+    MessageKind.ACCOUNT_MAIL: Handler(deliver_mail, on_delivered=erase_mail, on_failure=_given_up),
+}
+NOTIFICATIONS = Lane(NOTIFICATION.name, HANDLERS)
 
 
 def forget_sessions(stopping: threading.Event) -> bool:
@@ -25,4 +41,21 @@ def forget_sessions(stopping: threading.Event) -> bool:
     return len(ids) == BATCH
 
 
-DUTIES = (HOUSEKEEPING, Duty("sessions", forget_sessions, pause=60.0))
+def clean_up(stopping: threading.Event) -> bool:
+    """Deletes one batch of sessions and of mailed tokens that have expired. Returns whether there may be more."""
+    more = [forget_sessions(stopping), forget_tokens(stopping)]
+    return any(more)
+
+
+def forget_tokens(stopping: threading.Event) -> bool:
+    """Deletes mailed tokens that have expired, used or not. Returns whether there may be more."""
+    overdue = AccountToken.objects.filter(expires_at__lt=Now()).order_by("expires_at")
+    AccountToken.objects.filter(pk__in=list(overdue.values_list("pk", flat=True)[:BATCH])).delete()
+    return overdue.exists()
+
+
+DUTIES = (
+    Duty("outbox:notification", NOTIFICATIONS.run, pause=0.1, finish=NOTIFICATIONS.finish),
+    HOUSEKEEPING,
+    Duty("sessions", clean_up, pause=60.0),
+)

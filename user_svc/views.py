@@ -22,6 +22,8 @@ from user_svc.serializers import (
     KeySetSerializer,
     PairSerializer,
     PasswordChangeSerializer,
+    PasswordResetConfirmationSerializer,
+    PasswordResetSerializer,
     RefreshSerializer,
     StaffAccountSerializer,
     StaffCredentialsSerializer,
@@ -145,6 +147,26 @@ class AuthViewSet(GenericViewSet[Any]):
     def logout(self, request: Request) -> Response:
         """End the session of a refresh token."""
         sign_in.sign_out(_validated(self)["refresh"])
+        return Response(status=204)
+
+    @extend_schema(operation_id="requestPasswordReset", responses={202: None, 429: None})
+    @action(detail=False, methods=["post"], url_path="password-reset", serializer_class=PasswordResetSerializer)
+    def password_reset(self, request: Request) -> Response:
+        """Mail a link for a new password, if the address has an account. The answer is the same for all addresses."""
+        sign_in.request_reset(_validated(self)["email"], throttle.address_of(request))
+        return Response(status=202)
+
+    @extend_schema(operation_id="confirmPasswordReset", responses={204: None, 429: None})
+    @action(
+        detail=False,
+        methods=["post"],
+        url_path="password-reset/confirm",
+        serializer_class=PasswordResetConfirmationSerializer,
+    )
+    def confirm_password_reset(self, request: Request) -> Response:
+        """Set a new password with the token of the link. It works once, within an hour. All sessions end."""
+        wanted = _validated(self)
+        sign_in.reset_password(wanted["token"], wanted["password"], throttle.address_of(request))
         return Response(status=204)
 
 

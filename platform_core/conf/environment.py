@@ -91,6 +91,18 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _link_base(text: str) -> str:
+    expected = "a URL such as https://shop.example.com/account, without ? and #"
+    try:
+        parts = urlsplit(text)
+        is_fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        raise ValueError(expected) from None
+    if not is_fine or parts.query or parts.fragment or not text.isprintable() or " " in text:
+        raise ValueError(expected)
+    return text.rstrip("/")
+
+
 def _database_url(text: str) -> str:
     expected = "a URL such as postgresql://user:password@host:5432/database"
     if not text:
@@ -187,6 +199,13 @@ VARIABLES = (
         "60",
         _whole(1, 1_000_000),
         "The number of accounts that one address may create per hour in production.",
+    ),
+    Variable(
+        "ACCOUNT_LINKS_URL",
+        "http://localhost:3000",
+        _link_base,
+        "Where the shop's pages are. Mailed links begin with it, such as `…/reset-password#token=…`; that page sends "
+        "the token to `/api/auth/password-reset/confirm`.",
     ),
     Variable(
         "DATABASE_URL",

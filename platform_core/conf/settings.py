@@ -191,6 +191,7 @@ def _auth(values: Mapping[str, Any]) -> dict[str, Any]:
         "CATALOG_MAX_AGE": values["CATALOG_MAX_AGE"],
         "NUM_PROXIES": values["NUM_PROXIES"],
         "SIGN_UPS_PER_HOUR": values["SIGN_UPS_PER_HOUR"],
+        "ACCOUNT_LINKS_URL": values["ACCOUNT_LINKS_URL"],
     }
 
 

@@ -25,6 +25,7 @@ SERVICES_WITH_WORKER = tuple(service for service in SERVICES if service.has_work
 PACKAGES = tuple(service.package for service in SERVICES)
 CONTAINER_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "user-service": ("SIGN_UPS_PER_HOUR",),
+    "user-worker": ("ACCOUNT_LINKS_URL",),
     "notification-worker": ("EMAIL_URL", "DEFAULT_FROM_EMAIL"),
 }
 """Variables that compose passes on to one container only. Those for all containers are in compose.yaml."""
