@@ -11,10 +11,10 @@ import secrets
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from platform_core.auth import BrokenSeal, seal, unseal
@@ -22,10 +22,11 @@ from platform_core.clients import send_notification
 from platform_core.outbox import Message, OutboxMessage, PermanentFailure, enqueue
 from platform_core.topology import NOTIFICATION
 from platform_core.vocabulary import MessageKind
-from user_svc.emails import guessed_key
+from user_svc.emails import email_key, guessed_key
 from user_svc.models import AccountToken, User
 
 RESET_LIFE: Final = timedelta(hours=1)
+VERIFY_LIFE: Final = timedelta(hours=24)
 _PURPOSE = "account mails"
 _RESET = """\
 Somebody asked for a new password for your account. If it was you, choose one here within an hour:
@@ -33,6 +34,17 @@ Somebody asked for a new password for your account. If it was you, choose one he
 {link}
 
 If it was not you, you need not do anything: your password stays as it is."""
+# Nothing in these texts comes from the sender of the request: strangers may get them.
+_VERIFY = """\
+This address was given for an account. If it was you, confirm it here within a day:
+
+{link}
+
+If it was not you, do not follow the link, and nothing happens."""
+_TAKEN = """\
+Somebody wanted to open an account with your address, but you have one already.
+
+If it was you, sign in, or ask for a new password. If it was not you, you need not do anything."""
 log = logging.getLogger("user.account_mail")
 
 
@@ -44,13 +56,35 @@ class Letter(NamedTuple):
     email: str
 
 
-def enqueue_mail(purpose: AccountToken.Purpose, email: str) -> None:
-    """Queues a mail with a new token, in the surrounding transaction.
+def enqueue_reset(email: str) -> None:
+    """Queues the mail for a new password, in the surrounding transaction.
 
     It looks nothing up: whether the address belongs to an account is found out by the worker, so the caller cannot
     measure it.
     """
+    _enqueue(Letter(AccountToken.Purpose.RESET.value, secrets.token_urlsafe(32), email))
+
+
+def enqueue_verification(user_id: int, email: str) -> None:
+    """Queues the mail that verifies an address of a user. Earlier ones for another address become worthless."""
+    earlier = AccountToken.objects.filter(user_id=user_id, purpose=AccountToken.Purpose.VERIFY, used_at=None)
+    earlier.exclude(email=email).update(used_at=Now())
+    _enqueue_with_row(AccountToken.Purpose.VERIFY, email, user_id=user_id)
+
+
+def enqueue_sign_up(email: str, profile: dict[str, Any]) -> None:
+    """Queues the mail with which an account begins. Like `enqueue_reset`, it does not look for the address."""
+    _enqueue_with_row(AccountToken.Purpose.SIGN_UP, email, profile=profile)
+
+
+def _enqueue_with_row(purpose: AccountToken.Purpose, email: str, **values: Any) -> None:
     letter = Letter(purpose.value, secrets.token_urlsafe(32), email)
+    values |= {"purpose": purpose, "email": email, "email_key": email_key(email), "expires_at": Now() + VERIFY_LIFE}
+    AccountToken.objects.create(hash=_hash(letter.token), **values)
+    _enqueue(letter)
+
+
+def _enqueue(letter: Letter) -> None:
     key = f"account-mail-{uuid.uuid4()}"
     payload = {"sealed": seal(_PURPOSE, json.dumps(letter))}
     enqueue(Message(MessageKind.ACCOUNT_MAIL, NOTIFICATION.name, key, key, payload))
@@ -75,13 +109,19 @@ def erase_mail(message: OutboxMessage) -> None:
     OutboxMessage.objects.filter(pk=message.pk).update(payload={})
 
 
-def live_tokens(token: str, purpose: AccountToken.Purpose) -> QuerySet[AccountToken]:
+def live_tokens(token: str, *purposes: AccountToken.Purpose) -> QuerySet[AccountToken]:
     """The row of a token that can still be used.
 
-    There is none if it is unknown, used or expired, if the account is disabled, or if its address is another by now.
+    There is none if it is unknown, used or expired, if the account is disabled, or if the address that it was sent to
+    is not the account's any more.
     """
-    rows = AccountToken.objects.filter(hash=_hash(token), purpose=purpose, used_at=None, expires_at__gt=Now())
-    return rows.filter(user__is_active=True, email_key=F("user__email_key"))
+    rows = AccountToken.objects.filter(
+        hash=_hash(token), purpose__in=purposes, used_at=None, expires_at__gt=Now()
+    ).select_related("user")
+    is_mine = Q(email=F("user__pending_email")) | Q(email=F("user__email"), user__email_verified=False)
+    is_mine &= Q(purpose=AccountToken.Purpose.VERIFY)
+    is_mine |= Q(purpose=AccountToken.Purpose.RESET, email=F("user__email"))
+    return rows.filter(Q(user=None) | (Q(user__is_active=True) & is_mine))
 
 
 def _send_reset(message: OutboxMessage, letter: Letter) -> None:
@@ -89,24 +129,58 @@ def _send_reset(message: OutboxMessage, letter: Letter) -> None:
     if user is None:
         return
     expires_at = message.created_at + RESET_LIFE
-    values = {"purpose": letter.purpose, "user": user, "email_key": user.email_key, "expires_at": expires_at}
-    AccountToken.objects.get_or_create(hash=_hash(letter.token), defaults=values)
-    if not live_tokens(letter.token, AccountToken.Purpose.RESET).exists():
-        log.warning("account_mail.too_late", extra={"data": {"key": message.key, "userId": str(user.pk)}})
+    values = {"user": user, "email": user.email, "email_key": user.email_key, "expires_at": expires_at}
+    AccountToken.objects.get_or_create(hash=_hash(letter.token), defaults={**values, "purpose": letter.purpose})
+    if _live(message, letter):
+        text = _RESET.format(link=_link("reset-password", letter.token))
+        _send(message, user.pk, "password_reset", "Choose a new password", text, user.email)
+
+
+def _send_verification(message: OutboxMessage, letter: Letter) -> None:
+    row = _live(message, letter)
+    if row is not None and row.user_id is not None:
+        text = _VERIFY.format(link=_link("verify-email", letter.token))
+        _send(message, row.user_id, "verify_email", "Confirm your address", text, row.email)
+
+
+def _send_sign_up(message: OutboxMessage, letter: Letter) -> None:
+    """To the owner of an account that has the address, the mail says so, and has no token."""
+    row = _live(message, letter)
+    if row is None:
         return
-    text = _RESET.format(link=_link("reset-password", letter.token))
+    owner = User.objects.filter(email_key=row.email_key).first()
+    if owner is None:
+        text = _VERIFY.format(link=_link("verify-email", letter.token))
+        _send(message, row.profile["id"], "verify_email", "Confirm your address", text, row.email)
+        return
     send_notification(
-        message.key,
-        user_id=user.pk,
-        type="password_reset",
-        subject="Choose a new password",
-        message=text,
-        recipient=user.email,
-        confidential=True,
+        f"{message.key}-taken",
+        user_id=owner.pk,
+        type="sign_up_repeated",
+        subject="You have an account already",
+        message=_TAKEN,
     )
+    AccountToken.objects.filter(pk=row.pk).update(used_at=Now(), profile={})
 
 
-_SENDERS: Mapping[str, Callable[[OutboxMessage, Letter], None]] = {AccountToken.Purpose.RESET.value: _send_reset}
+def _send(message: OutboxMessage, user_id: int, type: str, subject: str, text: str, recipient: str) -> None:
+    letter = {"type": type, "subject": subject, "message": text}
+    send_notification(message.key, user_id=user_id, **letter, recipient=recipient, confidential=True)
+
+
+_SENDERS: Mapping[str, Callable[[OutboxMessage, Letter], None]] = {
+    AccountToken.Purpose.RESET.value: _send_reset,
+    AccountToken.Purpose.VERIFY.value: _send_verification,
+    AccountToken.Purpose.SIGN_UP.value: _send_sign_up,
+}
+
+
+def _live(message: OutboxMessage, letter: Letter) -> AccountToken | None:
+    """The row of the letter's token; None, with a line in the log, if it cannot be used any more."""
+    row = live_tokens(letter.token, AccountToken.Purpose(letter.purpose)).first()
+    if row is None:
+        log.warning("account_mail.too_late", extra={"data": {"key": message.key, "purpose": letter.purpose}})
+    return row
 
 
 def _link(page: str, token: str) -> str:

@@ -14,7 +14,8 @@ from django.utils.timezone import now
 from platform_core.auth import AUDIENCE, USER_SECONDS, throttle
 from platform_core.http import InvalidInput, NotAuthenticated, NotFound
 from platform_core.topology import USER
-from user_svc.account_mail import enqueue_mail, live_tokens
+from user_svc import services
+from user_svc.account_mail import enqueue_reset, live_tokens
 from user_svc.emails import guessed_key
 from user_svc.models import AccountToken, RefreshToken, Session, User
 from user_svc.services import revoke, update_user, with_email
@@ -136,7 +137,7 @@ def request_reset(email: str, address: str) -> None:
     """
     account = throttle.Limit("password-reset:account", guessed_key(email), 10, _QUARTER)
     throttle.count([account, throttle.Limit("password-reset:address", address, 100, _QUARTER)])
-    enqueue_mail(AccountToken.Purpose.RESET, email)
+    enqueue_reset(email)
 
 
 def reset_password(token: str, new: str, address: str) -> None:
@@ -148,11 +149,20 @@ def reset_password(token: str, new: str, address: str) -> None:
     with throttle.counted(limits), transaction.atomic():
         tokens = live_tokens(token, AccountToken.Purpose.RESET)
         # Of two requests with one token, the second waits here for the first, and then finds no live token.
-        found = tokens.select_for_update(of=("self",)).select_related("user").first()
-        if found is None:
+        found = tokens.select_for_update(of=("self",)).first()
+        if found is None or found.user is None:
             raise InvalidInput.field("token", "The link is not valid any more. Ask for a new one.", "invalid_token")
         check_strength("password", new, found.user)
-        update_user(found.user_id, None, password=new)  # which also spends the token
+        # Whoever has the link has the address. The new password spends the token.
+        update_user(found.user.pk, None, password=new, email_verified=True)
+    throttle.give_back(limits)
+
+
+def verify_email(token: str, address: str) -> None:
+    """`services.verify_email`, with a limit for guesses. Raises Throttled, and what that raises."""
+    limits = [throttle.Limit("verify-email:address", address, 100, _QUARTER)]
+    throttle.count(limits)
+    services.verify_email(token)
     throttle.give_back(limits)
 
 

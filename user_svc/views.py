@@ -16,9 +16,11 @@ from platform_core.auth import NOBODY, caller_of, is_open, throttle
 from platform_core.http import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from platform_core.vocabulary import Role
 from user_svc import accounts, services, sign_in
+from user_svc.emails import email_key
 from user_svc.models import User
 from user_svc.serializers import (
     CredentialsSerializer,
+    EmailVerificationSerializer,
     KeySetSerializer,
     PairSerializer,
     PasswordChangeSerializer,
@@ -50,18 +52,32 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
         """One user."""
         return self.shown(self.get_object())
 
-    @extend_schema(responses={201: UserSerializer, 429: None})
+    @extend_schema(responses={201: UserSerializer, 202: None, 429: None})
     @takes_key
     def create(self, request: Request) -> Response:
-        """Add a user. 409 `email_taken`: another user has the address."""
-        if not caller_of(request).roles and not is_open():
+        """Add a user. 409 `email_taken`: another user has the address.
+
+        If addresses are verified, only the staff gets this answer. Everybody else gets 202 whether the address is taken
+        or not, and the account begins when the link is followed that was mailed to the address.
+        """
+        is_staff = bool(caller_of(request).roles)
+        if not is_staff and not is_open():
             address, most = throttle.address_of(request), settings.SIGN_UPS_PER_HOUR
             throttle.count([throttle.Limit("sign-up", address, most, _SIGN_UP_WINDOW)])
+        if settings.EMAIL_VERIFICATION and not is_staff:
+            wanted = self.validated()
+            throttle.count([_mails_to(wanted["email"])])
+            return self.sign_up_by_mail(request, wanted)
         return self.sign_up(request)
 
     @idempotent
     def sign_up(self, request: Request) -> Response:
         return self.answer(services.create_user(**self.validated()), status=201)
+
+    @idempotent
+    def sign_up_by_mail(self, request: Request, wanted: dict[str, Any]) -> Response:
+        services.sign_up_by_mail(**wanted)
+        return Response(status=202)
 
     def update(self, request: Request, pk: int) -> Response:
         """Replace a user's profile. Omitted fields become empty, but an omitted password is kept."""
@@ -81,6 +97,8 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
             raise InvalidInput.field(
                 "password", "Change the password at /api/users/me/password; the present one is required."
             )
+        if settings.EMAIL_VERIFICATION and changes.get("email", user.email) != user.email and not caller.roles:
+            throttle.count([_mails_to(changes["email"])])
         return self.answer(services.update_user(user.pk, expected_versions(request), **changes))
 
     def destroy(self, request: Request, pk: int) -> Response:
@@ -169,6 +187,17 @@ class AuthViewSet(GenericViewSet[Any]):
         sign_in.reset_password(wanted["token"], wanted["password"], throttle.address_of(request))
         return Response(status=204)
 
+    @extend_schema(operation_id="verifyEmail", responses={204: None, 409: None, 429: None})
+    @action(detail=False, methods=["post"], url_path="verify-email", serializer_class=EmailVerificationSerializer)
+    def verify_email(self, request: Request) -> Response:
+        """Confirm an address with the token of the link that was mailed to it. It works once, within 24 hours.
+
+        The account begins with it, or the address replaces the present one. 409 `email_taken`: meanwhile another user
+        has the address.
+        """
+        sign_in.verify_email(_validated(self)["token"], throttle.address_of(request))
+        return Response(status=204)
+
 
 class StaffViewSet(GenericViewSet[Any]):
     """Staff accounts, for the admins of the other services."""
@@ -209,6 +238,11 @@ class KeySetView(GenericViewSet[Any]):
     def show(self, request: Request) -> Response:
         """The JWK set (RFC 7517) with which access tokens are verified."""
         return Response(accounts.key_set(), headers={"Cache-Control": "public, max-age=60"})
+
+
+def _mails_to(email: str) -> throttle.Limit:
+    """The limit of mails that strangers can cause to an address."""
+    return throttle.Limit("account-mail", email_key(email), 10, 15 * 60)
 
 
 def _validated(view: GenericViewSet[Any]) -> dict[str, Any]:

@@ -201,11 +201,18 @@ VARIABLES = (
         "The number of accounts that one address may create per hour in production.",
     ),
     Variable(
+        "EMAIL_VERIFICATION",
+        "",
+        _choice("on", "off"),
+        "`on`: an address gets mail only after its owner has followed a link. Empty: `on` in production, `off` in "
+        "development.",
+    ),
+    Variable(
         "ACCOUNT_LINKS_URL",
         "http://localhost:3000",
         _link_base,
-        "Where the shop's pages are. Mailed links begin with it, such as `…/reset-password#token=…`; that page sends "
-        "the token to `/api/auth/password-reset/confirm`.",
+        "Where the shop's pages are. Mailed links begin with it: `…/reset-password#token=…` and "
+        "`…/verify-email#token=…`; these pages send the token to user-service.",
     ),
     Variable(
         "DATABASE_URL",

@@ -272,7 +272,8 @@ def test_a_mail_that_was_encrypted_with_another_key_is_given_up(account, ask, ma
 def test_expired_tokens_are_deleted(token, account, monkeypatch):
     monkeypatch.setattr(tasks, "BATCH", 2)
     old = now() - timedelta(seconds=1)
-    values = {"user_id": account["id"], "purpose": "reset", "email_key": "x@x.com", "expires_at": old}
+    values = {"user_id": account["id"], "purpose": "reset", "email": "x@x.com", "email_key": "x@x.com"}
+    values |= {"expires_at": old}
     AccountToken.objects.bulk_create(AccountToken(hash=bytes([n]) * 32, **values) for n in range(3))
     assert tasks.forget_tokens(threading.Event())
     assert not tasks.forget_tokens(threading.Event())
