@@ -183,6 +183,7 @@ def _pair(session: Session, user: User) -> Pair:
         "sub": str(user.pk),
         "roles": sorted(user.roles),
         "sid": str(session.pk),
+        "auth_time": int(session.created_at.timestamp()),
         "jti": secrets.token_hex(8),
     }
     return Pair(access_token(claims), token, USER_SECONDS)

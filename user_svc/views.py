@@ -1,5 +1,6 @@
 """The API of user-service."""
 
+import time
 from typing import Any
 
 from django.conf import settings
@@ -34,6 +35,9 @@ from user_svc.serializers import (
 )
 
 _SIGN_UP_WINDOW = 3600
+_NEW_ADDRESSES = 10, 3600
+"""How many addresses one caller may try to change to, and the window in seconds."""
+_RECENT_SECONDS = 300
 
 
 class UserViewSet(ListModelMixin, ResourceViewSet):
@@ -80,11 +84,17 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
         return Response(status=202)
 
     def update(self, request: Request, pk: int) -> Response:
-        """Replace a user's profile. Omitted fields become empty, but an omitted password is kept."""
+        """Replace a user's profile. Omitted fields become empty, but an omitted password is kept.
+
+        403 `reauthentication_required`: customers change their address only within five minutes after a sign-in.
+        """
         return self.change(request)
 
     def partial_update(self, request: Request, pk: int) -> Response:
-        """Change parts of a user's profile."""
+        """Change parts of a user's profile.
+
+        403 `reauthentication_required`: customers change their address only within five minutes after a sign-in.
+        """
         return self.change(request, partial=True)
 
     def change(self, request: Request, *, partial: bool = False) -> Response:
@@ -97,14 +107,18 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
             raise InvalidInput.field(
                 "password", "Change the password at /api/users/me/password; the present one is required."
             )
-        if settings.EMAIL_VERIFICATION and changes.get("email", user.email) != user.email and not caller.roles:
-            throttle.count([_mails_to(changes["email"])])
+        if changes.get("email", user.email) != user.email and not caller.roles:
+            self.check_new_address(request, changes["email"])
         return self.answer(services.update_user(user.pk, expected_versions(request), **changes))
 
     def destroy(self, request: Request, pk: int) -> Response:
-        """Delete a user. The email address can be used again."""
+        """Delete a user. The email address can be used again.
+
+        403 `reauthentication_required`: customers do this only within five minutes after a sign-in.
+        """
         user = self.get_object()
         self.check_role(request, user)
+        self.check_recent_sign_in(request)
         services.delete_user(user.pk, expected_versions(request))
         return Response(status=204)
 
@@ -133,6 +147,28 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
         if user_id is None:
             raise NotAuthenticated()
         return user_id
+
+    def check_new_address(self, request: Request, email: str) -> None:
+        """Limits what a change of the address tells and sends: whether it is taken, and mail to it."""
+        self.check_recent_sign_in(request)
+        caller = caller_of(request)
+        limits = [] if caller is NOBODY else [throttle.Limit("new-address", caller.caller, *_NEW_ADDRESSES)]
+        limits += [_mails_to(email)] if settings.EMAIL_VERIFICATION else []
+        if limits:
+            throttle.count(limits)
+
+    def check_recent_sign_in(self, request: Request) -> None:
+        """Raises Forbidden if a customer's token comes from a sign-in of more than five minutes ago.
+
+        A token that was copied, or a device that was left alone, must not take the account away from its owner.
+        """
+        caller = caller_of(request)
+        is_customer = caller.user_id is not None and not caller.roles
+        if is_customer and time.time() - caller.auth_time > _RECENT_SECONDS:
+            raise Forbidden(
+                "This needs a sign-in within the last five minutes: sign in again, and send the new access token.",
+                code="reauthentication_required",
+            )
 
     def check_role(self, request: Request, user: User) -> None:
         """An account with roles is changed by its owner or an admin: else a lesser role could make itself a greater."""

@@ -1,6 +1,7 @@
 import json
 import re
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -84,8 +85,9 @@ def as_user(settings):
     from platform_core.auth.tokens import AUDIENCE
     from user_svc.signing import access_token
 
-    def headers(user_id: Any, *roles: str, **others: str) -> dict[str, str]:
+    def headers(user_id: Any, *roles: str, auth_time: Any = None, **others: str) -> dict[str, str]:
         claims = {"iss": "user-service", "aud": AUDIENCE, "sub": str(user_id), "roles": list(roles), "sid": ""}
+        claims["auth_time"] = int(time.time()) if auth_time is None else auth_time
         return {"Authorization": f"Bearer {access_token(claims)}", **others}
 
     return headers
