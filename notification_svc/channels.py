@@ -11,7 +11,9 @@ from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 
 from notification_svc.models import Notification
-from platform_core.clients import CallerRefused, PeerRefused, get_user
+from notification_svc.services import text_of
+from platform_core.auth import Kind
+from platform_core.clients import CallerRefused, PeerRefused, User, get_user
 from platform_core.http import context
 from platform_core.outbox import DestinationUnreachable, PermanentFailure
 from platform_core.vocabulary import Channel
@@ -20,6 +22,7 @@ CLOSING = 421
 TOO_LARGE = 552
 ACCOUNT_NEEDED = (530, 534, 535, 538)
 """Replies of RFC 4954 that refuse our account."""
+NOT_KEPT = b"(the reply to a confidential message is not kept)"
 log = logging.getLogger("notification.delivery")
 
 
@@ -33,13 +36,14 @@ def send_email(notification: Notification) -> None:
 
     SMTP has no idempotency keys. After a crash between the server's answer and our commit, the mail is sent twice.
     """
-    recipient = notification.recipient or _address(notification.user_id)
+    body = text_of(notification)
+    recipient = _recipient(notification)
     with context.grace(settings.EMAIL_ATTEMPT_SECONDS):
         connection = get_connection()
         _open(connection)
         mail = EmailMessage(
             subject=notification.subject or notification.type.replace("_", " ").capitalize(),
-            body=notification.message,
+            body=body,
             to=[recipient],
             headers={"X-Notification-ID": str(notification.pk)},
             connection=connection,
@@ -55,6 +59,8 @@ def send_email(notification: Notification) -> None:
             raise _meaning_of_sender(refusal) or refusal from None
         except SMTPDataError as refusal:
             what = "The mail server refuses the message"
+            if notification.sealed is not None:  # a filter's reply may quote the text
+                refusal = SMTPDataError(refusal.smtp_code, NOT_KEPT)
             raise _meaning(refusal.smtp_code, refusal.smtp_error, what) or refusal from None
         finally:
             connection.close()
@@ -94,9 +100,23 @@ def _refuses_us(code: int, words: bytes | str) -> CallerRefused:
     return CallerRefused("the mail server", code, repr(words))
 
 
-def _address(user_id: int) -> str:
+def _recipient(notification: Notification) -> str:
+    """The address to which the mail goes. Raises PermanentFailure if the user is gone or the address unverified.
+
+    Exempt are mails with a token, which verify an address, and those for which a person has entered one.
+    """
+    given = notification.recipient
+    if given and (notification.sealed is not None or not notification.caller.startswith(f"{Kind.SERVICE}:")):
+        return given
+    user = _user(notification.user_id)
+    if not user.email_verified:
+        raise PermanentFailure(f"unverified_recipient: the address of user {user.id} is not verified.")
+    return given or user.email
+
+
+def _user(user_id: int) -> User:
     try:
-        return get_user(user_id).email
+        return get_user(user_id)
     except PeerRefused as refusal:
         if refusal.status == 404:
             raise PermanentFailure(f"There is no user {user_id}.") from None

@@ -19,6 +19,8 @@ class Notification(Resource):
     recipient = models.CharField(max_length=254, blank=True, default="")
     subject = models.CharField(max_length=200, blank=True, default="")
     message = models.TextField()
+    sealed = models.TextField(null=True, blank=True, editable=False)
+    """The encrypted text of a confidential message, empty after its delivery; None for all other messages."""
     status = models.CharField(max_length=16, choices=NotificationStatus.choices, default=NotificationStatus.QUEUED)
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(null=True, blank=True)

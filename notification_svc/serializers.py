@@ -46,6 +46,11 @@ class NotificationSerializer(Serializer):
     )
     subject = OptionalStringField(max_length=200)
     message = StringField(max_length=32_768, one_line=False, trim_whitespace=False)
+    confidential = serializers.BooleanField(
+        write_only=True,
+        default=False,
+        help_text="The text is kept encrypted until it is delivered, then erased. Answers have another text instead.",
+    )
     status = serializers.ChoiceField(choices=Notification.Status.choices, read_only=True)
     attempts = serializers.IntegerField(read_only=True)
     lastError = serializers.CharField(source="last_error", read_only=True, allow_null=True)

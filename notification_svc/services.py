@@ -3,15 +3,20 @@
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Case, F, QuerySet, Value, When
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from notification_svc.models import Notification
 from platform_core.api import Claim
+from platform_core.auth import BrokenSeal, seal, unseal
 from platform_core.events import NewEvent, append
-from platform_core.outbox import Message, OutboxMessage, enqueue, redrive
+from platform_core.outbox import Message, OutboxMessage, PermanentFailure, enqueue, redrive
 from platform_core.vocabulary import EventType, MessageKind, NotificationStatus
+
+NOT_SHOWN = "The text of this message is confidential."
+"""What answers and pages have instead of the text of a confidential message."""
+_PURPOSE = "confidential messages"
 
 
 class Accepted(NamedTuple):
@@ -33,6 +38,8 @@ def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
             claim.check(earlier.fingerprint)
             return Accepted(_as_first_answered(earlier), is_replay=True)
         content = {**content, "caller": claim.caller, "sender_key": claim.key, "fingerprint": claim.fingerprint}
+    if content.pop("confidential", False):
+        content = {**content, "sealed": seal(_PURPOSE, content["message"]), "message": NOT_SHOWN}
     notification = Notification.objects.create(**content)
     enqueue(delivery_of(notification))
     return Accepted(notification, is_replay=False)
@@ -43,6 +50,18 @@ def _as_first_answered(notification: Notification) -> Notification:
     notification.attempts = 0
     notification.last_error = notification.sent_at = None
     return notification
+
+
+def text_of(notification: Notification) -> str:
+    """The text to deliver. Raises PermanentFailure if it was confidential and has been erased."""
+    if notification.sealed is None:
+        return notification.message
+    if not notification.sealed:
+        raise PermanentFailure("The text was confidential and has been erased.")
+    try:
+        return unseal(_PURPOSE, notification.sealed)
+    except BrokenSeal as error:
+        raise PermanentFailure(f"The text {error}.") from None
 
 
 def delivery_of(notification: Notification) -> Message:
@@ -56,12 +75,15 @@ def delivery_of(notification: Notification) -> Message:
 
 
 def mark_sent(notification_id: int, attempts: int) -> None:
-    """Marks the notification as sent. Runs, like `mark_failed`, in the transaction that ends the delivery."""
+    """Marks the notification as sent, and erases a confidential text.
+
+    Runs, like `mark_failed`, in the transaction that ends the delivery.
+    """
     _settle(notification_id, NotificationStatus.SENT, attempts=attempts, sent_at=Now(), last_error=None)
 
 
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:
-    """Records a failed attempt. After the last attempt the notification is ``failed``."""
+    """Records a failed attempt. After the last one the notification is ``failed``, and a confidential text erased."""
     changes = {"attempts": attempts, "last_error": error[:2000]}
     if final:
         _settle(notification_id, NotificationStatus.FAILED, **changes)
@@ -71,6 +93,7 @@ def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool)
 
 def _settle(notification_id: int, status: NotificationStatus, **changes: Any) -> None:
     rows = Notification.objects.filter(pk=notification_id).exclude(status=NotificationStatus.SENT)
+    changes["sealed"] = Case(When(sealed__isnull=False, then=Value("")))
     if rows.update(status=status, version=F("version") + 1, updated_at=now(), **changes):
         notification = Notification.objects.get(pk=notification_id)
         append(NewEvent(EventType.of_notification(status), notification_id, snapshot(notification)))
@@ -89,9 +112,12 @@ def snapshot(notification: Notification) -> dict[str, Any]:
 
 
 def retry(notifications: QuerySet[Notification]) -> int:
-    """Resends failed notifications with a fresh count of attempts. Returns how many there were."""
+    """Resends failed notifications with a fresh count of attempts. Returns how many there were.
+
+    The text of a confidential one has been erased, so it is left out.
+    """
     count = 0
-    for notification in notifications.filter(status=NotificationStatus.FAILED):
+    for notification in notifications.filter(status=NotificationStatus.FAILED, sealed=None):
         with transaction.atomic():
             failed = Notification.objects.filter(pk=notification.pk, status=NotificationStatus.FAILED)
             if failed.update(status=NotificationStatus.QUEUED):

@@ -85,6 +85,13 @@ CONTRACTS = [
     Contract(PRODUCT, products.get_reservation, [9], {"timeout": 1.0}, reads=products.Reservation, refusals=(404,)),
     Contract(PRODUCT, products.release_stock, [9]),
     Contract(NOTIFICATION, notifications.send_notification, ["order-9"], LETTER, refusals=(409, 422)),
+    Contract(
+        NOTIFICATION,
+        notifications.send_notification,
+        ["account-mail-9"],
+        {**LETTER, "recipient": "a@example.com", "confidential": True},
+        refusals=(409, 422),
+    ),
     Contract(NOTIFICATION, notifications.find_notification, ["order-9"], {"timeout": 1.0}, reads=notifications._Page),
     *(
         Contract(each, feeds.read_feed, [each.name, "1-2-3"], reads=list[feeds.Event], refusals=(410,))

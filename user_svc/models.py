@@ -32,6 +32,9 @@ class User(Resource):
     email = models.EmailField(max_length=254)
     email_key = models.CharField(max_length=MOST, editable=False)
     """The form of the address that is unique and looked up (`emails.email_key`). ``email`` is as it was given."""
+    email_verified = models.BooleanField(default=True, db_default=True, editable=False)
+    pending_email = models.EmailField(max_length=254, null=True, blank=True, editable=False)
+    """The address that replaces ``email`` when its link is followed."""
     phone = models.CharField(max_length=50, blank=True, default="")
     address = models.CharField(max_length=500, blank=True, default="")
     password = models.CharField(max_length=200, blank=True, default="", editable=False)
@@ -63,7 +66,10 @@ class User(Resource):
                 condition=Q(roles__contained_by=[role.value for role in Role]), name="user_roles_known"
             ),
         )
-        indexes = (GinIndex(fields=("words",), name="user_words"),)
+        indexes = (
+            GinIndex(fields=("words",), name="user_words"),
+            models.Index(fields=("id",), name="user_unverified", condition=Q(email_verified=False)),
+        )
 
     def __str__(self) -> str:
         return f"{self.name} <{self.email}>"
@@ -104,6 +110,39 @@ class RefreshToken(models.Model):
 
     def __str__(self) -> str:
         return f"refresh token of {self.session_id}"
+
+
+class AccountToken(models.Model):
+    """The SHA-256 of a token that was mailed. It can be used once, until it expires; then its row is deleted.
+
+    ``email`` is the address that it was sent to. ``profile`` has the account that begins with it, with its id and the
+    hash of its password, until the token is used.
+    """
+
+    class Purpose(models.TextChoices):
+        RESET = "reset"
+        VERIFY = "verify"
+        SIGN_UP = "sign_up"
+
+    hash = models.BinaryField(primary_key=True, max_length=32)
+    user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="account_tokens")
+    purpose = models.CharField(max_length=16, choices=Purpose.choices)
+    email = models.EmailField(max_length=254)
+    email_key = models.CharField(max_length=MOST, db_index=True)
+    profile = models.JSONField(default=dict, blank=True)
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(purpose="sign_up", user=None) | (~Q(purpose="sign_up") & Q(user__isnull=False)),
+                name="account_token_of_a_user",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.purpose} of user {self.user_id}"
 
 
 class SigningKey(models.Model):

@@ -14,12 +14,15 @@ from django.utils.timezone import now
 from platform_core.auth import AUDIENCE, USER_SECONDS, throttle
 from platform_core.http import InvalidInput, NotAuthenticated, NotFound
 from platform_core.topology import USER
+from user_svc import services
+from user_svc.account_mail import enqueue_reset, live_tokens
 from user_svc.emails import guessed_key
-from user_svc.models import RefreshToken, Session, User
+from user_svc.models import AccountToken, RefreshToken, Session, User
 from user_svc.services import revoke, update_user, with_email
 from user_svc.signing import access_token
 
 SESSION_DAYS = 30
+_QUARTER = 15 * 60
 
 
 class Pair(NamedTuple):
@@ -123,11 +126,52 @@ def change_password(user_id: int, session: str, current: str, new: str, address:
     if not is_right:
         raise InvalidInput.field("current", "This is not the present password.", code="invalid_credentials")
     throttle.give_back(limits)
-    try:
-        validate_password(new, user)  # type: ignore[arg-type]  # any object with these attributes
-    except ValidationError as error:
-        raise InvalidInput.field("new", " ".join(error.messages), code="weak_password") from None
+    check_strength("new", new, user)
     update_user(user_id, None, password=new, kept_session=session)
+
+
+def request_reset(email: str, address: str) -> None:
+    """Queues the mail for a new password. It does the same for an unknown email. Raises Throttled.
+
+    To use up an account's limit locks nobody out: the mails that went out for it are valid for longer than the limit.
+    """
+    account = throttle.Limit("password-reset:account", guessed_key(email), 10, _QUARTER)
+    throttle.count([account, throttle.Limit("password-reset:address", address, 100, _QUARTER)])
+    enqueue_reset(email)
+
+
+def reset_password(token: str, new: str, address: str) -> None:
+    """Sets a new password with a mailed token, and ends all sessions. The token is spent only if that succeeds.
+
+    Raises InvalidInput if the token cannot be used or the password is weak, Throttled.
+    """
+    limits = [throttle.Limit("password-reset-confirm:address", address, 100, _QUARTER)]
+    with throttle.counted(limits), transaction.atomic():
+        tokens = live_tokens(token, AccountToken.Purpose.RESET)
+        # Of two requests with one token, the second waits here for the first, and then finds no live token.
+        found = tokens.select_for_update(of=("self",)).first()
+        if found is None or found.user is None:
+            raise InvalidInput.field("token", "The link is not valid any more. Ask for a new one.", "invalid_token")
+        check_strength("password", new, found.user)
+        # Whoever has the link has the address. The new password spends the token.
+        update_user(found.user.pk, None, password=new, email_verified=True)
+    throttle.give_back(limits)
+
+
+def verify_email(token: str, address: str) -> None:
+    """`services.verify_email`, with a limit for guesses. Raises Throttled, and what that raises."""
+    limits = [throttle.Limit("verify-email:address", address, 100, _QUARTER)]
+    throttle.count(limits)
+    services.verify_email(token)
+    throttle.give_back(limits)
+
+
+def check_strength(field: str, password: str, user: User) -> None:
+    """Raises InvalidInput of ``field`` with what Django's validators say of the password."""
+    try:
+        validate_password(password, user)  # type: ignore[arg-type]  # any object with these attributes
+    except ValidationError as error:
+        raise InvalidInput.field(field, " ".join(error.messages), code="weak_password") from None
 
 
 def _pair(session: Session, user: User) -> Pair:
@@ -139,6 +183,7 @@ def _pair(session: Session, user: User) -> Pair:
         "sub": str(user.pk),
         "roles": sorted(user.roles),
         "sid": str(session.pk),
+        "auth_time": int(session.created_at.timestamp()),
         "jti": secrets.token_hex(8),
     }
     return Pair(access_token(claims), token, USER_SECONDS)

@@ -26,12 +26,26 @@ class _Page(msgspec.Struct, frozen=True):
     results: list[Notification]
 
 
-def send_notification(key: str, *, user_id: int, type: str, subject: str, message: str) -> None:
-    """Send a message to the user's email address. ``key`` is the idempotency key: repeated calls send it once.
+def send_notification(
+    key: str,
+    *,
+    user_id: int,
+    type: str,
+    subject: str,
+    message: str,
+    recipient: str | None = None,
+    confidential: bool = False,
+) -> None:
+    """Send a message to ``recipient``, by default the user's email address at the time of delivery.
 
-    Raises PeerRefused, PeerUnreachable.
+    ``key`` is the idempotency key: repeated calls with the same content send it once. The text of a ``confidential``
+    message is kept encrypted until it is delivered, and then erased. Raises PeerRefused, PeerUnreachable.
     """
-    body = {"userId": str(user_id), "type": type, "subject": subject, "message": message}
+    body: dict[str, str | bool] = {"userId": str(user_id), "type": type, "subject": subject, "message": message}
+    if recipient is not None:
+        body["recipient"] = recipient
+    if confidential:
+        body["confidential"] = True
     call(PEER, "POST", "/api/notifications/send", body=body, key=key, expect=201)
 
 

@@ -20,6 +20,7 @@ class User(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     email: str
     is_active: bool = True
+    email_verified: bool = True
 
 
 class StaffAccount(msgspec.Struct, frozen=True, rename="camel"):

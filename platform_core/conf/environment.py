@@ -92,6 +92,18 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _link_base(text: str) -> str:
+    expected = "a URL such as https://shop.example.com/account, without ? and #"
+    try:
+        parts = urlsplit(text)
+        is_fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        raise ValueError(expected) from None
+    if not is_fine or parts.query or parts.fragment or not text.isprintable() or " " in text:
+        raise ValueError(expected)
+    return text.rstrip("/")
+
+
 def _database_url(text: str) -> str:
     expected = "a URL such as postgresql://user:password@host:5432/database"
     if not text:
@@ -220,6 +232,20 @@ VARIABLES = (
         "true",
         _choice("true", "false"),
         "Whether HSTS allows that browsers list the domain as HTTPS only, once somebody submits it. Hard to undo.",
+    ),
+    Variable(
+        "EMAIL_VERIFICATION",
+        "",
+        _choice("on", "off"),
+        "`on`: an address gets mail only after its owner has followed a link. Empty: `on` in production, `off` in "
+        "development.",
+    ),
+    Variable(
+        "ACCOUNT_LINKS_URL",
+        "http://localhost:3000",
+        _link_base,
+        "Where the shop's pages are. Mailed links begin with it: `…/reset-password#token=…` and "
+        "`…/verify-email#token=…`; these pages send the token to user-service.",
     ),
     Variable(
         "DATABASE_URL",

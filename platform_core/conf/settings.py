@@ -197,7 +197,13 @@ def _auth(values: Mapping[str, Any]) -> dict[str, Any]:
         "NUM_PROXIES": values["NUM_PROXIES"],
         "SIGN_UPS_PER_HOUR": values["SIGN_UPS_PER_HOUR"],
         "RATE_LIMITS": budgets(values["RATE_LIMITS"] or {}, development=values["PLATFORM_ENV"] == "development"),
+        "ACCOUNT_LINKS_URL": values["ACCOUNT_LINKS_URL"],
+        "EMAIL_VERIFICATION": (values["EMAIL_VERIFICATION"] or _default_verification(values)) == "on",
     }
+
+
+def _default_verification(values: Mapping[str, Any]) -> str:
+    return "off" if values["PLATFORM_ENV"] == "development" else "on"
 
 
 def _apps(package: str, own: Sequence[str]) -> list[str]:

@@ -13,7 +13,18 @@ from user_svc.models import User
 
 pytestmark = pytest.mark.django_db
 
-USER = {"id", "name", "email", "phone", "address", "isActive", "createdAt", "updatedAt"}
+USER = {
+    "id",
+    "name",
+    "email",
+    "phone",
+    "address",
+    "isActive",
+    "createdAt",
+    "updatedAt",
+    "emailVerified",
+    "pendingEmail",
+}
 ANN = {"name": "Ann", "email": "ann@example.com"}
 FORM = "application/x-www-form-urlencoded"
 
