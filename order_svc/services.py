@@ -26,6 +26,7 @@ from platform_core.clients import (
     PeerRefused,
     PeerUnreachable,
     Reservation,
+    User,
     get_user,
     reserve_stock,
 )
@@ -90,14 +91,14 @@ def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None
     require_history()
     steps: Steps = {}
     with taken(steps, USER):
-        _check_user(user_id)
+        customer = _active_user(user_id)
     order, lines = _open(user_id, quantities, claim, steps)
     reached("order.opened")
     try:
         with taken(order.steps, STOCK):
             reservation = reserve_stock(order.pk, quantities)
         reached("order.reserved")
-        placed = _confirm(order, lines, reservation)
+        placed = _confirm(order, lines, reservation, customer)
         reached("order.confirmed")
         return placed
     except PeerRefused as refusal:
@@ -141,7 +142,8 @@ def _repeated(refusal: dict[str, Any]) -> PlatformError:
     return error
 
 
-def _check_user(user_id: int) -> None:
+def _active_user(user_id: int) -> User:
+    """The user. Raises Unprocessable `unknown_user`, `inactive_user`; Unavailable."""
     try:
         user = get_user(user_id)
     except PeerRefused as refusal:
@@ -154,6 +156,7 @@ def _check_user(user_id: int) -> None:
         raise _unavailable(error) from error
     if not user.is_active:
         raise _refused_user("inactive_user", f"The account of user {user_id} is disabled.")
+    return user
 
 
 def _refused_user(code: str, detail: str) -> Unprocessable:
@@ -188,8 +191,8 @@ def _open(
     return order, [OrderLine(order=order, product_id=product, quantity=n) for product, n in quantities.items()]
 
 
-def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation) -> Placed:
-    """Confirms the order. Raises Unavailable if recovery has rejected it in the meantime."""
+def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation, customer: User) -> Placed:
+    """Confirms the order and keeps the customer. Raises Unavailable if recovery has rejected it in the meantime."""
     reserved = {int(item.product_id): item for item in reservation.items}
     for line in lines:
         item = reserved[line.product_id]
@@ -197,12 +200,17 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation) -> 
     order.total = sum((line.subtotal or Decimal(0) for line in lines), Decimal(0))
     order.confirmed_at = order.updated_at = now()
     order.status, order.version = Order.Status.CONFIRMED, CONFIRMED_VERSION
+    order.customer_name, order.customer_email = customer.name, customer.email
+    order.customer_address = customer.address
     message = confirmation(order, lines)
     values = {
         "order": order.pk,
         "at": order.confirmed_at,
         "total": order.total,
         "steps": encode(order.steps).decode(),
+        "name": order.customer_name,
+        "email": order.customer_email,
+        "address": order.customer_address,
         "products": array(line.product_id for line in lines),
         "names": array(reserved[line.product_id].name for line in lines),
         "prices": array(reserved[line.product_id].unit_price for line in lines),
@@ -445,6 +453,14 @@ def _notification(order: Order, status: OrderStatus, subject: str, message: str)
         key=f"order-{order.pk}-{status}",
         payload={"user_id": order.user_id, "type": f"order_{status}", "subject": subject, "message": message},
     )
+
+
+def recipient_of(order_id: int) -> str | None:
+    """The address to which the mails of an order go; None if the order has none.
+
+    It is read when a message is delivered, so that the outbox holds no personal data.
+    """
+    return Order.objects.filter(pk=order_id).values_list("customer_email", flat=True).first()
 
 
 def _thanks(order: Order, lines: list[OrderLine]) -> str:

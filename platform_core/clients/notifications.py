@@ -26,12 +26,17 @@ class _Page(msgspec.Struct, frozen=True):
     results: list[Notification]
 
 
-def send_notification(key: str, *, user_id: int, type: str, subject: str, message: str) -> None:
-    """Send a message to the user's email address. ``key`` is the idempotency key: repeated calls send it once.
+def send_notification(
+    key: str, *, user_id: int, type: str, subject: str, message: str, recipient: str | None = None
+) -> None:
+    """Send a message to ``recipient``, by default the user's email address at the time of delivery.
 
-    Raises PeerRefused, PeerUnreachable.
+    ``key`` is the idempotency key: repeated calls with the same content send it once. Raises PeerRefused,
+    PeerUnreachable.
     """
     body = {"userId": str(user_id), "type": type, "subject": subject, "message": message}
+    if recipient is not None:
+        body["recipient"] = recipient
     call(PEER, "POST", "/api/notifications/send", body=body, key=key, expect=201)
 
 

@@ -69,8 +69,33 @@ def test_the_confirmation_is_handed_over_once_under_its_key(there, order):
     assert request.json["userId"] == "1"
     assert request.json["type"] == "order_confirmed"
     assert order["id"] in request.json["subject"]
-    assert "channel" not in request.json and "recipient" not in request.json
+    assert request.json["recipient"] == "ann@example.com"
+    assert "channel" not in request.json
     assert row(order, "confirmed").state == "delivered"
+
+
+def test_every_mail_goes_to_the_address_of_the_moment_of_placing(api, there, order, neighbours):
+    neighbours.profile["email"] = "new@example.com"
+    neighbours.users.clear()
+    api.post(f"/api/orders/{order['id']}/ship")
+    there.will(TAKEN)
+    deliver(tasks.NOTIFICATIONS)
+    assert [request.json["recipient"] for request in there.requests] == ["ann@example.com"] * 2
+
+
+def test_a_mail_of_an_order_without_a_customer_names_no_recipient(there, order):
+    """An order of an earlier version. notification-service looks the address up."""
+    Order.objects.update(customer_name=None, customer_email=None, customer_address=None)
+    there.will(TAKEN)
+    deliver(tasks.NOTIFICATIONS)
+    assert "recipient" not in there.requests[0].json
+
+
+def test_the_outbox_holds_no_personal_data(api, order):
+    api.post(f"/api/orders/{order['id']}/cancel")
+    kept = " ".join(str(payload) for payload in OutboxMessage.objects.values_list("payload", flat=True))
+    assert order["id"] in kept
+    assert not [value for value in order["customer"].values() if value in kept]
 
 
 def test_the_stock_of_a_cancelled_order_is_released(api, there, order):
