@@ -31,14 +31,16 @@ def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
         if earlier:
             assert earlier.fingerprint is not None
             claim.check(earlier.fingerprint)
-            return Accepted(_as_first_answered(earlier), is_replay=True)
+            return Accepted(_as_first_answered(earlier, content), is_replay=True)
         content = {**content, "caller": claim.caller, "sender_key": claim.key, "fingerprint": claim.fingerprint}
     notification = Notification.objects.create(**content)
     enqueue(delivery_of(notification))
     return Accepted(notification, is_replay=False)
 
 
-def _as_first_answered(notification: Notification) -> Notification:
+def _as_first_answered(notification: Notification, content: dict[str, Any]) -> Notification:
+    """The notification as it was when it was accepted. ``content`` is that of the repetition, which is the same."""
+    notification.recipient = content["recipient"]
     notification.status = Notification.Status.QUEUED
     notification.attempts = 0
     notification.last_error = notification.sent_at = None
@@ -55,9 +57,13 @@ def delivery_of(notification: Notification) -> Message:
     )
 
 
-def mark_sent(notification_id: int, attempts: int) -> None:
-    """Marks the notification as sent. Runs, like `mark_failed`, in the transaction that ends the delivery."""
-    _settle(notification_id, NotificationStatus.SENT, attempts=attempts, sent_at=Now(), last_error=None)
+def mark_sent(notification_id: int, attempts: int, recipient: str) -> None:
+    """Marks the notification as sent, and keeps where it went.
+
+    Runs, like `mark_failed`, in the transaction that ends the delivery.
+    """
+    changes = {"attempts": attempts, "sent_at": Now(), "last_error": None, "recipient": recipient}
+    _settle(notification_id, NotificationStatus.SENT, **changes)
 
 
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:

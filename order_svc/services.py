@@ -6,6 +6,7 @@ Each change of status is one transaction: a conditional update, the event, and t
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from order_svc.statements import CONFIRM, EARLIER, EARLIER_COLUMNS, OPEN, QUEUE_
 from order_svc.steps import STOCK, USER, Steps, taken
 from platform_core.api import Claim, decode, encode, in_progress
 from platform_core.clients import (
+    MAX_DATA_BYTES,
     CallerRefused,
     PeerError,
     PeerRefused,
@@ -455,12 +457,44 @@ def _notification(order: Order, status: OrderStatus, subject: str, message: str)
     )
 
 
-def recipient_of(order_id: int) -> str | None:
-    """The address to which the mails of an order go; None if the order has none.
+def addressing(order_id: int) -> dict[str, Any]:
+    """What a mail of an order gets from its customer and lines: ``recipient`` and ``data``. Empty without a customer.
 
     It is read when a message is delivered, so that the outbox holds no personal data.
     """
-    return Order.objects.filter(pk=order_id).values_list("customer_email", flat=True).first()
+    order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
+    if order is None or order.customer_email is None:
+        return {}
+    return {"recipient": order.customer_email, "data": _mail_data(order)}
+
+
+def _mail_data(order: Order) -> dict[str, Any]:
+    """The values for the templates of mails. Amounts are texts, with the decimals that they are stored with.
+
+    If the lines do not fit into `MAX_DATA_BYTES`, ``moreLines`` counts those that are left out.
+    """
+    lines = [
+        {
+            "productId": str(line.product_id),
+            "name": line.name,
+            "quantity": line.quantity,
+            "unitPrice": str(line.unit_price),
+            "subtotal": str(line.subtotal),
+        }
+        for line in order.lines.all()
+    ]
+    data = {
+        "orderId": str(order.pk),
+        "customer": {"name": order.customer_name, "address": order.customer_address},
+        "total": str(order.total),
+        "currency": order.currency,
+        "moreLines": len(lines),
+        "lines": [],
+    }
+    left = MAX_DATA_BYTES - len(encode(data))
+    sizes = accumulate(len(encode(line)) + 1 for line in lines)  # and a comma
+    fitting = [line for line, size in zip(lines, sizes, strict=True) if size <= left]
+    return {**data, "lines": fitting, "moreLines": len(lines) - len(fitting)}
 
 
 def _thanks(order: Order, lines: list[OrderLine]) -> str:

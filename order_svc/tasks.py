@@ -5,7 +5,7 @@ import threading
 from functools import partial
 
 from order_svc.models import Order
-from order_svc.services import RECOVERY, overdue_orders, recipient_of, reject_overdue, reserve_again
+from order_svc.services import RECOVERY, addressing, overdue_orders, reject_overdue, reserve_again
 from platform_core.clients import release_stock, send_notification
 from platform_core.db import attempt_item, due_items
 from platform_core.http import context
@@ -28,7 +28,7 @@ def _reserve(message: OutboxMessage) -> None:
 
 def _notify(message: OutboxMessage) -> None:
     order_id = int(message.aggregate.partition(":")[2])
-    send_notification(message.key, **message.payload, recipient=recipient_of(order_id))
+    send_notification(message.key, **message.payload, **addressing(order_id))
 
 
 HANDLERS: Handlers = {

@@ -66,7 +66,7 @@ class Contract:
 
 
 LETTER = {"user_id": 7, "type": "order_confirmed", "subject": "Your order", "message": "Thank you."}
-ADDRESSED = {"recipient": "ann@example.com"}
+ADDRESSED = {"recipient": "ann@example.com", "data": {"orderId": "9", "lines": [{"name": "Lamp"}]}}
 RESERVED = {"items": [{"productId": "3", "name": "Lamp", "unitPrice": 1.5, "quantity": 2}]}
 CONTRACTS = [
     Contract(USER, users.get_user, [7], reads=users.User, refusals=(404,)),

@@ -25,7 +25,8 @@ SERVICES_WITH_WORKER = tuple(service for service in SERVICES if service.has_work
 PACKAGES = tuple(service.package for service in SERVICES)
 CONTAINER_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "user-service": ("SIGN_UPS_PER_HOUR",),
-    "notification-worker": ("EMAIL_URL", "DEFAULT_FROM_EMAIL"),
+    "notification-service": ("SHOP_NAME",),
+    "notification-worker": ("EMAIL_URL", "DEFAULT_FROM_EMAIL", "SHOP_NAME"),
 }
 """Variables that compose passes on to one container only. Those for all containers are in compose.yaml."""
 SECRET = frozenset(variable.name for variable in VARIABLES if variable.secret)
