@@ -36,7 +36,7 @@ def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
         if earlier:
             assert earlier.fingerprint is not None
             claim.check(earlier.fingerprint)
-            return Accepted(_as_first_answered(earlier), is_replay=True)
+            return Accepted(_as_first_answered(earlier, content), is_replay=True)
         content = {**content, "caller": claim.caller, "sender_key": claim.key, "fingerprint": claim.fingerprint}
     if content.pop("confidential", False):
         content = {**content, "sealed": seal(_PURPOSE, content["message"]), "message": NOT_SHOWN}
@@ -45,7 +45,9 @@ def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
     return Accepted(notification, is_replay=False)
 
 
-def _as_first_answered(notification: Notification) -> Notification:
+def _as_first_answered(notification: Notification, content: dict[str, Any]) -> Notification:
+    """The notification as it was when it was accepted. ``content`` is that of the repetition, which is the same."""
+    notification.recipient = content["recipient"]
     notification.status = Notification.Status.QUEUED
     notification.attempts = 0
     notification.last_error = notification.sent_at = None
@@ -74,12 +76,13 @@ def delivery_of(notification: Notification) -> Message:
     )
 
 
-def mark_sent(notification_id: int, attempts: int) -> None:
-    """Marks the notification as sent, and erases a confidential text.
+def mark_sent(notification_id: int, attempts: int, recipient: str) -> None:
+    """Marks the notification as sent, keeps where it went, and erases a confidential text.
 
     Runs, like `mark_failed`, in the transaction that ends the delivery.
     """
-    _settle(notification_id, NotificationStatus.SENT, attempts=attempts, sent_at=Now(), last_error=None)
+    changes = {"attempts": attempts, "sent_at": Now(), "last_error": None, "recipient": recipient}
+    _settle(notification_id, NotificationStatus.SENT, **changes)
 
 
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:

@@ -323,6 +323,13 @@ VARIABLES = (
     ),
     Variable("EMAIL_ATTEMPT_SECONDS", "1200", _whole(1, 7200), "How long the whole attempt to send a mail may take."),
     Variable("DEFAULT_FROM_EMAIL", "shop@example.com", _text, "The sender of that mail."),
+    Variable("SHOP_NAME", "Shop", _text, "The shop's name, as mails show it."),
+    Variable(
+        "MAIL_TEMPLATES",
+        "",
+        _text,
+        "A folder with Django templates that replace those of mails: `order_confirmed.txt`, `order_confirmed.html`, …",
+    ),
     *(
         Variable(s.url_variable, s.default_url, _http_url, f"Where peers reach {s.name}; `up` listens on its port.")
         for s in SERVICES

@@ -316,6 +316,8 @@ def _mail(values: Mapping[str, Any]) -> dict[str, Any]:
         "EMAIL_ATTEMPT_SECONDS": values["EMAIL_ATTEMPT_SECONDS"],
         **mail,
         "DEFAULT_FROM_EMAIL": values["DEFAULT_FROM_EMAIL"],
+        "SHOP_NAME": values["SHOP_NAME"],
+        "MAIL_TEMPLATES": values["MAIL_TEMPLATES"] or "",
     }
 
 

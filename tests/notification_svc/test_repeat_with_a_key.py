@@ -44,7 +44,21 @@ def test_a_repetition_gets_the_first_answer_after_the_message_failed(send, users
     assert send(key="k-1", userId=NOBODY).content == first.content
 
 
-@pytest.mark.parametrize("change", [{"message": "Other"}, {"userId": 2}, {"channel": "log"}, {"type": "x"}])
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("recipient", ["", "other@example.com"])
+def test_a_repetition_has_the_recipient_of_the_first_answer(send, users, state, recipient):
+    """Without one, the address is filled in at delivery, and a repetition does not know it."""
+    first = send(key="k-1", recipient=recipient)
+    deliver()
+    assert state(first)["recipient"] == recipient or "ann@example.com"
+    again = send(key="k-1", recipient=recipient)
+    assert again.content == first.content
+    assert again.json()["recipient"] == recipient
+
+
+@pytest.mark.parametrize(
+    "change", [{"data": {"a": 1}}, {"message": "Other"}, {"userId": 2}, {"channel": "log"}, {"type": "x"}]
+)
 def test_another_message_with_the_same_key_is_refused(send, change):
     first = send(key="k-1")
     assert_problem(send(key="k-1", **change), 422, "idempotency_key_reused")
