@@ -27,15 +27,23 @@ def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
     """
     if claim:
         claim.hold()
-        earlier = Notification.objects.filter(caller=claim.caller, sender_key=claim.key).first()
+        earlier = accepted_earlier(claim)
         if earlier:
-            assert earlier.fingerprint is not None
-            claim.check(earlier.fingerprint)
-            return Accepted(_as_first_answered(earlier), is_replay=True)
+            return earlier
         content = {**content, "caller": claim.caller, "sender_key": claim.key, "fingerprint": claim.fingerprint}
     notification = Notification.objects.create(**content)
     enqueue(delivery_of(notification))
     return Accepted(notification, is_replay=False)
+
+
+def accepted_earlier(claim: Claim) -> Accepted | None:
+    """The first answer to the claim's key, if it is known. Raises Unprocessable if it was used with another message."""
+    earlier = Notification.objects.filter(caller=claim.caller, sender_key=claim.key).first()
+    if earlier is None:
+        return None
+    assert earlier.fingerprint is not None
+    claim.check(earlier.fingerprint)
+    return Accepted(_as_first_answered(earlier), is_replay=True)
 
 
 def _as_first_answered(notification: Notification) -> Notification:
