@@ -30,7 +30,7 @@ class Mail(NamedTuple):
 
 
 def rendered(notification: Notification, message: str) -> Mail:
-    """The mail of a notification whose text is ``message``. Raises Django's errors of templates that fail with its data.
+    """The mail of a notification whose text is ``message``. Raises Django's errors of templates.
 
     Pages show the notification's own message, which does not reveal a confidential text.
     """

@@ -91,7 +91,7 @@ def place_order(
     in the order of ``quantities``; Unavailable if a peer does not answer (the order is then rejected), or while the
     database has lost orders.
     """
-    earlier = _earlier(claim)
+    earlier = earlier_order(claim)
     if earlier:
         return earlier
     require_history()
@@ -118,7 +118,7 @@ def place_order(
         raise
 
 
-def _earlier(claim: Claim | None) -> Placed | None:
+def earlier_order(claim: Claim | None) -> Placed | None:
     """The first answer of the order that has this key. Raises Conflict if that order is still pending."""
     if claim is None:
         return None

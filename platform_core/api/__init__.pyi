@@ -29,5 +29,6 @@ from .query_cache import declared as declared
 from .routers import Router as Router
 from .row_readers import Part as Part
 from .row_readers import Serializer as Serializer
+from .strict_bodies import refuse_members as refuse_members
 from .views import ID as ID
 from .views import ResourceViewSet as ResourceViewSet

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 from django.contrib.postgres.aggregates import JSONBAgg
@@ -21,6 +21,7 @@ from rest_framework import serializers
 from rest_framework.settings import api_settings
 
 from platform_core.api.fields import IdField, MoneyField, StringField
+from platform_core.api.strict_bodies import unknown_members
 
 _decode = msgspec.json.Decoder(list[dict[str, Any]] | dict[str, Any] | None, float_hook=Decimal).decode
 
@@ -31,9 +32,23 @@ class Row(dict[str, Any]):
     __slots__ = ()
 
 
-# DRF's serializer. It leaves `Row`s as they are, and reads instances with a `Reader` where there is one. This is no
-# docstring, because the OpenAPI documents describe a schema by the docstring that its class inherits.
+# DRF's serializer. It leaves `Row`s as they are, reads instances with a `Reader` where there is one, and refuses
+# members that it does not know, unless ``is_strict`` is False. This is no docstring, because the OpenAPI documents
+# describe a schema by the docstring that its class inherits.
 class Serializer(serializers.Serializer[Any]):
+    is_strict: ClassVar[bool] = True
+
+    def to_internal_value(self, data: Any) -> Any:
+        unknown = unknown_members(self, data) if self.is_strict and isinstance(data, Mapping) else {}
+        if not unknown:
+            return super().to_internal_value(data)
+        try:
+            super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            others = error.detail if isinstance(error.detail, dict) else {}
+            raise serializers.ValidationError({**unknown, **others}) from None
+        raise serializers.ValidationError(unknown)
+
     def to_representation(self, instance: Any) -> Any:
         if type(instance) is Row:
             return instance

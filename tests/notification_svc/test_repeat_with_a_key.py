@@ -23,6 +23,17 @@ def test_a_repetition_gets_the_first_answer_and_creates_no_second_message(send):
     assert Notification.objects.count() == OutboxMessage.objects.count() == 1
 
 
+def test_a_known_key_gets_its_answer_even_if_a_newer_rule_refuses_the_body(send, monkeypatch):
+    with monkeypatch.context() as earlier_version:
+        earlier_version.setattr("platform_core.api.row_readers.unknown_members", lambda *_: {})
+        first = send(key="k-1", colour="red")
+    again = send(key="k-1", colour="red")
+    assert (again.status_code, again.content, again[REPLAYED]) == (201, first.content, "true")
+    assert_problem(send(key="k-2", colour="red"), 400, "invalid", ["colour"])
+    assert_problem(send(key="k-1", colour="blue"), 422, "idempotency_key_reused")
+    assert Notification.objects.count() == 1
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_key_is_remembered_after_the_message_was_sent_and_everything_else_was_swept(send, users, mailoutbox):
     first = send(key="k-1")
