@@ -16,6 +16,7 @@ def warehouse() -> list[int]:
     """20,000 products, some of them with movements and reservations."""
     product, movement, reservation = (m._meta.db_table for m in (Product, StockMovement, StockReservation))
     with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '60s'")
         cursor.execute(
             f"""
             INSERT INTO {product}
