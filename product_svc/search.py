@@ -7,12 +7,14 @@ after a change of a function a migration must compute it again.
 from typing import Any
 
 from django.contrib.postgres.search import SearchVectorField
-from django.db.models import F, Func, IntegerField, QuerySet, TextField, Value
+from django.db.models import F, Func, IntegerField, QuerySet, Subquery, TextField, Value
 
 from platform_core.db import Matches, Wanted
 
 MOST_RANKED = 1000
 """The newest so many matches are ordered by relevance, so a search for a frequent word costs no more than another."""
+WALKED = 50_000
+"""The newest so many products are read in their order before the index on words is used."""
 
 FUNCTIONS = """
 CREATE FUNCTION product_name_vector(folded text) RETURNS tsvector LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -65,13 +67,50 @@ def search_products(products: QuerySet[Any], text: str) -> QuerySet[Any]:
     return products.filter(Matches(F("text"), Wanted(text)))
 
 
-def by_relevance(found: QuerySet[Any], text: str) -> QuerySet[Any]:
-    """The newest `MOST_RANKED` of ``found``, with their ``relevance`` for ``text``.
+def by_relevance(products: QuerySet[Any], text: str) -> QuerySet[Any]:
+    """The newest `MOST_RANKED` of ``products`` with all words of ``text``, and their ``relevance``.
 
     First come an exact sku, beginnings of a sku, the exact name, and names with all words; then `ts_rank` decides.
     """
-    newest = found.order_by("-pk").values("pk")[:MOST_RANKED]
     code = Func(Value(text), function="product_code", output_field=TextField())
     fits = (code, Wanted(text), Wanted(text, whole=True), F("name"), F("sku"), F("text"))
     relevance = Func(*fits, function="product_relevance", output_field=IntegerField())
-    return found.model.objects.filter(pk__in=newest).annotate(relevance=relevance)
+    ranked = products.model.objects.filter(pk__in=_newest(products, text))
+    return ranked.annotate(relevance=relevance)
+
+
+def _newest(products: QuerySet[Any], text: str) -> "_WalkedOrLookedUp":
+    """The ids of the newest `MOST_RANKED` matches.
+
+    A walk through the newest products finds them if the words are frequent. If it ends before, the words are rare or
+    seldom together, and the index on words finds all matches. Left to itself, Postgres walks through the whole table
+    when frequent words are never together.
+    """
+    last = Subquery(products.model.objects.order_by("-pk").values("pk")[:1])
+    walked = search_products(products.filter(pk__gt=last - WALKED), text).order_by("-pk")
+    looked_up = products.filter(Matches(F("text"), _Unestimated(Wanted(text)))).order_by((F("pk") + 0).desc())
+    return _WalkedOrLookedUp(
+        *(Subquery(each.values("pk")[:MOST_RANKED]) for each in (walked, looked_up)), most=MOST_RANKED
+    )
+
+
+class _WalkedOrLookedUp(Func):
+    """The ids of the first query if it yields ``most``, else those of the second, which then is not executed."""
+
+    template = (
+        "(WITH walked (id) AS MATERIALIZED %(expressions)s "
+        "SELECT id FROM walked WHERE (SELECT count(*) FROM walked) = %(most)s "
+        "UNION ALL SELECT id FROM looked_up WHERE (SELECT count(*) FROM walked) < %(most)s)"
+    )
+    arg_joiner = ", looked_up (id) AS "
+    arity = 2
+
+
+class _Unestimated(Func):
+    """A value that Postgres does not know when it plans: it then expects few matches, and uses the index on words.
+
+    The order by an expression keeps it from the index on ids.
+    """
+
+    template = "(SELECT %(expressions)s)"
+    arity = 1

@@ -123,11 +123,12 @@ class ProductQuery(Query):
         return "-relevance" if is_relevance else super().order
 
     def filter(self, queryset: QuerySet[Product]) -> QuerySet[Product]:
+        """Ranks what all other filters leave."""
         found = super().filter(queryset)
         return by_relevance(found, self.validated_data["search"]) if self.order == "-relevance" else found
 
     def filter_search(self, products: QuerySet[Product], words: str) -> QuerySet[Product]:
-        return search_products(products, words)
+        return products if self.order == "-relevance" else search_products(products, words)
 
     def filter_inStock(self, products: QuerySet[Product], wanted: bool) -> QuerySet[Product]:
         return products.filter(stock__gt=0) if wanted else products.filter(stock=0)

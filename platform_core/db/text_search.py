@@ -1,6 +1,6 @@
 """Text search that ignores case, accents and Unicode form: SQL functions, and the expressions that call them.
 
-A migration runs `FUNCTIONS` in the schema of a service. Columns and queries call the same `search_fold`, so they
+A migration runs `SEARCH_FUNCTIONS` in the schema of a service. Columns and queries call the same `search_fold`, so they
 cannot disagree. Generated columns store what these functions return: after a change of a function, a migration must
 replace it and compute the columns again.
 
@@ -53,7 +53,7 @@ def _with_pairs(text: str) -> str:
 # Generated columns are computed with any search_path; that of pg_restore is empty. Bodies in PL/pgSQL are looked up
 # when they run, so they call functions of pg_catalog only. A body of RETURN is bound when it is created, and may call
 # ours. PL/pgSQL is used because its calls cost a fifth of those of SQL functions that cannot be inlined.
-FUNCTIONS = f"""
+SEARCH_FUNCTIONS = f"""
 CREATE FUNCTION search_fold(given text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
     folded text;
@@ -141,7 +141,7 @@ RETURN CASE WHEN given ~ '{_JOINERS}'
     ELSE search_terms(search_fold(given), is_whole) END;
 """
 
-DROP_FUNCTIONS = """
+DROP_SEARCH_FUNCTIONS = """
 DROP FUNCTION search_query;
 DROP FUNCTION search_beginnings;
 DROP FUNCTION search_terms;

@@ -8,8 +8,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import migrations, models
 
-from platform_core.db import text_search
-from platform_core.db.text_search import Alike
+from platform_core.db import DROP_SEARCH_FUNCTIONS, SEARCH_FUNCTIONS, Alike
 from product_svc import search
 
 
@@ -17,7 +16,7 @@ class Migration(migrations.Migration):
     dependencies = (("product_svc", "0001_initial"),)
 
     operations = (
-        migrations.RunSQL(text_search.FUNCTIONS, text_search.DROP_FUNCTIONS),
+        migrations.RunSQL(SEARCH_FUNCTIONS, DROP_SEARCH_FUNCTIONS),
         migrations.RunSQL(search.FUNCTIONS, search.DROP_FUNCTIONS),
         migrations.RemoveIndex("product", "product_text"),
         migrations.RemoveField("product", "text"),

@@ -228,6 +228,19 @@ def test_the_pages_end_after_the_newest_thousand(add, api):
         assert pages[0][0] == str(Product.objects.latest("id").pk)
 
 
+def test_old_and_new_matches_are_found_and_the_newest_are_ranked(monkeypatch, add, found):
+    monkeypatch.setattr(search, "MOST_RANKED", 3)
+    monkeypatch.setattr(search, "WALKED", 2)
+    for name in ("Lamp old", "Lamp", "Box", "Lamp new"):
+        add(name=name)
+    assert found("lamp") == ["Lamp", "Lamp new", "Lamp old"]
+    assert found("box") == ["Box"]
+    add(name="Lamp newer")
+    assert found("lamp") == ["Lamp", "Lamp newer", "Lamp new"]
+    monkeypatch.setattr(search, "WALKED", 4)
+    assert found("lamp") == ["Lamp", "Lamp newer", "Lamp new"]
+
+
 def test_the_cursor_of_relevance_is_no_cursor_of_another_order(add, api):
     for _ in range(2):
         add(name="Lamp")

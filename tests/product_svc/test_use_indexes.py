@@ -54,13 +54,13 @@ FILTERS = [
     *("inStock=true", "inStock=false", "search=word123", "search=products word5", "search=nothinglikethis"),
     *("category=category7&inStock=true", "search=word123&category=category7&minPrice=10", "limit=200"),
 ]
-ORDERINGS = ["-createdAt", "createdAt", "price", "-price", "name", "-name", "stock", "-stock"]
+ORDERINGS = ["", "-createdAt", "createdAt", "price", "-price", "name", "-name", "stock", "-stock"]
 
 
 def test_no_list_reads_all_products(api, warehouse, subtests):
     for ordering in ORDERINGS:
         for query in FILTERS:
-            path = f"/api/products?ordering={ordering}&{query}"
+            path = f"/api/products?{f'ordering={ordering}&' if ordering else ''}{query}"
             with subtests.test(path):
                 with CaptureQueriesContext(connection) as captured:
                     page = api.get(path).json()

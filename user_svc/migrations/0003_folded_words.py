@@ -4,14 +4,14 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import migrations, models
 
-from platform_core.db.text_search import DROP_FUNCTIONS, FUNCTIONS, NameWords
+from platform_core.db import DROP_SEARCH_FUNCTIONS, SEARCH_FUNCTIONS, NameWords
 
 
 class Migration(migrations.Migration):
     dependencies = (("user_svc", "0002_email_key"),)
 
     operations = (
-        migrations.RunSQL(FUNCTIONS, DROP_FUNCTIONS),
+        migrations.RunSQL(SEARCH_FUNCTIONS, DROP_SEARCH_FUNCTIONS),
         migrations.RemoveIndex("user", "user_words"),
         migrations.RemoveField("user", "words"),
         migrations.AddField(
