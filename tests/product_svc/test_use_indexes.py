@@ -21,7 +21,7 @@ def warehouse() -> list[int]:
             f"""
             INSERT INTO {product}
                 (name, description, category, sku, price, stock, created_at, updated_at, version, deleted_at)
-            SELECT 'Product ' || md5(n::text), 'Word' || n % 997, 'category' || n % 200, 'sku' || n,
+            SELECT 'Product ' || md5(n::text), 'Word' || n % 997 || (ARRAY[' even', ' odd'])[1 + n % 2], 'category' || n % 200, 'sku' || n,
                    (n * 7919 % 100000) / 100.0, CASE WHEN n % 53 = 0 THEN 0 ELSE n % 300 + 1 END, now(), now(), 1,
                    CASE WHEN n % 10 = 0 THEN now() END
             FROM generate_series(1, 20000) AS n RETURNING id
@@ -69,6 +69,13 @@ def test_no_list_reads_all_products(api, warehouse, subtests):
                         assert api.get(further["previous"]).json()["results"] == page["results"]
                 for statement in captured:
                     assert rows_read(statement["sql"]) <= A_FEW, statement["sql"][-300:]
+
+
+def test_frequent_words_that_are_never_together_are_not_sought_in_all_products(api, warehouse, monkeypatch):
+    monkeypatch.setattr("product_svc.search.WALKED", 1000)
+    with CaptureQueriesContext(connection) as captured:
+        assert api.get("/api/products?search=odd even").json()["results"] == []
+    assert rows_read(captured[-1]["sql"]) <= A_FEW
 
 
 def test_nothing_else_reads_whole_tables(api, warehouse, subtests):
