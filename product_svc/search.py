@@ -75,8 +75,8 @@ def by_relevance(products: QuerySet[Any], text: str) -> QuerySet[Any]:
     code = Func(Value(text), function="product_code", output_field=TextField())
     fits = (code, Wanted(text), Wanted(text, whole=True), F("name"), F("sku"), F("text"))
     relevance = Func(*fits, function="product_relevance", output_field=IntegerField())
-    newest: QuerySet[Any] = products.model.objects.filter(pk__in=_newest(products, text))
-    return newest.annotate(relevance=relevance)
+    ranked: QuerySet[Any] = products.model.objects.filter(pk__in=_newest(products, text)).annotate(relevance=relevance)
+    return ranked
 
 
 def _newest(products: QuerySet[Any], text: str) -> "_WalkedOrLookedUp":
