@@ -83,6 +83,17 @@ class Session(models.Model):
         return f"session of user {self.user_id}"
 
 
+class KnownAddress(models.Model):
+    """An IP address from which somebody has signed in to the account. ``key`` is an HMAC of the account and of it."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="known_addresses")
+    seen_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"address of user {self.user_id}"
+
+
 class RefreshToken(models.Model):
     """The SHA-256 of a refresh token, and when it was spent. Reuse of a spent token means that it was stolen."""
 

@@ -13,7 +13,8 @@ from platform_core.topology import NOTIFICATION
 from platform_core.vocabulary import MessageKind
 from platform_core.worker import BATCH, HOUSEKEEPING, Duty
 from user_svc.account_mail import deliver_mail, erase_mail
-from user_svc.models import AccountToken, RefreshToken, Session, User
+from user_svc.known_addresses import LIFE
+from user_svc.models import AccountToken, KnownAddress, RefreshToken, Session, User
 from user_svc.services import forget_token, update_user
 
 
@@ -46,7 +47,7 @@ def forget_sessions(stopping: threading.Event) -> bool:
 
 def clean_up(stopping: threading.Event) -> bool:
     """One batch of each cleaner. Returns whether there may be more."""
-    more = [forget_sessions(stopping), forget_tokens(stopping), verify_all(stopping)]
+    more = [forget_sessions(stopping), forget_tokens(stopping), forget_addresses(stopping), verify_all(stopping)]
     return any(more)
 
 
@@ -59,6 +60,14 @@ def verify_all(stopping: threading.Event) -> bool:
     for pk in ids:
         attempt_item("unverified addresses", pk, partial(update_user, pk, None, email_verified=True))
     return len(ids) == BATCH
+
+
+def forget_addresses(stopping: threading.Event) -> bool:
+    """Deletes addresses from which nobody has signed in for long. Returns whether there may be more."""
+    old = KnownAddress.objects.filter(seen_at__lt=Now() - LIFE).order_by("seen_at")
+    keys = list(old.values_list("pk", flat=True)[:BATCH])
+    KnownAddress.objects.filter(pk__in=keys).delete()
+    return len(keys) == BATCH
 
 
 def forget_tokens(stopping: threading.Event) -> bool:
