@@ -91,6 +91,14 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _readable_file(text: str) -> str:
+    try:
+        with Path(text).open("rb"):
+            return text
+    except OSError:
+        raise ValueError("the path of a readable file") from None
+
+
 def _link_base(text: str) -> str:
     expected = "a URL such as https://shop.example.com/account, without ? and #"
     try:
@@ -206,6 +214,13 @@ VARIABLES = (
         _choice("on", "off"),
         "`on`: an address gets mail only after its owner has followed a link. Empty: `on` in production, `off` in "
         "development.",
+    ),
+    Variable(
+        "BREACHED_PASSWORDS",
+        "",
+        _readable_file,
+        "The path of a list of passwords that user-service refuses, besides Django's common ones: one per line, in "
+        "lower case, plain or gzip. Each of its processes keeps them in memory.",
     ),
     Variable(
         "ACCOUNT_LINKS_URL",

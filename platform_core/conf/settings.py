@@ -66,16 +66,7 @@ def service_settings(
         "LOGGING": logging_config(name, values["LOG_LEVEL"], values["LOG_FORMAT"] or "json"),
         "DATA_UPLOAD_MAX_MEMORY_SIZE": MAX_BODY_BYTES,
         "PASSWORD_HASHERS": ["platform_core.auth.hashers.Argon2Hasher"],
-        "AUTH_PASSWORD_VALIDATORS": [
-            *(
-                {"NAME": f"django.contrib.auth.password_validation.{validator}"}
-                for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
-            ),
-            {
-                "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
-                "OPTIONS": {"user_attributes": ("name", "email", "username")},
-            },
-        ],
+        "AUTH_PASSWORD_VALIDATORS": _password_validators(values["BREACHED_PASSWORDS"]),
         "REST_FRAMEWORK": REST_FRAMEWORK,
         "ACCESS_RULES": service.access_module,
         "AUTHENTICATION_BACKENDS": AUTHENTICATION_BACKENDS,
@@ -194,6 +185,19 @@ def _auth(values: Mapping[str, Any]) -> dict[str, Any]:
         "ACCOUNT_LINKS_URL": values["ACCOUNT_LINKS_URL"],
         "EMAIL_VERIFICATION": (values["EMAIL_VERIFICATION"] or _default_verification(values)) == "on",
     }
+
+
+def _password_validators(breached: str | None) -> list[dict[str, Any]]:
+    similar = {"user_attributes": ("name", "email", "username")}
+    validators: list[tuple[str, dict[str, Any]]] = [
+        ("MinimumLengthValidator", {}),
+        ("CommonPasswordValidator", {}),
+        *([("CommonPasswordValidator", {"password_list_path": breached})] if breached else []),
+        ("NumericPasswordValidator", {}),
+        ("UserAttributeSimilarityValidator", similar),
+    ]
+    module = "django.contrib.auth.password_validation"
+    return [{"NAME": f"{module}.{name}", "OPTIONS": options} for name, options in validators]
 
 
 def _default_verification(values: Mapping[str, Any]) -> str:
