@@ -249,11 +249,11 @@ VARIABLES = (
         "development.",
     ),
     Variable(
-        "BREACHED_PASSWORDS_FILE",
+        "BREACHED_PASSWORDS",
         "",
         _readable_file,
-        "Passwords that user-service refuses besides Django's list of common ones: one per line, in lower case, plain "
-        "or gzip. Each of its processes keeps them in memory.",
+        "The path of a list of passwords that user-service refuses, besides Django's common ones: one per line, in "
+        "lower case, plain or gzip. Each of its processes keeps them in memory.",
     ),
     Variable(
         "ACCOUNT_LINKS_URL",

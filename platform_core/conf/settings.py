@@ -70,7 +70,7 @@ def service_settings(
         "LOGGING": logging_config(name, values["LOG_LEVEL"], values["LOG_FORMAT"] or "json"),
         "DATA_UPLOAD_MAX_MEMORY_SIZE": MAX_BODY_BYTES,
         "PASSWORD_HASHERS": ["platform_core.auth.hashers.Argon2Hasher"],
-        "AUTH_PASSWORD_VALIDATORS": _password_validators(values["BREACHED_PASSWORDS_FILE"]),
+        "AUTH_PASSWORD_VALIDATORS": _password_validators(values["BREACHED_PASSWORDS"]),
         "REST_FRAMEWORK": REST_FRAMEWORK,
         "ACCESS_RULES": service.access_module,
         "AUTHENTICATION_BACKENDS": AUTHENTICATION_BACKENDS,

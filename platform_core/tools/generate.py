@@ -24,7 +24,7 @@ DOCUMENTS = Path("docs", "openapi")
 SERVICES_WITH_WORKER = tuple(service for service in SERVICES if service.has_worker)
 PACKAGES = tuple(service.package for service in SERVICES)
 CONTAINER_VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "user-service": ("SIGN_UPS_PER_HOUR", "EMAIL_VERIFICATION", "BREACHED_PASSWORDS_FILE"),
+    "user-service": ("SIGN_UPS_PER_HOUR", "EMAIL_VERIFICATION", "BREACHED_PASSWORDS"),
     "user-worker": ("ACCOUNT_LINKS_URL", "EMAIL_VERIFICATION"),
     "notification-service": ("SHOP_NAME",),
     "notification-worker": ("EMAIL_URL", "DEFAULT_FROM_EMAIL", "SHOP_NAME"),
