@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from platform_core.http.context import MAX_DEADLINE
 from platform_core.http.request_body import MAX_BODY_BYTES
 from platform_core.topology import ORDER, SERVICES
 from tests.ports import free_ports
-from tests.servers import Server, answers, serving
+from tests.servers import Received, Server, Wire, answers, serving
 from tests.wire import until
 
 TEXT = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
@@ -278,10 +279,17 @@ def test_a_client_that_goes_silent_is_cut_off(proxy, service, sent):
 
 @needs_nginx
 def test_a_slow_reader_holds_nothing_of_the_service(proxy, service):
-    service.will(answers(b"x" * 8_000_000, keep_alive=False))
+    finished = threading.Event()
+    large = answers(b"x" * 40_000_000, keep_alive=False)  # more than the kernel keeps for two sockets
+
+    def answer(wire: Wire, request: Received) -> None:
+        large(wire, request)
+        finished.set()
+
+    service.will(answer)
     with proxy.connect() as sock:
         sock.sendall(f"GET /large HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-        until(lambda: service.requests and not service.open_connections)
+        assert finished.wait(20)
         assert sock.recv(100).startswith(b"HTTP/1.1 200"), "nothing of the answer was read before"
 
 
