@@ -1,7 +1,7 @@
 """Access rules of notification-service, for its routes and its admin pages."""
 
 from platform_core.auth import GET, OWN, POST, THEMSELVES, AdminPages, Rule
-from platform_core.topology import ANALYTICS, ORDER
+from platform_core.topology import ANALYTICS, ORDER, USER
 from platform_core.vocabulary import Role
 
 ORDERS, SUPPORT = Role.ORDERS, Role.SUPPORT
@@ -9,7 +9,7 @@ ORDERS, SUPPORT = Role.ORDERS, Role.SUPPORT
 RULES = (
     Rule(GET, "/api/notifications", customers=OWN, staff=(SUPPORT,), services=(ANALYTICS, ORDER)),
     Rule(GET, "/api/notifications/{id}", customers=THEMSELVES, staff=(SUPPORT,)),
-    Rule(POST, "/api/notifications/send", staff=(SUPPORT,), services=(ORDER,)),
+    Rule(POST, "/api/notifications/send", staff=(SUPPORT,), services=(ORDER, USER)),
 )
 
 ADMIN_PAGES: AdminPages = {

@@ -3,15 +3,20 @@
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Case, F, QuerySet, Value, When
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from notification_svc.models import Notification
 from platform_core.api import Claim
+from platform_core.auth import BrokenSeal, seal, unseal
 from platform_core.events import NewEvent, append
-from platform_core.outbox import Message, OutboxMessage, enqueue, redrive
+from platform_core.outbox import Message, OutboxMessage, PermanentFailure, enqueue, redrive
 from platform_core.vocabulary import EventType, MessageKind, NotificationStatus
+
+NOT_SHOWN = "The text of this message is confidential."
+"""What answers and pages have instead of the text of a confidential message."""
+_PURPOSE = "confidential messages"
 
 
 class Accepted(NamedTuple):
@@ -27,22 +32,45 @@ def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
     """
     if claim:
         claim.hold()
-        earlier = Notification.objects.filter(caller=claim.caller, sender_key=claim.key).first()
+        earlier = accepted_earlier(claim, content)
         if earlier:
-            assert earlier.fingerprint is not None
-            claim.check(earlier.fingerprint)
-            return Accepted(_as_first_answered(earlier), is_replay=True)
+            return earlier
         content = {**content, "caller": claim.caller, "sender_key": claim.key, "fingerprint": claim.fingerprint}
+    if content.pop("confidential", False):
+        content = {**content, "sealed": seal(_PURPOSE, content["message"]), "message": NOT_SHOWN}
     notification = Notification.objects.create(**content)
     enqueue(delivery_of(notification))
     return Accepted(notification, is_replay=False)
 
 
-def _as_first_answered(notification: Notification) -> Notification:
-    notification.status = Notification.Status.QUEUED
-    notification.attempts = 0
-    notification.last_error = notification.sent_at = None
-    return notification
+def accepted_earlier(claim: Claim, content: dict[str, Any] | None = None) -> Accepted | None:
+    """The first answer to the claim's key, if it is known. Raises Unprocessable if it was used with another message.
+
+    ``content`` is that of the repetition, which is the same. Without it, ``recipient`` is where the message went.
+    """
+    earlier = Notification.objects.filter(caller=claim.caller, sender_key=claim.key).first()
+    if earlier is None:
+        return None
+    assert earlier.fingerprint is not None
+    claim.check(earlier.fingerprint)
+    earlier.status = Notification.Status.QUEUED
+    earlier.attempts = 0
+    earlier.last_error = earlier.sent_at = None
+    if content is not None:
+        earlier.recipient = content["recipient"]
+    return Accepted(earlier, is_replay=True)
+
+
+def text_of(notification: Notification) -> str:
+    """The text to deliver. Raises PermanentFailure if it was confidential and has been erased."""
+    if notification.sealed is None:
+        return notification.message
+    if not notification.sealed:
+        raise PermanentFailure("The text was confidential and has been erased.")
+    try:
+        return unseal(_PURPOSE, notification.sealed)
+    except BrokenSeal as error:
+        raise PermanentFailure(f"The text {error}.") from None
 
 
 def delivery_of(notification: Notification) -> Message:
@@ -55,13 +83,17 @@ def delivery_of(notification: Notification) -> Message:
     )
 
 
-def mark_sent(notification_id: int, attempts: int) -> None:
-    """Marks the notification as sent. Runs, like `mark_failed`, in the transaction that ends the delivery."""
-    _settle(notification_id, NotificationStatus.SENT, attempts=attempts, sent_at=Now(), last_error=None)
+def mark_sent(notification_id: int, attempts: int, recipient: str) -> None:
+    """Marks the notification as sent, keeps where it went, and erases a confidential text.
+
+    Runs, like `mark_failed`, in the transaction that ends the delivery.
+    """
+    changes = {"attempts": attempts, "sent_at": Now(), "last_error": None, "recipient": recipient}
+    _settle(notification_id, NotificationStatus.SENT, **changes)
 
 
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:
-    """Records a failed attempt. After the last attempt the notification is ``failed``."""
+    """Records a failed attempt. After the last one the notification is ``failed``, and a confidential text erased."""
     changes = {"attempts": attempts, "last_error": error[:2000]}
     if final:
         _settle(notification_id, NotificationStatus.FAILED, **changes)
@@ -71,6 +103,7 @@ def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool)
 
 def _settle(notification_id: int, status: NotificationStatus, **changes: Any) -> None:
     rows = Notification.objects.filter(pk=notification_id).exclude(status=NotificationStatus.SENT)
+    changes["sealed"] = Case(When(sealed__isnull=False, then=Value("")))
     if rows.update(status=status, version=F("version") + 1, updated_at=now(), **changes):
         notification = Notification.objects.get(pk=notification_id)
         append(NewEvent(EventType.of_notification(status), notification_id, snapshot(notification)))
@@ -89,9 +122,12 @@ def snapshot(notification: Notification) -> dict[str, Any]:
 
 
 def retry(notifications: QuerySet[Notification]) -> int:
-    """Resends failed notifications with a fresh count of attempts. Returns how many there were."""
+    """Resends failed notifications with a fresh count of attempts. Returns how many there were.
+
+    The text of a confidential one has been erased, so it is left out.
+    """
     count = 0
-    for notification in notifications.filter(status=NotificationStatus.FAILED):
+    for notification in notifications.filter(status=NotificationStatus.FAILED, sealed=None):
         with transaction.atomic():
             failed = Notification.objects.filter(pk=notification.pk, status=NotificationStatus.FAILED)
             if failed.update(status=NotificationStatus.QUEUED):

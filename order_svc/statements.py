@@ -49,7 +49,8 @@ CONFIRM = f"""
     WITH confirmed AS (
         UPDATE order_svc_order
         SET status = '{OrderStatus.CONFIRMED}', version = version + 1, updated_at = %(at)s, confirmed_at = %(at)s,
-            total = %(total)s, steps = %(steps)s::jsonb
+            total = %(total)s, steps = %(steps)s::jsonb,
+            customer_name = %(name)s, customer_email = %(email)s, customer_address = %(address)s
         WHERE id = %(order)s AND status = '{OrderStatus.PENDING}'
         RETURNING id
     ), priced AS (
@@ -78,7 +79,10 @@ QUEUE_AGAIN = f"""
 """
 """Queues a message that may be sent any number of times. If it was queued before, it is sent again."""
 
-EARLIER_COLUMNS = ("id", "user_id", "status", "currency", "total", "reason", "created_at", "confirmed_at")
+EARLIER_COLUMNS = (
+    *("id", "user_id", "status", "currency", "total", "reason", "created_at", "confirmed_at"),
+    *("customer_name", "customer_email", "customer_address"),
+)
 EARLIER = f"""
     SELECT {", ".join(EARLIER_COLUMNS)}, fingerprint, refusal::text
     FROM order_svc_order WHERE caller = %s AND idempotency_key = %s

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
 from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,7 +17,18 @@ from order_svc.explaining import Explanation, explain
 from order_svc.explaining.formatting import duration_text
 from order_svc.models import Order
 from order_svc.serializers import ExplanationSerializer, OrderInput, OrderQuery, OrderSerializer, lines_of, page_path
-from platform_core.api import ID, Claim, PageViewSet, Query, ResourceViewSet, declared, idempotent, replayed, takes_key
+from platform_core.api import (
+    ID,
+    Claim,
+    PageViewSet,
+    Query,
+    ResourceViewSet,
+    declared,
+    idempotent,
+    refuse_members,
+    replayed,
+    takes_key,
+)
 from platform_core.auth import may, owner_of, sends_mail
 from platform_core.http import Conflict, Forbidden, InvalidInput, PlatformError
 
@@ -59,7 +71,13 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
         field's code `too_many_pieces`, and 409 `too_many_open_orders`.
         """
         claim = Claim.of(request)
-        wanted = self.validated()
+        try:
+            wanted = self.validated()
+        except (ValidationError, InvalidInput):
+            earlier = services.earlier_order(claim)  # it may have been placed before a rule that refuses it now
+            if earlier is None:
+                raise
+            return self.placed(earlier)
         if owner_of(request) not in (None, wanted["userId"]):
             raise Forbidden("userId: customers may only place orders for themselves.")
         lines = lines_of(wanted)
@@ -75,6 +93,9 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
         except PlatformError as error:
             error.errors = [_in_terms_of(lines, each) for each in error.errors]
             raise
+        return self.placed(placed)
+
+    def placed(self, placed: services.Placed) -> Response:
         response = self.answer(placed.order, status=201, lines=placed.lines)
         return replayed(response) if placed.is_replay else response
 
@@ -119,7 +140,9 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
         return Response(ExplanationSerializer(explain(pk), context={"request": request}).data)
 
     def transition(self, use_case: Callable[[int], Order]) -> Response:
-        order = use_case(self.get_object().pk)
+        order = self.get_object()
+        refuse_members(self.request)
+        order = use_case(order.pk)
         return self.answer(order, lines=order.lines.all())
 
 

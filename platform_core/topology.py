@@ -15,6 +15,8 @@ class Service:
     port: int
     has_worker: bool = False
     has_feed: bool = True
+    duties: int = 4
+    """The most background duties of its worker, each with a connection to the database."""
     lanes: int = 0
     """The destinations to which its worker delivers, each with several connections to the database."""
     purpose: str = ""
@@ -70,11 +72,11 @@ class Service:
         return (environ.get(self.url_variable) or self.default_url).rstrip("/")
 
 
-USER = Service("user_svc", 8001, has_worker=True, purpose="accounts, profiles, sign-in")
-PRODUCT = Service("product_svc", 8002, has_worker=True, purpose="catalog, stock, stock reservations")
+USER = Service("user_svc", 8001, has_worker=True, duties=3, lanes=1, purpose="accounts, profiles, sign-in")
+PRODUCT = Service("product_svc", 8002, has_worker=True, duties=1, purpose="catalog, stock, stock reservations")
 ORDER = Service("order_svc", 8003, has_worker=True, lanes=2, purpose="orders, and the saga that places one")
 NOTIFICATION = Service(
-    "notification_svc", 8004, has_worker=True, lanes=2, purpose="messages to customers, and their delivery"
+    "notification_svc", 8004, has_worker=True, duties=3, lanes=2, purpose="messages to customers, and their delivery"
 )
 ANALYTICS = Service("analytics_svc", 8005, has_feed=False, purpose="figures over the events of all services")
 

@@ -115,6 +115,7 @@ class MessageKind(StrEnum):
     STOCK_RESERVE = "stock.reserve"
     NOTIFICATION_SEND = "notification.send"
     NOTIFICATION_DELIVER = "notification.deliver"
+    ACCOUNT_MAIL = "account.mail"
 
 
 STOCK_SHORTAGE = {"productId": "string", "requested": "integer", "available": "integer"}

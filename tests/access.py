@@ -117,6 +117,7 @@ def _wanted(rule: Rule | None, kind: Role | str, is_own: bool, method: str, rout
 
 _ASKING_NOBODY = {
     *("/api/auth/token", "/api/auth/refresh", "/api/auth/logout", "/.well-known/jwks.json"),
+    *("/api/auth/password-reset", "/api/auth/password-reset/confirm", "/api/auth/verify-email"),
     *("/health", "/health/live", "/health/ready"),
 }
 """Routes that ignore tokens, so that an expired one does no harm."""

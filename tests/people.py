@@ -35,7 +35,7 @@ def private_service_key(service: str) -> str:
 def user_claims(user_id: object = 1, *roles: str, **others: Any) -> dict[str, Any]:
     now = int(time.time())
     claims = {"iss": USER.name, "aud": AUDIENCE, "sub": str(user_id), "roles": list(roles), "sid": "s", "jti": "j"}
-    return {**claims, "iat": now, "nbf": now, "exp": now + 900, **others}
+    return {**claims, "auth_time": now, "iat": now, "nbf": now, "exp": now + 900, **others}
 
 
 def service_claims(caller: str, callee: str, **others: Any) -> dict[str, Any]:

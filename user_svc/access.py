@@ -16,9 +16,12 @@ RULES = (
     Rule(POST, "/api/auth/token", anybody=True),
     Rule(POST, "/api/auth/refresh", anybody=True),
     Rule(POST, "/api/auth/logout", anybody=True),
+    Rule(POST, "/api/auth/password-reset", anybody=True),
+    Rule(POST, "/api/auth/password-reset/confirm", anybody=True),
+    Rule(POST, "/api/auth/verify-email", anybody=True),
     Rule(POST, "/api/auth/staff", services=SERVICES),
     Rule(GET, "/api/auth/staff/{id}", services=SERVICES),
     Rule(GET, "/.well-known/jwks.json", anybody=True),
 )
 
-ADMIN_PAGES: AdminPages = {SUPPORT: {"user_svc": ("view", "change", "delete")}}
+ADMIN_PAGES: AdminPages = {SUPPORT: {"user_svc": ("view", "change", "delete"), "outbox": ("view",)}}

@@ -41,7 +41,7 @@ class UserAdmin(PlatformAdmin):
     search_fields = ("name", "email")
     search_help_text = "prefixes of words in name or email"
     sortable_by = ("id",)
-    readonly_fields = ("created_at", "updated_at", "version")
+    readonly_fields = ("email_verified", "pending_email", "created_at", "updated_at", "version")
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         return super().get_form(request, obj, change, form=UserForm, **kwargs)

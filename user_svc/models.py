@@ -10,19 +10,10 @@ from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
 
+from platform_core.db import NameWords
 from platform_core.models import Resource
 from platform_core.vocabulary import Role
 from user_svc.emails import MOST, email_key
-
-
-class WordVector(models.Func):
-    """The words of a text in lower case, split at all characters but letters and digits. Names are not stemmed."""
-
-    template = (
-        "array_to_tsvector(array_remove(regexp_split_to_array(lower((%(expressions)s)::text), '[^[:alnum:]]+'), ''))"
-    )
-    arity = 1
-    output_field = SearchVectorField()
 
 
 class User(Resource):
@@ -32,21 +23,16 @@ class User(Resource):
     email = models.EmailField(max_length=254)
     email_key = models.CharField(max_length=MOST, editable=False)
     """The form of the address that is unique and looked up (`emails.email_key`). ``email`` is as it was given."""
+    email_verified = models.BooleanField(default=True, db_default=True, editable=False)
+    pending_email = models.EmailField(max_length=254, null=True, blank=True, editable=False)
+    """The address that replaces ``email`` when its link is followed."""
     phone = models.CharField(max_length=50, blank=True, default="")
     address = models.CharField(max_length=500, blank=True, default="")
     password = models.CharField(max_length=200, blank=True, default="", editable=False)
     is_active = models.BooleanField(default=True)
     roles = ArrayField(models.CharField(max_length=16), default=list, db_default=[], blank=True)
     words = models.GeneratedField(
-        expression=WordVector(
-            models.expressions.CombinedExpression(
-                models.F("name"),
-                "||",
-                models.expressions.CombinedExpression(models.Value(" "), "||", models.F("email")),
-            )
-        ),
-        output_field=SearchVectorField(),
-        db_persist=True,
+        expression=NameWords("name", "email"), output_field=SearchVectorField(), db_persist=True
     )
 
     class Meta:
@@ -63,7 +49,10 @@ class User(Resource):
                 condition=Q(roles__contained_by=[role.value for role in Role]), name="user_roles_known"
             ),
         )
-        indexes = (GinIndex(fields=("words",), name="user_words"),)
+        indexes = (
+            GinIndex(fields=("words",), name="user_words"),
+            models.Index(fields=("id",), name="user_unverified", condition=Q(email_verified=False)),
+        )
 
     def __str__(self) -> str:
         return f"{self.name} <{self.email}>"
@@ -94,6 +83,17 @@ class Session(models.Model):
         return f"session of user {self.user_id}"
 
 
+class KnownAddress(models.Model):
+    """An IP address from which somebody has signed in to the account. ``key`` is an HMAC of the account and of it."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="known_addresses")
+    seen_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"address of user {self.user_id}"
+
+
 class RefreshToken(models.Model):
     """The SHA-256 of a refresh token, and when it was spent. Reuse of a spent token means that it was stolen."""
 
@@ -104,6 +104,39 @@ class RefreshToken(models.Model):
 
     def __str__(self) -> str:
         return f"refresh token of {self.session_id}"
+
+
+class AccountToken(models.Model):
+    """The SHA-256 of a token that was mailed. It can be used once, until it expires; then its row is deleted.
+
+    ``email`` is the address that it was sent to. ``profile`` has the account that begins with it, with its id and the
+    hash of its password, until the token is used.
+    """
+
+    class Purpose(models.TextChoices):
+        RESET = "reset"
+        VERIFY = "verify"
+        SIGN_UP = "sign_up"
+
+    hash = models.BinaryField(primary_key=True, max_length=32)
+    user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="account_tokens")
+    purpose = models.CharField(max_length=16, choices=Purpose.choices)
+    email = models.EmailField(max_length=254)
+    email_key = models.CharField(max_length=MOST, db_index=True)
+    profile = models.JSONField(default=dict, blank=True)
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(purpose="sign_up", user=None) | (~Q(purpose="sign_up") & Q(user__isnull=False)),
+                name="account_token_of_a_user",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.purpose} of user {self.user_id}"
 
 
 class SigningKey(models.Model):

@@ -77,6 +77,13 @@ class UserSerializer(Serializer):
     )
     phone = OptionalStringField(max_length=50)
     address = OptionalStringField(max_length=500, one_line=False)
+    emailVerified = serializers.BooleanField(source="email_verified", read_only=True)
+    pendingEmail = serializers.CharField(
+        source="pending_email",
+        read_only=True,
+        allow_null=True,
+        help_text="Replaces `email` when the link that was mailed to it is followed.",
+    )
     isActive = serializers.BooleanField(source="is_active", read_only=True)
     createdAt = TimestampField(source="created_at", read_only=True)
     updatedAt = TimestampField(source="updated_at", read_only=True)
@@ -96,7 +103,9 @@ class UserSerializer(Serializer):
 
 class UserQuery(Query):
     email = TextField(required=False, max_length=254, help_text="The complete address, compared as for uniqueness.")
-    search = TextField(required=False, max_length=200, help_text="Prefixes of words in name or email.")
+    search = TextField(
+        required=False, max_length=200, help_text="Beginnings of words in name or email. Ignores case and accents."
+    )
 
     def filter_email(self, users: QuerySet[User], email: str) -> QuerySet[User]:
         return services.with_email(users, email)
@@ -151,6 +160,24 @@ class PasswordChangeSerializer(Serializer):
 
     def validate_new(self, value: str) -> str:
         return strong(value)
+
+
+@request_examples({"For instance": {"email": "ada@example.com"}})
+class PasswordResetSerializer(Serializer):
+    email = StringField(write_only=True, max_length=254)
+
+
+@request_examples(
+    {"For instance": {"token": "F7dvKDor5ZIfJ8DqdAzRt2F1K4ZrMF5UXZjk7u1KUNA", "password": "a new one, 42"}}
+)
+class PasswordResetConfirmationSerializer(Serializer):
+    token = StringField(write_only=True, max_length=200, help_text="From the link in the mail. Valid for one use.")
+    password = PasswordField(write_only=True, trim_whitespace=False, max_length=128, style={"input_type": "password"})
+
+
+@request_examples({"For instance": {"token": "F7dvKDor5ZIfJ8DqdAzRt2F1K4ZrMF5UXZjk7u1KUNA"}})
+class EmailVerificationSerializer(Serializer):
+    token = StringField(write_only=True, max_length=200, help_text="From the link in the mail. Valid for one use.")
 
 
 @extend_schema_serializer(component_name="Standing")

@@ -1,24 +1,20 @@
 """The keys that sign access tokens. They are stored encrypted in the database, so that all processes share them."""
 
-import hashlib
-import hmac
 import json
 import secrets
-from base64 import urlsafe_b64encode
 from datetime import timedelta
 from typing import Any
 
-from cryptography.fernet import Fernet, InvalidToken
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 from django.utils.timezone import now
 from joserfc.jwk import OKPKey
 
-from platform_core.auth import LEEWAY, USER_SECONDS, USER_TYPE, private_key, sign
+from platform_core.auth import LEEWAY, USER_SECONDS, USER_TYPE, BrokenSeal, private_key, seal, sign, unseal
 from user_svc.models import SigningKey
 
 _LOCK = 7_202_611_24
+_PURPOSE = "signing keys"
 _LIFE = timedelta(seconds=USER_SECONDS + 2 * LEEWAY)
 
 
@@ -65,22 +61,17 @@ def _present() -> OKPKey | None:
     if newest is None:
         return None
     try:
-        return private_key(json.loads(_seal().decrypt(bytes(newest.sealed))))
-    except InvalidToken:
+        return private_key(json.loads(unseal(_PURPOSE, bytes(newest.sealed).decode())))
+    except BrokenSeal:
         return None
 
 
 def _make() -> OKPKey:
     key = OKPKey.generate_key("Ed25519", {"kid": f"access.{secrets.token_hex(8)}"})
     parts: dict[str, Any] = key.as_dict(private=True)
-    sealed = _seal().encrypt(json.dumps(parts).encode())
+    sealed = seal(_PURPOSE, json.dumps(parts)).encode()
     SigningKey.objects.create(kid=parts["kid"], x=parts["x"], sealed=sealed)
     return key
-
-
-def _seal() -> Fernet:
-    secret = hmac.new(settings.SECRET_KEY.encode(), b"signing keys", hashlib.sha256).digest()
-    return Fernet(urlsafe_b64encode(secret))
 
 
 def _lock() -> None:

@@ -1,5 +1,6 @@
 """The API of user-service."""
 
+import time
 from typing import Any
 
 from django.conf import settings
@@ -12,16 +13,20 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from platform_core.api import ResourceViewSet, declared, expected_versions, idempotent, takes_key
-from platform_core.auth import NOBODY, caller_of, is_open, throttle
+from platform_core.auth import NOBODY, caller_of, is_open, sends_mail, throttle
 from platform_core.http import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from platform_core.vocabulary import Role
 from user_svc import accounts, services, sign_in
+from user_svc.emails import email_key
 from user_svc.models import User
 from user_svc.serializers import (
     CredentialsSerializer,
+    EmailVerificationSerializer,
     KeySetSerializer,
     PairSerializer,
     PasswordChangeSerializer,
+    PasswordResetConfirmationSerializer,
+    PasswordResetSerializer,
     RefreshSerializer,
     StaffAccountSerializer,
     StaffCredentialsSerializer,
@@ -30,6 +35,9 @@ from user_svc.serializers import (
 )
 
 _SIGN_UP_WINDOW = 3600
+_NEW_ADDRESSES = 10, 3600
+"""How many addresses one caller may try to change to, and the window in seconds."""
+_RECENT_SECONDS = 300
 
 
 class UserViewSet(ListModelMixin, ResourceViewSet):
@@ -48,25 +56,45 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
         """One user."""
         return self.shown(self.get_object())
 
-    @extend_schema(responses={201: UserSerializer, 429: None})
+    @extend_schema(responses={201: UserSerializer, 202: None, 429: None})
     @takes_key
     def create(self, request: Request) -> Response:
-        """Add a user. 409 `email_taken`: another user has the address."""
-        if not caller_of(request).roles and not is_open():
+        """Add a user. 409 `email_taken`: another user has the address.
+
+        If addresses are verified, only the staff gets this answer. Everybody else gets 202 whether the address is taken
+        or not, and the account begins when the link is followed that was mailed to the address.
+        """
+        is_staff = bool(caller_of(request).roles)
+        if not is_staff and not is_open():
             address, most = throttle.address_of(request), settings.SIGN_UPS_PER_HOUR
             throttle.count([throttle.Limit("sign-up", address, most, _SIGN_UP_WINDOW)])
+        if settings.EMAIL_VERIFICATION and not is_staff:
+            wanted = self.validated()
+            throttle.count([_mails_to(wanted["email"])])
+            return self.sign_up_by_mail(request, wanted)
         return self.sign_up(request)
 
     @idempotent
     def sign_up(self, request: Request) -> Response:
         return self.answer(services.create_user(**self.validated()), status=201)
 
+    @idempotent
+    def sign_up_by_mail(self, request: Request, wanted: dict[str, Any]) -> Response:
+        services.sign_up_by_mail(**wanted)
+        return Response(status=202)
+
     def update(self, request: Request, pk: int) -> Response:
-        """Replace a user's profile. Omitted fields become empty, but an omitted password is kept."""
+        """Replace a user's profile. Omitted fields become empty, but an omitted password is kept.
+
+        403 `reauthentication_required`: customers change their address only within five minutes after a sign-in.
+        """
         return self.change(request)
 
     def partial_update(self, request: Request, pk: int) -> Response:
-        """Change parts of a user's profile."""
+        """Change parts of a user's profile.
+
+        403 `reauthentication_required`: customers change their address only within five minutes after a sign-in.
+        """
         return self.change(request, partial=True)
 
     def change(self, request: Request, *, partial: bool = False) -> Response:
@@ -79,12 +107,18 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
             raise InvalidInput.field(
                 "password", "Change the password at /api/users/me/password; the present one is required."
             )
+        if changes.get("email", user.email) != user.email and not caller.roles:
+            self.check_new_address(request, changes["email"])
         return self.answer(services.update_user(user.pk, expected_versions(request), **changes))
 
     def destroy(self, request: Request, pk: int) -> Response:
-        """Delete a user. The email address can be used again."""
+        """Delete a user. The email address can be used again.
+
+        403 `reauthentication_required`: customers do this only within five minutes after a sign-in.
+        """
         user = self.get_object()
         self.check_role(request, user)
+        self.check_recent_sign_in(request)
         services.delete_user(user.pk, expected_versions(request))
         return Response(status=204)
 
@@ -113,6 +147,28 @@ class UserViewSet(ListModelMixin, ResourceViewSet):
         if user_id is None:
             raise NotAuthenticated()
         return user_id
+
+    def check_new_address(self, request: Request, email: str) -> None:
+        """Limits what a change of the address tells and sends: whether it is taken, and mail to it."""
+        self.check_recent_sign_in(request)
+        caller = caller_of(request)
+        limits = [] if caller is NOBODY else [throttle.Limit("new-address", caller.caller, *_NEW_ADDRESSES)]
+        limits += [_mails_to(email)] if settings.EMAIL_VERIFICATION else []
+        if limits:
+            throttle.count(limits)
+
+    def check_recent_sign_in(self, request: Request) -> None:
+        """Raises Forbidden if a customer's token comes from a sign-in of more than five minutes ago.
+
+        A token that was copied, or a device that was left alone, must not take the account away from its owner.
+        """
+        caller = caller_of(request)
+        is_customer = caller.user_id is not None and not caller.roles
+        if is_customer and time.time() - caller.auth_time > _RECENT_SECONDS:
+            raise Forbidden(
+                "This needs a sign-in within the last five minutes: sign in again, and send the new access token.",
+                code="reauthentication_required",
+            )
 
     def check_role(self, request: Request, user: User) -> None:
         """An account with roles is changed by its owner or an admin: else a lesser role could make itself a greater."""
@@ -145,6 +201,38 @@ class AuthViewSet(GenericViewSet[Any]):
     def logout(self, request: Request) -> Response:
         """End the session of a refresh token."""
         sign_in.sign_out(_validated(self)["refresh"])
+        return Response(status=204)
+
+    @extend_schema(operation_id="requestPasswordReset", responses={202: None, 429: None})
+    @action(detail=False, methods=["post"], url_path="password-reset", serializer_class=PasswordResetSerializer)
+    @sends_mail
+    def password_reset(self, request: Request) -> Response:
+        """Mail a link for a new password, if the address has an account. The answer is the same for all addresses."""
+        sign_in.request_reset(_validated(self)["email"], throttle.address_of(request))
+        return Response(status=202)
+
+    @extend_schema(operation_id="confirmPasswordReset", responses={204: None, 429: None})
+    @action(
+        detail=False,
+        methods=["post"],
+        url_path="password-reset/confirm",
+        serializer_class=PasswordResetConfirmationSerializer,
+    )
+    def confirm_password_reset(self, request: Request) -> Response:
+        """Set a new password with the token of the link. It works once, within an hour. All sessions end."""
+        wanted = _validated(self)
+        sign_in.reset_password(wanted["token"], wanted["password"], throttle.address_of(request))
+        return Response(status=204)
+
+    @extend_schema(operation_id="verifyEmail", responses={204: None, 409: None, 429: None})
+    @action(detail=False, methods=["post"], url_path="verify-email", serializer_class=EmailVerificationSerializer)
+    def verify_email(self, request: Request) -> Response:
+        """Confirm an address with the token of the link that was mailed to it. It works once, within 24 hours.
+
+        The account begins with it, or the address replaces the present one. 409 `email_taken`: meanwhile another user
+        has the address.
+        """
+        sign_in.verify_email(_validated(self)["token"], throttle.address_of(request))
         return Response(status=204)
 
 
@@ -187,6 +275,11 @@ class KeySetView(GenericViewSet[Any]):
     def show(self, request: Request) -> Response:
         """The JWK set (RFC 7517) with which access tokens are verified."""
         return Response(accounts.key_set(), headers={"Cache-Control": "public, max-age=60"})
+
+
+def _mails_to(email: str) -> throttle.Limit:
+    """The limit of mails that strangers can cause to an address."""
+    return throttle.Limit("account-mail", email_key(email), 10, 15 * 60)
 
 
 def _validated(view: GenericViewSet[Any]) -> dict[str, Any]:

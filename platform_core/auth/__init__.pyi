@@ -15,6 +15,9 @@ from .rules import THEMSELVES as THEMSELVES
 from .rules import WRITE as WRITE
 from .rules import AdminPages as AdminPages
 from .rules import Rule as Rule
+from .sealing import BrokenSeal as BrokenSeal
+from .sealing import seal as seal
+from .sealing import unseal as unseal
 from .tokens import AUDIENCE as AUDIENCE
 from .tokens import LEEWAY as LEEWAY
 from .tokens import USER_SECONDS as USER_SECONDS

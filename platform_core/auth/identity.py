@@ -19,8 +19,8 @@ class Kind(StrEnum):
 class Identity:
     """``subject`` is a user's id, a service's name, or the name of a local account.
 
-    ``session`` names the sign-in that a person's token comes from; ``on_behalf_of`` is the id of the user for whom a
-    service calls.
+    ``session`` names the sign-in that a person's token comes from, and ``auth_time`` is its Unix time (0 if the token
+    does not have it); ``on_behalf_of`` is the id of the user for whom a service calls.
     """
 
     kind: Kind = Kind.NOBODY
@@ -28,6 +28,7 @@ class Identity:
     roles: frozenset[Role] = frozenset()
     session: str = ""
     on_behalf_of: str = ""
+    auth_time: int = 0
 
     is_authenticated = True
     is_active = True

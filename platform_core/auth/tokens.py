@@ -144,7 +144,10 @@ def _user(claims: dict[str, Any], kid: str) -> Identity:
     subject = claims["sub"]
     if not (subject.isascii() and subject.isdigit() and int(subject) <= MAX_ID):
         raise BadToken("The token names no user.")
-    return Identity(Kind.USER, subject, known_roles(claims.get("roles")), session=str(claims.get("sid", "")))
+    roles, session, auth_time = known_roles(claims.get("roles")), str(claims.get("sid", "")), claims.get("auth_time")
+    return Identity(
+        Kind.USER, subject, roles, session, auth_time=auth_time if isinstance(auth_time, int) and auth_time > 0 else 0
+    )
 
 
 def _service(claims: dict[str, Any], kid: str) -> Identity:

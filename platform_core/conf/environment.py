@@ -92,6 +92,26 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _readable_file(text: str) -> str:
+    try:
+        with Path(text).open("rb"):
+            return text
+    except OSError:
+        raise ValueError("the path of a readable file") from None
+
+
+def _link_base(text: str) -> str:
+    expected = "a URL such as https://shop.example.com/account, without ? and #"
+    try:
+        parts = urlsplit(text)
+        is_fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        raise ValueError(expected) from None
+    if not is_fine or parts.query or parts.fragment or not text.isprintable() or " " in text:
+        raise ValueError(expected)
+    return text.rstrip("/")
+
+
 def _database_url(text: str) -> str:
     expected = "a URL such as postgresql://user:password@host:5432/database"
     if not text:
@@ -222,6 +242,27 @@ VARIABLES = (
         "Whether HSTS allows that browsers list the domain as HTTPS only, once somebody submits it. Hard to undo.",
     ),
     Variable(
+        "EMAIL_VERIFICATION",
+        "",
+        _choice("on", "off"),
+        "`on`: an address gets mail only after its owner has followed a link. Empty: `on` in production, `off` in "
+        "development.",
+    ),
+    Variable(
+        "BREACHED_PASSWORDS",
+        "",
+        _readable_file,
+        "The path of a list of passwords that user-service refuses, besides Django's common ones: one per line, in "
+        "lower case, plain or gzip. Each of its processes keeps them in memory.",
+    ),
+    Variable(
+        "ACCOUNT_LINKS_URL",
+        "http://localhost:3000",
+        _link_base,
+        "Where the shop's pages are. Mailed links begin with it: `…/reset-password#token=…` and "
+        "`…/verify-email#token=…`; these pages send the token to user-service.",
+    ),
+    Variable(
         "DATABASE_URL",
         "",
         _database_url,
@@ -297,6 +338,13 @@ VARIABLES = (
     ),
     Variable("EMAIL_ATTEMPT_SECONDS", "1200", _whole(1, 7200), "How long the whole attempt to send a mail may take."),
     Variable("DEFAULT_FROM_EMAIL", "shop@example.com", _text, "The sender of that mail."),
+    Variable("SHOP_NAME", "Shop", _text, "The shop's name, as mails show it."),
+    Variable(
+        "MAIL_TEMPLATES",
+        "",
+        _text,
+        "A folder with Django templates that replace those of mails: `order_confirmed.txt`, `order_confirmed.html`, …",
+    ),
     *(
         Variable(s.url_variable, s.default_url, _http_url, f"Where peers reach {s.name}; `up` listens on its port.")
         for s in SERVICES

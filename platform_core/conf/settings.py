@@ -70,16 +70,7 @@ def service_settings(
         "LOGGING": logging_config(name, values["LOG_LEVEL"], values["LOG_FORMAT"] or "json"),
         "DATA_UPLOAD_MAX_MEMORY_SIZE": MAX_BODY_BYTES,
         "PASSWORD_HASHERS": ["platform_core.auth.hashers.Argon2Hasher"],
-        "AUTH_PASSWORD_VALIDATORS": [
-            *(
-                {"NAME": f"django.contrib.auth.password_validation.{validator}"}
-                for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
-            ),
-            {
-                "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
-                "OPTIONS": {"user_attributes": ("name", "email", "username")},
-            },
-        ],
+        "AUTH_PASSWORD_VALIDATORS": _password_validators(values["BREACHED_PASSWORDS"]),
         "REST_FRAMEWORK": REST_FRAMEWORK,
         "ACCESS_RULES": service.access_module,
         "AUTHENTICATION_BACKENDS": AUTHENTICATION_BACKENDS,
@@ -197,7 +188,26 @@ def _auth(values: Mapping[str, Any]) -> dict[str, Any]:
         "NUM_PROXIES": values["NUM_PROXIES"],
         "SIGN_UPS_PER_HOUR": values["SIGN_UPS_PER_HOUR"],
         "RATE_LIMITS": budgets(values["RATE_LIMITS"] or {}, development=values["PLATFORM_ENV"] == "development"),
+        "ACCOUNT_LINKS_URL": values["ACCOUNT_LINKS_URL"],
+        "EMAIL_VERIFICATION": (values["EMAIL_VERIFICATION"] or _default_verification(values)) == "on",
     }
+
+
+def _password_validators(breached: str | None) -> list[dict[str, Any]]:
+    similar = {"user_attributes": ("name", "email", "username")}
+    validators: list[tuple[str, dict[str, Any]]] = [
+        ("MinimumLengthValidator", {}),
+        ("CommonPasswordValidator", {}),
+        *([("CommonPasswordValidator", {"password_list_path": breached})] if breached else []),
+        ("NumericPasswordValidator", {}),
+        ("UserAttributeSimilarityValidator", similar),
+    ]
+    module = "django.contrib.auth.password_validation"
+    return [{"NAME": f"{module}.{name}", "OPTIONS": options} for name, options in validators]
+
+
+def _default_verification(values: Mapping[str, Any]) -> str:
+    return "off" if values["PLATFORM_ENV"] == "development" else "on"
 
 
 def _apps(package: str, own: Sequence[str]) -> list[str]:
@@ -310,6 +320,8 @@ def _mail(values: Mapping[str, Any]) -> dict[str, Any]:
         "EMAIL_ATTEMPT_SECONDS": values["EMAIL_ATTEMPT_SECONDS"],
         **mail,
         "DEFAULT_FROM_EMAIL": values["DEFAULT_FROM_EMAIL"],
+        "SHOP_NAME": values["SHOP_NAME"],
+        "MAIL_TEMPLATES": values["MAIL_TEMPLATES"] or "",
     }
 
 

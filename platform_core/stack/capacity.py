@@ -13,8 +13,6 @@ from platform_core.conf.environment import database_parts
 from platform_core.db.waiting import open_connection
 from platform_core.topology import SERVICES, Service
 
-WORKER_CONNECTIONS = 5
-"""The most that one worker opens beside its deliveries: one for each duty, and one to ask a silent Postgres."""
 RESERVE = 3
 """For commands such as `verify` and `backup`, and for people."""
 _LIMIT = """
@@ -32,7 +30,8 @@ def web_connections(values: Mapping[str, Any]) -> int:
 def connections_of(service: Service, values: Mapping[str, Any]) -> int:
     """The most that one web and, if the service has one, one worker open."""
     deliveries = service.lanes * int(values["OUTBOX_CONCURRENCY"])
-    return web_connections(values) + (WORKER_CONNECTIONS + deliveries if service.has_worker else 0)
+    # One more of the worker asks a silent Postgres.
+    return web_connections(values) + (service.duties + 1 + deliveries if service.has_worker else 0)
 
 
 def shortages(values: Mapping[str, Any]) -> list[str]:

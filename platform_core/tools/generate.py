@@ -24,9 +24,11 @@ DOCUMENTS = Path("docs", "openapi")
 SERVICES_WITH_WORKER = tuple(service for service in SERVICES if service.has_worker)
 PACKAGES = tuple(service.package for service in SERVICES)
 CONTAINER_VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "user-service": ("SIGN_UPS_PER_HOUR",),
+    "user-service": ("SIGN_UPS_PER_HOUR", "EMAIL_VERIFICATION", "BREACHED_PASSWORDS"),
     "order-service": ("ORDER_MOST_PIECES", "ORDER_MOST_OPEN"),
-    "notification-worker": ("EMAIL_URL", "DEFAULT_FROM_EMAIL"),
+    "user-worker": ("ACCOUNT_LINKS_URL", "EMAIL_VERIFICATION"),
+    "notification-service": ("SHOP_NAME",),
+    "notification-worker": ("EMAIL_URL", "DEFAULT_FROM_EMAIL", "SHOP_NAME"),
 }
 """Variables that compose passes on to one container only. Those for all containers are in compose.yaml."""
 SECRET = frozenset(variable.name for variable in VARIABLES if variable.secret)

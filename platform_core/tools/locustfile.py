@@ -187,7 +187,8 @@ class Shopper(FastHttpUser):
             self.user = body["id"]
             self.sign_in()
         else:
-            hint = "; SIGN_UPS_PER_HOUR allows more" if status == 429 else ""
+            hints = {429: "; SIGN_UPS_PER_HOUR allows more", 202: "; they need EMAIL_VERIFICATION=off"}
+            hint = hints.get(status, "")
             self.shared.remarks[f"users who could not sign up ({outcome}) and only browsed{hint}"] += 1
         shared, runner = self.shared, self.environment.runner
         shared.entered += 1

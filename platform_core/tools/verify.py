@@ -411,7 +411,7 @@ def outboxes_are_drained(books: Books) -> Iterator[Finding]:
         WHERE (state = 'dead' AND last_error NOT LIKE 'PermanentFailure%')
            OR (state = 'pending' AND created_at < now() - {OVERDUE})
     """
-    for service in (ORDER, NOTIFICATION):
+    for service in (USER, ORDER, NOTIFICATION):
         for key, state, attempts, error in books.rows(service, query):
             problem = f"is {state} after {attempts} attempts: {error or 'no error'}"
             yield Finding(f"{service.package} {key}", problem, Remedy.REDRIVE if state == "dead" else None)

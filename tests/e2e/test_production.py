@@ -30,6 +30,7 @@ class Production(Stack):
             "METRICS_TOKEN": f"planted-{secrets.token_hex(16)}",
             "ALLOWED_HOSTS": "shop.example.com",
             "KEYS_DIR": str(folder / "keys"),
+            "EMAIL_VERIFICATION": "off",
         }
 
     @property

@@ -18,12 +18,11 @@ import requests
 
 from platform_core import __version__
 from platform_core.conf.environment import EXIT_CODE, ROOT
-from platform_core.stack.capacity import WORKER_CONNECTIONS
 from platform_core.stack.processes import die_with_parent
 from platform_core.stack.supervisor import health_of
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from tests.e2e.scratch.copy import Copy
-from tests.e2e.stack import TIMEOUT, Shop, Stack, eventually, own_folder
+from tests.e2e.stack import TIMEOUT, Shop, Stack, eventually, own_folder, slow
 
 PATHS = {
     USER: "/api/users",
@@ -98,7 +97,9 @@ def processes_of(stack: Stack, service: Service) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.stem)
+@pytest.mark.parametrize(
+    "service", [ORDER, *(slow(each) for each in SERVICES if each is not ORDER)], ids=lambda service: service.stem
+)
 def test_no_request_fails_while_a_service_is_restarted(stack, service):
     before = processes_of(stack, service)
     with Load(stack, service) as load, Orders(stack) as orders:
@@ -309,7 +310,7 @@ def test_a_server_with_too_few_connections_is_refused_in_one_line(own_stack):
     done = own_stack.run("up", **many)
     assert done.returncode == 1
     [line] = [line for line in done.stderr.splitlines() if not line.startswith("·")]
-    for part in ("allows 197 connections", "up to 463", "max_connections", "WEB_CONCURRENCY (8)", "WEB_THREADS (8)"):
+    for part in ("allows 197 connections", "up to 462", "max_connections", "WEB_CONCURRENCY (8)", "WEB_THREADS (8)"):
         assert part in line
     eventually("nothing runs", lambda: not own_stack.processes())
     migrated = own_stack.run("migrate", **many)
@@ -335,5 +336,5 @@ def test_a_worker_needs_no_more_connections_than_are_counted(stack, service):
     )
     done = stack.run(service.package, "shell", "--no-imports", "-c", count)
     duties, lanes = map(int, done.stdout.split())
-    assert duties + 1 <= WORKER_CONNECTIONS
+    assert duties <= service.duties
     assert lanes == service.lanes

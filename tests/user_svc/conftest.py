@@ -1,3 +1,7 @@
+import json
+import re
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -81,8 +85,42 @@ def as_user(settings):
     from platform_core.auth.tokens import AUDIENCE
     from user_svc.signing import access_token
 
-    def headers(user_id: Any, *roles: str, **others: str) -> dict[str, str]:
+    def headers(user_id: Any, *roles: str, auth_time: Any = None, **others: str) -> dict[str, str]:
         claims = {"iss": "user-service", "aud": AUDIENCE, "sub": str(user_id), "roles": list(roles), "sid": ""}
+        claims["auth_time"] = int(time.time()) if auth_time is None else auth_time
         return {"Authorization": f"Bearer {access_token(claims)}", **others}
 
     return headers
+
+
+class Mails(list[dict[str, Any]]):
+    """The messages that notification-service has taken. Tests may set ``status``, its answer."""
+
+    status = 201
+
+    def take(self, request: Any) -> Any:
+        if self.status == 201:
+            self.append({**json.loads(request.body), "key": request.headers["Idempotency-Key"]})
+        return self.status, {}, "{}"
+
+    def tokens(self) -> list[str]:
+        """The tokens in the links, oldest first."""
+        return [token for mail in self for token in re.findall(r"#token=(\S+)", mail["message"])]
+
+
+@pytest.fixture
+def mails(peers, settings) -> Mails:
+    """Notification-service, as user-service's worker sees it."""
+    taken = Mails()
+    url = settings.PEER_URLS["notification-service"] + "/api/notifications/send"
+    peers.add_callback("POST", url, callback=taken.take)
+    return taken
+
+
+def deliver() -> None:
+    """Delivers the outbox until nothing more is due."""
+    from platform_core.outbox.lanes import deliver_due
+    from user_svc import tasks
+
+    while deliver_due("notification-service", tasks.HANDLERS, threading.Event()):
+        pass

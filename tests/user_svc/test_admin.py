@@ -18,6 +18,7 @@ FORGED = {"type": "x", "key": "x", "status": 5, "subject": "9"}
 def rows(api, ann) -> None:
     """Creates a row in each of the service's own tables."""
     api.post("/api/users", {"name": "Bob", "email": "bob@example.com"})
+    api.post("/api/auth/password-reset", {"email": "bob@example.com"})
 
 
 def test_adding_a_user_writes_an_event(admin_client):

@@ -12,6 +12,7 @@ from django.db import connection
 from django.utils.timezone import now
 
 from platform_core.auth import tokens
+from platform_core.auth.sealing import BrokenSeal, unseal
 from platform_core.auth.tokens import BadToken, identify
 from tests.wire import at_once
 from user_svc import signing
@@ -116,10 +117,10 @@ def test_a_private_key_cannot_be_read_from_the_database(token, settings, monkeyp
     for guess in (settings.SECRET_KEY, "x" * 50, ""):
         with pytest.raises(InvalidToken):
             Fernet(urlsafe_b64encode(guess.encode().ljust(32)[:32])).decrypt(bytes(row.sealed))
-    assert json.loads(signing._seal().decrypt(bytes(row.sealed)))["d"] == secret
+    assert json.loads(unseal("signing keys", bytes(row.sealed).decode()))["d"] == secret
     settings.SECRET_KEY = "another key of fifty characters and more, for sure it is"
-    with pytest.raises(InvalidToken):
-        signing._seal().decrypt(bytes(row.sealed))
+    with pytest.raises(BrokenSeal):
+        unseal("signing keys", bytes(row.sealed).decode())
 
 
 def test_a_new_secret_key_causes_a_new_signing_key(api, token, settings):
