@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from platform_core.api import ResourceViewSet, declared, expected_versions, idempotent, takes_key
-from platform_core.auth import NOBODY, caller_of, is_open, throttle
+from platform_core.auth import NOBODY, caller_of, is_open, sends_mail, throttle
 from platform_core.http import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from platform_core.vocabulary import Role
 from user_svc import accounts, services, sign_in
@@ -205,6 +205,7 @@ class AuthViewSet(GenericViewSet[Any]):
 
     @extend_schema(operation_id="requestPasswordReset", responses={202: None, 429: None})
     @action(detail=False, methods=["post"], url_path="password-reset", serializer_class=PasswordResetSerializer)
+    @sends_mail
     def password_reset(self, request: Request) -> Response:
         """Mail a link for a new password, if the address has an account. The answer is the same for all addresses."""
         sign_in.request_reset(_validated(self)["email"], throttle.address_of(request))
