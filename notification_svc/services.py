@@ -3,15 +3,21 @@
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Case, F, QuerySet, Value, When
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from notification_svc.models import Notification
 from platform_core.api import Claim
+from platform_core.db import is_erased
 from platform_core.events import NewEvent, append
 from platform_core.outbox import Message, OutboxMessage, enqueue, redrive
 from platform_core.vocabulary import EventType, MessageKind, NotificationStatus
+
+ERASED = "PermanentFailure: the person was erased"
+"""The error of a message that was not delivered before its person was erased."""
+NOTHING: dict[str, Any] = {"recipient": "", "subject": "", "message": "", "data": "", "fingerprint": None}
+"""The columns with a person's data, as they are after the erasure. The fingerprint is a hash of them."""
 
 
 class Accepted(NamedTuple):
@@ -23,28 +29,41 @@ class Accepted(NamedTuple):
 def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
     """Stores a message and queues its delivery. A repeated key gets the first answer again.
 
+    A message to a person who was erased is stored without its content, and its delivery fails.
+
     Raises Unprocessable if the key was used with another message, Conflict while a request with the same key runs.
     """
     if claim:
         claim.hold()
         earlier = Notification.objects.filter(caller=claim.caller, sender_key=claim.key).first()
         if earlier:
-            assert earlier.fingerprint is not None
-            claim.check(earlier.fingerprint)
+            if earlier.erased_at is None:
+                claim.check(earlier.fingerprint)
             return Accepted(_as_first_answered(earlier, content), is_replay=True)
         content = {**content, "caller": claim.caller, "sender_key": claim.key, "fingerprint": claim.fingerprint}
+    if is_erased(content["user_id"]):
+        content = {**content, **NOTHING, "erased_at": Now()}
     notification = Notification.objects.create(**content)
     enqueue(delivery_of(notification))
     return Accepted(notification, is_replay=False)
 
 
 def _as_first_answered(notification: Notification, content: dict[str, Any]) -> Notification:
-    """The notification as it was when it was accepted. ``content`` is that of the repetition, which is the same."""
-    notification.recipient = content["recipient"]
+    """The notification as it was when it was accepted, but for what was erased since.
+
+    ``content`` is that of the repetition, which is the same.
+    """
+    if notification.erased_at is None:
+        notification.recipient = content["recipient"]
     notification.status = Notification.Status.QUEUED
     notification.attempts = 0
     notification.last_error = notification.sent_at = None
     return notification
+
+
+def delivery_key(notification_id: int) -> str:
+    """The key of the outbox message that delivers a notification."""
+    return f"notification-{notification_id}"
 
 
 def delivery_of(notification: Notification) -> Message:
@@ -52,23 +71,24 @@ def delivery_of(notification: Notification) -> Message:
         kind=MessageKind.NOTIFICATION_DELIVER,
         destination=notification.channel,
         aggregate=f"notification:{notification.pk}",
-        key=f"notification-{notification.pk}",
+        key=delivery_key(notification.pk),
         payload={"notificationId": notification.pk},
     )
 
 
 def mark_sent(notification_id: int, attempts: int, recipient: str) -> None:
-    """Marks the notification as sent, and keeps where it went.
+    """Marks the notification as sent, and keeps where it went, unless the person was erased meanwhile.
 
     Runs, like `mark_failed`, in the transaction that ends the delivery.
     """
-    changes = {"attempts": attempts, "sent_at": Now(), "last_error": None, "recipient": recipient}
+    shown = _unless_erased(recipient, "")
+    changes = {"attempts": attempts, "sent_at": Now(), "last_error": None, "recipient": shown}
     _settle(notification_id, NotificationStatus.SENT, **changes)
 
 
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:
     """Records a failed attempt. After the last attempt the notification is ``failed``."""
-    changes = {"attempts": attempts, "last_error": error[:2000]}
+    changes = {"attempts": attempts, "last_error": _unless_erased(error[:2000], ERASED)}
     if final:
         _settle(notification_id, NotificationStatus.FAILED, **changes)
     else:
@@ -78,8 +98,18 @@ def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool)
 def _settle(notification_id: int, status: NotificationStatus, **changes: Any) -> None:
     rows = Notification.objects.filter(pk=notification_id).exclude(status=NotificationStatus.SENT)
     if rows.update(status=status, version=F("version") + 1, updated_at=now(), **changes):
-        notification = Notification.objects.get(pk=notification_id)
-        append(NewEvent(EventType.of_notification(status), notification_id, snapshot(notification)))
+        announce(Notification.objects.get(pk=notification_id))
+
+
+def _unless_erased(value: str, otherwise: str) -> Case:
+    """``value``, or ``otherwise`` in a row that was erased. Part of the update, which sees the row's last version."""
+    return Case(When(erased_at=None, then=Value(value)), default=Value(otherwise))
+
+
+def announce(notification: Notification) -> None:
+    """Appends the event of a notification that was sent or has failed."""
+    status = NotificationStatus(notification.status)
+    append(NewEvent(EventType.of_notification(status), notification.pk, snapshot(notification)))
 
 
 def snapshot(notification: Notification) -> dict[str, Any]:
@@ -95,12 +125,12 @@ def snapshot(notification: Notification) -> dict[str, Any]:
 
 
 def retry(notifications: QuerySet[Notification]) -> int:
-    """Resends failed notifications with a fresh count of attempts. Returns how many there were."""
+    """Resends failed notifications with a fresh count of attempts, but for erased ones. Returns how many there were."""
     count = 0
-    for notification in notifications.filter(status=NotificationStatus.FAILED):
+    for notification in notifications.filter(status=NotificationStatus.FAILED, erased_at=None):
         with transaction.atomic():
-            failed = Notification.objects.filter(pk=notification.pk, status=NotificationStatus.FAILED)
+            failed = Notification.objects.filter(pk=notification.pk, status=NotificationStatus.FAILED, erased_at=None)
             if failed.update(status=NotificationStatus.QUEUED):
-                redrive(OutboxMessage.objects.filter(key=f"notification-{notification.pk}"))
+                redrive(OutboxMessage.objects.filter(key=delivery_key(notification.pk)))
                 count += 1
     return count

@@ -46,6 +46,10 @@ PLACED = (*HOLDING_STOCK, *(status for status in WITHOUT_STOCK if status not in 
 """The order has been confirmed. Reports list the statuses in this sequence."""
 
 
+DONE = (*WITHOUT_STOCK, OrderStatus.DELIVERED)
+"""Nothing more happens to the order. It loses its customer's data when the person is erased."""
+
+
 class ReservationStatus(TextChoices):
     """The status of a stock reservation. A released one is a tombstone."""
 
@@ -113,6 +117,7 @@ class MessageKind(StrEnum):
     STOCK_RESERVE = "stock.reserve"
     NOTIFICATION_SEND = "notification.send"
     NOTIFICATION_DELIVER = "notification.deliver"
+    PERSON_ERASE = "person.erase"
 
 
 STOCK_SHORTAGE = {"productId": "string", "requested": "integer", "available": "integer"}

@@ -11,10 +11,15 @@ from django.utils.timezone import now
 from platform_core.api import erase_answers
 from platform_core.events import NewEvent, append
 from platform_core.models import write
-from platform_core.vocabulary import EventType
+from platform_core.outbox import Message, enqueue
+from platform_core.privacy import erase_person
+from platform_core.topology import SERVICES, USER, Service
+from platform_core.vocabulary import EventType, MessageKind
 from user_svc.emails import email_key, guessed_key
 from user_svc.models import Session, User
 
+ERASURE = "erasure"
+"""The destination of the commands to erase a person. One duty delivers them to all services."""
 # A query that matches each word of the text as a prefix. Postgres splits the text as it splits the rows.
 _WORDS = """(
     SELECT string_agg(quote_literal(word) || ':*', ' & ')::tsquery
@@ -81,7 +86,7 @@ def make_staff(email: str, name: str, roles: list[str], password: str, *, reset:
 
 @transaction.atomic
 def delete_user(user_id: int, expected: list[int] | None) -> None:
-    """Deletes a user with all personal data, also in stored answers. Orders keep only the id.
+    """Deletes a user with all personal data, also in stored answers, and tells the other services to erase theirs.
 
     Raises NotFound, PreconditionFailed.
     """
@@ -90,6 +95,19 @@ def delete_user(user_id: int, expected: list[int] | None) -> None:
     append(NewEvent(EventType.USER_DELETED, user.pk, {"version": user.version, "createdAt": user.created_at}))
     user.delete()
     erase_answers(f"/api/users/{user_id}")
+    erase_person(user_id)
+    enqueue(*(erasure(user_id, service) for service in SERVICES if service is not USER))
+
+
+def erasure(user_id: int, service: Service) -> Message:
+    """The command that erases a person at a service. Each is an aggregate of its own: none waits for another."""
+    return Message(
+        kind=MessageKind.PERSON_ERASE,
+        destination=ERASURE,
+        aggregate=f"person:{user_id}:{service.stem}",
+        key=f"person-{user_id}-erase-{service.stem}",
+        payload={"userId": user_id, "service": service.name},
+    )
 
 
 def snapshot(user: User) -> dict[str, Any]:

@@ -4,9 +4,13 @@ import threading
 
 from django.utils.timezone import now
 
+from platform_core.clients import erase_person_at
 from platform_core.db import attempt_items, due_items
+from platform_core.outbox import Handler, Handlers, OutboxMessage, deliver_one
+from platform_core.vocabulary import MessageKind
 from platform_core.worker import BATCH, HOUSEKEEPING, Duty
 from user_svc.models import RefreshToken, Session
+from user_svc.services import ERASURE
 
 
 def forget_sessions(stopping: threading.Event) -> bool:
@@ -25,4 +29,20 @@ def forget_sessions(stopping: threading.Event) -> bool:
     return len(ids) == BATCH
 
 
-DUTIES = (HOUSEKEEPING, Duty("sessions", forget_sessions, pause=60.0))
+def _erase(message: OutboxMessage) -> None:
+    erase_person_at(message.payload["service"], message.payload["userId"])
+
+
+ERASING: Handlers = {MessageKind.PERSON_ERASE: Handler(_erase, max_attempts=None, max_delay=600)}
+
+
+def erase_due(stopping: threading.Event) -> bool:
+    """Delivers one command to erase a person. Returns whether there was one."""
+    return deliver_one(ERASURE, ERASING)
+
+
+DUTIES = (
+    HOUSEKEEPING,
+    Duty("sessions", forget_sessions, pause=60.0),
+    Duty("outbox:erasure", erase_due, pause=0.5),
+)
