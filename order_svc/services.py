@@ -18,6 +18,7 @@ from prometheus_client import Counter
 
 from order_svc.history import remember, require_history
 from order_svc.models import Order, OrderLine
+from order_svc.privacy import NOBODY
 from order_svc.statements import CONFIRM, COUNT_OPEN, EARLIER, EARLIER_COLUMNS, OPEN, QUEUE_AGAIN, TAKE_TURNS
 from order_svc.steps import STOCK, USER, Steps, taken
 from platform_core.api import Claim, decode, encode, in_progress
@@ -33,7 +34,7 @@ from platform_core.clients import (
     reserve_stock,
 )
 from platform_core.conf import reached
-from platform_core.db import array, forget_failure, prepared, prepared_atomic
+from platform_core.db import array, forget_failure, is_erased, prepared, prepared_atomic
 from platform_core.events import NewEvent, append
 from platform_core.http import (
     Conflict,
@@ -49,6 +50,7 @@ from platform_core.observability import tracing
 from platform_core.outbox import Message, OutboxMessage, PermanentFailure, enqueue, hasten, redrive
 from platform_core.topology import NOTIFICATION, PRODUCT
 from platform_core.vocabulary import (
+    DONE,
     HOLDING_STOCK,
     STOCK_SHORTAGE,
     WITHOUT_STOCK,
@@ -385,11 +387,17 @@ def deliver_order(order_id: int) -> Order:
 
 @transaction.atomic
 def _transition(order_id: int, old: OrderStatus, new: OrderStatus) -> Order:
-    """Changes the status. Does nothing if the order already has the new status."""
+    """Changes the status. Does nothing if the order already has the new status.
+
+    An order that is done by this loses its customer's data, if the person was erased while it was open.
+    """
     moved = _move(order_id, old, new)
     order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
     if order is None:
         raise NotFound()
+    if order.status in DONE and is_erased(order.user_id):
+        Order.objects.filter(pk=order_id).update(**NOBODY)
+        order.customer_name = order.customer_email = order.customer_address = None
     if moved:
         append(NewEvent(EventType.of_order(new), order.pk, snapshot(order, list(order.lines.all()))))
         if new in WITHOUT_STOCK:
@@ -478,12 +486,13 @@ def _notification(order: Order, status: OrderStatus, subject: str, message: str)
 
 
 def addressing(order_id: int) -> dict[str, Any]:
-    """What a mail of an order gets from its customer and lines: ``recipient`` and ``data``. Empty without a customer.
+    """What a mail of an order gets from its customer and lines: ``recipient`` and ``data``.
 
-    It is read when a message is delivered, so that the outbox holds no personal data.
+    Empty without a customer, and if the person was erased. It is read when a message is delivered, so that the outbox
+    holds no personal data.
     """
     order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
-    if order is None or order.customer_email is None:
+    if order is None or order.customer_email is None or is_erased(order.user_id):
         return {}
     return {"recipient": order.customer_email, "data": _mail_data(order)}
 

@@ -1,4 +1,4 @@
-"""The base model of all resources, and the tables for idempotency keys and throttling."""
+"""The base model of all resources, and the tables that every service has."""
 
 from typing import Any
 
@@ -61,6 +61,19 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class ErasedPerson(models.Model):
+    """The id of a person whose data this service has erased. It stays for ever, so that no data is written later.
+
+    See `platform_core.privacy`.
+    """
+
+    user_id = models.BigIntegerField(primary_key=True)
+    erased_at = models.DateTimeField(default=now)
+
+    def __str__(self) -> str:
+        return f"person {self.user_id}"
 
 
 class FailedItem(models.Model):
