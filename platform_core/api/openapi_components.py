@@ -101,7 +101,11 @@ _ERRORS = {
     401: ("NotAuthenticated", "not_authenticated", "The access token is missing or invalid."),
     403: ("PermissionDenied", "permission_denied", "The caller is not allowed to do this."),
     404: ("NotFound", "not_found", "There is no such resource."),
-    406: ("NotAcceptable", "not_acceptable", "No representation matches the Accept header."),
+    406: (
+        "NotAcceptable",
+        "not_acceptable",
+        "No representation matches the Accept header.",
+    ),
     409: ("Conflict", "conflict", "The current state of the resource does not allow it; `code` names the rule."),
     410: ("Gone", "events_expired", "The events after this position have been deleted; `detail` says what to do."),
     412: ("PreconditionFailed", "precondition_failed", "If-Match does not match the current version."),

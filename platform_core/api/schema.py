@@ -121,7 +121,8 @@ class AutoSchema(SpectacularSchema):
         """The error statuses of such an operation."""
         has_body = self.method in ("POST", "PUT", "PATCH")
         possible = {
-            **dict.fromkeys((400, 406, 414, 431, 503), True),
+            **dict.fromkeys((400, 414, 431, 503), True),
+            406: self.method == "GET",
             304: self._is_conditional,
             401: bool(self.view.get_authenticators()),
             403: bool(self.get_auth()),
