@@ -60,6 +60,9 @@ def security_schemes(session_cookie: str) -> Schema:
 
 
 HEADERS: Schema = {
+    "Accept": {"schema": {"type": "string"}, "description": "The media types that are accepted."},
+    "Accept-Patch": {"schema": {"type": "string"}, "description": "The media types that PATCH accepts (RFC 5789)."},
+    "Accept-Post": {"schema": {"type": "string"}, "description": "The media types that POST accepts."},
     "WWW-Authenticate": {"schema": {"type": "string"}, "description": "RFC 6750."},
     "ETag": {"schema": {"type": "string"}, "description": "The version of the resource."},
     "Location": {
@@ -84,7 +87,8 @@ PARAMETERS: Schema = {
         "The same key with the same body gives the first answer again.",
         pattern="^[\\x20-\\x7e]{1,255}$",
     ),
-    "IfMatch": _header("If-Match", "Write only while the resource has this ETag."),
+    "IfMatch": _header("If-Match", "Write only while the resource has this ETag. Weak tags never match."),
+    "IfAbsent": _header("If-None-Match", "`*`: write only if the resource does not exist.", pattern=r"^\*$"),
     "IfNoneMatch": _header("If-None-Match", "Answer 304 while the resource has this ETag."),
     "RequestId": _header("X-Request-ID", "Returned in the answer; identifies the request in the logs."),
     "RequestTimeout": _header(
@@ -108,7 +112,7 @@ _ERRORS = {
     ),
     409: ("Conflict", "conflict", "The current state of the resource does not allow it; `code` names the rule."),
     410: ("Gone", "events_expired", "The events after this position have been deleted; `detail` says what to do."),
-    412: ("PreconditionFailed", "precondition_failed", "If-Match does not match the current version."),
+    412: ("PreconditionFailed", "precondition_failed", "If-Match or If-None-Match does not allow it."),
     413: ("TooLarge", "too_large", "The body is larger than 1 MiB."),
     414: ("UriTooLong", "invalid", "The address is longer than 8190 bytes."),
     415: ("UnsupportedMediaType", "unsupported_media_type", "The body is not JSON."),
@@ -142,8 +146,12 @@ def _response(status: int, code: str, description: str) -> Schema:
         error = {"field": "name", "code": "required", "detail": "This field is required."}
         example |= {"detail": "name: This field is required.", "errors": [error]}
     content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
-    header = {401: "WWW-Authenticate", 409: "Retry-After", 429: "Retry-After", 503: "Retry-After"}.get(status)
-    headers = {"headers": {header: {"$ref": f"#/components/headers/{header}"}}} if header else {}
+    names = {
+        401: ["WWW-Authenticate"],
+        415: ["Accept", "Accept-Patch", "Accept-Post"],
+        **{limited: ["Retry-After"] for limited in (409, 429, 503)},
+    }.get(status)
+    headers = {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names}} if names else {}
     return {"description": description, **headers, "content": content}
 
 

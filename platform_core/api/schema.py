@@ -89,6 +89,7 @@ class AutoSchema(SpectacularSchema):
         names = ["RequestId", "RequestTimeout"]
         names += ["IdempotencyKey"] if self._takes_a_key else []
         names += ["IfMatch"] if self._is_guarded else []
+        names += ["IfAbsent"] if self._is_guarded and self.method == "PUT" else []
         names += ["IfNoneMatch"] if self._is_conditional else []
         for header in map(PARAMETERS.__getitem__, names):
             yield OpenApiParameter(header["name"], header["schema"], "header", description=header["description"])

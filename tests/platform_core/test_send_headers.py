@@ -213,6 +213,14 @@ def test_health_and_metrics_are_answered_whatever_is_accepted(api, accept, path)
     assert_problem(api.client.post(path, {}, format="json", HTTP_ACCEPT=accept), 405, "method_not_allowed")
 
 
+@pytest.mark.parametrize("accept", ["image/avif,image/webp,*/*;q=0.8", "*/*", "text/plain"])
+def test_the_icon_is_answered(api, accept):
+    answer = api.client.get("/favicon.ico", HTTP_ACCEPT=accept)
+    assert (answer.status_code, answer["Content-Type"]) == (200, "image/svg+xml")
+    assert answer.content.startswith(b"<svg")
+    assert "max-age" in answer["Cache-Control"]
+
+
 @pytest.mark.parametrize("accept", ["application/json", "*/*", "application/*", "application/json, text/plain, */*"])
 def test_json_is_what_a_program_gets(api, note, accept):
     answer = api.client.get(f"/api/notes/{note['id']}", HTTP_ACCEPT=accept)
