@@ -1,5 +1,7 @@
 """Every operation of a service takes the media types that its document names, as generated clients send them.
 
+It refuses a parameter that is given twice, unless the document says that it may be repeated.
+
 A suite includes these tests with ``from tests.acceptance import *``.
 """
 
@@ -15,6 +17,7 @@ from tests.wire import assert_problem
 __all__ = [
     "pytestmark",
     "test_each_documented_media_type_is_taken",
+    "test_only_documented_filters_may_be_repeated",
     "test_only_successful_reads_are_refused",
 ]
 
@@ -57,3 +60,29 @@ def test_only_successful_reads_are_refused(api: Any, subtests: Any) -> None:
             expected = ask(api, name, "*/*").status_code
             is_refused = name.startswith("GET") and "/health" not in name and expected == 200
             assert ask(api, name, "text/plain").status_code == (406 if is_refused else expected)
+
+
+def example(schema: dict[str, Any]) -> str:
+    """A value that a query parameter takes."""
+    if schema.get("enum"):
+        return str(schema["enum"][0])
+    kinds = {"integer": "1", "number": "1", "boolean": "true"}
+    return "2030-01-01T00:00:00Z" if schema.get("format") == "date-time" else kinds.get(schema["type"], "a")
+
+
+def test_only_documented_filters_may_be_repeated(api: Any, subtests: Any) -> None:
+    package = settings.SERVICE.package
+    for name, operation in operations(package).items():
+        parameters = [resolved(package, parameter) for parameter in operation["parameters"]]
+        for parameter in (each for each in parameters if each["in"] == "query"):
+            field, schema = parameter["name"], parameter["schema"]
+            path = re.sub(r"{\w+}", MISSING, name.split(" ")[1])
+            with subtests.test(operation=name, parameter=field):
+                if schema["type"] == "array":
+                    value = example(resolved(package, schema["items"]))
+                    for times, status in ((2, 200), (20, 200), (21, 400)):
+                        assert api.get(f"{path}?{'&'.join([f'{field}={value}'] * times)}").status_code == status
+                else:
+                    value = example(schema)
+                    twice = assert_problem(api.get(f"{path}?{field}={value}&{field}={value}"), 400, "invalid", [field])
+                    assert [error["code"] for error in twice] == ["repeated"]
