@@ -9,6 +9,7 @@ from django.views.generic import RedirectView
 
 from platform_core.api.docs import DocsView, SchemaView
 from platform_core.api.views import ID
+from platform_core.http.favicon import favicon
 from platform_core.http.problems import safe_methods_only
 from platform_core.observability import health
 from platform_core.observability import metrics_endpoint as scraping
@@ -37,6 +38,7 @@ urlpatterns = [
     re_path(r"^api$", RedirectView.as_view(url="/api/")),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^api/docs/?$", DocsView.as_view(url_name="schema"), name="docs"),
+    path("favicon.ico", safe_methods_only(favicon), name="favicon"),
     re_path(r"^health/?$", health.health, name="health"),
     re_path(r"^health/live/?$", health.live, name="live"),
     re_path(r"^health/ready/?$", health.ready, name="ready"),

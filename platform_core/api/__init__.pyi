@@ -1,3 +1,5 @@
+from .conditional import AlreadyExists as AlreadyExists
+from .conditional import creates_only as creates_only
 from .conditional import etag as etag
 from .conditional import expected_tags as expected_tags
 from .conditional import expected_versions as expected_versions

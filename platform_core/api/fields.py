@@ -110,7 +110,9 @@ class MoneyField(CheapCopy, serializers.DecimalField):
 
 
 class TimestampField(CheapCopy, serializers.DateTimeField):
-    """A time in RFC 3339; UTC without an offset. A ``+`` that a query string turned into a space is restored."""
+    """A time in RFC 3339, with `Z` or an offset. A ``+`` that a query string turned into a space is restored."""
+
+    default_error_messages = {"no_zone": "Expected a time with a zone, such as 2030-01-31T12:00:00Z."}
 
     def to_internal_value(self, value: Any) -> datetime:
         text = value.replace(" ", "+") if isinstance(value, str) and "T" in value else value
@@ -121,4 +123,7 @@ class TimestampField(CheapCopy, serializers.DateTimeField):
             self.fail("invalid", format="RFC 3339")
 
     def enforce_timezone(self, value: datetime) -> datetime:
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
+        """The time itself; one without a zone is an error, because it may mean any of a day's moments."""
+        if value.tzinfo is None:
+            self.fail("no_zone")
+        return value

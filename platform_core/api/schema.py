@@ -90,6 +90,7 @@ class AutoSchema(SpectacularSchema):
         names = ["RequestId", "RequestTimeout"]
         names += ["IdempotencyKey"] if self._takes_a_key else []
         names += ["IfMatch"] if self._is_guarded else []
+        names += ["IfAbsent"] if self._is_guarded and self.method == "PUT" else []
         names += ["IfNoneMatch"] if self._is_conditional else []
         for header in map(PARAMETERS.__getitem__, names):
             yield OpenApiParameter(header["name"], header["schema"], "header", description=header["description"])
@@ -123,7 +124,8 @@ class AutoSchema(SpectacularSchema):
         """The error statuses of such an operation."""
         has_body = self.method in ("POST", "PUT", "PATCH")
         possible = {
-            **dict.fromkeys((400, 406, 414, 431, 503), True),
+            **dict.fromkeys((400, 414, 431, 503), True),
+            406: self.method == "GET",
             304: self._is_conditional,
             401: bool(self.view.get_authenticators()),
             403: bool(self.get_auth()),

@@ -67,7 +67,7 @@ THEMSELVES, OWN = Customers.THEMSELVES, Customers.OWN
 
 def common_rules(service: Service) -> tuple[Rule, ...]:
     """The rules of the routes that every service gets from the library."""
-    public = ("/api/", "/api/schema", "/api/docs", "/health", "/health/live", "/health/ready")
+    public = ("/api/", "/api/schema", "/api/docs", "/favicon.ico", "/health", "/health/live", "/health/ready")
     feed = (Rule(GET, "/api/events", staff=STAFF, services=(ANALYTICS,)),) if service.has_feed else ()
     people = () if service is USER else (Rule((*GET, *DELETE), "/api/people/{id}", services=(USER,)),)
     return (*(Rule(GET, route, anybody=True) for route in public), *feed, *people)

@@ -301,10 +301,10 @@ def _cors(origins: list[str] | None, development: bool) -> dict[str, Any]:
         "CORS_ALLOWED_ORIGIN_REGEXES": [LOCAL_ORIGIN] if development else [],
         "CORS_ALLOW_HEADERS": [
             *("accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match"),
-            *("traceparent", "x-request-id", "x-request-timeout"),
+            *("baggage", "traceparent", "tracestate", "x-request-id", "x-request-timeout"),
         ],
         "CORS_EXPOSE_HEADERS": [
-            *("ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"),
+            *("Accept-Patch", "Accept-Post", "ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"),
             *RATE_LIMIT_HEADERS,
         ],
     }
