@@ -97,6 +97,7 @@ def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None
         with taken(order.steps, STOCK):
             reservation = reserve_stock(order.pk, quantities)
         reached("order.reserved")
+        _check_currency(order, reservation)
         placed = _confirm(order, lines, reservation)
         reached("order.confirmed")
         return placed
@@ -186,6 +187,15 @@ def _open(
     ((order_id, at),) = opened
     order = Order(pk=order_id, user_id=user_id, currency=settings.CURRENCY, steps=steps, created_at=at, updated_at=at)
     return order, [OrderLine(order=order, product_id=product, quantity=n) for product, n in quantities.items()]
+
+
+def _check_currency(order: Order, reservation: Reservation) -> None:
+    """Raises Unavailable if product-service counts in another currency, a fault of the configuration."""
+    if reservation.currency not in ("", order.currency):
+        raise Unavailable(
+            f"Orders are in {order.currency}, but {PRODUCT.name} has prices in {reservation.currency}: "
+            "CURRENCY must be the same for all services."
+        )
 
 
 def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation) -> Placed:

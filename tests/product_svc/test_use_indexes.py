@@ -21,7 +21,8 @@ def warehouse() -> list[int]:
             f"""
             INSERT INTO {product}
                 (name, description, category, sku, price, stock, created_at, updated_at, version, deleted_at)
-            SELECT 'Product ' || md5(n::text), 'Word' || n % 997 || (ARRAY[' even', ' odd'])[1 + n % 2], 'category' || n % 200, 'sku' || n,
+            SELECT 'Product ' || md5(n::text), 'Word' || n % 997 || (ARRAY[' even', ' odd'])[1 + n % 2],
+                   'category' || n % 200, 'sku' || n,
                    (n * 7919 % 100000) / 100.0, CASE WHEN n % 53 = 0 THEN 0 ELSE n % 300 + 1 END, now(), now(), 1,
                    CASE WHEN n % 10 = 0 THEN now() END
             FROM generate_series(1, 20000) AS n RETURNING id
