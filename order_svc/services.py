@@ -106,6 +106,7 @@ def place_order(
         with taken(order.steps, STOCK):
             reservation = reserve_stock(order.pk, quantities)
         reached("order.reserved")
+        _check_currency(order, reservation)
         placed = _confirm(order, lines, reservation, customer)
         reached("order.confirmed")
         return placed
@@ -213,6 +214,15 @@ def _inserted(values: dict[str, Any], most_open: int | None) -> list[tuple[Any, 
             _count_rejection("too_many_open_orders")
             raise Conflict(f"You have {found} open orders; no more are possible.", code="too_many_open_orders")
         return prepared(OPEN, values)
+
+
+def _check_currency(order: Order, reservation: Reservation) -> None:
+    """Raises Unavailable if product-service counts in another currency, a fault of the configuration."""
+    if reservation.currency not in ("", order.currency):
+        raise Unavailable(
+            f"Orders are in {order.currency}, but {PRODUCT.name} has prices in {reservation.currency}: "
+            "CURRENCY must be the same for all services."
+        )
 
 
 def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation, customer: User) -> Placed:

@@ -96,3 +96,16 @@ class FailedItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.duty} {self.item}"
+
+
+class SchemaCurrency(models.Model):
+    """The currency of all amounts in this schema: that of the first migration. It has one row and never changes."""
+
+    id = models.BooleanField(primary_key=True, default=True)
+    code = models.CharField(max_length=3)
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=models.Q(id=True), name="schema_currency_is_one"),)
+
+    def __str__(self) -> str:
+        return self.code

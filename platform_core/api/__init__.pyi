@@ -4,6 +4,7 @@ from .conditional import etag as etag
 from .conditional import expected_tags as expected_tags
 from .conditional import expected_versions as expected_versions
 from .examples import request_examples as request_examples
+from .fields import CurrencyField as CurrencyField
 from .fields import IdField as IdField
 from .fields import MoneyField as MoneyField
 from .fields import OptionalStringField as OptionalStringField

@@ -27,7 +27,7 @@ class IdType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
 
 
 class MoneyType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """Amounts: numbers with at most two decimals."""
+    """Amounts: numbers. The documents are the same for all currencies, so they allow two decimals."""
 
     target_class = MoneyField
     match_subclasses = True
@@ -40,7 +40,11 @@ class MoneyType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-cal
             schema |= {"minimum": 0, "maximum": 9999999999.99}
         if _in_a_body(self.target, direction):
             schema["pattern"] = r"^[0-9]{1,10}(\.[0-9]{1,2})?$"
-        return {**schema, "description": "At most two decimals.", "examples": [999.99]}
+        return {
+            **schema,
+            "description": "At most the decimals of the currency: two or none.",
+            "examples": [999.99],
+        }
 
 
 class StringType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]

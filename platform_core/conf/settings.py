@@ -47,6 +47,8 @@ def service_settings(
         "PEER_PLACES": values["WEB_THREADS"] - 1,
         "HASH_PLACES": max(values["WEB_THREADS"] // 2, 1),
         "PEER_URLS": {peer.name: values[peer.url_variable] for peer in SERVICES},
+        "CURRENCY": values["CURRENCY"],
+        "SHOP_TIME_ZONE": values["SHOP_TIME_ZONE"],
         "DEBUG": values["DEBUG"] == "true",
         "SECRET_KEY": values["SECRET_KEY"],
         "ALLOWED_HOSTS": _hosts(service, values, development),

@@ -28,6 +28,7 @@ def test_a_new_one_is_201_and_the_same_again_200(api, lamp, box, reserve, stock,
     assert first.json() == {
         "orderId": "7",
         "status": "reserved",
+        "currency": "USD",
         "items": [
             {"productId": lamp["id"], "name": "Desk lamp", "unitPrice": 49.9, "quantity": 2},
             {"productId": box["id"], "name": "Box", "unitPrice": 1.5, "quantity": 1},
