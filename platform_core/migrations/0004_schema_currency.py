@@ -19,7 +19,7 @@ def remember(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = (("platform_core", "0002_failed_items"),)
+    dependencies = (("platform_core", "0003_erased_person"),)
 
     operations = (
         migrations.CreateModel(
