@@ -3,10 +3,15 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from notification_svc import services
+from notification_svc.mails import rendered
 from notification_svc.models import Notification
 from platform_core.admin import ReadOnlyAdmin
 from platform_core.vocabulary import NotificationStatus
@@ -36,11 +41,40 @@ class NotificationAdmin(ReadOnlyAdmin):
     search_help_text = "id, user id, type, recipient or the sender's key"
     sortable_by = ("id",)
     fieldsets = (
-        (None, {"fields": ("user_id", "type", "channel", "recipient", "subject", "message")}),
+        (None, {"fields": ("user_id", "type", "channel", "recipient", "subject", "message", "data", "preview")}),
         ("Delivery", {"fields": ("status", "attempts", "last_error", "created_at", "sent_at")}),
         ("The request", {"fields": ("caller", "sender_key", "version")}),
     )
+    readonly_fields = ("preview",)
     actions = ("retry",)
+
+    def get_urls(self) -> list[Any]:
+        """The admin's pages, and the HTML of a mail as a page of its own."""
+        page = self.admin_site.admin_view(self.html_page)
+        return [path("<int:pk>/html/", page, name="notification_svc_notification_html"), *super().get_urls()]
+
+    def html_page(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The HTML of a mail. The Content-Security-Policy of the admin allows no script in it."""
+        notification = self.get_object(request, str(pk))
+        if not self.has_view_permission(request, notification):
+            raise PermissionDenied
+        mail = None if notification is None else rendered(notification, notification.message)
+        if mail is None or mail.html is None:
+            raise Http404
+        return HttpResponse(mail.html)
+
+    @display(description="the mail")  # type: ignore[untyped-decorator]
+    def preview(self, notification: Notification) -> SafeString:
+        """The text of the mail as it would be sent now, and a link to its HTML."""
+        try:
+            mail = rendered(notification, notification.message)
+        except Exception as error:  # a template may raise anything
+            return format_html("The template fails: {}: {}", type(error).__name__, error)
+        text = format_html("<pre>Subject: {}\n\n{}</pre>", mail.subject, mail.text)
+        if mail.html is None:
+            return text
+        link = reverse("admin:notification_svc_notification_html", args=[notification.pk])
+        return text + format_html('<a href="{}">As HTML</a>', link)
 
     @display(description="status", label=_COLOURS)  # type: ignore[untyped-decorator]
     def shown_status(self, notification: Notification) -> str:

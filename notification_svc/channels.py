@@ -7,9 +7,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
-from django.core.mail import EmailMessage, get_connection
+from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 
+from notification_svc.mails import rendered
 from notification_svc.models import Notification
 from notification_svc.services import text_of
 from platform_core.auth import Kind
@@ -26,8 +27,8 @@ NOT_KEPT = b"(the reply to a confidential message is not kept)"
 log = logging.getLogger("notification.delivery")
 
 
-def send_email(notification: Notification) -> None:
-    """Sends a mail. The errors say what the delivery should do:
+def send_email(notification: Notification) -> str:
+    """Sends a mail and returns the address that it went to. The errors say what the delivery should do:
 
     - PermanentFailure: the server will never accept this mail.
     - DestinationUnreachable: the server takes no mails at the moment.
@@ -36,18 +37,20 @@ def send_email(notification: Notification) -> None:
 
     SMTP has no idempotency keys. After a crash between the server's answer and our commit, the mail is sent twice.
     """
-    body = text_of(notification)
+    content = rendered(notification, text_of(notification))
     recipient = _recipient(notification)
     with context.grace(settings.EMAIL_ATTEMPT_SECONDS):
         connection = get_connection()
         _open(connection)
-        mail = EmailMessage(
-            subject=notification.subject or notification.type.replace("_", " ").capitalize(),
-            body=body,
+        mail = EmailMultiAlternatives(
+            subject=content.subject,
+            body=content.text,
             to=[recipient],
             headers={"X-Notification-ID": str(notification.pk)},
             connection=connection,
         )
+        if content.html is not None:
+            mail.attach_alternative(content.html, "text/html")
         try:
             mail.send()
         except SMTPHeloError as refusal:
@@ -64,6 +67,7 @@ def send_email(notification: Notification) -> None:
             raise _meaning(refusal.smtp_code, refusal.smtp_error, what) or refusal from None
         finally:
             connection.close()
+    return recipient
 
 
 def _open(connection: BaseEmailBackend) -> None:
@@ -123,23 +127,28 @@ def _user(user_id: int) -> User:
         raise
 
 
-def write_to_log(notification: Notification) -> None:
+def write_to_log(notification: Notification) -> str:
+    """Logs a line without the text and returns the recipient as it was given."""
     data = {"notificationId": str(notification.pk), "userId": str(notification.user_id), "type": notification.type}
     log.info("notification.logged", extra={"data": {**data, "subject": notification.subject}})
+    return notification.recipient
 
 
-HANDLERS: Mapping[str, Callable[[Notification], None]] = {
+HANDLERS: Mapping[str, Callable[[Notification], str]] = {
     Channel.EMAIL.value: send_email,
     Channel.LOG.value: write_to_log,
 }
 
 
-def deliver(notification: Notification) -> None:
-    """Delivers a notification. Raises LookupError for a channel without a handler, and the handler's errors."""
+def deliver(notification: Notification) -> str:
+    """Delivers a notification and returns where it went.
+
+    Raises LookupError for a channel without a handler, and the handler's errors.
+    """
     handler = HANDLERS.get(notification.channel)
     if handler is None:
         raise LookupError(f"no handler for the channel {notification.channel}")
-    handler(notification)
+    return handler(notification)
 
 
 def check_handlers(**_: Any) -> list[CheckMessage]:

@@ -17,10 +17,14 @@ class Notification(Resource):
     type = models.CharField(max_length=64)
     channel = models.CharField(max_length=16, choices=Channel.choices)
     recipient = models.CharField(max_length=254, blank=True, default="")
+    """As the sender gave it; otherwise empty until the delivery, then where the message went."""
     subject = models.CharField(max_length=200, blank=True, default="")
     message = models.TextField()
     sealed = models.TextField(null=True, blank=True, editable=False)
     """The encrypted text of a confidential message, empty after its delivery; None for all other messages."""
+    data = models.TextField(
+        blank=True, default="", db_default="", help_text="A JSON object with values for the template of this type."
+    )
     status = models.CharField(max_length=16, choices=NotificationStatus.choices, default=NotificationStatus.QUEUED)
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(null=True, blank=True)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.validators import validate_email
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from notification_svc.models import Notification
@@ -14,14 +15,34 @@ from platform_core.api import (
     Serializer,
     StringField,
     TimestampField,
+    encode,
     request_examples,
 )
+from platform_core.clients import MAX_DATA_BYTES
 
 TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}\Z"
 KEY_PATTERN = r"^[\x20-\x7e]{1,255}\Z"
 NOT_YET = "not delivered yet"
 GIVEN_UP = "could not be delivered"
 _SEVERAL = "May be repeated; matches any of the values."
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {}})
+class DataField(serializers.Field[str, Any, Any, Any]):
+    """An object of at most 16 KiB, stored as the text of its JSON."""
+
+    default_error_messages = {
+        "invalid": "Expected an object.",
+        "max_length": f"The object has more than {MAX_DATA_BYTES} bytes as JSON in UTF-8.",
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, dict):
+            self.fail("invalid")
+        encoded = encode(data)
+        if len(encoded) > MAX_DATA_BYTES:
+            self.fail("max_length")
+        return encoded.decode()
 
 
 @request_examples(
@@ -42,7 +63,8 @@ class NotificationSerializer(Serializer):
     )
     channel = serializers.ChoiceField(choices=Notification.Channel.choices, default=Notification.Channel.EMAIL)
     recipient = OptionalStringField(
-        max_length=254, help_text="Default: the user's email address at the time of delivery."
+        max_length=254,
+        help_text="Default: the user's email address at the time of delivery. Filled when the message was delivered.",
     )
     subject = OptionalStringField(max_length=200)
     message = StringField(max_length=32_768, one_line=False, trim_whitespace=False)
@@ -50,6 +72,11 @@ class NotificationSerializer(Serializer):
         write_only=True,
         default=False,
         help_text="The text is kept encrypted until it is delivered, then erased. Answers have another text instead.",
+    )
+    data = DataField(  # type: ignore[assignment]  # DRF takes fields out of the class: `data` stays its property
+        write_only=True,
+        required=False,
+        help_text="An object of at most 16 KiB as JSON, for the template of this type of mail (docs/mails.md).",
     )
     status = serializers.ChoiceField(choices=Notification.Status.choices, read_only=True)
     attempts = serializers.IntegerField(read_only=True)

@@ -32,11 +32,9 @@ def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
     """
     if claim:
         claim.hold()
-        earlier = Notification.objects.filter(caller=claim.caller, sender_key=claim.key).first()
+        earlier = accepted_earlier(claim, content)
         if earlier:
-            assert earlier.fingerprint is not None
-            claim.check(earlier.fingerprint)
-            return Accepted(_as_first_answered(earlier), is_replay=True)
+            return earlier
         content = {**content, "caller": claim.caller, "sender_key": claim.key, "fingerprint": claim.fingerprint}
     if content.pop("confidential", False):
         content = {**content, "sealed": seal(_PURPOSE, content["message"]), "message": NOT_SHOWN}
@@ -45,11 +43,22 @@ def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
     return Accepted(notification, is_replay=False)
 
 
-def _as_first_answered(notification: Notification) -> Notification:
-    notification.status = Notification.Status.QUEUED
-    notification.attempts = 0
-    notification.last_error = notification.sent_at = None
-    return notification
+def accepted_earlier(claim: Claim, content: dict[str, Any] | None = None) -> Accepted | None:
+    """The first answer to the claim's key, if it is known. Raises Unprocessable if it was used with another message.
+
+    ``content`` is that of the repetition, which is the same. Without it, ``recipient`` is where the message went.
+    """
+    earlier = Notification.objects.filter(caller=claim.caller, sender_key=claim.key).first()
+    if earlier is None:
+        return None
+    assert earlier.fingerprint is not None
+    claim.check(earlier.fingerprint)
+    earlier.status = Notification.Status.QUEUED
+    earlier.attempts = 0
+    earlier.last_error = earlier.sent_at = None
+    if content is not None:
+        earlier.recipient = content["recipient"]
+    return Accepted(earlier, is_replay=True)
 
 
 def text_of(notification: Notification) -> str:
@@ -74,12 +83,13 @@ def delivery_of(notification: Notification) -> Message:
     )
 
 
-def mark_sent(notification_id: int, attempts: int) -> None:
-    """Marks the notification as sent, and erases a confidential text.
+def mark_sent(notification_id: int, attempts: int, recipient: str) -> None:
+    """Marks the notification as sent, keeps where it went, and erases a confidential text.
 
     Runs, like `mark_failed`, in the transaction that ends the delivery.
     """
-    _settle(notification_id, NotificationStatus.SENT, attempts=attempts, sent_at=Now(), last_error=None)
+    changes = {"attempts": attempts, "sent_at": Now(), "last_error": None, "recipient": recipient}
+    _settle(notification_id, NotificationStatus.SENT, **changes)
 
 
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:

@@ -1,5 +1,27 @@
 """notification-service: messages and their delivery."""
 
+from pathlib import Path
+from typing import Any
+
 from platform_core.conf import service_settings
 
-globals().update(service_settings("notification_svc", apps=["platform_core.events", "platform_core.outbox"]))
+_settings = service_settings("notification_svc", apps=["platform_core.events", "platform_core.outbox"])
+_MAILS = Path(__file__).parent / "templates" / "notification_svc" / "mails"
+
+
+def _mail_engine(name: str, *, autoescape: bool) -> dict[str, Any]:
+    """The engine of `notification_svc.mails`: first the shop's own folder, then the templates of this package."""
+    return {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "NAME": name,
+        "DIRS": [folder for folder in (_settings["MAIL_TEMPLATES"], _MAILS) if folder],
+        "OPTIONS": {"autoescape": autoescape},
+    }
+
+
+_settings["TEMPLATES"] = [
+    *_settings["TEMPLATES"],
+    _mail_engine("mail_text", autoescape=False),
+    _mail_engine("mail_html", autoescape=True),
+]
+globals().update(_settings)

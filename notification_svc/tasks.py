@@ -6,13 +6,16 @@ from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage, close_m
 from platform_core.vocabulary import MessageKind
 from platform_core.worker import HOUSEKEEPING, Duty
 
+RECIPIENT = "recipient"
+
 
 def _deliver(message: OutboxMessage) -> None:
-    channels.deliver(Notification.objects.get(pk=message.payload["notificationId"]))
+    recipient = channels.deliver(Notification.objects.get(pk=message.payload["notificationId"]))
+    message.payload[RECIPIENT] = recipient  # for `_delivered`; it is not saved
 
 
 def _delivered(message: OutboxMessage) -> None:
-    services.mark_sent(message.payload["notificationId"], message.attempts)
+    services.mark_sent(message.payload["notificationId"], message.attempts, message.payload[RECIPIENT])
 
 
 def _failed(message: OutboxMessage, error: str, dead: bool) -> None:

@@ -3,6 +3,7 @@
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
 from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,8 +12,9 @@ from notification_svc import services
 from notification_svc.models import Notification
 from notification_svc.serializers import NotificationQuery, NotificationSerializer, OwnNotificationSerializer
 from platform_core.api import Claim, ResourceViewSet, declared, replayed, takes_key
-from platform_core.auth import Kind, caller_of, owner_of
+from platform_core.auth import Kind, caller_of, owner_of, sends_mail
 from platform_core.conf import reached
+from platform_core.http import InvalidInput
 from platform_core.topology import ANALYTICS
 
 
@@ -49,11 +51,18 @@ class NotificationViewSet(ListModelMixin, ResourceViewSet):
 
     @extend_schema(responses={201: NotificationSerializer})
     @action(detail=False, methods=["post"])
+    @sends_mail
     @takes_key
     def send(self, request: Request) -> Response:
         """Queue a message. The Idempotency-Key is kept for ever: a repetition always gets the first answer."""
         claim = Claim.of(request)
-        accepted = services.accept(self.validated(), claim)
+        try:
+            accepted = services.accept(self.validated(), claim)
+        except (ValidationError, InvalidInput):
+            earlier = services.accepted_earlier(claim) if claim else None
+            if earlier is None:  # otherwise it was accepted before a rule that refuses it now
+                raise
+            accepted = earlier
         reached("notification.accepted")
         response = Response(self.get_serializer(accepted.notification).data, status=201)
         return replayed(response) if accepted.is_replay else response

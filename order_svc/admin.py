@@ -46,6 +46,7 @@ class OrderAdmin(ReadOnlyAdmin):
     sortable_by = ("id", "created_at")
     fieldsets = (
         (None, {"fields": ("user_id", "status", "total", "currency", "timeline")}),
+        ("Customer", {"fields": ("customer_name", "customer_email", "customer_address")}),
         ("Times", {"fields": ("created_at", "confirmed_at", "updated_at")}),
         ("Rejection", {"fields": ("reason", "refusal")}),
         ("Request", {"fields": ("caller", "idempotency_key", "request_id", "traceparent", "version")}),

@@ -12,12 +12,18 @@ class Order(Resource):
 
     It stores the Idempotency-Key of the request that placed it. If the order is rejected and a retry may succeed, the
     key is removed, so that it can be used again.
+
+    A confirmed order has the customer's name, email and address of that moment. They are NULL after the person was
+    erased, and for orders of version 0.1.
     """
 
     Status = OrderStatus
 
     user_id = models.BigIntegerField()
     status = models.CharField(max_length=16, choices=OrderStatus.choices, default=OrderStatus.PENDING)
+    customer_name = models.CharField(max_length=200, null=True, blank=True)
+    customer_email = models.CharField(max_length=254, null=True, blank=True)
+    customer_address = models.CharField(max_length=500, null=True, blank=True)
     total = models.DecimalField(max_digits=24, decimal_places=2, null=True, blank=True)
     currency = models.CharField(max_length=3)
     reason = models.CharField(max_length=64, blank=True, default="", help_text="Why it was rejected: an error's code.")
@@ -47,6 +53,11 @@ class Order(Resource):
                 condition=Q(status__in=[status.value for status in UNPLACED])
                 | Q(total__isnull=False, confirmed_at__isnull=False),
                 name="order_confirmed_has_total",
+            ),
+            models.CheckConstraint(
+                condition=Q(customer_name=None, customer_email=None, customer_address=None)
+                | Q(customer_name__isnull=False, customer_email__isnull=False, customer_address__isnull=False),
+                name="order_customer_is_whole",
             ),
         )
         indexes = (

@@ -12,6 +12,7 @@ from platform_core.api import (
     AnyOf,
     IdField,
     MoneyField,
+    Part,
     Query,
     Serializer,
     TimestampField,
@@ -32,12 +33,26 @@ class OrderLineSerializer(Serializer):
     subtotal = MoneyField(read_only=True, allow_null=True)
 
 
+class CustomerSerializer(Part):
+    """The customer at the moment of the confirmation."""
+
+    name = serializers.CharField(source="customer_name", read_only=True)
+    email = serializers.CharField(source="customer_email", read_only=True)
+    address = serializers.CharField(source="customer_address", read_only=True)
+
+
 class OrderSerializer(Serializer):
     """An order, as in responses."""
 
     id = IdField(read_only=True)
     userId = IdField(source="user_id")
     status = serializers.ChoiceField(choices=Order.Status.choices, read_only=True)
+    customer = CustomerSerializer(
+        source="*",
+        read_only=True,
+        allow_null=True,
+        help_text="Name, email and address when the order was confirmed. Null before, and after the person was erased.",
+    )
     items = OrderLineSerializer(source="lines", many=True)
     total = MoneyField(read_only=True, allow_null=True)
     currency = serializers.CharField(read_only=True)

@@ -6,6 +6,7 @@ Each change of status is one transaction: a conditional update, the event, and t
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -17,15 +18,17 @@ from prometheus_client import Counter
 
 from order_svc.history import remember, require_history
 from order_svc.models import Order, OrderLine
-from order_svc.statements import CONFIRM, EARLIER, EARLIER_COLUMNS, OPEN, QUEUE_AGAIN
+from order_svc.statements import CONFIRM, COUNT_OPEN, EARLIER, EARLIER_COLUMNS, OPEN, QUEUE_AGAIN, TAKE_TURNS
 from order_svc.steps import STOCK, USER, Steps, taken
 from platform_core.api import Claim, decode, encode, in_progress
 from platform_core.clients import (
+    MAX_DATA_BYTES,
     CallerRefused,
     PeerError,
     PeerRefused,
     PeerUnreachable,
     Reservation,
+    User,
     get_user,
     reserve_stock,
 )
@@ -76,28 +79,32 @@ class Placed(NamedTuple):
     is_replay: bool
 
 
-def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None = None) -> Placed:
+def place_order(
+    user_id: int, quantities: Mapping[int, int], claim: Claim | None = None, most_open: int | None = None
+) -> Placed:
     """Runs the saga and returns a confirmed order. ``quantities`` maps product ids to quantities.
+
+    ``most_open`` limits the open orders of the user, this one included; Conflict `too_many_open_orders` beyond it.
 
     If the claim's key already has an order, repeats the first answer of that order. Raises Unprocessable
     `unknown_user`, `inactive_user` or `unknown_product`; Conflict `insufficient_stock`, whose errors number the items
     in the order of ``quantities``; Unavailable if a peer does not answer (the order is then rejected), or while the
     database has lost orders.
     """
-    earlier = _earlier(claim)
+    earlier = earlier_order(claim)
     if earlier:
         return earlier
     require_history()
     steps: Steps = {}
     with taken(steps, USER):
-        _check_user(user_id)
-    order, lines = _open(user_id, quantities, claim, steps)
+        customer = _active_user(user_id)
+    order, lines = _open(user_id, quantities, claim, steps, most_open)
     reached("order.opened")
     try:
         with taken(order.steps, STOCK):
             reservation = reserve_stock(order.pk, quantities)
         reached("order.reserved")
-        placed = _confirm(order, lines, reservation)
+        placed = _confirm(order, lines, reservation, customer)
         reached("order.confirmed")
         return placed
     except PeerRefused as refusal:
@@ -111,7 +118,7 @@ def place_order(user_id: int, quantities: Mapping[int, int], claim: Claim | None
         raise
 
 
-def _earlier(claim: Claim | None) -> Placed | None:
+def earlier_order(claim: Claim | None) -> Placed | None:
     """The first answer of the order that has this key. Raises Conflict if that order is still pending."""
     if claim is None:
         return None
@@ -141,7 +148,8 @@ def _repeated(refusal: dict[str, Any]) -> PlatformError:
     return error
 
 
-def _check_user(user_id: int) -> None:
+def _active_user(user_id: int) -> User:
+    """The user. Raises Unprocessable `unknown_user`, `inactive_user`; Unavailable."""
     try:
         user = get_user(user_id)
     except PeerRefused as refusal:
@@ -154,6 +162,7 @@ def _check_user(user_id: int) -> None:
         raise _unavailable(error) from error
     if not user.is_active:
         raise _refused_user("inactive_user", f"The account of user {user_id} is disabled.")
+    return user
 
 
 def _refused_user(code: str, detail: str) -> Unprocessable:
@@ -166,9 +175,12 @@ def _count_rejection(reason: str) -> None:
 
 
 def _open(
-    user_id: int, quantities: Mapping[int, int], claim: Claim | None, steps: Steps
+    user_id: int, quantities: Mapping[int, int], claim: Claim | None, steps: Steps, most_open: int | None
 ) -> tuple[Order, list[OrderLine]]:
-    """Commits the pending order before any side effect. Raises Conflict if a concurrent request has the same key."""
+    """Commits the pending order before any side effect.
+
+    Raises Conflict if a concurrent request has the same key, or if the user has too many open orders.
+    """
     values = {
         "user_id": user_id,
         "currency": settings.CURRENCY,
@@ -180,7 +192,7 @@ def _open(
         "products": array(quantities),
         "quantities": array(quantities.values()),
     }
-    opened = prepared_atomic(OPEN, {**context.origin(), **values})
+    opened = _inserted({**context.origin(), **values}, most_open)
     if not opened:
         raise in_progress()
     ((order_id, at),) = opened
@@ -188,8 +200,21 @@ def _open(
     return order, [OrderLine(order=order, product_id=product, quantity=n) for product, n in quantities.items()]
 
 
-def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation) -> Placed:
-    """Confirms the order. Raises Unavailable if recovery has rejected it in the meantime."""
+def _inserted(values: dict[str, Any], most_open: int | None) -> list[tuple[Any, ...]]:
+    """The rows of OPEN. Orders of a user with a limit take turns, so that two at once do not both find room."""
+    if most_open is None:
+        return prepared_atomic(OPEN, values)
+    with transaction.atomic():
+        prepared(TAKE_TURNS, [f"open orders of {values['user_id']}"])
+        ((found,),) = prepared(COUNT_OPEN, [values["user_id"], most_open])
+        if found >= most_open:
+            _count_rejection("too_many_open_orders")
+            raise Conflict(f"You have {found} open orders; no more are possible.", code="too_many_open_orders")
+        return prepared(OPEN, values)
+
+
+def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation, customer: User) -> Placed:
+    """Confirms the order and keeps the customer. Raises Unavailable if recovery has rejected it in the meantime."""
     reserved = {int(item.product_id): item for item in reservation.items}
     for line in lines:
         item = reserved[line.product_id]
@@ -197,12 +222,17 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation) -> 
     order.total = sum((line.subtotal or Decimal(0) for line in lines), Decimal(0))
     order.confirmed_at = order.updated_at = now()
     order.status, order.version = Order.Status.CONFIRMED, CONFIRMED_VERSION
+    order.customer_name, order.customer_email = customer.name, customer.email
+    order.customer_address = customer.address
     message = confirmation(order, lines)
     values = {
         "order": order.pk,
         "at": order.confirmed_at,
         "total": order.total,
         "steps": encode(order.steps).decode(),
+        "name": order.customer_name,
+        "email": order.customer_email,
+        "address": order.customer_address,
         "products": array(line.product_id for line in lines),
         "names": array(reserved[line.product_id].name for line in lines),
         "prices": array(reserved[line.product_id].unit_price for line in lines),
@@ -445,6 +475,46 @@ def _notification(order: Order, status: OrderStatus, subject: str, message: str)
         key=f"order-{order.pk}-{status}",
         payload={"user_id": order.user_id, "type": f"order_{status}", "subject": subject, "message": message},
     )
+
+
+def addressing(order_id: int) -> dict[str, Any]:
+    """What a mail of an order gets from its customer and lines: ``recipient`` and ``data``. Empty without a customer.
+
+    It is read when a message is delivered, so that the outbox holds no personal data.
+    """
+    order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
+    if order is None or order.customer_email is None:
+        return {}
+    return {"recipient": order.customer_email, "data": _mail_data(order)}
+
+
+def _mail_data(order: Order) -> dict[str, Any]:
+    """The values for the templates of mails. Amounts are texts, with the decimals that they are stored with.
+
+    If the lines do not fit into `MAX_DATA_BYTES`, ``moreLines`` counts those that are left out.
+    """
+    lines = [
+        {
+            "productId": str(line.product_id),
+            "name": line.name,
+            "quantity": line.quantity,
+            "unitPrice": str(line.unit_price),
+            "subtotal": str(line.subtotal),
+        }
+        for line in order.lines.all()
+    ]
+    data = {
+        "orderId": str(order.pk),
+        "customer": {"name": order.customer_name, "address": order.customer_address},
+        "total": str(order.total),
+        "currency": order.currency,
+        "moreLines": len(lines),
+        "lines": [],
+    }
+    left = MAX_DATA_BYTES - len(encode(data))
+    sizes = accumulate(len(encode(line)) + 1 for line in lines)  # and a comma
+    fitting = [line for line, size in zip(lines, sizes, strict=True) if size <= left]
+    return {**data, "lines": fitting, "moreLines": len(lines) - len(fitting)}
 
 
 def _thanks(order: Order, lines: list[OrderLine]) -> str:

@@ -6,7 +6,7 @@ one line per product, so the product id identifies the line.
 
 from platform_core.events import appending
 from platform_core.outbox import enqueueing
-from platform_core.vocabulary import EventType, OrderStatus
+from platform_core.vocabulary import OPEN_ORDER, EventType, OrderStatus, sql_list
 
 OPEN = f"""
     WITH opened AS (
@@ -33,11 +33,24 @@ OPEN = f"""
 Returns no row if the caller has an order with this key, or if a concurrent request is just creating one.
 """
 
+TAKE_TURNS = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+"""Waits until no other transaction holds the lock with this name."""
+
+COUNT_OPEN = f"""
+    SELECT count(*) FROM (
+        SELECT 1 FROM order_svc_order
+        WHERE user_id = %s AND status IN {sql_list(OPEN_ORDER)}
+        LIMIT %s
+    ) AS open
+"""
+"""How many orders of a user are open, counted up to a number. A statement of its own: its snapshot follows the lock."""
+
 CONFIRM = f"""
     WITH confirmed AS (
         UPDATE order_svc_order
         SET status = '{OrderStatus.CONFIRMED}', version = version + 1, updated_at = %(at)s, confirmed_at = %(at)s,
-            total = %(total)s, steps = %(steps)s::jsonb
+            total = %(total)s, steps = %(steps)s::jsonb,
+            customer_name = %(name)s, customer_email = %(email)s, customer_address = %(address)s
         WHERE id = %(order)s AND status = '{OrderStatus.PENDING}'
         RETURNING id
     ), priced AS (
@@ -66,7 +79,10 @@ QUEUE_AGAIN = f"""
 """
 """Queues a message that may be sent any number of times. If it was queued before, it is sent again."""
 
-EARLIER_COLUMNS = ("id", "user_id", "status", "currency", "total", "reason", "created_at", "confirmed_at")
+EARLIER_COLUMNS = (
+    *("id", "user_id", "status", "currency", "total", "reason", "created_at", "confirmed_at"),
+    *("customer_name", "customer_email", "customer_address"),
+)
 EARLIER = f"""
     SELECT {", ".join(EARLIER_COLUMNS)}, fingerprint, refusal::text
     FROM order_svc_order WHERE caller = %s AND idempotency_key = %s

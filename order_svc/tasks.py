@@ -5,7 +5,7 @@ import threading
 from functools import partial
 
 from order_svc.models import Order
-from order_svc.services import RECOVERY, overdue_orders, reject_overdue, reserve_again
+from order_svc.services import RECOVERY, addressing, overdue_orders, reject_overdue, reserve_again
 from platform_core.clients import release_stock, send_notification
 from platform_core.db import attempt_item, due_items
 from platform_core.http import context
@@ -27,7 +27,8 @@ def _reserve(message: OutboxMessage) -> None:
 
 
 def _notify(message: OutboxMessage) -> None:
-    send_notification(message.key, **message.payload)
+    order_id = int(message.aggregate.partition(":")[2])
+    send_notification(message.key, **message.payload, **addressing(order_id))
 
 
 HANDLERS: Handlers = {

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
 from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,9 +17,20 @@ from order_svc.explaining import Explanation, explain
 from order_svc.explaining.formatting import duration_text
 from order_svc.models import Order
 from order_svc.serializers import ExplanationSerializer, OrderInput, OrderQuery, OrderSerializer, lines_of, page_path
-from platform_core.api import ID, Claim, PageViewSet, Query, ResourceViewSet, declared, idempotent, replayed, takes_key
-from platform_core.auth import may, owner_of
-from platform_core.http import Conflict, Forbidden, PlatformError
+from platform_core.api import (
+    ID,
+    Claim,
+    PageViewSet,
+    Query,
+    ResourceViewSet,
+    declared,
+    idempotent,
+    refuse_members,
+    replayed,
+    takes_key,
+)
+from platform_core.auth import may, owner_of, sends_mail
+from platform_core.http import Conflict, Forbidden, InvalidInput, PlatformError
 
 
 class OrderViewSet(ListModelMixin, ResourceViewSet):
@@ -48,31 +61,47 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
         return self.shown(self.get_object())
 
     @extend_schema(request=OrderInput, responses={201: OrderSerializer})
+    @sends_mail
     @takes_key
     def create(self, request: Request) -> Response:
         """Place an order.
 
         422: `unknown_user`, `inactive_user` (the account is disabled) or `unknown_product`. 409: `insufficient_stock`.
-        503: a service that is needed does not answer, and the order was not placed.
+        503: a service that is needed does not answer, and the order was not placed. For customers alone: 400 with the
+        field's code `too_many_pieces`, and 409 `too_many_open_orders`.
         """
         claim = Claim.of(request)
-        wanted = self.validated()
+        try:
+            wanted = self.validated()
+        except (ValidationError, InvalidInput):
+            earlier = services.earlier_order(claim)  # it may have been placed before a rule that refuses it now
+            if earlier is None:
+                raise
+            return self.placed(earlier)
         if owner_of(request) not in (None, wanted["userId"]):
             raise Forbidden("userId: customers may only place orders for themselves.")
         lines = lines_of(wanted)
+        is_customer = owner_of(request) is not None
+        if is_customer:
+            _check_pieces(lines, "items" if wanted.get("items") else "quantity")
         quantities: dict[int, int] = {}
         for product_id, quantity in lines:
             quantities[product_id] = quantities.get(product_id, 0) + quantity
         try:
-            placed = services.place_order(wanted["userId"], quantities, claim)
+            most_open = settings.ORDER_MOST_OPEN if is_customer else None
+            placed = services.place_order(wanted["userId"], quantities, claim, most_open)
         except PlatformError as error:
             error.errors = [_in_terms_of(lines, each) for each in error.errors]
             raise
+        return self.placed(placed)
+
+    def placed(self, placed: services.Placed) -> Response:
         response = self.answer(placed.order, status=201, lines=placed.lines)
         return replayed(response) if placed.is_replay else response
 
     @extend_schema(request=None, responses={200: OrderSerializer})
     @action(detail=True, methods=["post"], serializer_class=None)
+    @sends_mail
     @idempotent
     def cancel(self, request: Request, pk: int) -> Response:
         """Cancel a confirmed order and release its stock. 409 `invalid_transition`: the order is not confirmed."""
@@ -80,6 +109,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
 
     @extend_schema(request=None, responses={200: OrderSerializer})
     @action(detail=True, methods=["post"], serializer_class=None)
+    @sends_mail
     @idempotent
     def ship(self, request: Request, pk: int) -> Response:
         """Mark a confirmed order as shipped. 409 `invalid_transition`: the order is not confirmed."""
@@ -87,6 +117,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
 
     @extend_schema(request=None, responses={200: OrderSerializer})
     @action(detail=True, methods=["post"], serializer_class=None)
+    @sends_mail
     @idempotent
     def deliver(self, request: Request, pk: int) -> Response:
         """Mark a shipped order as delivered. 409 `invalid_transition`: the order is not shipped."""
@@ -109,7 +140,9 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
         return Response(ExplanationSerializer(explain(pk), context={"request": request}).data)
 
     def transition(self, use_case: Callable[[int], Order]) -> Response:
-        order = use_case(self.get_object().pk)
+        order = self.get_object()
+        refuse_members(self.request)
+        order = use_case(order.pk)
         return self.answer(order, lines=order.lines.all())
 
 
@@ -128,6 +161,7 @@ class OrderPages(PageViewSet):
     def retry(self, request: Request, pk: int) -> Response:
         return self.done(pk, lambda: "retried" if services.retry_messages(pk) else "nothing")
 
+    @sends_mail
     @idempotent
     def cancel(self, request: Request, pk: int) -> Response:
         return self.done(pk, lambda: services.cancel_order(pk).status)
@@ -169,6 +203,14 @@ DID = {
     "rejected": "The order is rejected. If stock was reserved, it is being released.",
     "late": "Nothing was done, because the order has changed in the meantime. This page shows its present state.",
 }
+
+
+def _check_pieces(lines: list[tuple[int, int]], field: str) -> None:
+    """Raises InvalidInput if the lines have more pieces together than a customer may order at once."""
+    pieces, most = sum(quantity for _, quantity in lines), settings.ORDER_MOST_PIECES
+    if pieces > most:
+        detail = f"An order may have at most {most} pieces; this one has {pieces}."
+        raise InvalidInput.field(field, detail, code="too_many_pieces")
 
 
 def _in_terms_of(lines: list[tuple[int, int]], error: dict[str, Any]) -> dict[str, Any]:

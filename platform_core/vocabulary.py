@@ -42,6 +42,8 @@ WITHOUT_STOCK = (OrderStatus.REJECTED, OrderStatus.CANCELLED)
 """The order has ended, and its stock has been released or is about to be."""
 UNPLACED = (OrderStatus.PENDING, OrderStatus.REJECTED)
 """The order was never confirmed: it has no total and no event, and analytics does not count it."""
+OPEN_ORDER = (OrderStatus.PENDING, OrderStatus.CONFIRMED)
+"""The order has neither ended nor been shipped. The number of a customer's open orders is limited."""
 PLACED = (*HOLDING_STOCK, *(status for status in WITHOUT_STOCK if status not in UNPLACED))
 """The order has been confirmed. Reports list the statuses in this sequence."""
 

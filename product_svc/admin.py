@@ -3,13 +3,14 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import TabularInline
 
 from platform_core.admin import PlatformAdmin, ReadOnlyAdmin
 from product_svc import services
 from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovement, StockReservation
+from product_svc.search import search_products
 
 
 @admin.register(Product)
@@ -18,8 +19,8 @@ class ProductAdmin(PlatformAdmin):
 
     list_display = ("id", "name", "category", "sku", "price", "stock", "created_at")
     list_filter = ("created_at",)
-    search_fields = ("text", "sku", "category")
-    search_help_text = "words of name or description, or the whole sku or category"
+    search_fields = ("text",)
+    search_help_text = "words of name, sku, category or description"
     sortable_by = ("id", "name", "price", "stock")
     readonly_fields = ("created_at", "updated_at", "version")
 
@@ -33,8 +34,7 @@ class ProductAdmin(PlatformAdmin):
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Product], search_term: str) -> Any:
         if not search_term:
             return queryset, False
-        words = services.search_products(services.live_products(), search_term).values("pk")
-        return queryset.filter(Q(pk__in=words) | Q(sku=search_term) | Q(category=search_term)), False
+        return search_products(queryset, search_term), False
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
         values = {name: form.cleaned_data[name] for name in form.changed_data}

@@ -3,14 +3,16 @@
 from collections.abc import Collection
 
 from django.contrib.postgres.indexes import GinIndex
-from django.contrib.postgres.search import SearchVector, SearchVectorField
+from django.contrib.postgres.search import SearchVectorField
 from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
 
+from platform_core.db import Alike
 from platform_core.models import Resource
 from platform_core.vocabulary import ReservationStatus
+from product_svc.search import ProductVector
 
 MAX_STOCK = 2**31 - 1
 SKU_TAKEN = "product_sku_taken"
@@ -28,7 +30,7 @@ class Product(Resource):
     stock = models.BigIntegerField(default=0, validators=[MaxValueValidator(MAX_STOCK)])
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     text = models.GeneratedField(
-        expression=SearchVector("name", "description", config="english"),
+        expression=ProductVector("name", "sku", "category", "description"),
         output_field=SearchVectorField(),
         db_persist=True,
     )
@@ -49,7 +51,7 @@ class Product(Resource):
         indexes = (
             GinIndex(fields=("text",), name="product_text"),
             models.Index("id", condition=Q(deleted_at=None), name="product_live"),
-            models.Index("category", "id", condition=Q(deleted_at=None), name="product_by_category"),
+            models.Index(Alike("category"), "id", condition=Q(deleted_at=None), name="product_by_category"),
             models.Index("price", "id", condition=Q(deleted_at=None), name="product_by_price"),
             models.Index("name", "id", condition=Q(deleted_at=None), name="product_by_name"),
             models.Index("stock", "id", condition=Q(deleted_at=None), name="product_by_stock"),

@@ -20,10 +20,12 @@ from platform_core.api import (
     WholeField,
     request_examples,
 )
-from product_svc import services
+from platform_core.db import alike_key
 from product_svc.models import MAX_STOCK, Product, StockMovement, StockReservation
+from product_svc.search import by_relevance, search_products
 
 MAX_AT_ONCE = 1000
+RELEVANCE = "relevance"
 
 
 class SkuField(StringField):
@@ -79,18 +81,54 @@ class ProductsSerializer(Serializer):
     results = ProductSerializer(many=True, read_only=True, help_text="In the order of the items.")
 
 
+class Categories(AnyOf):
+    """Values that the filter does not distinguish count once."""
+
+    def to_internal_value(self, data: list[Any]) -> list[str]:
+        return list({alike_key(value): value for value in super().to_internal_value(data)}.values())
+
+
 class ProductQuery(Query):
-    search = TextField(required=False, max_length=200, help_text="Words that must all be in name or description.")
-    category = AnyOf(TextField(max_length=100), help_text="May be repeated; matches any of the values.")
+    search = TextField(
+        required=False,
+        max_length=200,
+        help_text="Words that must all be in name, sku, category or description. Ignores case and accents. The last "
+        "word may be the beginning of a word of name, sku or category; descriptions are searched by English stems.",
+    )
+    sku = TextField(required=False, max_length=64, help_text="The complete sku.")
+    category = Categories(
+        TextField(max_length=100),
+        source="category__alike",
+        help_text="Ignores case. May be repeated; matches any of the values.",
+    )
     minPrice = MoneyField(source="price__gte", required=False)
     maxPrice = MoneyField(source="price__lte", required=False)
     inStock = TrueField(required=False)
     ordering = OrderingField(
-        {"createdAt": "id", "price": "price", "name": "name", "stock": "stock"}, default="-createdAt"
+        {"createdAt": "id", "price": "price", "name": "name", "stock": "stock"},
+        default="-createdAt",
+        one_way={RELEVANCE: "-relevance"},
+        required=False,
+        help_text="The default is `-createdAt`; with `search` it is `relevance`, which orders the newest 1000 matches.",
     )
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("ordering") == RELEVANCE and "search" not in attrs:
+            raise serializers.ValidationError({"ordering": "Relevance needs `search`."}, code="invalid")
+        return attrs
+
+    @property
+    def order(self) -> str | None:
+        is_relevance = "search" in self.validated_data and "ordering" not in self.validated_data
+        return "-relevance" if is_relevance else super().order
+
+    def filter(self, queryset: QuerySet[Product]) -> QuerySet[Product]:
+        """Ranks what all other filters leave."""
+        found = super().filter(queryset)
+        return by_relevance(found, self.validated_data["search"]) if self.order == "-relevance" else found
+
     def filter_search(self, products: QuerySet[Product], words: str) -> QuerySet[Product]:
-        return services.search_products(products, words)
+        return products if self.order == "-relevance" else search_products(products, words)
 
     def filter_inStock(self, products: QuerySet[Product], wanted: bool) -> QuerySet[Product]:
         return products.filter(stock__gt=0) if wanted else products.filter(stock=0)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.contrib.postgres.search import SearchQuery
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils.timezone import now
@@ -20,11 +19,6 @@ from product_svc.statements import CREATE, MOVE, values_of
 
 def live_products() -> QuerySet[Product]:
     return declared(Product, deleted_at=None)
-
-
-def search_products(products: QuerySet[Product], words: str) -> QuerySet[Product]:
-    """Filters products that contain all the words in name or description. Words are stemmed as English."""
-    return products.filter(text=SearchQuery(words, config="english"))
 
 
 def create_product(*, stock: int = 0, **catalog: Any) -> Product:

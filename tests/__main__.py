@@ -5,6 +5,8 @@ processes by pytest-xdist. The chaos suite loads both cores, so it runs alone.
 
 `python -m tests --fast` runs what needs no running platform: the suites that test code with Django.
 
+`python -m tests --all` runs the slow tests, too, that are marked as nightly.
+
 `python -m tests --search [suite ...]` runs only the property tests, on random examples (see `tests/plugin.py`).
 """
 
@@ -27,7 +29,7 @@ NO_TESTS_COLLECTED = 5
 LANES = 2
 ALONE = frozenset({"chaos"})
 """Suites that must run alone."""
-SEARCH, FAST = "--search", "--fast"
+SEARCH, FAST, ALL = "--search", "--fast", "--all"
 CHOOSING = {"-k", "-m", SEARCH}
 """With these options a suite may have no matching test, so it is not spread over processes."""
 SPREAD = {"e2e": ("-n", "2", "--dist", "loadfile")}
@@ -61,7 +63,10 @@ def main(arguments: list[str]) -> int:
         lane(queue, options, results, aloud=loud)
         for thread in lanes:
             thread.join()
-    return tell({suite: results[suite] for suite in suites}, partial=bool(CHOOSING & set(options)))
+    code = tell({suite: results[suite] for suite in suites}, partial=bool(CHOOSING & set(options)))
+    if "e2e" in suites and not {ALL, SEARCH} & set(options):
+        print("\nNot run: the slow tests that are marked as nightly. `python -m tests --all` runs them.")
+    return code
 
 
 def in_turn(suites: Sequence[str]) -> list[list[str]]:

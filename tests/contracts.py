@@ -66,6 +66,7 @@ class Contract:
 
 
 LETTER = {"user_id": 7, "type": "order_confirmed", "subject": "Your order", "message": "Thank you."}
+ADDRESSED = {"recipient": "ann@example.com", "data": {"orderId": "9", "lines": [{"name": "Lamp"}]}}
 RESERVED = {"items": [{"productId": "3", "name": "Lamp", "unitPrice": 1.5, "quantity": 2}]}
 CONTRACTS = [
     Contract(USER, users.get_user, [7], reads=users.User, refusals=(404,)),
@@ -92,6 +93,7 @@ CONTRACTS = [
         {**LETTER, "recipient": "a@example.com", "confidential": True},
         refusals=(409, 422),
     ),
+    Contract(NOTIFICATION, notifications.send_notification, ["order-9"], {**LETTER, **ADDRESSED}, refusals=(409, 422)),
     Contract(NOTIFICATION, notifications.find_notification, ["order-9"], {"timeout": 1.0}, reads=notifications._Page),
     *(
         Contract(each, feeds.read_feed, [each.name, "1-2-3"], reads=list[feeds.Event], refusals=(410,))

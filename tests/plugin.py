@@ -2,6 +2,7 @@
 
 It picks the suite's settings, and starts a Postgres if none was given, so that plain `pytest tests/order_svc` works.
 Property tests use the same examples in every run. `--search` runs only them, with more and random examples.
+Tests marked `nightly` run with `--all` only: slow ones, of whose kind others run always.
 """
 
 import os
@@ -41,10 +42,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--search", action="store_true", help="run only the property tests, on random examples")
+    parser.addoption("--all", action="store_true", help="run the slow tests, too, that are marked as nightly")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "nightly: slow; runs with --all")
     config.addinivalue_line("markers", "searching: takes random examples with --search, as hypothesis' tests do")
     common = {"deadline": None, "suppress_health_check": list(HealthCheck)}
     settings.register_profile("fixed", derandomize=True, max_examples=EXAMPLES, **common)
@@ -54,6 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)  # hypothesis has marked its tests by then
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all") and not config.getoption("--search"):
+        nightly = [each for each in items if each.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [each for each in items if each not in nightly]
     if config.getoption("--search"):
         others = [each for each in items if not any(map(each.get_closest_marker, ("hypothesis", "searching")))]
         config.hook.pytest_deselected(items=others)

@@ -164,8 +164,15 @@ def _send_sign_up(message: OutboxMessage, letter: Letter) -> None:
 
 
 def _send(message: OutboxMessage, user_id: int, type: str, subject: str, text: str, recipient: str) -> None:
-    letter = {"type": type, "subject": subject, "message": text}
-    send_notification(message.key, user_id=user_id, **letter, recipient=recipient, confidential=True)
+    send_notification(
+        message.key,
+        user_id=user_id,
+        type=type,
+        subject=subject,
+        message=text,
+        recipient=recipient,
+        confidential=True,
+    )
 
 
 _SENDERS: Mapping[str, Callable[[OutboxMessage, Letter], None]] = {

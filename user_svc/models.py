@@ -10,19 +10,10 @@ from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
 
+from platform_core.db import NameWords
 from platform_core.models import Resource
 from platform_core.vocabulary import Role
 from user_svc.emails import MOST, email_key
-
-
-class WordVector(models.Func):
-    """The words of a text in lower case, split at all characters but letters and digits. Names are not stemmed."""
-
-    template = (
-        "array_to_tsvector(array_remove(regexp_split_to_array(lower((%(expressions)s)::text), '[^[:alnum:]]+'), ''))"
-    )
-    arity = 1
-    output_field = SearchVectorField()
 
 
 class User(Resource):
@@ -41,15 +32,7 @@ class User(Resource):
     is_active = models.BooleanField(default=True)
     roles = ArrayField(models.CharField(max_length=16), default=list, db_default=[], blank=True)
     words = models.GeneratedField(
-        expression=WordVector(
-            models.expressions.CombinedExpression(
-                models.F("name"),
-                "||",
-                models.expressions.CombinedExpression(models.Value(" "), "||", models.F("email")),
-            )
-        ),
-        output_field=SearchVectorField(),
-        db_persist=True,
+        expression=NameWords("name", "email"), output_field=SearchVectorField(), db_persist=True
     )
 
     class Meta:

@@ -103,7 +103,9 @@ class UserSerializer(Serializer):
 
 class UserQuery(Query):
     email = TextField(required=False, max_length=254, help_text="The complete address, compared as for uniqueness.")
-    search = TextField(required=False, max_length=200, help_text="Prefixes of words in name or email.")
+    search = TextField(
+        required=False, max_length=200, help_text="Beginnings of words in name or email. Ignores case and accents."
+    )
 
     def filter_email(self, users: QuerySet[User], email: str) -> QuerySet[User]:
         return services.with_email(users, email)

@@ -5,13 +5,12 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
-from django.db.models import BooleanField, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from platform_core.api import erase_answers
-from platform_core.db import new_ids
+from platform_core.db import Beginnings, Matches, new_ids
 from platform_core.events import NewEvent, append
 from platform_core.http import Conflict, InvalidInput
 from platform_core.models import write
@@ -20,12 +19,6 @@ from user_svc.account_mail import enqueue_sign_up, enqueue_verification, live_to
 from user_svc.emails import email_key, guessed_key
 from user_svc.models import AccountToken, Session, User
 
-# A query that matches each word of the text as a prefix. Postgres splits the text as it splits the rows.
-_WORDS = """(
-    SELECT string_agg(quote_literal(word) || ':*', ' & ')::tsquery
-    FROM unnest(array_remove(regexp_split_to_array(lower(%s), '[^[:alnum:]]+'), '')) AS word
-)"""
-
 
 def with_email(users: QuerySet[User], email: str) -> QuerySet[User]:
     """Filters users by email address, compared by its key."""
@@ -33,8 +26,8 @@ def with_email(users: QuerySet[User], email: str) -> QuerySet[User]:
 
 
 def search_users(users: QuerySet[User], words: str) -> QuerySet[User]:
-    """Filters users: each of ``words`` must be a prefix of a word in the name or the email."""
-    return users.filter(RawSQL(f"words @@ {_WORDS}", [words], output_field=BooleanField()))  # noqa: S611  # a constant
+    """Filters users: each of ``words`` must be a prefix of a word in name or email. Case and accents do not matter."""
+    return users.filter(Matches(F("words"), Beginnings(Value(words))))
 
 
 @transaction.atomic

@@ -21,6 +21,9 @@ EMAIL = "benchmark@example.com"
 _SECRET_KEY = f"benchmark-{secrets.token_hex(32)}"
 """One key for the whole run, because it signs cursors."""
 
+_ENDLESS = ",".join(f"admin.{kind}=1000000000" for kind in ("reads", "writes", "mails"))
+"""Requests are counted, but none is refused."""
+
 
 def _service(stem: str) -> Service:
     return BY_PACKAGE[f"{stem}_svc"]
@@ -40,6 +43,7 @@ def _environment(layout: Layout, stem: str, mode: str) -> dict[str, str]:
         "WEB_CONCURRENCY": str(layout.workers),
         "WEB_THREADS": str(layout.threads),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        **({"RATE_LIMITS": _ENDLESS} if mode == "production" else {}),
         **{_service(each).url_variable: layout.url[each] for each in SERVICES},
     }
 

@@ -27,6 +27,8 @@ from .queries import TrueField as TrueField
 from .queries import read_query as read_query
 from .query_cache import declared as declared
 from .routers import Router as Router
+from .row_readers import Part as Part
 from .row_readers import Serializer as Serializer
+from .strict_bodies import refuse_members as refuse_members
 from .views import ID as ID
 from .views import ResourceViewSet as ResourceViewSet

@@ -25,6 +25,7 @@ from rest_framework.response import Response
 
 from platform_core.api.json import encode
 from platform_core.api.problems import translated
+from platform_core.api.strict_bodies import refuse_repeated
 from platform_core.auth.access import caller_of
 from platform_core.auth.hashers import Argon2Hasher, hash_place
 from platform_core.db.connections import prepared
@@ -161,7 +162,11 @@ def idempotent(view: View) -> View:
             return view(self, request, *args, **kwargs)
         with transaction.atomic():
             claim.hold()
-            return _stored(claim) or _store(claim, _outcome(view, self, request, *args, **kwargs))
+            stored = _stored(claim)
+            if stored is not None:
+                return stored
+            refuse_repeated(request)
+            return _store(claim, _outcome(view, self, request, *args, **kwargs))
 
     return keyed
 

@@ -6,6 +6,7 @@ from platform_core.api.health import HEALTH_SCHEMAS
 from platform_core.clients.users import SIGN_IN_ROUTE
 from platform_core.http.errors import phrase
 from platform_core.http.problems import CONTENT_TYPE
+from platform_core.http.rate_limits import HEADERS as RATE_LIMIT_HEADERS
 from platform_core.topology import USER
 from platform_core.vocabulary import STOCK_SHORTAGE
 
@@ -70,6 +71,14 @@ HEADERS: Schema = {
         "schema": {"type": "string", "const": "true"},
         "description": "The answer to an earlier request with the same Idempotency-Key.",
     },
+    "RateLimit-Policy": {
+        "schema": {"type": "string"},
+        "description": "A limit that the request counts under: `q` requests within `w` seconds. Only if there is one.",
+    },
+    "RateLimit": {
+        "schema": {"type": "string"},
+        "description": "What is left of it: `r` requests, until it begins again in `t` seconds.",
+    },
     "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which a retry may succeed."},
 }
 
@@ -113,7 +122,7 @@ _ERRORS = {
         "unprocessable",
         "It refers to something that does not exist, or reuses an Idempotency-Key.",
     ),
-    429: ("Throttled", "throttled", "Too many attempts."),
+    429: ("Throttled", "throttled", "Too many requests."),
     431: ("HeadersTooLarge", "invalid", "A header is longer than 8190 bytes, or there are more than 100."),
     503: ("Unavailable", "unavailable", "A dependency did not answer in time."),
 }
@@ -138,8 +147,9 @@ def _response(status: int, code: str, description: str) -> Schema:
         error = {"field": "name", "code": "required", "detail": "This field is required."}
         example |= {"detail": "name: This field is required.", "errors": [error]}
     content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
-    header = {401: "WWW-Authenticate", 409: "Retry-After", 429: "Retry-After", 503: "Retry-After"}.get(status)
-    headers = {"headers": {header: {"$ref": f"#/components/headers/{header}"}}} if header else {}
+    names = {401: ["WWW-Authenticate"], 429: ["Retry-After", *RATE_LIMIT_HEADERS]}
+    named = names.get(status, ["Retry-After"] if status in (409, 503) else [])
+    headers = {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in named}} if named else {}
     return {"description": description, **headers, "content": content}
 
 

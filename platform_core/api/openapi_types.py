@@ -59,8 +59,9 @@ class StringType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-ca
 class SerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
     """Adds to drf-spectacular's schema of each serializer.
 
-    In answers all members are required and have no defaults. The attribute ``openapi`` of a serializer or field adds
-    to its schema. A serializer's own extension takes precedence over this one.
+    In answers all members are required and have no defaults. In requests a strict serializer allows no other members
+    (`row_readers.Serializer`). The attribute ``openapi`` of a serializer or field adds to its schema. A serializer's
+    own extension takes precedence over this one.
     """
 
     target_class = Serializer
@@ -75,6 +76,8 @@ class SerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-c
             properties[name] = _completed(properties[name], self.target.fields[name], direction)
         if direction == "response" and properties:
             schema["required"] = list(properties)
+        if direction == "request" and properties and getattr(self.target, "is_strict", False):
+            schema["additionalProperties"] = False
         return {**schema, **getattr(self.target, "openapi", {})}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
-from django.db.models import BooleanField, F, Func, Model, QuerySet, Value
+from django.db.models import BooleanField, F, Func, QuerySet, Value
 from django.db.models.lookups import GreaterThan, LessThan
 from rest_framework import serializers
 from rest_framework.pagination import BasePagination
@@ -28,7 +28,10 @@ _SIGNATURE_BYTES = 9
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """Orders rows by ``field`` and then by id, in the same direction. ``field`` "id" is the order of creation."""
+    """Orders rows by ``field`` and then by id, in the same direction.
+
+    ``field`` is a column or an annotation; "id" is the order of creation.
+    """
 
     field: str = "id"
     descending: bool = True
@@ -85,7 +88,7 @@ class KeysetPagination(BasePagination):
         limit, cursor = self._parameters(request)
         ordering = Ordering.parse(self.get_ordering(view))
         self._scope = f"{model._meta.label}:{ordering.field}:{ordering.descending}:".encode()
-        backward, position = _read_cursor(model, cursor, ordering, self._scope) if cursor else (False, [])
+        backward, position = _read_cursor(queryset, cursor, ordering, self._scope) if cursor else (False, [])
         page = _Page(queryset, view, ordering, backward=backward, position=position)
         found = page.read(limit + 1)
         more, found = len(found) > limit, found[:limit]
@@ -195,8 +198,7 @@ class _Page:
         return statement(key, build)
 
     def _fields(self) -> list[tuple[str, Any]]:
-        meta = self._queryset.model._meta
-        return [(column, meta.get_field(column)) for column in self._ordering.columns]
+        return [(column, _field(self._queryset, column)) for column in self._ordering.columns]
 
     def _built(self, queryset: QuerySet[Any], place: Sequence[Any] | None = None) -> QuerySet[Any, Any]:
         """``queryset`` ordered, and restricted to the rows after the position.
@@ -225,7 +227,13 @@ def _text(raw: bytes) -> str:
     return urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _read_cursor(model: type[Model], cursor: str, ordering: Ordering, scope: bytes) -> tuple[bool, list[Any]]:
+def _field(queryset: QuerySet[Any], column: str) -> Any:
+    """The field of a column, or the output field of an annotation."""
+    annotation = queryset.query.annotations.get(column)
+    return queryset.model._meta.get_field(column) if annotation is None else annotation.output_field
+
+
+def _read_cursor(queryset: QuerySet[Any], cursor: str, ordering: Ordering, scope: bytes) -> tuple[bool, list[Any]]:
     """Decode a cursor into its direction (backward?) and position. Raises InvalidInput."""
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
@@ -235,7 +243,7 @@ def _read_cursor(model: type[Model], cursor: str, ordering: Ordering, scope: byt
         if not hmac.compare_digest(signature, _signature(scope, payload)):
             raise ValueError
         backward, texts = msgspec.json.decode(payload)
-        fields: list[Any] = [model._meta.get_field(column) for column in ordering.columns]
+        fields = [_field(queryset, column) for column in ordering.columns]
         return backward, [field.to_python(text) for field, text in zip(fields, texts, strict=True)]
     except (ValueError, msgspec.MsgspecError):
         raise InvalidInput.field("cursor", "Not a cursor of this list with this ordering.") from None

@@ -109,7 +109,7 @@ def from_database(exc: OperationalError | InterfaceError) -> PlatformError:
 
 def field_errors(details: Any, path: str = "") -> Iterator[FieldError]:
     """Flattens DRF's nested error details: ``{"items": [{}, {"quantity": [{…}]}]}`` → ``items[1].quantity``."""
-    if isinstance(details, dict) and set(details) == {"message", "code"}:
+    if _is_leaf(details):
         yield {"field": path or "body", "code": details["code"], "detail": str(details["message"])}
     elif isinstance(details, dict):
         for key, value in details.items():
@@ -121,8 +121,12 @@ def field_errors(details: Any, path: str = "") -> Iterator[FieldError]:
                 yield from field_errors(value, f"{path}.{key}" if path else str(key))
     elif isinstance(details, list):
         for index, value in enumerate(details):
-            leaf = isinstance(value, dict) and set(value) == {"message", "code"}
-            yield from field_errors(value, path if leaf else f"{path}[{index}]")
+            yield from field_errors(value, path if _is_leaf(value) else f"{path}[{index}]")
+
+
+def _is_leaf(details: Any) -> bool:
+    """Whether this is one error, not the errors of two fields with the names ``message`` and ``code``."""
+    return isinstance(details, dict) and isinstance(details.get("message"), str)
 
 
 def summary(errors: list[FieldError]) -> str:

@@ -60,18 +60,26 @@ class AnyOf(CheapCopy, serializers.ListField):
 
 
 class OrderingField(CheapCopy, serializers.ChoiceField):
-    """``ordering``: maps the names in the API to columns. Each name is also accepted with ``-`` for descending."""
+    """``ordering``: maps the names in the API to columns. Each name is also accepted with ``-`` for descending.
 
-    def __init__(self, columns: Mapping[str, str], *, default: str, **kwargs: Any) -> None:
-        self.columns = columns
+    ``one_way`` are further names, without a ``-``, and their columns with a sign. With ``required=False`` the query
+    decides what the default is.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, str], *, default: str, one_way: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
+        self.columns, self.one_way = columns, one_way or {}
         names = [default.removeprefix("-"), *(name for name in columns if name != default.removeprefix("-"))]
         both = [(name, f"-{name}") for name in names]
         choices = [*(both[0][::-1] if default.startswith("-") else both[0]), *(c for pair in both[1:] for c in pair)]
-        super().__init__(choices=choices, default=default, **kwargs)
+        if "required" not in kwargs:
+            kwargs["default"] = default
+        super().__init__(choices=[*choices, *self.one_way], **kwargs)
 
     def column(self, value: str) -> str:
         """The column by which to order, with its sign."""
-        return value.replace(value.removeprefix("-"), self.columns[value.removeprefix("-")])
+        return self.one_way.get(value) or value.replace(value.removeprefix("-"), self.columns[value.removeprefix("-")])
 
 
 class Query(serializers.Serializer[Any]):

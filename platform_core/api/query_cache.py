@@ -18,7 +18,7 @@ from platform_core.db.connections import planned, prepared
 M = TypeVar("M", bound=Model)
 Rows = Sequence[tuple[Any, ...]]
 
-_COMPARISONS = ("", "exact", "lt", "lte", "gt", "gte")
+_COMPARISONS = ("", "exact", "lt", "lte", "gt", "gte", "alike")
 _statements: dict[Hashable, "Statement"] = {}
 """One statement for each combination of declared queryset, selection, ordering and direction."""
 

@@ -9,20 +9,21 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 from django.contrib.postgres.aggregates import JSONBAgg
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
-from django.db.models import Func, JSONField, OuterRef, Subquery, TextField, Value
+from django.db.models import Case, Func, JSONField, OuterRef, Q, Subquery, TextField, Value, When
 from django.db.models.functions import Cast, Coalesce
 from rest_framework import serializers
 from rest_framework.settings import api_settings
 
 from platform_core.api.fields import IdField, MoneyField, StringField
+from platform_core.api.strict_bodies import unknown_members
 
-_decode = msgspec.json.Decoder(list[dict[str, Any]], float_hook=Decimal).decode
+_decode = msgspec.json.Decoder(list[dict[str, Any]] | dict[str, Any] | None, float_hook=Decimal).decode
 
 
 class Row(dict[str, Any]):
@@ -31,14 +32,37 @@ class Row(dict[str, Any]):
     __slots__ = ()
 
 
-# DRF's serializer. It leaves `Row`s as they are, and reads instances with a `Reader` where there is one. This is no
-# docstring, because the OpenAPI documents describe a schema by the docstring that its class inherits.
+# DRF's serializer. It leaves `Row`s as they are, reads instances with a `Reader` where there is one, and refuses
+# members that it does not know, unless ``is_strict`` is False. This is no docstring, because the OpenAPI documents
+# describe a schema by the docstring that its class inherits.
 class Serializer(serializers.Serializer[Any]):
+    is_strict: ClassVar[bool] = True
+
+    def to_internal_value(self, data: Any) -> Any:
+        unknown = unknown_members(self, data) if self.is_strict and isinstance(data, Mapping) else {}
+        if not unknown:
+            return super().to_internal_value(data)
+        try:
+            super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            others = error.detail if isinstance(error.detail, dict) else {}
+            raise serializers.ValidationError({**unknown, **others}) from None
+        raise serializers.ValidationError(unknown)
+
     def to_representation(self, instance: Any) -> Any:
         if type(instance) is Row:
             return instance
         reader = reader_for(self, type(instance)) if isinstance(instance, models.Model) else None
         return super().to_representation(instance) if reader is None else reader.instance(instance)
+
+
+class Part(Serializer):
+    """A nested object whose members are columns of the same row: ``source="*"``. Null if the first of them is NULL."""
+
+    def get_attribute(self, instance: Any) -> Any:
+        """The row itself, or None if the row has no such part."""
+        (first, *_) = self.fields.values()
+        return None if getattr(instance, str(first.source)) is None else instance
 
 
 def reader_for(serializer: object, model: type[models.Model]) -> "Reader | None":
@@ -114,18 +138,22 @@ class Reader:
     """Rows of a queryset, or instances, in the shape of ``serializer_class``.
 
     A nested list comes in the same query, as JSON that Postgres aggregates: the related rows in their model's ordering.
+    So does a `Part`.
     """
 
     def __init__(self, serializer_class: type[serializers.Serializer[Any]], model: type[models.Model]) -> None:
         self.columns: list[Column] = []
         self.nested: dict[str, Reader] = {}
+        self.parts: dict[str, Reader] = {}
         for name, field in serializer_class().fields.items():
             if isinstance(field, serializers.ListSerializer):
                 self._add_list(name, field, model)
+            elif isinstance(field, Part):
+                self._add_part(name, field, model)
             elif not field.write_only:
                 self._add(name, field, model)
         self._names = [column.name for column in self.columns]
-        self._lists = [column.name for column in self.columns if column.source in self.nested]
+        self._encoded = [column.name for column in self.columns if column.source in (*self.nested, *self.parts)]
 
     def _add(self, name: str, field: serializers.Field[Any, Any, Any, Any], model: type[models.Model]) -> None:
         column = _column(model, str(field.source))
@@ -144,15 +172,25 @@ class Reader:
     def _add_list(self, name: str, field: Any, model: type[models.Model]) -> None:
         relation = _relation(model, str(field.source))
         child = reader_of(type(field.child), relation.related_model)  # type: ignore[arg-type]
-        if type(field) is not serializers.ListSerializer or child is None or child.nested:
+        if type(field) is not serializers.ListSerializer or child is None or child.nested or child.parts:
             raise _NotKnown
         self.nested[str(field.source)] = child
         self.columns.append(Column(name, str(field.source), _as_is))
+
+    def _add_part(self, name: str, field: Part, model: type[models.Model]) -> None:
+        child = reader_of(type(field), model)
+        if field.source != "*" or type(field).get_attribute is not Part.get_attribute:
+            raise _NotKnown
+        if child is None or child.nested or child.parts:
+            raise _NotKnown
+        self.parts[name] = child
+        self.columns.append(Column(name, name, _as_is))
 
     def select(self, queryset: models.QuerySet[Any], *extra: str) -> models.QuerySet[Any, Any]:
         """Select the columns, followed by the ``extra`` columns, which are not part of the answer."""
         made = {f"_{column.source}": column.selected for column in self.columns if column.selected is not None}
         made |= {f"_{source}": _json_list(queryset.model, source, reader) for source, reader in self.nested.items()}
+        made |= {f"_{name}": _json_part(reader) for name, reader in self.parts.items()}
         names = [f"_{column.source}" if f"_{column.source}" in made else column.source for column in self.columns]
         rows = queryset.prefetch_related(None).annotate(**made)
         selected: models.QuerySet[Any, Any] = rows.values_list(*names, *extra)
@@ -161,8 +199,8 @@ class Reader:
     def read(self, values: tuple[Any, ...]) -> Row:
         """The answer's row from the selected values."""
         row = Row(zip(self._names, values, strict=False))
-        for name in self._lists:
-            row[name] = _decode(row[name])
+        for name in self._encoded:
+            row[name] = None if row[name] is None else _decode(row[name])
         return row
 
     def rest(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -176,6 +214,9 @@ class Reader:
             if source in self.nested:
                 children = related[source] if source in related else getattr(obj, source).all()
                 row[name] = [self.nested[source].instance(child) for child in children]
+            elif source in self.parts:
+                part = self.parts[source]
+                row[name] = None if getattr(obj, part.columns[0].source) is None else part.instance(obj)
             else:
                 row[name] = convert(getattr(obj, source))
         return row
@@ -213,6 +254,13 @@ def _json_object(members: Mapping[str, Any]) -> Func:
     """As json, because jsonb would change the order of the keys."""
     pairs = [part for name, value in members.items() for part in (Cast(Value(name), TextField()), value)]
     return Func(*pairs, function="JSON_BUILD_OBJECT", output_field=JSONField())
+
+
+def _json_part(reader: Reader) -> Case:
+    """A `Part` as JSON in text; NULL if its first column is."""
+    members = {column.name: column.selected or column.source for column in reader.columns}
+    is_there = Q(**{f"{reader.columns[0].source}__isnull": False})
+    return Case(When(is_there, then=Cast(_json_object(members), TextField())), output_field=TextField())
 
 
 class _JsonArray(JSONBAgg):

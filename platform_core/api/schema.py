@@ -24,6 +24,7 @@ from platform_core.api.openapi_types import ID
 from platform_core.auth.access import bare
 from platform_core.auth.rules import Rule, rule_for
 from platform_core.http.errors import phrase
+from platform_core.http.rate_limits import HEADERS as RATE_LIMIT_HEADERS
 
 Schema = dict[str, Any]
 
@@ -99,6 +100,7 @@ class AutoSchema(SpectacularSchema):
             "ETag": [200, 201] if has_tag else [],
             "Location": [201] if self._is_resource and self._action == "create" else [],
             "Idempotent-Replayed": [200, 201] if self._takes_a_key else [],
+            **{name: [200, 201, 202, 204] for name in RATE_LIMIT_HEADERS},
         }
         for name in filter(statuses.get, statuses):
             header = HEADERS[name]
@@ -128,6 +130,7 @@ class AutoSchema(SpectacularSchema):
             404: "{" in self.path,
             **dict.fromkeys((409, 413, 415), has_body),
             412: self._is_guarded,
+            429: True,
             422: self._takes_a_key,
         }
         return {str(status) for status, is_possible in possible.items() if is_possible}

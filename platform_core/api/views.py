@@ -12,10 +12,11 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from platform_core.api.conditional import etag, is_unchanged
-from platform_core.api.json import FORM_PARSERS, JSONParser
+from platform_core.api.json import FORM_PARSERS, JSONParser, MergePatchParser
 from platform_core.api.queries import Query, parse_query
 from platform_core.api.query_cache import fetch_one, is_compared, is_declared
 from platform_core.api.row_readers import Reader, reader_for, reader_of
+from platform_core.api.strict_bodies import refuse_repeated
 from platform_core.auth.access import owner_of
 from platform_core.http.errors import NotFound
 from platform_core.vocabulary import MAX_ID
@@ -48,13 +49,14 @@ class ResourceViewSet(GenericViewSet[Any]):
                 self.kwargs[name] = int(value)
 
     def get_parsers(self) -> list[BaseParser]:
-        """Accepts forms from browsers wherever JSON is accepted."""
+        """Where JSON is accepted, accepts also forms from browsers, and merge patches in a PATCH."""
         parsers = super().get_parsers()
         request = getattr(self, "request", None)
-        is_browser = request is not None and "text/html" in request.META.get("HTTP_ACCEPT", "")
-        if is_browser and any(isinstance(parser, JSONParser) for parser in parsers):
-            parsers += [parser() for parser in FORM_PARSERS]
-        return parsers
+        if request is None or not any(isinstance(parser, JSONParser) for parser in parsers):
+            return parsers
+        parsers += [MergePatchParser()] if request.method == "PATCH" else []
+        is_browser = "text/html" in request.META.get("HTTP_ACCEPT", "")
+        return [*parsers, *(parser() for parser in FORM_PARSERS)] if is_browser else parsers
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """The answer of the metadata class; 204 if it is empty."""
@@ -122,8 +124,10 @@ class ResourceViewSet(GenericViewSet[Any]):
         return found
 
     def validated(self, instance: Any = None, **kwargs: Any) -> Any:
-        """The body, validated by the view's serializer. Raises rest_framework's ValidationError."""
-        serializer = self.get_serializer(instance, data=self.request.data, **kwargs)
+        """The body, validated by the view's serializer. Raises rest_framework's ValidationError, InvalidInput."""
+        data = self.request.data
+        refuse_repeated(self.request)
+        serializer = self.get_serializer(instance, data=data, **kwargs)
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
 

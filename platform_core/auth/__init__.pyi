@@ -3,6 +3,7 @@ from .access import caller_of as caller_of
 from .access import is_open as is_open
 from .access import may as may
 from .access import owner_of as owner_of
+from .budgets import sends_mail as sends_mail
 from .identity import NOBODY as NOBODY
 from .identity import Kind as Kind
 from .keys import private_key as private_key

@@ -5,19 +5,22 @@ import hmac
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest
 
+from platform_core.http import context
 from platform_core.http.errors import Throttled, Unavailable
+from platform_core.http.rate_limits import Allowance
 
 # Each attempt adds at most three rows and deletes up to ten expired ones, so the table does not grow without limit.
-_COUNT = """
+_ADD = """
     WITH over AS (
         DELETE FROM platform_core_throttle WHERE key IN (
             SELECT key FROM platform_core_throttle
@@ -26,15 +29,19 @@ _COUNT = """
         )
     )
     INSERT INTO platform_core_throttle AS t (key, count, resets_at)
-    SELECT key, 1, clock_timestamp() + seconds * interval '1 second'
-    FROM unnest(%(keys)s::text[], %(seconds)s::int[]) AS wanted (key, seconds) ORDER BY key
+    SELECT key, times, clock_timestamp() + seconds * interval '1 second'
+    FROM unnest(%(keys)s::text[], %(times)s::int[], %(seconds)s::int[]) AS wanted (key, times, seconds) ORDER BY key
     ON CONFLICT (key) DO UPDATE SET
-        count = CASE WHEN t.resets_at <= clock_timestamp() THEN 1 ELSE least(t.count + 1, 1000000) END,
+        count = CASE WHEN t.resets_at <= clock_timestamp() THEN excluded.count
+                     ELSE least(t.count::bigint + excluded.count, 2000000000) END,
         resets_at = CASE WHEN t.resets_at <= clock_timestamp() THEN excluded.resets_at ELSE t.resets_at END
     RETURNING key, count, extract(epoch FROM resets_at - clock_timestamp())
 """
 _WITH_PORT = re.compile(r"\[(?P<six>[^\]]*)\](:[0-9]{1,5})?|(?P<four>[0-9.]+):[0-9]{1,5}", re.ASCII)
-_GIVE_BACK = "UPDATE platform_core_throttle SET count = greatest(count - 1, 0) WHERE key = ANY(%s)"
+_GIVE_BACK = """
+    UPDATE platform_core_throttle SET count = greatest(count - 1, 0) WHERE key = ANY(%s)
+    RETURNING key, count, extract(epoch FROM resets_at - clock_timestamp())
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +52,21 @@ class Limit:
     what: str
     most: int
     seconds: int
+    is_shown: bool = True
+    """Whether the answers' headers say what is left. Not for what others do: it would tell strangers about them."""
 
     @property
     def key(self) -> str:
         """The HMAC under which attempts are counted."""
         text = f"throttle\0{self.name}\0{self.what}".encode()
         return hmac.new(settings.SECRET_KEY.encode(), text, hashlib.sha256).hexdigest()
+
+
+class Window(NamedTuple):
+    """``times`` attempts so far; the count begins again in ``seconds``."""
+
+    times: int
+    seconds: float
 
 
 def attempts(name: str, account: str, address: str) -> list[Limit]:
@@ -74,12 +90,34 @@ def count(limits: Sequence[Limit]) -> None:
     Call it before the work, so that concurrent attempts count, and outside any transaction that may be rolled back.
     The time of a limit runs from its first attempt.
     """
-    by_key = {limit.key: limit for limit in limits}
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNT, {"keys": list(by_key), "seconds": [limit.seconds for limit in by_key.values()]})
-        waits = [left for key, times, left in cursor.fetchall() if times > by_key[key].most]
+    windows = add(dict.fromkeys(limits, 1))
+    _show(windows)
+    waits = [window.seconds for limit, window in windows.items() if window.times > limit.most]
     if waits:
-        raise Throttled(float(max(waits)))
+        raise Throttled(max(waits))
+
+
+def add(times: Mapping[Limit, int]) -> dict[Limit, Window]:
+    """Count several attempts under each limit with one statement. Returns the present windows."""
+    by_key = {limit.key: limit for limit in times}
+    values: dict[str, Any] = {
+        "keys": list(by_key),
+        "times": list(times.values()),
+        "seconds": [limit.seconds for limit in by_key.values()],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD, values)
+        return _windows(by_key, cursor.fetchall())
+
+
+def _windows(by_key: Mapping[str, Limit], rows: Iterable[tuple[str, int, Decimal]]) -> dict[Limit, Window]:
+    return {by_key[key]: Window(found, float(left)) for key, found, left in rows}
+
+
+def _show(windows: Mapping[Limit, Window]) -> None:
+    for limit, window in ((limit, window) for limit, window in windows.items() if limit.is_shown):
+        left = max(limit.most - window.times, 0)
+        context.note_allowance(Allowance(limit.name, limit.most, limit.seconds, left, window.seconds))
 
 
 @contextmanager
@@ -98,8 +136,10 @@ def counted(limits: Sequence[Limit]) -> Iterator[None]:
 
 def give_back(limits: Sequence[Limit]) -> None:
     """Undo `count` for an attempt that succeeded."""
+    by_key = {limit.key: limit for limit in limits}
     with connection.cursor() as cursor:
-        cursor.execute(_GIVE_BACK, [[limit.key for limit in limits]])
+        cursor.execute(_GIVE_BACK, [list(by_key)])
+        _show(_windows(by_key, cursor.fetchall()))
 
 
 def address_of(request: HttpRequest | Any) -> str:

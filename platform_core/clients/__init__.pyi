@@ -14,6 +14,7 @@ from .feeds import read_kept_feed as read_kept_feed
 from .feeds import read_list as read_list
 from .health import Health as Health
 from .health import get_health as get_health
+from .notifications import MAX_DATA_BYTES as MAX_DATA_BYTES
 from .notifications import Notification as Notification
 from .notifications import find_notification as find_notification
 from .notifications import send_notification as send_notification

@@ -1,6 +1,8 @@
 """Client of notification-service."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -8,6 +10,8 @@ from platform_core.clients.engine import call, decoded
 from platform_core.topology import NOTIFICATION
 
 PEER = NOTIFICATION.name
+MAX_DATA_BYTES = 16_384
+"""The largest ``data`` of a message, as JSON in UTF-8."""
 
 
 class Notification(msgspec.Struct, frozen=True, rename="camel"):
@@ -34,16 +38,20 @@ def send_notification(
     subject: str,
     message: str,
     recipient: str | None = None,
+    data: Mapping[str, Any] | None = None,
     confidential: bool = False,
 ) -> None:
     """Send a message to ``recipient``, by default the user's email address at the time of delivery.
 
+    ``data`` has the values for the mail's template, an object of at most 16 KiB as JSON (`MAX_DATA_BYTES`).
     ``key`` is the idempotency key: repeated calls with the same content send it once. The text of a ``confidential``
     message is kept encrypted until it is delivered, and then erased. Raises PeerRefused, PeerUnreachable.
     """
-    body: dict[str, str | bool] = {"userId": str(user_id), "type": type, "subject": subject, "message": message}
+    body: dict[str, Any] = {"userId": str(user_id), "type": type, "subject": subject, "message": message}
     if recipient is not None:
         body["recipient"] = recipient
+    if data is not None:
+        body["data"] = data
     if confidential:
         body["confidential"] = True
     call(PEER, "POST", "/api/notifications/send", body=body, key=key, expect=201)

@@ -19,6 +19,7 @@ class User(msgspec.Struct, frozen=True, rename="camel"):
     id: str
     name: str
     email: str
+    address: str = ""
     is_active: bool = True
     email_verified: bool = True
 

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import environ
 from psycopg.conninfo import conninfo_to_dict
 
+from platform_core.conf import rate_limits
 from platform_core.observability.logs import FORMATTERS, LEVELS
 from platform_core.topology import SERVICES, Service
 
@@ -209,6 +210,38 @@ VARIABLES = (
         "The number of accounts that one address may create per hour in production.",
     ),
     Variable(
+        "RATE_LIMITS",
+        "",
+        rate_limits.parse,
+        "How many requests a caller may make per minute, as entries such as `customer.reads=600,staff.mails=off`; "
+        f"`off` alone: no limits. What is not named has its default in production: `{rate_limits.shown_defaults()}`. "
+        "In development only what is named is limited.",
+    ),
+    Variable(
+        "ORDER_MOST_PIECES",
+        "1000",
+        _whole(1, 100_000_000),
+        "The most pieces, over all lines, of one order that a customer places. Staff may order more.",
+    ),
+    Variable(
+        "ORDER_MOST_OPEN",
+        "100",
+        _whole(1, 1_000_000),
+        "The most open orders of a customer: those that are pending, or confirmed and not shipped yet.",
+    ),
+    Variable(
+        "HSTS_INCLUDE_SUBDOMAINS",
+        "true",
+        _choice("true", "false"),
+        "Whether HSTS holds for the subdomains of each host, too. `false` if some of them have no HTTPS.",
+    ),
+    Variable(
+        "HSTS_PRELOAD",
+        "true",
+        _choice("true", "false"),
+        "Whether HSTS allows that browsers list the domain as HTTPS only, once somebody submits it. Hard to undo.",
+    ),
+    Variable(
         "EMAIL_VERIFICATION",
         "",
         _choice("on", "off"),
@@ -305,6 +338,13 @@ VARIABLES = (
     ),
     Variable("EMAIL_ATTEMPT_SECONDS", "1200", _whole(1, 7200), "How long the whole attempt to send a mail may take."),
     Variable("DEFAULT_FROM_EMAIL", "shop@example.com", _text, "The sender of that mail."),
+    Variable("SHOP_NAME", "Shop", _text, "The shop's name, as mails show it."),
+    Variable(
+        "MAIL_TEMPLATES",
+        "",
+        _text,
+        "A folder with Django templates that replace those of mails: `order_confirmed.txt`, `order_confirmed.html`, …",
+    ),
     *(
         Variable(s.url_variable, s.default_url, _http_url, f"Where peers reach {s.name}; `up` listens on its port.")
         for s in SERVICES

@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 from csp.constants import NONE, SELF
 
 from platform_core.conf.environment import ROOT, database_parts, keys_dir, parsed
+from platform_core.conf.rate_limits import budgets
 from platform_core.http.context import STATEMENT_SECONDS
 from platform_core.http.origins import LOCAL_ORIGIN
+from platform_core.http.rate_limits import HEADERS as RATE_LIMIT_HEADERS
 from platform_core.http.request_body import MAX_BODY_BYTES
 from platform_core.observability.logs import logging_config
 from platform_core.topology import BY_PACKAGE, SERVICES, Service
@@ -39,6 +41,8 @@ def service_settings(
         "OUTBOX_CONCURRENCY": values["OUTBOX_CONCURRENCY"],
         "OUTBOX_RETENTION_DAYS": values["OUTBOX_RETENTION_DAYS"],
         "IDEMPOTENCY_HOURS": values["IDEMPOTENCY_HOURS"],
+        "ORDER_MOST_PIECES": values["ORDER_MOST_PIECES"],
+        "ORDER_MOST_OPEN": values["ORDER_MOST_OPEN"],
         "EVENT_RETENTION_DAYS": values["EVENT_RETENTION_DAYS"],
         "PEER_PLACES": values["WEB_THREADS"] - 1,
         "HASH_PLACES": max(values["WEB_THREADS"] // 2, 1),
@@ -73,7 +77,7 @@ def service_settings(
         "SPECTACULAR_SETTINGS": _openapi(service),
         **_static_files(development),
         **_cookies(service, secure=not development),
-        **_https(required=not development),
+        **_https(values, required=not development),
         "CONTENT_SECURITY_POLICY": CONTENT_SECURITY_POLICY,
         **_cors(values["CORS_ALLOWED_ORIGINS"], development),
         **_mail(values),
@@ -140,6 +144,7 @@ REST_FRAMEWORK = {
         "platform_core.auth.access.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["platform_core.auth.access.RulesPermission"],
+    "DEFAULT_THROTTLE_CLASSES": ["platform_core.auth.budgets.BudgetThrottle"],
     "DEFAULT_RENDERER_CLASSES": [
         "platform_core.api.json.JSONRenderer",
         "platform_core.api.browsable.BrowsableAPIRenderer",
@@ -182,6 +187,7 @@ def _auth(values: Mapping[str, Any]) -> dict[str, Any]:
         "CATALOG_MAX_AGE": values["CATALOG_MAX_AGE"],
         "NUM_PROXIES": values["NUM_PROXIES"],
         "SIGN_UPS_PER_HOUR": values["SIGN_UPS_PER_HOUR"],
+        "RATE_LIMITS": budgets(values["RATE_LIMITS"] or {}, development=values["PLATFORM_ENV"] == "development"),
         "ACCOUNT_LINKS_URL": values["ACCOUNT_LINKS_URL"],
         "EMAIL_VERIFICATION": (values["EMAIL_VERIFICATION"] or _default_verification(values)) == "on",
     }
@@ -272,7 +278,7 @@ def _cookies(service: Service, *, secure: bool) -> dict[str, Any]:
     }
 
 
-def _https(*, required: bool) -> dict[str, Any]:
+def _https(values: Mapping[str, Any], *, required: bool) -> dict[str, Any]:
     """TLS ends at a proxy, which sets X-Forwarded-Proto."""
     if not required:
         return {}
@@ -282,8 +288,8 @@ def _https(*, required: bool) -> dict[str, Any]:
         # Called over plain HTTP, past the proxy: by the other services, health checks and Prometheus.
         "SECURE_REDIRECT_EXEMPT": [r"^(api|health|metrics|\.well-known)(/|$)"],
         "SECURE_HSTS_SECONDS": 31_536_000,
-        "SECURE_HSTS_INCLUDE_SUBDOMAINS": True,
-        "SECURE_HSTS_PRELOAD": True,
+        "SECURE_HSTS_INCLUDE_SUBDOMAINS": values["HSTS_INCLUDE_SUBDOMAINS"] == "true",
+        "SECURE_HSTS_PRELOAD": values["HSTS_PRELOAD"] == "true",
     }
 
 
@@ -297,7 +303,10 @@ def _cors(origins: list[str] | None, development: bool) -> dict[str, Any]:
             *("accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match"),
             *("traceparent", "x-request-id", "x-request-timeout"),
         ],
-        "CORS_EXPOSE_HEADERS": ["ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"],
+        "CORS_EXPOSE_HEADERS": [
+            *("ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"),
+            *RATE_LIMIT_HEADERS,
+        ],
     }
 
 
@@ -311,6 +320,8 @@ def _mail(values: Mapping[str, Any]) -> dict[str, Any]:
         "EMAIL_ATTEMPT_SECONDS": values["EMAIL_ATTEMPT_SECONDS"],
         **mail,
         "DEFAULT_FROM_EMAIL": values["DEFAULT_FROM_EMAIL"],
+        "SHOP_NAME": values["SHOP_NAME"],
+        "MAIL_TEMPLATES": values["MAIL_TEMPLATES"] or "",
     }
 
 

@@ -12,3 +12,11 @@ from .isolation import attempt_item as attempt_item
 from .isolation import attempt_items as attempt_items
 from .isolation import due_items as due_items
 from .isolation import forget_failure as forget_failure
+from .text_search import DROP_SEARCH_FUNCTIONS as DROP_SEARCH_FUNCTIONS
+from .text_search import SEARCH_FUNCTIONS as SEARCH_FUNCTIONS
+from .text_search import Alike as Alike
+from .text_search import Beginnings as Beginnings
+from .text_search import Matches as Matches
+from .text_search import NameWords as NameWords
+from .text_search import Wanted as Wanted
+from .text_search import alike_key as alike_key

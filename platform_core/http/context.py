@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from random import getrandbits
 
 from platform_core.http.errors import DeadlineExceeded
+from platform_core.http.rate_limits import Allowance
 
 DEFAULT_DEADLINE = 5.0
 """Seconds that a request may take without X-Request-Timeout."""
@@ -30,7 +31,8 @@ class Context:
 
     ``caller`` is the authenticated caller. ``user`` is the id of the user on whose behalf the request is made.
     ``is_poll`` is true for a request that a page or program repeats every few seconds; successes of such requests are
-    logged at `debug`. Calls to peers pass on ``user`` and ``is_poll``.
+    logged at `debug`. Calls to peers pass on ``user`` and ``is_poll``. ``allowances``, by name, are what is left of the
+    limits that the request counts under, for the answer's headers; None outside a request.
     """
 
     request_id: str = "-"
@@ -39,6 +41,7 @@ class Context:
     caller: str = ""
     user: str = ""
     is_poll: bool = False
+    allowances: dict[str, Allowance] | None = None
 
     @property
     def trace_id(self) -> str:
@@ -81,6 +84,13 @@ def origin() -> dict[str, str]:
 def called_by(caller: str, user: str) -> None:
     """Set the caller of the current context, and the user on whose behalf it calls."""
     _current.set(replace(_current.get(), caller=caller, user=user))
+
+
+def note_allowance(allowance: Allowance) -> None:
+    """Show in the answer to the current request what a limit leaves the caller. Does nothing outside a request."""
+    noted = _current.get().allowances
+    if noted is not None:
+        noted[allowance.name] = allowance
 
 
 @contextmanager

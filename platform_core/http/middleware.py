@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from platform_core.http import rate_limits
 from platform_core.http.context import (
     DEFAULT_DEADLINE,
     MAX_DEADLINE,
@@ -58,10 +59,14 @@ class RequestMiddleware:
             traceparent=accepted_traceparent(meta.get("HTTP_TRACEPARENT")),
             deadline=deadline_of(meta.get(BEGAN), meta.get("HTTP_X_REQUEST_TIMEOUT")),
             is_poll=meta.get("HTTP_X_PURPOSE") == POLL,
+            allowances={},
         )
         with entered(ctx), self.traced(request) as span:
             response = self.get_response(request)
             response.headers["X-Request-ID"] = ctx.request_id
+            if ctx.allowances:
+                for name, value in rate_limits.headers(ctx.allowances.values()).items():
+                    response.headers[name] = value
             response.headers.setdefault("Cache-Control", NOT_STORED if "ETag" not in response.headers else REVALIDATED)
             if not response.streaming:
                 if not response.has_header("Content-Length"):

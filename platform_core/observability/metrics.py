@@ -42,6 +42,11 @@ feed_hidden_seconds = Gauge(
 )
 feed_refused = Counter("feed_refused_total", "Feed requests for events that retention has deleted.")
 feed_trimmed = Counter("feed_trimmed_total", "Events that retention has deleted.")
+ignored_members = Counter(
+    "body_members_ignored_total",
+    "Members of bodies from other services that this version does not know, and ignores.",
+    ["route"],
+)
 duty_failures = Counter("duty_failures_total", "Failed attempts to process an item of a background duty.", ["duty"])
 outbox_deliveries = Counter("outbox_deliveries_total", "Attempts to deliver outbox messages.", ["kind", "outcome"])
 outbox_trimmed = Counter("outbox_trimmed_total", "Delivered outbox messages that retention has deleted.")

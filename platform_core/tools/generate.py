@@ -26,7 +26,8 @@ PACKAGES = tuple(service.package for service in SERVICES)
 CONTAINER_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "user-service": ("SIGN_UPS_PER_HOUR", "EMAIL_VERIFICATION", "BREACHED_PASSWORDS"),
     "user-worker": ("ACCOUNT_LINKS_URL", "EMAIL_VERIFICATION"),
-    "notification-worker": ("EMAIL_URL", "DEFAULT_FROM_EMAIL"),
+    "notification-service": ("SHOP_NAME",),
+    "notification-worker": ("EMAIL_URL", "DEFAULT_FROM_EMAIL", "SHOP_NAME"),
 }
 """Variables that compose passes on to one container only. Those for all containers are in compose.yaml."""
 SECRET = frozenset(variable.name for variable in VARIABLES if variable.secret)

@@ -174,6 +174,8 @@ class Shopper(FastHttpUser):
             response.failure(outcome) if failed else response.success()
         if failed or status >= 400:
             self.shared.outcomes[name][outcome] += 1
+        if status == 429 and self.user:
+            self.shared.remarks["request was throttled; RATE_LIMITS allows more"] += 1
         if status in (0, 429, 503):
             gevent.sleep(0.2)  # as a considerate client does
         return 0 if failed else status, body, outcome

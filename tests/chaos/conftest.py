@@ -11,6 +11,8 @@ from platform_core.topology import SERVICES
 from tests.e2e.proxy import Faults, ProxiedStack
 from tests.mail_servers import MailServer, serving_mail
 
+CLOCK = Path(__file__).parent / "clock"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--minutes", type=float, default=0.5, help="how long the load and the killing go on")
@@ -35,11 +37,18 @@ def mail() -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def stack(faults, mail, seed) -> Iterator[ProxiedStack]:
+def clock(tmp_path) -> Path:
+    """The file that says how many seconds the clocks of processes that start from now on are ahead."""
+    return tmp_path / "clock"
+
+
+@pytest.fixture
+def stack(faults, mail, clock, seed) -> Iterator[ProxiedStack]:
     with tempfile.TemporaryDirectory(prefix="platform-chaos-") as folder, ExitStack() as resources:
         Path(folder).chmod(0o755)
         stack = ProxiedStack(Path(folder), resources, faults=dict.fromkeys(SERVICES, faults), seed=seed)
+        variables = {"EMAIL_URL": f"smtp://127.0.0.1:{mail.port}", "PYTHONPATH": str(CLOCK), "CLOCK_FILE": str(clock)}
         try:
-            yield stack.up(PENDING_SECONDS="8", LOG_LEVEL="warn", EMAIL_URL=f"smtp://127.0.0.1:{mail.port}")
+            yield stack.up(PENDING_SECONDS="8", LOG_LEVEL="warn", **variables)
         finally:
             stack.stop()

@@ -2,13 +2,15 @@
 
 import http.client
 import random
+import socket
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from platform_core.topology import SERVICES, Service
 from tests.e2e.stack import Stack
@@ -36,9 +38,12 @@ class Proxy:
 
     def __init__(self, target: int, faults: Faults, seed: int) -> None:
         self.faults = faults
+        self.reachable = threading.Event()
+        self.reachable.set()
         self._random = random.Random(seed)
         handler = type("Handler", (_Handler,), {"target": target, "proxy": self})
         self._server = _Server(("127.0.0.1", 0), handler)
+        self._server.reachable = self.reachable
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
@@ -49,6 +54,17 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    @contextmanager
+    def black_holed(self) -> Iterator[None]:
+        """Meanwhile nothing answers at the proxy's address: connections are not even refused."""
+        self.reachable.clear()
+        self._server.socket.listen(0)
+        try:
+            yield
+        finally:
+            self._server.socket.listen(_Server.request_queue_size)
+            self.reachable.set()
 
     def spoils(self) -> bool:
         """Delays the response if due. Returns whether it is lost."""
@@ -67,12 +83,11 @@ class ProxiedStack(Stack):
     def __init__(self, folder: Path, resources: ExitStack, *, faults: Mapping[Service, Faults], seed: int = 0) -> None:
         super().__init__(folder)
         self.listening = self.ports
-        self.ports = {
-            service.package: resources.enter_context(
-                Proxy(self.listening[service.package], faults[service], seed + number)
-            ).port
+        self.proxies = {
+            service: resources.enter_context(Proxy(self.listening[service.package], faults[service], seed + number))
             for number, service in enumerate(SERVICES)
         }
+        self.ports = {service.package: proxy.port for service, proxy in self.proxies.items()}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -86,6 +101,12 @@ class ProxiedStack(Stack):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+    reachable: threading.Event
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, unless the address is black-holed: then those that wait stay where they are."""
+        self.reachable.wait(60)
+        return super().get_request()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Broken connections are expected."""
@@ -99,6 +120,10 @@ class _Handler(BaseHTTPRequestHandler):
     proxy: Proxy
 
     def forward(self) -> None:
+        if not self.proxy.reachable.is_set():  # on a connection that was open before
+            self.proxy.reachable.wait(60)
+            self.close_connection = True
+            return
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else None
         connection = http.client.HTTPConnection("127.0.0.1", self.target, timeout=35)

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import requests
 
 from platform_core.conf.environment import ROOT
@@ -33,6 +36,10 @@ def eventually(what: str, condition: Callable[[], Any], timeout: float = 30.0) -
             return value
         assert time.monotonic() < until, f"not in {timeout:g} s: {what}"
         time.sleep(0.05)
+
+
+slow = partial(pytest.param, marks=pytest.mark.nightly)
+"""Parameters of a test that are tried with --all only, because one of their kind is enough."""
 
 
 class Stack:
@@ -136,13 +143,15 @@ class Stack:
 
     def processes(self) -> list[psutil.Process]:
         """All processes of this platform: descendants of its `up`, even of a dead one, and its Postgres."""
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if str(self.folder / "data") in " ".join(process.cmdline()):
-                    self.seen.add(process)
-        for process in list(self.seen):
-            with contextlib.suppress(psutil.Error):
-                self.seen.update(process.children(recursive=True))
+        children: dict[int, list[psutil.Process]] = defaultdict(list)
+        for process in psutil.process_iter(["cmdline", "ppid"]):
+            children[process.info["ppid"]].append(process)
+            if str(self.folder / "data") in " ".join(process.info["cmdline"] or ()):
+                self.seen.add(process)
+        generation = [process for process in self.seen if process.is_running()]
+        while generation:
+            generation = [child for process in generation for child in children[process.pid]]
+            self.seen.update(generation)
         return [process for process in self.seen if _runs(process)]
 
     def webs(self, service: Service) -> list[psutil.Process]:

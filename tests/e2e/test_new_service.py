@@ -58,6 +58,7 @@ def test_the_new_service_has_a_migration_and_passes_the_production_checks(projec
     project.succeeds("manage.py", "reviews_svc", *checks, **production, DATABASE_URL=database)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("block", MADE[1:], ids=str)
 def test_the_commands_of_the_page_succeed(project, block):
     """Among them are `generate`, the new suite, ruff, mypy and import-linter."""

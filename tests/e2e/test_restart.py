@@ -22,7 +22,7 @@ from platform_core.stack.processes import die_with_parent
 from platform_core.stack.supervisor import health_of
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from tests.e2e.scratch.copy import Copy
-from tests.e2e.stack import TIMEOUT, Shop, Stack, eventually, own_folder
+from tests.e2e.stack import TIMEOUT, Shop, Stack, eventually, own_folder, slow
 
 PATHS = {
     USER: "/api/users",
@@ -97,7 +97,9 @@ def processes_of(stack: Stack, service: Service) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.stem)
+@pytest.mark.parametrize(
+    "service", [ORDER, *(slow(each) for each in SERVICES if each is not ORDER)], ids=lambda service: service.stem
+)
 def test_no_request_fails_while_a_service_is_restarted(stack, service):
     before = processes_of(stack, service)
     with Load(stack, service) as load, Orders(stack) as orders:

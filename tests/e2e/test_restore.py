@@ -14,7 +14,7 @@ import pytest
 
 from platform_core.stack import pg_tools, postgres
 from platform_core.topology import ANALYTICS, ORDER, PRODUCT, USER
-from tests.e2e.stack import Shop, Stack, eventually, temporary_stack
+from tests.e2e.stack import Shop, Stack, eventually, slow, temporary_stack
 
 
 @pytest.fixture
@@ -172,6 +172,7 @@ def test_a_cold_copy_of_the_data_folder_goes_on_where_it_was(own_stack, successo
     assert verified.returncode == 0, verified.stdout
 
 
+@pytest.mark.nightly
 def test_no_epoch_is_raised_while_the_platform_runs_or_before_there_is_anything(own_stack, successor):
     nothing = successor.run("new_epoch")
     assert nothing.returncode == 1
@@ -213,7 +214,7 @@ def test_what_is_no_backup_changes_nothing(ann, tmp_path):
     assert databases(ann) == ["platform"]
 
 
-@pytest.mark.parametrize("place, left", [("filled", 2), ("renamed", 2), ("replaced", 1)])
+@pytest.mark.parametrize("place, left", [("filled", 2), slow("renamed", 2), slow("replaced", 1)])
 def test_a_restore_that_is_killed_leaves_one_platform_or_the_other(ann, tmp_path, place, left):
     file = tmp_path / "platform.backup"
     done(ann, "backup", str(file))

@@ -39,6 +39,7 @@ def things(stack: Stack) -> None:
         shop.made(ORDER, "/api/orders", userId=str(number), productId=str(number), quantity=1)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("service", CALLERS_FIRST, ids=lambda service: service.package)
 @pytest.mark.usefixtures("things")
 @pytest.mark.searching

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from platform_core.topology import ORDER, SERVICES, USER
-from tests.e2e.stack import TIMEOUT, Shop, eventually, order_something
+from tests.e2e.stack import TIMEOUT, Shop, eventually, order_something, slow
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
@@ -19,7 +19,7 @@ def test_it_stops_cleanly_and_orders_survive_a_restart(own_stack, number):
     assert Shop(own_stack.up()).get(ORDER, f"/api/orders/{order}")["status"] == "confirmed"
 
 
-@pytest.mark.parametrize("moment", ["Postgres", "migrations", "services"])
+@pytest.mark.parametrize("moment", [slow("Postgres"), slow("migrations"), "services"])
 def test_ctrl_c_during_the_start_leaves_nothing_behind(own_stack, moment):
     if moment == "services":
         own_stack.prepare()  # the others begin with nothing: what is migrated already would hardly take any time

@@ -27,7 +27,12 @@ def test_a_message_goes_to_the_users_address(send, users, state, mailoutbox):
     assert (message.to, message.subject, message.body) == (["ann@example.com"], "Hello", "Your parcel waits.")
     assert message.from_email == "shop@example.com"
     after = state(answer)
-    assert (after["status"], after["attempts"], after["lastError"], after["recipient"]) == ("sent", 1, None, "")
+    assert (after["status"], after["attempts"], after["lastError"], after["recipient"]) == (
+        "sent",
+        1,
+        None,
+        "ann@example.com",
+    )
     assert after["sentAt"] >= after["createdAt"]
     assert event_types() == ["notification.sent"]
 

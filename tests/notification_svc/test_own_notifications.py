@@ -104,9 +104,16 @@ SMUGGLED = {
 }
 
 
-def test_fields_that_a_sender_may_not_set_are_ignored(api):
+def test_fields_that_a_sender_may_not_set_are_refused(api):
     body = {**SMUGGLED, "userId": ANN, "message": "Hello"}
     answer = api.post("/api/notifications/send", body, headers=as_user(9, "support"))
+    assert_problem(answer, 400, "invalid", SMUGGLED)
+    assert not Notification.objects.exists()
+
+
+def test_fields_that_a_service_may_not_set_are_ignored(api):
+    headers = bearer(service_token("order-service", "notification-service"))
+    answer = api.post("/api/notifications/send", {**SMUGGLED, "userId": ANN, "message": "Hello"}, headers=headers)
     assert answer.status_code == 201
     row = Notification.objects.get()
     assert (row.status, row.attempts, row.last_error, row.sent_at, row.version) == ("queued", 0, None, None, 1)

@@ -23,6 +23,17 @@ def test_a_repetition_gets_the_first_answer_and_creates_no_second_message(send):
     assert Notification.objects.count() == OutboxMessage.objects.count() == 1
 
 
+def test_a_known_key_gets_its_answer_even_if_a_newer_rule_refuses_the_body(send, monkeypatch):
+    with monkeypatch.context() as earlier_version:
+        earlier_version.setattr("platform_core.api.row_readers.unknown_members", lambda *_: {})
+        first = send(key="k-1", colour="red")
+    again = send(key="k-1", colour="red")
+    assert (again.status_code, again.content, again[REPLAYED]) == (201, first.content, "true")
+    assert_problem(send(key="k-2", colour="red"), 400, "invalid", ["colour"])
+    assert_problem(send(key="k-1", colour="blue"), 422, "idempotency_key_reused")
+    assert Notification.objects.count() == 1
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_key_is_remembered_after_the_message_was_sent_and_everything_else_was_swept(send, users, mailoutbox):
     first = send(key="k-1")
@@ -44,7 +55,21 @@ def test_a_repetition_gets_the_first_answer_after_the_message_failed(send, users
     assert send(key="k-1", userId=NOBODY).content == first.content
 
 
-@pytest.mark.parametrize("change", [{"message": "Other"}, {"userId": 2}, {"channel": "log"}, {"type": "x"}])
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("recipient", ["", "other@example.com"])
+def test_a_repetition_has_the_recipient_of_the_first_answer(send, users, state, recipient):
+    """Without one, the address is filled in at delivery, and a repetition does not know it."""
+    first = send(key="k-1", recipient=recipient)
+    deliver()
+    assert state(first)["recipient"] == recipient or "ann@example.com"
+    again = send(key="k-1", recipient=recipient)
+    assert again.content == first.content
+    assert again.json()["recipient"] == recipient
+
+
+@pytest.mark.parametrize(
+    "change", [{"data": {"a": 1}}, {"message": "Other"}, {"userId": 2}, {"channel": "log"}, {"type": "x"}]
+)
 def test_another_message_with_the_same_key_is_refused(send, change):
     first = send(key="k-1")
     assert_problem(send(key="k-1", **change), 422, "idempotency_key_reused")

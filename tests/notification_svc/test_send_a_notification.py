@@ -1,5 +1,6 @@
 """POST /api/notifications/send."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -72,6 +73,7 @@ INVALID = [
     ("type", ["Order", "1st", "two words", "a-b", "", None, "a" * 65, "é", ".a", "a\nb", 5, [], {}]),
     ("channel", ["sms", "EMAIL", "", None, 5, [], {}]),
     ("recipient", ["ann", "ann@", "@example.com", "a b@example.com", "a@x.org, b@x.org", "a@x.org\nBcc: b@x.org"]),
+    ("data", [None, [], "x", 5, True, [{}], "{}", {"a": "x" * 16_376 + "é"}]),
     ("recipient", ["<ann@example.com>", "Ann <ann@example.com>", "x" * 250 + "@x.org", 5, True, [], {}]),
 ]
 
@@ -114,6 +116,28 @@ def test_the_longest_that_is_allowed(send, field, value):
     assert answer.json()[field] == value
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"lines": [{"name": "Lamp", "price": 19.99}], "nothing": None},
+        {"a": "x" * 16_376},
+        {"nul": "a\x00b", "big": 10**400, "": {"": []}},
+    ],
+    ids=["empty", "lines", "16 KiB", "odd"],
+)
+def test_data_is_stored_as_it_was_given(send, data):
+    answer = send(data=data)
+    assert answer.status_code == 201
+    assert "data" not in answer.json()
+    assert json.loads(Notification.objects.get().data) == data
+
+
+def test_a_message_without_data_has_none(send):
+    assert send().status_code == 201
+    assert Notification.objects.get().data == ""
+
+
 @pytest.mark.parametrize("recipient", ["console", "#shop on irc", "5"])
 def test_the_log_channel_accepts_any_recipient(send, recipient):
     assert send(channel="log", recipient=recipient).json()["recipient"] == recipient
@@ -124,7 +148,7 @@ def test_the_log_channel_accepts_any_recipient(send, recipient):
         {},
         optional={
             name: st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()) | st.just("email")
-            for name in ("userId", "message", "subject", "type", "channel", "recipient", "more")
+            for name in ("userId", "message", "subject", "type", "channel", "recipient", "data", "more")
         },
     )
 )

@@ -25,6 +25,7 @@ class Neighbours:
 
     def __init__(self) -> None:
         self.users = {ANN, BOB}
+        self.profile = {"name": "Ann", "email": "ann@example.com", "address": "1 Elm Street"}
         self.disabled: set[int] = set()
         self.catalog: dict[int, tuple[str, str]] = {LAMP: ("Lamp", "19.99"), DESK: ("Desk", "250")}
         self.stock: dict[int, int] = {}
@@ -50,7 +51,7 @@ class Neighbours:
         user_id = int(request.path_url.split("/")[-1])
         if user_id not in self.users:
             return problem(404, "not_found")
-        user = {"id": str(user_id), "name": "Ann", "email": "ann@example.com", "phone": ""}
+        user = {"id": str(user_id), **self.profile, "phone": ""}
         return 200, {}, json.dumps({**user, "isActive": user_id not in self.disabled})
 
     def reserve(self, request: Any) -> Any:

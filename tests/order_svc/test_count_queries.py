@@ -41,9 +41,10 @@ def test_an_order_is_two_queries_and_a_missing_order_is_one(api, placed, django_
 def test_malformed_requests_cost_no_query(api, place, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert place({}).status_code == 400
-        assert place({}, key="k-1").status_code == 400
         assert api.get("/api/orders?limit=0").status_code == 400
         assert api.get("/api/orders/99999999999999999999").status_code == 404
+    with django_assert_num_queries(1):  # an earlier version may have accepted it
+        assert place({}, key="k-1").status_code == 400
 
 
 @pytest.mark.parametrize("lines", [1, 100])

@@ -6,8 +6,10 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from order_svc import tasks
+from order_svc import services, tasks
 from order_svc.models import Order
+from platform_core.api import encode
+from platform_core.clients import MAX_DATA_BYTES
 from platform_core.outbox.models import OutboxMessage
 from tests import servers
 from tests.conftest import mocked_network
@@ -69,8 +71,57 @@ def test_the_confirmation_is_handed_over_once_under_its_key(there, order):
     assert request.json["userId"] == "1"
     assert request.json["type"] == "order_confirmed"
     assert order["id"] in request.json["subject"]
-    assert "channel" not in request.json and "recipient" not in request.json
+    assert request.json["recipient"] == "ann@example.com"
+    assert "channel" not in request.json
     assert row(order, "confirmed").state == "delivered"
+
+
+def test_every_mail_goes_to_the_address_of_the_moment_of_placing(api, there, order, neighbours):
+    neighbours.profile["email"] = "new@example.com"
+    neighbours.users.clear()
+    api.post(f"/api/orders/{order['id']}/ship")
+    there.will(TAKEN)
+    deliver(tasks.NOTIFICATIONS)
+    assert [request.json["recipient"] for request in there.requests] == ["ann@example.com"] * 2
+
+
+def test_a_mail_has_the_lines_of_its_order(there, order):
+    there.will(TAKEN)
+    deliver(tasks.NOTIFICATIONS)
+    line = {"productId": "11", "name": "Lamp", "quantity": 2, "unitPrice": "19.99", "subtotal": "39.98"}
+    assert there.requests[0].json["data"] == {
+        "orderId": order["id"],
+        "customer": {"name": "Ann", "address": "1 Elm Street"},
+        "total": "39.98",
+        "currency": "USD",
+        "moreLines": 0,
+        "lines": [line],
+    }
+
+
+def test_lines_that_do_not_fit_into_a_mail_are_counted(neighbours, place):
+    neighbours.catalog = dict.fromkeys(range(1, 101), ("🙂" * 200, "9999999999.99"))
+    items = [{"productId": n, "quantity": 1_000_000} for n in range(1, 101)]
+    made = place({"userId": 1, "items": items}).json()
+    data = services.addressing(int(made["id"]))["data"]
+    assert len(data["lines"]) + data["moreLines"] == 100
+    line = len(encode(data["lines"][0])) + 1
+    assert MAX_DATA_BYTES - line < len(encode(data)) <= MAX_DATA_BYTES
+
+
+def test_a_mail_of_an_order_without_a_customer_names_no_recipient(there, order):
+    """An order of an earlier version. notification-service looks the address up."""
+    Order.objects.update(customer_name=None, customer_email=None, customer_address=None)
+    there.will(TAKEN)
+    deliver(tasks.NOTIFICATIONS)
+    assert there.requests[0].json.keys().isdisjoint({"recipient", "data"})
+
+
+def test_the_outbox_holds_no_personal_data(api, order):
+    api.post(f"/api/orders/{order['id']}/cancel")
+    kept = " ".join(str(payload) for payload in OutboxMessage.objects.values_list("payload", flat=True))
+    assert order["id"] in kept
+    assert not [value for value in order["customer"].values() if value in kept]
 
 
 def test_the_stock_of_a_cancelled_order_is_released(api, there, order):

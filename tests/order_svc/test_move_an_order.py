@@ -65,9 +65,18 @@ def test_only_a_post_moves_an_order(api, placed, move):
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-@pytest.mark.parametrize("body", [None, {}, {"reason": "changed my mind"}])
-def test_a_body_is_not_needed_and_does_no_harm(api, placed, slash, body):
+@pytest.mark.parametrize("body", [None, {}])
+def test_a_body_is_not_needed_and_an_empty_one_does_no_harm(api, placed, slash, body):
     assert api.post(path(placed, "cancel") + slash, body).status_code == 200
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_move_takes_no_members(api, send, placed, move):
+    (error,) = assert_problem(api.post(path(placed, move), {"reason": "changed my mind"}), 400, "invalid", ["reason"])
+    assert error["code"] == "unknown_field"
+    for body in ("[]", "5", "{", '{"a": 1, "a": 2}'):
+        assert_problem(send("POST", path(placed, move), body), 400, "invalid")
+    assert api.get(f"/api/orders/{placed['id']}").json()["status"] == "confirmed"
 
 
 LEAVES = [

@@ -80,7 +80,6 @@ def test_a_trailing_slash_makes_no_difference(api, neighbours):
         {"userId": "01", "productId": "0011", "quantity": 2},
         {"userId": 1, "items": [{"productId": 11, "quantity": 2}]},
         {"userId": "1", "items": [{"productId": "11", "quantity": 2}]},
-        {"userId": 1, "productId": 11, "quantity": 2, "note": "unheard-of fields are passed over"},
     ],
 )
 def test_ids_are_strings_or_numbers_and_one_product_needs_no_list(place, body):
@@ -133,13 +132,18 @@ INVALID = [
     ({"userId": 1, "items": [{}]}, ["items[0].productId", "items[0].quantity"]),
     ({"userId": 1, "items": [{"productId": 11, "quantity": 1}, {"quantity": 1}]}, ["items[1].productId"]),
     ({"userId": 1, "items": [{"productId": 11, "quantity": 0}]}, ["items[0].quantity"]),
-    ({"userId": 1, "items": [{"productId": 11, "quantity": 1, "x": 1}, {"productId": 11}]}, ["items[1].quantity"]),
+    (
+        {"userId": 1, "items": [{"productId": 11, "quantitty": 1, "x": 1}, {"productId": 11}], "couponCode": "X"},
+        ["items[0].quantitty", "items[0].x", "items[0].quantity", "items[1].quantity", "couponCode"],
+    ),
+    ({"userId": 1, "productId": 11, "quantity": 1, "currency": "EUR"}, ["currency"]),
     ({"userId": 1, "productId": 11, "quantity": 1, "items": [{"productId": 11, "quantity": 1}]}, ["productId"]),
     ({"userId": 1, "quantity": 1, "items": [{"productId": 11, "quantity": 1}]}, ["quantity"]),
     ([], ["body"]),
     ("order", ["body"]),
     (5, ["body"]),
 ]
+REPEATED = '{"userId": 1, "items": [{"productId": 11, "quantity": 1, "quantity": 2}]}'
 NO_QUANTITY = [0, -1, 1_000_001, 10**30, 1.5, "two", "", "1.5", "1_0", "١", True, None, [], {}, [1], {"a": 1}]
 NO_ID = ["", "x", "-1", -1, 1.5, True, None, [], {}, [1], 2**63, str(2**63), "1" * 30, " 1", "1 ", "+1", "1e3", "١"]
 
@@ -149,6 +153,15 @@ def test_malformed_fields_are_reported_by_name_without_calling_peers(place, neig
     assert_problem(place(body), 400, "invalid", fields)
     assert not neighbours.asked
     assert not Order.objects.exists()
+
+
+def test_the_nearest_name_of_an_unknown_member_is_named_and_a_repeated_one(place, send, neighbours):
+    items = [{"productId": 11, "quantity": 1, "quantitty": 1}]
+    (error,) = assert_problem(place({"userId": 1, "items": items}), 400, "invalid", ["items[0].quantitty"])
+    assert (error["code"], "'quantity'" in error["detail"]) == ("unknown_field", True)
+    (error,) = assert_problem(send("POST", "/api/orders", REPEATED), 400, "invalid", ["items[0].quantity"])
+    assert error["code"] == "repeated"
+    assert not neighbours.asked
 
 
 @pytest.mark.parametrize("quantity", NO_QUANTITY, ids=repr)

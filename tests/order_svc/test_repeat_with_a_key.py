@@ -1,5 +1,8 @@
 """POST /api/orders with an Idempotency-Key: one submit, one order."""
 
+import json
+from typing import Any
+
 import pytest
 import requests
 from django.db import connection, transaction
@@ -44,6 +47,27 @@ def test_a_repetition_gets_the_first_answer_and_creates_no_second_order(place, n
         assert_replay(place(key="k-1"), first)
     assert Order.objects.count() == 1
     assert left_behind() == (["order.confirmed"], [f"order-{first.json()['id']}-confirmed"])
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ({**LAMPS, "note": "x"}, "row_readers.unknown_members"),
+        ('{"userId": 1, "productId": 11, "quantity": 1, "quantity": 2}', "json.judge_repeated"),
+    ],
+)
+def test_a_known_key_gets_its_answer_even_if_a_newer_rule_refuses_the_body(send, neighbours, monkeypatch, body, rule):
+    def order(key: str = "k-1") -> Any:
+        text = body if isinstance(body, str) else json.dumps(body)
+        return send("POST", "/api/orders", text, **{"Idempotency-Key": key})
+
+    with monkeypatch.context() as earlier_version:
+        earlier_version.setattr(f"platform_core.api.{rule}", lambda *_: {})
+        first = order()
+    assert first.status_code == 201
+    assert_replay(order(), first)
+    assert_problem(order("k-2"), 400, "invalid")
+    assert Order.objects.count() == 1
 
 
 @pytest.mark.parametrize("moves", [["cancel"], ["ship"], ["ship", "deliver"]])

@@ -319,6 +319,21 @@ def test_behind_tls_browsers_get_hsts(client, production_settings, url):
     assert "Strict-Transport-Security" not in client.get(url)
 
 
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({"HSTS_PRELOAD": "false"}, "max-age=31536000; includeSubDomains"),
+        ({"HSTS_PRELOAD": "false", "HSTS_INCLUDE_SUBDOMAINS": "false"}, "max-age=31536000"),
+    ],
+)
+def test_hsts_for_subdomains_and_preload_lists_can_be_switched_off(client, production_settings, given, expected):
+    made = service_settings("order_svc", environment={"PLATFORM_ENV": "production", **given})
+    for name in ("SECURE_HSTS_INCLUDE_SUBDOMAINS", "SECURE_HSTS_PRELOAD"):
+        setattr(production_settings, name, made[name])
+    answer = client.get("/api/orders", headers={"X-Forwarded-Proto": "https"})
+    assert answer["Strict-Transport-Security"] == expected
+
+
 # The request middleware, and Django's signals
 
 

@@ -99,6 +99,17 @@ def test_every_name_on_the_wire_is_in_camel_case(service):
 
 
 @pytest.mark.parametrize("service", PACKAGES)
+def test_a_request_has_no_other_members(service):
+    schemas = document(service)["components"]["schemas"]
+    for name in (name for name in schemas if name.endswith("Request")):
+        assert schemas[name]["additionalProperties"] is False, name
+    for name, described in operations(service).items():
+        taken = list(described.get("requestBody", {}).get("content", {}))
+        patch = ["application/merge-patch+json"] if name.startswith("PATCH") else []
+        assert taken in ([], ["application/json", *patch]), name
+
+
+@pytest.mark.parametrize("service", PACKAGES)
 def test_an_answer_has_all_its_members(service):
     schemas = document(service)["components"]["schemas"]
     answers = {name: schema for name, schema in schemas.items() if not name.endswith("Request")}

@@ -147,6 +147,24 @@ def test_a_request_that_fails_validation_does_not_use_its_key(api, send, body, c
     assert not answer.has_header(REPLAYED)
 
 
+@pytest.mark.parametrize(
+    "body, rule",
+    [
+        (json.dumps({**NOTE, "colour": "red"}), "row_readers.unknown_members"),
+        (json.dumps(NOTE)[:-1] + ', "name": "B"}', "json.judge_repeated"),
+    ],
+)
+def test_a_known_key_gets_its_answer_even_if_a_newer_rule_refuses_the_body(send, monkeypatch, body, rule):
+    with monkeypatch.context() as earlier_version:
+        earlier_version.setattr(f"platform_core.api.{rule}", lambda *_: {})
+        first = send("POST", "/api/notes", body, **KEY)
+    assert first.status_code == 201
+    again = send("POST", "/api/notes", body, **KEY)
+    assert (again.status_code, again.content, again[REPLAYED]) == (201, first.content, "true")
+    assert_problem(send("POST", "/api/notes", body, **{"Idempotency-Key": "new"}), 400, "invalid")
+    assert_problem(send("POST", "/api/notes", body), 400, "invalid")
+
+
 def test_a_key_on_other_methods_means_nothing(api, note):
     for body in ({"text": "1"}, {"text": "2"}):
         assert api.patch(f"/api/notes/{note['id']}", body, headers=KEY).json()["text"] == body["text"]

@@ -5,8 +5,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
+from platform_core.topology import SERVICES
+from tests import people
 from tests.platform_core.notes.models import Note
+from tests.platform_core.notes.views import NoteSerializer
 from tests.wire import assert_problem
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +33,8 @@ def test_a_body_that_is_no_object_is_refused(send, route, body):
 @pytest.mark.parametrize(
     "body",
     [
-        *(" ", "{", "}", "{}}", "{}{}", '{"name"}', "{'name': 'x'}", '{"name": "x",}', "nil", "undefined", "\ufeff{}"),
+        *(" ", "{", "}", "{}}", "{}{}", '{"name"}', "{'name': 'x'}", '{"name": "x",}', "nil", "undefined"),
+        *("\ufeff", "{}\ufeff", "\ufeff\ufeff{}"),
         *('{"name": NaN}', '{"name": Infinity}', '{"name": -Infinity}', '{"name": 01}', '{"name": +1}', '{"name": .5}'),
         *('{"name": "\n"}', '{"name": "\\x41"}', '{"name": "a\\u00"}', '{"name": "abc', '{"name": tru', "{1: 2}", "\0"),
         *('{"name": "\\ud800"}', '{"name": "\\udc00 x"}', '{"name": "\\ud800\\u0041"}', '{"\\ud800": 1}', "// x\n{}"),
@@ -65,11 +70,10 @@ def test_very_long_numbers_are_refused(send, digits, headers, shape):
     assert_problem(send("POST", "/api/notes", f'{{"name": {number}}}', **headers), 400, "invalid")
 
 
-def test_a_huge_number_in_an_unknown_field_is_ignored(send):
-    for number, value in enumerate(("1" * 4000, "1e999999999999999", "1e-999999999999999", "-0", "1" * 30)):
-        body = json.dumps({**NOTE, "label": f"x{number}@example.com"})[:-1] + f', "nonsense": {value}}}'
-        answer = send("POST", "/api/notes", body, **{"Idempotency-Key": f"key {number}"})
-        assert answer.status_code == 201
+def test_a_huge_number_in_an_ignored_field_is_harmless(send, note):
+    for value in ("1" * 4000, "1e999999999999999", "1e-999999999999999", "-0", "1" * 30):
+        body = json.dumps(NOTE)[:-1] + f', "id": {value}}}'
+        assert send("PUT", f"/api/notes/{note['id']}", body).json()["id"] == note["id"]
 
 
 @pytest.mark.parametrize(
@@ -113,15 +117,118 @@ def test_an_invalid_content_length_is_refused(api, length):
     assert_problem(answer, answer.status_code, "invalid" if answer.status_code == 400 else "too_large")
 
 
-def test_the_last_of_two_equal_names_counts(send):
-    answer = send("POST", "/api/notes", '{"name": "A", "name": "B", "label": "x@example.com"}')
-    assert answer.json()["name"] == "B"
+@pytest.mark.parametrize(
+    "body, fields",
+    [
+        ('{"name": "A", "name": "B", "label": "x"}', ["name"]),
+        ('{"name": "A", "n\\u0061me": "A", "label": "x"}', ["name"]),
+        ('{"label": "x", "name": "A", "x": [{"y": {"a:": ":", "a:": 1, "b": 2, "b": 3}}]}', ["x[0].y.a:", "x[0].y.b"]),
+        ('\ufeff{"name": "A", "label": "x", "label": "x"}', ["label"]),
+        (json.dumps({"x" * 5000: 1, "y" * 5000: 2}).replace("y", "x"), ["x" * 100]),
+    ],
+)
+def test_a_name_that_is_given_twice_is_refused(send, route, body, fields):
+    errors = assert_problem(send(*route, body), 400, "invalid", fields)
+    assert {error["code"] for error in errors} == {"repeated"}
+    assert not Note.objects.filter(name="B").exists()
 
 
-def test_unknown_field_names_are_ignored(send):
-    for number, name in enumerate(("", "\0", "__proto__", "non_field_errors", "a" * 5000, "名", "\u202e")):
-        body = json.dumps({**NOTE, "label": f"x{number}@example.com", name: "x"})
-        assert send("POST", "/api/notes", body).status_code == 201
+def test_repeated_names_deep_inside_are_found(send):
+    deep = '{"a":' * 300 + '{"b": 1, "b": 2}' + "}" * 300
+    (error,) = assert_problem(send("POST", "/api/notes", deep), 400, "invalid")
+    assert (error["code"], len(error["field"])) == ("repeated", 100)
+
+
+def test_colons_and_quotes_in_texts_are_no_members(send):
+    text = 'a: "b": \\ \\\\" : {"x": 1} \\u003a'
+    assert send("POST", "/api/notes", json.dumps({**NOTE, "text": text})).json()["text"] == text
+
+
+def test_a_byte_order_mark_before_the_body_is_ignored(send):
+    assert send("POST", "/api/notes", "\ufeff" + json.dumps(NOTE)).json()["name"] == "Ann"
+
+
+@pytest.mark.parametrize(
+    "name, hint",
+    [
+        *(("Name", "'name'"), ("nmae", "'name'"), ("lable", "'label'"), ("label ", "'label'")),
+        *((name, "Known are: name, label, text.") for name in ("", "\0", "__proto__", "a" * 5000, "名", "\u202e")),
+    ],
+)
+def test_an_unknown_member_is_refused_with_the_nearest_known_name(send, route, name, hint):
+    (error,) = assert_problem(send(*route, json.dumps({**NOTE, name: "x"})), 400, "invalid", [name[:100] or "body"])
+    assert error["code"] == "unknown_field"
+    assert hint in error["detail"]
+    assert not Note.objects.filter(label=NOTE["label"]).exists()
+
+
+@pytest.mark.parametrize("others", [{}, {"name": ""}])
+def test_unknown_members_and_invalid_values_are_named_together(send, others):
+    body = {**NOTE, "message": 1, "code": 2, "non_field_errors": 3, **others}
+    errors = assert_problem(send("POST", "/api/notes", json.dumps(body)), 400, "invalid")
+    assert [error["field"] for error in errors] == ["message", "code", "body", *others]
+
+
+def test_not_all_of_many_unknown_members_are_named(send):
+    body = {**NOTE, **{f"x{number}": 1 for number in range(1000)}}
+    assert len(assert_problem(send("POST", "/api/notes", json.dumps(body)), 400, "invalid")) == 20
+
+
+def test_an_answer_may_be_sent_back(api, note):
+    path = f"/api/notes/{note['id']}"
+    for write in (api.put, api.patch):
+        answer = write(path, {**api.get(path).json(), "id": "999", "createdAt": None, "text": "new"})
+        assert answer.status_code == 200
+        assert answer.json() == {**note, "text": "new", "updatedAt": answer.json()["updatedAt"]}
+
+
+def test_what_the_service_sets_is_refused_in_a_new_resource(api, note):
+    errors = assert_problem(api.post("/api/notes", {**note, "label": "x"}), 400, "invalid")
+    assert {(error["field"], error["code"]) for error in errors} == {
+        (name, "unknown_field") for name in ("id", "createdAt", "updatedAt")
+    }
+
+
+@pytest.mark.usefixtures("known_callers")
+def test_unknown_members_from_a_service_are_ignored_and_counted(api, settings):
+    def counted() -> float:
+        return REGISTRY.get_sample_value("body_members_ignored_total", {"route": "/api/notes"}) or 0
+
+    before, headers = counted(), people.as_service(SERVICES[0], settings.SERVICE)
+    answer = api.post("/api/notes", {**NOTE, "colour": "red", "Name": "x"}, headers=headers)
+    assert (answer.status_code, answer.json()["name"]) == (201, "Ann")
+    assert counted() - before == 2
+    answer = api.post("/api/notes", {**NOTE, "name": "", "colour": "red"}, headers=headers)
+    assert_problem(answer, 400, "invalid", ["name"])
+
+
+@pytest.mark.usefixtures("known_callers")
+def test_an_operation_without_a_body_refuses_members_but_not_those_of_a_service(api, client, send, note, settings):
+    path, headers = f"/api/notes/{note['id']}/touch", people.as_service(SERVICES[0], settings.SERVICE)
+    (error,) = assert_problem(api.post(path, {"reason": "x"}), 400, "invalid", ["reason"])
+    assert error["code"] == "unknown_field"
+    assert_problem(send("POST", path, '{"a": 1, "a": 1}'), 400, "invalid", ["a"])
+    assert_problem(send("POST", path, '{"a": 1, "a": 1}', **{"Idempotency-Key": "k"}), 400, "invalid", ["a"])
+    assert_problem(send("POST", path, "[1]"), 400, "invalid", ["body"])
+    assert api.post(path, {"reason": "x"}, headers=headers).status_code == 204
+    for body in ("", "{}", "null"):
+        assert send("POST", path, body).status_code == 204
+    form = {"csrfmiddlewaretoken": "x"}
+    assert client.post(path, form, headers={"Accept": "text/html"}).status_code == 200  # a page
+
+
+def test_a_serializer_can_ignore_unknown_members(api, send, monkeypatch):
+    monkeypatch.setattr(NoteSerializer, "is_strict", False)
+    assert api.post("/api/notes", {**NOTE, "colour": "red", "id": 7}).status_code == 201
+    assert_problem(send("POST", "/api/notes", '{"name": "A", "name": "B"}'), 400, "invalid", ["name"])
+
+
+def test_a_form_of_a_browser_may_carry_its_csrf_token(client):
+    form = {**NOTE, "text": "", "csrfmiddlewaretoken": "x"}
+    assert client.post("/api/notes", form, headers={"Accept": "text/html"}).status_code == 201
+    page = client.post("/api/notes", {**form, "colour": "red"}, headers={"Accept": "text/html"})
+    assert page.status_code == 400
+    assert "colour" in page.content.decode()
 
 
 anything = st.recursive(

@@ -224,12 +224,21 @@ def test_another_product_id_is_refused_by_its_place(send, written):
     assert not StockReservation.objects.exists()
 
 
-def test_read_only_fields_cannot_be_sent(api, lamp, stock):
-    item = {"productId": lamp["id"], "quantity": 1, "unitPrice": 0, "name": "Free", "unit_price": "0"}
-    answer = api.put(URL, {"items": [item], "orderId": "8", "status": "released", "order_id": 8})
+def test_read_only_fields_may_be_sent_back_and_have_no_effect(api, lamp, stock):
+    item = {"productId": lamp["id"], "quantity": 1, "unitPrice": 0, "name": "Free"}
+    answer = api.put(URL, {"items": [item], "orderId": "8", "status": "released"})
     assert answer.json()["orderId"] == "7"
     assert answer.json()["status"] == "reserved"
     assert answer.json()["items"][0] == {"productId": lamp["id"], "name": "Desk lamp", "unitPrice": 49.9, "quantity": 1}
+
+
+def test_unknown_members_are_refused(api, lamp, stock):
+    item = {"productId": lamp["id"], "quantity": 1, "unit_price": "0"}
+    errors = assert_problem(
+        api.put(URL, {"items": [item], "order_id": 8}), 400, "invalid", ["items[0].unit_price", "order_id"]
+    )
+    assert {error["code"] for error in errors} == {"unknown_field"}
+    assert stock(lamp) == 5
 
 
 def test_a_hundred_products_can_be_reserved_together(add, reserve, stock, books_balance):

@@ -82,8 +82,10 @@ def test_a_sku_that_another_one_has_is_refused_and_the_stock_stays(api, add, lam
 
 @pytest.mark.parametrize("method", ["put", "patch"])
 def test_read_only_fields_cannot_be_changed(api, lamp, url, method):
-    forbidden = {"id": "77", "version": 50, "createdAt": "2001-01-01T00:00:00Z", "deletedAt": "2001-01-01T00:00:00Z"}
-    answer = getattr(api, method)(url, {**BOX, **forbidden, "deleted_at": "2001-01-01T00:00:00Z"})
+    answered = {"id": "77", "createdAt": "2001-01-01T00:00:00Z", "updatedAt": None}
+    unknown = {"version": 50, "deletedAt": "2001-01-01T00:00:00Z", "deleted_at": "2001-01-01T00:00:00Z"}
+    assert_problem(getattr(api, method)(url, {**BOX, **answered, **unknown}), 400, "invalid", unknown)
+    answer = getattr(api, method)(url, {**BOX, **answered})
     assert answer.json()["id"] == lamp["id"]
     assert answer.json()["createdAt"] == lamp["createdAt"]
     assert answer["ETag"] == '"2"'

@@ -1,6 +1,8 @@
 """GET /api/users."""
 
 import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -80,6 +82,26 @@ def test_a_search_finds_the_beginnings_of_words_in_name_and_email(api, search, f
     assert str(ann.pk) in got if found else got == expected
 
 
+@pytest.mark.parametrize(
+    "search, found",
+    [
+        *(
+            (text, "Jürgen Müller")
+            for text in ("muller", "MÜLLER", "Mu\u0308ller", "jurgen mul", "ｍüｌｌｅｒ", "müll")
+        ),
+        *((text, "Søren Łęcki-Weiß") for text in ("soren", "lecki", "leckiweiss", "lecki-weiss", "WEISS", "weiß")),
+        *((text, "Sinéad O’Neill") for text in ("sinead", "o'neill", "oneill", "neill", "SINÉAD O")),
+        *((text, "山田太郎") for text in ("山田", "太郎", "田太", "郎", "山田太郎")),
+        *((text, "Ἑλένη Παππάς") for text in ("ελενη", "ΠΑΠΠΑΣ", "παππας")),
+    ],
+)
+def test_a_search_ignores_accents_and_unicode_form(api, search, found):
+    for name in ("Jürgen Müller", "Søren Łęcki-Weiß", "Sinéad O’Neill", "山田太郎", "Ἑλένη Παππάς"):
+        User.objects.create(name=name, email=f"u{User.objects.count()}@example.com")
+    results = api.client.get("/api/users", {"search": search}).json()["results"]
+    assert [user["name"] for user in results] == [found]
+
+
 @given(search=st.text(min_size=1, max_size=60))
 def test_no_search_is_an_error_of_ours(api, search):
     answer = api.client.get("/api/users", {"search": search})
@@ -111,3 +133,11 @@ def test_a_search_for_invalid_bytes_finds_no_user(api, field, value):
 def test_filters_narrow_each_other(api, people):
     assert ids(api.get("/api/users?search=User&email=user3@example.com")) == [people[3]]
     assert ids(api.get("/api/users?search=Nobody&email=user3@example.com")) == []
+
+
+def test_the_migration_computes_the_words_of_users_that_are_there(api):
+    User.objects.create(name="Jürgen Müller", email="j@example.com")
+    MigrationExecutor(connection).migrate([("user_svc", "0002_email_key")])
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes("user_svc"))
+    assert len(ids(api.get("/api/users?search=muller"))) == 1

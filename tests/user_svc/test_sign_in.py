@@ -400,6 +400,8 @@ def test_new_accounts_are_bounded_by_address_in_production(api, settings):
     answers = [api.post("/api/users", {"name": "N", "email": f"{n}@example.com"}) for n in range(3)]
     assert [answer.status_code for answer in answers] == [201, 201, 429]
     assert_throttled(answers[2], 3600)
+    policy = '"sign-up";q=2;w=3600'
+    assert [shown(answer) for answer in answers] == [(policy, f'"sign-up";r={left}') for left in (1, 0, 0)]
 
 
 def test_a_customer_makes_no_more_accounts_than_a_stranger(api, account, as_user, settings):
@@ -418,3 +420,17 @@ def test_each_limit_has_its_own_counter():
         throttle.count([Limit("a", "x", 1, 60)])
     throttle.count([Limit("b", "x", 1, 60)])
     throttle.count([Limit("a", "y", 1, 60)])
+
+
+def shown(answer) -> tuple[str, str]:
+    return answer["RateLimit-Policy"], answer["RateLimit"].partition(";t=")[0]
+
+
+def test_every_answer_says_how_many_attempts_are_left(account, sign_in):
+    policy = '"sign-in:account+address";q=10;w=900'
+    assert shown(sign_in(password="wrong")) == (policy, '"sign-in:account+address";r=9')
+    assert shown(sign_in()) == (policy, '"sign-in:account+address";r=9'), "a success does not count"
+    tried(attempts("sign-in", "bob@example.com", HERE)[BOTH], 10, seconds=300)
+    refused = sign_in("bob@example.com")
+    assert_throttled(refused, 300)
+    assert refused["RateLimit"] == f'"sign-in:account+address";r=0;t={refused["Retry-After"]}'

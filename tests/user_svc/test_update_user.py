@@ -73,8 +73,10 @@ def test_an_email_that_another_one_has_is_refused(api, ann, url, method, email):
 
 @pytest.mark.parametrize("method", ["put", "patch"])
 def test_read_only_fields_cannot_be_changed(api, ann, url, method):
-    forbidden = {"id": "77", "isActive": False, "is_active": False, "createdAt": "2001-01-01T00:00:00Z", "version": 50}
-    answer = getattr(api, method)(url, {**BOB, **forbidden, "updatedAt": "2001-01-01T00:00:00Z", "isStaff": True})
+    answered = {"id": "77", "isActive": False, "createdAt": "2001-01-01T00:00:00Z", "updatedAt": "x"}
+    unknown = {"is_active": False, "version": 50, "isStaff": True}
+    assert_problem(getattr(api, method)(url, {**BOB, **answered, **unknown}), 400, "invalid", unknown)
+    answer = getattr(api, method)(url, {**BOB, **answered})
     assert answer.status_code == 200
     assert answer.json()["id"] == ann["id"]
     assert answer.json()["isActive"] is True

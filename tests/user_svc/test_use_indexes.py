@@ -14,6 +14,7 @@ A_FEW = 1000  # of 20,000
 @pytest.fixture
 def crowd() -> None:
     with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '60s'")
         cursor.execute(
             f"""
             INSERT INTO {User._meta.db_table}

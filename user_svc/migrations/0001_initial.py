@@ -7,9 +7,18 @@ import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.text
 import django.utils.timezone
-import user_svc.models
 import uuid
 from django.db import migrations, models
+
+
+class WordVector(models.Func):
+    """The words of a text in lower case, as they were until migration 0003."""
+
+    template = (
+        "array_to_tsvector(array_remove(regexp_split_to_array(lower((%(expressions)s)::text), '[^[:alnum:]]+'), ''))"
+    )
+    arity = 1
+    output_field = django.contrib.postgres.search.SearchVectorField()
 
 
 class Migration(migrations.Migration):
@@ -67,7 +76,7 @@ class Migration(migrations.Migration):
                 ('password', models.CharField(blank=True, default='', editable=False, max_length=200)),
                 ('is_active', models.BooleanField(default=True)),
                 ('roles', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=16), blank=True, db_default=[], default=list, size=None)),
-                ('words', models.GeneratedField(db_persist=True, expression=user_svc.models.WordVector(django.db.models.expressions.CombinedExpression(models.F('name'), '||', django.db.models.expressions.CombinedExpression(models.Value(' '), '||', models.F('email')))), output_field=django.contrib.postgres.search.SearchVectorField())),
+                ('words', models.GeneratedField(db_persist=True, expression=WordVector(django.db.models.expressions.CombinedExpression(models.F('name'), '||', django.db.models.expressions.CombinedExpression(models.Value(' '), '||', models.F('email')))), output_field=django.contrib.postgres.search.SearchVectorField())),
             ],
             options={
                 'ordering': ('-id',),

@@ -1,7 +1,6 @@
-from typing import Any
-
 from django.db import transaction
 from rest_framework import serializers
+from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,13 +10,15 @@ from platform_core.api.fields import IdField, OptionalStringField, StringField
 from platform_core.api.idempotency import idempotent
 from platform_core.api.queries import Query, TextField
 from platform_core.api.query_cache import declared
+from platform_core.api.row_readers import Serializer
+from platform_core.api.strict_bodies import refuse_members
 from platform_core.api.views import ResourceViewSet
 from platform_core.events.log import NewEvent, append
 from platform_core.models import write
 from tests.platform_core.notes.models import Note
 
 
-class NoteSerializer(serializers.Serializer[Any]):
+class NoteSerializer(Serializer):
     id = IdField(read_only=True)
     name = StringField(max_length=200)
     label = StringField(max_length=254)
@@ -61,6 +62,14 @@ class NoteViewSet(ListModelMixin, ResourceViewSet):
 
     def partial_update(self, request: Request, pk: int) -> Response:
         return self.update(request, pk, partial=True)
+
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def touch(self, request: Request, pk: int) -> Response:
+        note = self.get_object()
+        refuse_members(request)
+        write(Note.objects.filter(pk=note.pk), None)
+        return Response(status=204)
 
     def destroy(self, request: Request, pk: int) -> Response:
         with transaction.atomic():
