@@ -53,6 +53,8 @@ class Limit:
     what: str
     most: int
     seconds: int
+    is_shown: bool = True
+    """Whether the answers' headers say what is left. Not for what others do: it would tell strangers about them."""
 
     @property
     def key(self) -> str:
@@ -114,7 +116,7 @@ def _windows(by_key: Mapping[str, Limit], rows: Iterable[tuple[str, int, Decimal
 
 
 def _show(windows: Mapping[Limit, Window]) -> None:
-    for limit, window in windows.items():
+    for limit, window in ((limit, window) for limit, window in windows.items() if limit.is_shown):
         left = max(limit.most - window.times, 0)
         context.note_allowance(Allowance(limit.name, limit.most, limit.seconds, left, window.seconds))
 
