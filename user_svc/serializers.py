@@ -5,7 +5,6 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as PasswordError
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from platform_core.api import (
@@ -153,7 +152,6 @@ class PasswordChangeSerializer(Serializer):
         return strong(value)
 
 
-@extend_schema_serializer(component_name="Standing")
 class StaffAccountSerializer(Serializer):
     id = IdField()
     name = serializers.CharField()
