@@ -256,7 +256,7 @@ class StaffViewSet(GenericViewSet[Any]):
             raise NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
         return _unkept(found)
 
-    @extend_schema(operation_id="getStanding", responses={200: StaffAccountSerializer})
+    @extend_schema(operation_id="getStaffAccount", responses={200: StaffAccountSerializer})
     def show(self, request: Request, pk: int) -> Response:
         """The present roles of an account. 404: it has none."""
         found = accounts.staff_account(int(pk))
@@ -271,7 +271,7 @@ class KeySetView(GenericViewSet[Any]):
     authentication_classes = ()
     serializer_class = KeySetSerializer
 
-    @extend_schema(operation_id="getKeySet", responses={200: KeySetSerializer})
+    @extend_schema(operation_id="getKeySet", tags=["auth"], responses={200: KeySetSerializer})
     def show(self, request: Request) -> Response:
         """The JWK set (RFC 7517) with which access tokens are verified."""
         return Response(accounts.key_set(), headers={"Cache-Control": "public, max-age=60"})

@@ -335,6 +335,10 @@ def _openapi(service: Service) -> dict[str, Any]:
         "VERSION": __version__,
         "OAS_VERSION": "3.1.0",
         "SERVE_INCLUDE_SCHEMA": False,
+        "SERVERS": [
+            {"url": "/", "description": "The service that serves this document."},
+            {"url": f"http://localhost:{service.port}", "description": "In development."},
+        ],
         "SERVE_PUBLIC": True,
         "SWAGGER_UI_DIST": "SIDECAR",
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
