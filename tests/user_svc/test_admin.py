@@ -11,7 +11,7 @@ from user_svc.models import User
 pytestmark = pytest.mark.django_db
 SEARCHES = ("ann", "5")
 READ_ONLY = []
-FORGED = {"type": "x", "key": "x", "status": 5, "subject": "9"}
+FORGED = {"type": "x", "key": "x", "status": 5, "subject": "9", "state": "delivered"}
 
 
 @pytest.fixture
@@ -19,6 +19,8 @@ def rows(api, ann) -> None:
     """Creates a row in each of the service's own tables."""
     api.post("/api/users", {"name": "Bob", "email": "bob@example.com"})
     api.post("/api/auth/password-reset", {"email": "bob@example.com"})
+    gone = api.post("/api/users", {"name": "Eve", "email": "eve@example.com"})
+    api.delete(gone["Location"])
 
 
 def test_adding_a_user_writes_an_event(admin_client):
