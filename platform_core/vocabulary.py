@@ -116,6 +116,7 @@ class MessageKind(StrEnum):
     NOTIFICATION_SEND = "notification.send"
     NOTIFICATION_DELIVER = "notification.deliver"
     ACCOUNT_MAIL = "account.mail"
+    WEBHOOK_DELIVER = "webhook.deliver"
 
 
 STOCK_SHORTAGE = {"productId": "string", "requested": "integer", "available": "integer"}
