@@ -6,7 +6,10 @@ While no endpoint is enabled, the position is only kept near the end of the feed
 
 import logging
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
@@ -35,30 +38,91 @@ _unreachable: set[str] = set()
 """The sources whose failure has been logged, so that each outage is logged once."""
 
 
-def consume(source: str, stopping: threading.Event) -> bool:
-    """Read one page of the feed of ``source``. True if there is more to read. A round of a duty."""
-    WebhookPosition.objects.bulk_create([WebhookPosition(service=source)], ignore_conflicts=True)
-    recent = Q(read_at__gt=Now() - IDLE)
-    position = WebhookPosition.objects.alias(is_recent=recent).annotate(is_recent=recent).get(pk=source)
-    is_listening = enabled_endpoints().exists()
-    if not is_listening and position.is_recent:
-        return False
-    try:
-        with context.entered(context.Context(is_poll=True)):
-            page = _read(position, PAGE if is_listening else 1)
-    except PeerError as error:
-        _note(source, error)
-        stopping.wait(FAILED_SECONDS)
-        return False
-    _note(source, None)
-    if not is_listening:
-        _skip(position, page.position)
-        return False
-    take_in(position, page)
-    return len(page.events) == PAGE
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A page of a feed, and the position before it. ``is_listening``: an endpoint was enabled before it was read."""
+
+    position: WebhookPosition
+    is_listening: bool
+    page: FeedPage
 
 
-def _read(position: WebhookPosition, limit: int) -> FeedPage:
+class Feeds:
+    """Reads the feeds of ``sources``, so that none waits for another. Its threads do not use the database."""
+
+    def __init__(self, sources: Sequence[str] = SOURCES) -> None:
+        self._due_at = dict.fromkeys(sources, 0.0)
+        self._reads: dict[str, Future[_Read]] = {}
+        self._threads: ThreadPoolExecutor | None = None
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether a read was started whose page has not been taken in."""
+        return bool(self._reads)
+
+    def run(self, stopping: threading.Event) -> bool:
+        """Start the reads that are due, and take in those that have ended. True if there is more to read now."""
+        more = False
+        for source, due_at in self._due_at.items():
+            read = self._reads.get(source)
+            if read is None:
+                if time.monotonic() >= due_at and not stopping.is_set():
+                    self._start(source)
+            elif read.done():
+                del self._reads[source]
+                more = self._take_in(source, read) or more
+        return more
+
+    def finish(self) -> None:
+        """Wait for the reads that run, each of which has a bound. They are read again by the next worker."""
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+        self._reads.clear()
+
+    def _start(self, source: str) -> None:
+        self._due_at[source] = time.monotonic() + POLL_SECONDS
+        position = _position(source)
+        is_listening = enabled_endpoints().exists()
+        if is_listening or not position.is_recent:  # type: ignore[attr-defined]
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(len(self._due_at), thread_name_prefix="webhook-feeds")
+            self._reads[source] = self._threads.submit(_read, position, is_listening)
+
+    def _take_in(self, source: str, future: Future[_Read]) -> bool:
+        try:
+            read = future.result()
+        except PeerError as error:
+            _note(source, error)
+            self._due_at[source] = time.monotonic() + FAILED_SECONDS
+            return False
+        _note(source, None)
+        if not read.is_listening:
+            _skip(read.position, read.page.position)
+            return False
+        take_in(read.position, read.page)
+        if len(read.page.events) < PAGE:
+            return False
+        self._due_at[source] = 0.0
+        return True
+
+
+def _position(source: str) -> WebhookPosition:
+    """The position in a feed. ``is_recent``: it was moved lately."""
+    rows = WebhookPosition.objects.annotate(is_recent=Q(read_at__gt=Now() - IDLE))
+    found = rows.filter(pk=source).first()
+    if found is None:
+        WebhookPosition.objects.bulk_create([WebhookPosition(service=source)], ignore_conflicts=True)
+        found = rows.get(pk=source)
+    return found
+
+
+def _read(position: WebhookPosition, is_listening: bool) -> _Read:
+    with context.entered(context.Context(is_poll=True)):
+        return _Read(position, is_listening, _page(position, PAGE if is_listening else 1))
+
+
+def _page(position: WebhookPosition, limit: int) -> FeedPage:
     """The events after the position; the oldest that are kept, if the feed was never read or has deleted some.
 
     After a loss of the feed's history nothing is read again: the page has only the feed's end.
@@ -116,10 +180,18 @@ def _message(endpoint: WebhookEndpoint, source: str, event: Event, text: str) ->
     return Message(
         kind=MessageKind.WEBHOOK_DELIVER,
         destination=destination_of(endpoint.pk),
-        aggregate=f"{EventType(event.type).resource}:{event.subject}",
+        aggregate=f"{_resource(event.type)}:{event.subject}",
         key=f"webhook-{endpoint.pk}-{source}-{event.id}",
         payload={"source": source, "eventId": event.id, "type": event.type, "subject": event.subject, "body": text},
     )
+
+
+def _resource(type: str) -> str:
+    """The kind of resource, also of a type that only a later version knows."""
+    try:
+        return EventType(type).resource
+    except ValueError:
+        return type.partition(".")[0]
 
 
 def _without_known(messages: list[Message]) -> Iterable[Message]:

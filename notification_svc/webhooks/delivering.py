@@ -5,7 +5,13 @@ from collections.abc import Iterable
 
 from notification_svc.webhooks.models import WebhookEndpoint
 from notification_svc.webhooks.posting import post
-from notification_svc.webhooks.services import destination_of, enabled_endpoints, endpoint_of, note_failure, note_success
+from notification_svc.webhooks.services import (
+    destination_of,
+    enabled_endpoints,
+    endpoint_of,
+    note_failure,
+    note_success,
+)
 from notification_svc.webhooks.signing import signed_headers, unsealed
 from platform_core.outbox import Handler, ManyLanes, OutboxMessage, PermanentFailure
 from platform_core.vocabulary import MessageKind
@@ -44,9 +50,7 @@ def _failed(message: OutboxMessage, error: str, dead: bool) -> None:
     note_failure(endpoint_of(message.destination))
 
 
-HANDLER = Handler(
-    deliver, max_attempts=MAX_ATTEMPTS, max_delay=MAX_DELAY, on_delivered=_delivered, on_failure=_failed
-)
+HANDLER = Handler(deliver, max_attempts=MAX_ATTEMPTS, max_delay=MAX_DELAY, on_delivered=_delivered, on_failure=_failed)
 
 
 def new_lanes() -> ManyLanes:

@@ -11,8 +11,8 @@ from platform_core.models import Resource
 class WebhookEndpoint(Resource):
     """An address to which the events of some types are delivered.
 
-    ``secret`` is encrypted. ``since``: only events from this time on are delivered, by Postgres' clock. ``failing_since``
-    is the first failure after the last success; None if the last delivery succeeded.
+    ``secret`` is encrypted. ``since``: only events from this time on are delivered, by Postgres' clock.
+    ``failing_since`` is the first failure after the last success; None if the last delivery succeeded.
     """
 
     MOST: ClassVar[int] = 20

@@ -88,6 +88,7 @@ class _Exchange:
 
 
 _REASONS = {
+    pycurl.E_UNSUPPORTED_PROTOCOL: "The URL or the answer has a protocol that is not supported.",
     pycurl.E_COULDNT_RESOLVE_HOST: "The host of the URL is not known.",
     pycurl.E_COULDNT_CONNECT: "The endpoint takes no connections.",
     pycurl.E_OPERATION_TIMEDOUT: "The endpoint did not answer in time.",

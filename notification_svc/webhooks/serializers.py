@@ -33,12 +33,12 @@ class EventTypesField(serializers.ListField):
     child = EventTypeField()
 
     def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and len(data) > MAX_EVENTS:  # before each is looked at
+            self.fail("max_length", max_length=MAX_EVENTS)
         return list(dict.fromkeys(super().to_internal_value(data)))
 
 
-@request_examples(
-    {"Orders": {"url": "https://example.com/webhooks", "events": ["order.confirmed", "order.cancelled"]}}
-)
+@request_examples({"Orders": {"url": "https://example.com/webhooks", "events": ["order.confirmed", "order.cancelled"]}})
 class WebhookSerializer(Serializer):
     id = IdField(read_only=True)
     url = StringField(
@@ -71,7 +71,7 @@ class WebhookWithSecretSerializer(WebhookSerializer):
     secret = serializers.CharField(
         read_only=True,
         required=False,
-        help_text="The key for verifying signatures, `whsec_…`. It is shown only here; a repeated answer is without it.",
+        help_text="The key for verifying signatures, `whsec_…`. Shown only here; a repeated answer is without it.",
     )
 
 

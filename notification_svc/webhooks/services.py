@@ -56,7 +56,10 @@ def create_endpoint(**values: Any) -> Created:
 
 @transaction.atomic
 def update_endpoint(endpoint_id: int, expected: list[int] | None, **changes: Any) -> WebhookEndpoint:
-    """Change an endpoint. One that is enabled again gets the events from now on. Raises PreconditionFailed, NotFound."""
+    """Change an endpoint. One that is enabled again gets the events from now on.
+
+    Raises PreconditionFailed, NotFound.
+    """
     rows = WebhookEndpoint.objects.filter(pk=endpoint_id)
     was_enabled = rows.select_for_update().values_list("enabled", flat=True).first()
     if changes.get("enabled") and was_enabled is False:

@@ -1,7 +1,8 @@
 """Which addresses webhooks may go to. In production only public ones, by HTTPS.
 
 A host name may lead to any address, and to another one at each look-up. So the address itself is checked when a
-connection is made (`notification_svc.webhooks.posting`). What `problem_of` refuses is refused earlier, for a clear error.
+connection is made (`notification_svc.webhooks.posting`). `problem_of` refuses what is certainly wrong earlier, with a
+clear error.
 """
 
 import ipaddress

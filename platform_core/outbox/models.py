@@ -68,7 +68,9 @@ class OutboxMessage(models.Model):
             models.Index(fields=("state", "id"), name="outbox_unsettled", condition=Q(state__in=["pending", "dead"])),
             models.Index(fields=("delivered_at",), name="outbox_delivered", condition=Q(state="delivered")),
             models.Index(
-                fields=("destination", "id"), name="outbox_webhooks", condition=Q(kind=MessageKind.WEBHOOK_DELIVER.value)
+                fields=("destination", "id"),
+                name="outbox_webhooks",
+                condition=Q(kind=MessageKind.WEBHOOK_DELIVER.value),
             ),
             models.Index(
                 fields=("id",),
