@@ -93,4 +93,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
     list_filter = ("enabled",)
     search_fields = ("id",)
     search_help_text = "id"
-    exclude = ("secret",)
+    fieldsets = (
+        (None, {"fields": ("url", "events", "enabled", "since", "failing_since", "disabled_reason")}),
+        ("The row", {"fields": ("created_at", "updated_at", "version")}),
+    )  # without the secret

@@ -75,7 +75,7 @@ class WebhookWithSecretSerializer(WebhookSerializer):
     )
 
 
-class DeliverySerializer(Serializer):
+class WebhookDeliverySerializer(Serializer):
     id = IdField(read_only=True)
     messageId = serializers.CharField(source="key", read_only=True, help_text="The `webhook-id` of all its attempts.")
     source = serializers.CharField(source="payload.source", read_only=True)  # type: ignore[assignment]

@@ -13,7 +13,7 @@ from notification_svc.webhooks import services
 from notification_svc.webhooks.models import WebhookEndpoint
 from notification_svc.webhooks.serializers import (
     DeliveryQuery,
-    DeliverySerializer,
+    WebhookDeliverySerializer,
     WebhookSerializer,
     WebhookWithSecretSerializer,
 )
@@ -85,7 +85,7 @@ class WebhookDeliveryViewSet(ListModelMixin, ResourceViewSet):
     """The deliveries to a webhook."""
 
     queryset = OutboxMessage.objects.all()
-    serializer_class = DeliverySerializer
+    serializer_class = WebhookDeliverySerializer
     query_class = DeliveryQuery
 
     def get_queryset(self) -> QuerySet[OutboxMessage]:
@@ -93,12 +93,13 @@ class WebhookDeliveryViewSet(ListModelMixin, ResourceViewSet):
         super().get_queryset()
         return services.deliveries_of(self.kwargs["webhook_id"])
 
+    @extend_schema(operation_id="listWebhookDeliveries")
     def list(self, request: Request, webhook_id: int) -> Response:
         """Deliveries, newest first. Those that were delivered long ago are deleted (`OUTBOX_RETENTION_DAYS`)."""
         get_object_or_404(WebhookEndpoint, pk=webhook_id)
         return super().list(request)
 
-    @extend_schema(operation_id="retryWebhookDelivery", request=None, responses={200: DeliverySerializer})
+    @extend_schema(operation_id="retryWebhookDelivery", request=None, responses={200: WebhookDeliverySerializer})
     @idempotent
     def retry(self, request: Request, webhook_id: int, pk: int) -> Response:
         """Deliver again what was given up or delivered, and at once what waits. 409 `webhook_disabled`.
