@@ -12,7 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
+from typing import Any
 
+from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.timezone import now
@@ -56,12 +58,13 @@ class Freshness:
     """How complete the figures of a generation are.
 
     All changes that were committed before ``as_of`` are in the figures. ``stale`` lists the services that did not
-    answer in time.
+    answer in time. ``time_zone`` is the one in which the figures' days are cut.
     """
 
     as_of: datetime
     stale: list[str]
     generation: int
+    time_zone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,14 @@ def live_positions() -> dict[str, FeedPosition]:
     """The positions of the live generation, by service."""
     found = _live_positions()
     if not found:
-        FeedPosition.objects.bulk_create([FeedPosition(service=name) for name in SOURCES], ignore_conflicts=True)
+        FeedPosition.objects.bulk_create([new_position(name) for name in SOURCES], ignore_conflicts=True)
         found = _live_positions()
     return found
+
+
+def new_position(service: str, **values: Any) -> FeedPosition:
+    """The start of a feed, unsaved. Days of the figures will be cut in SHOP_TIME_ZONE."""
+    return FeedPosition(service=service, time_zone=settings.SHOP_TIME_ZONE, **values)
 
 
 def _live_positions() -> dict[str, FeedPosition]:
@@ -197,7 +205,8 @@ def _freshness(services: Sequence[str], positions: dict[str, FeedPosition], fres
     as_of = min(moment or epoch for moment in known)
     for name in services:
         _lag.labels(name).set((now() - (fresh.get(name) or positions[name].caught_up_at or epoch)).total_seconds())
-    return Freshness(as_of, stale, generation=positions[services[0]].generation)
+    first = positions[services[0]]
+    return Freshness(as_of, stale, first.generation, first.time_zone)
 
 
 def _note(positions: dict[str, FeedPosition], fresh: dict[str, datetime]) -> None:

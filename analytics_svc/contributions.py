@@ -7,7 +7,7 @@ intermediate events do no harm, and neither does the order of arrival: the highe
 from collections import defaultdict
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
@@ -19,6 +19,8 @@ from platform_core.vocabulary import HOLDING_STOCK, PLACED, SETTLED, Notificatio
 BIGINT = 2**63 - 1
 _NOUGHT = Decimal(0)
 
+_OUTERMOST = (timezone(-timedelta(hours=16)), timezone(timedelta(hours=16)))
+"""No time zone has been farther from UTC."""
 Moment = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0, le=10**12)]
 
@@ -70,19 +72,19 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
     def as_deleted(self) -> Self:
         return msgspec.structs.replace(self, deleted=True)
 
-    def contribution(self) -> Contribution:
+    def contribution(self, zone: tzinfo) -> Contribution:
+        """What the resource adds to the figures. ``zone`` is where days begin and end."""
         raise NotImplementedError
 
-    @property
-    def day(self) -> date:
-        """The day (UTC) on which the resource was created."""
-        return self.created_at.astimezone(UTC).date()
+    def day(self, zone: tzinfo) -> date:
+        """The day on which the resource was created."""
+        return self.created_at.astimezone(zone).date()
 
 
 class User(State, frozen=True):
-    def contribution(self) -> Contribution:
+    def contribution(self, zone: tzinfo) -> Contribution:
         found = Contribution()
-        found.daily["users.new", self.day] += 1
+        found.daily["users.new", self.day(zone)] += 1
         if not self.deleted:
             found.figures["users.total"] += 1
         return found
@@ -98,7 +100,7 @@ class Product(State, frozen=True):
         if "\0" in self.name:
             raise ValueError("a name with a NUL")
 
-    def contribution(self) -> Contribution:
+    def contribution(self, zone: tzinfo) -> Contribution:
         found = Contribution()
         if not self.deleted:
             found.figures["products.total"] += 1
@@ -126,15 +128,15 @@ class Order(State, frozen=True):
         _check_status(self.status, PLACED)
         _check_amount(self.total)
 
-    def contribution(self) -> Contribution:
+    def contribution(self, zone: tzinfo) -> Contribution:
         found = Contribution()
         found.figures["orders.total"] += 1
         found.figures[f"orders.status.{self.status}"] += 1
-        found.daily["orders.placed", self.day] += 1
+        found.daily["orders.placed", self.day(zone)] += 1
         if self.status in HOLDING_STOCK:
             found.figures["orders.paid"] += 1
             found.figures["orders.revenue"] += self.total
-            found.daily["orders.revenue", self.day] += self.total
+            found.daily["orders.revenue", self.day(zone)] += self.total
             for line in self.items:
                 found.sell(int(line.product_id), line.quantity, line.subtotal)
         return found
@@ -146,11 +148,11 @@ class Notification(State, frozen=True):
     def __post_init__(self) -> None:
         _check_status(self.status, SETTLED)
 
-    def contribution(self) -> Contribution:
+    def contribution(self, zone: tzinfo) -> Contribution:
         found = Contribution()
         found.figures["notifications.total"] += 1
         found.figures[f"notifications.status.{self.status}"] += 1
-        found.daily[f"notifications.{self.status}", self.day] += 1
+        found.daily[f"notifications.{self.status}", self.day(zone)] += 1
         return found
 
 
@@ -160,7 +162,8 @@ KINDS: Mapping[str, type[State]] = {"user": User, "product": Product, "order": O
 def state_of(kind: str, data: Any) -> State:
     """Reads a state from the data of an event. Raises ValueError or OverflowError if the data is invalid."""
     state = msgspec.convert(data, KINDS[kind])
-    _ = state.day
+    for zone in _OUTERMOST:
+        _ = state.day(zone)  # a time at the end of the calendar has no day in some zones
     return state
 
 

@@ -11,6 +11,7 @@ from analytics_svc import platform_status, reports
 from analytics_svc.serializers import DaysQuery
 from platform_core.api import PageViewSet, read_query
 from platform_core.auth import is_open
+from platform_core.conf import decimals
 from platform_core.http import context
 from platform_core.topology import ORDER, PRODUCT, USER
 from platform_core.vocabulary import HOLDING_STOCK, PLACED
@@ -30,7 +31,7 @@ class Dashboard(PageViewSet):
         with context.within(FEED_TIMEOUT):
             freshness, figures = reports.overview(self.days)
         services = platform_status.platform()["services"]
-        self.figures = {"asOf": freshness.as_of, "stale": freshness.stale, **figures, "services": services}
+        self.figures = {**reports.head(freshness), **figures, "services": services}
         return Response(self.figures, headers={"Cache-Control": "no-store"})
 
     @cached_property
@@ -46,6 +47,7 @@ class Dashboard(PageViewSet):
             "service_name": settings.SERVICE_NAME,
             "ranges": RANGES,
             "days": self.days,
+            "decimals": decimals(),
             "today": by_day[-1],
             "newest_first": by_day[::-1],
             "best": {name: max(by_day, key=lambda each: each[name]) for name in ("revenue", "orders")},

@@ -12,6 +12,9 @@ class FeedPosition(models.Model):
     service = models.CharField(max_length=64)
     generation = models.PositiveIntegerField(default=1)
     live = models.BooleanField(default=True, help_text="Reports use this generation.")
+    time_zone = models.CharField(
+        max_length=64, default="UTC", db_default="UTC", help_text="Where the days of the figures begin and end."
+    )
     last_event_id = models.CharField(max_length=64, blank=True, default="")
     caught_up_at = models.DateTimeField(null=True, blank=True)
     rebuilding_until = models.DateTimeField(
@@ -84,7 +87,7 @@ class Figure(models.Model):
 
 
 class DailyFigure(models.Model):
-    """A running total of one day (UTC)."""
+    """A running total of one day, in the time zone of the generation."""
 
     generation = models.PositiveIntegerField()
     name = models.CharField(max_length=64)

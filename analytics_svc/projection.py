@@ -3,9 +3,10 @@
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import msgspec
 from django.db import connection, transaction
@@ -86,7 +87,7 @@ def take_in(position: FeedPosition, events: Sequence[Event], as_of: datetime | N
     held = hold(position)
     if held.last_event_id == position.last_event_id:
         updates, parked = _sort_out(held, events)
-        fold_in(held.generation, updates)
+        fold_in(held, updates)
         ParkedEvent.objects.bulk_create(parked, ignore_conflicts=True)
         reached("feed.applied")
         held.last_event_id = events[-1].id
@@ -182,14 +183,18 @@ def try_again(parked: ParkedEvent) -> bool:
     except (Undigestible, ValueError, KeyError) as error:
         ParkedEvent.objects.filter(pk=parked.pk).update(error=_bounded(str(error), 500))
         return False
-    fold_in(parked.generation, [update])
+    fold_in(position, [update])
     parked.delete()
     return True
 
 
-def fold_in(generation: int, updates: Sequence[Update]) -> None:
-    """Applies updates to facts and figures. The surrounding transaction must hold the lock on the feed's position."""
-    _store(generation, *_fold(_known(generation, {key for key, _ in updates}), updates))
+def fold_in(position: FeedPosition, updates: Sequence[Update]) -> None:
+    """Applies updates to the facts and figures of the position's generation, whose days are those of its time zone.
+
+    The surrounding transaction must hold the lock on the position.
+    """
+    known = _known(position.generation, {key for key, _ in updates})
+    _store(position.generation, *_fold(known, updates, ZoneInfo(position.time_zone)))
 
 
 def _resource_id(subject: str) -> int:
@@ -198,7 +203,7 @@ def _resource_id(subject: str) -> int:
     return int(subject)
 
 
-def _fold(known: dict[Key, State], updates: Sequence[Update]) -> tuple[dict[Key, State], Contribution]:
+def _fold(known: dict[Key, State], updates: Sequence[Update], zone: tzinfo) -> tuple[dict[Key, State], Contribution]:
     """Computes the new states of the resources and the change of the figures."""
     changed: dict[Key, State] = {}
     changes = Contribution()
@@ -207,8 +212,8 @@ def _fold(known: dict[Key, State], updates: Sequence[Update]) -> tuple[dict[Key,
         new = state.following(old)
         if new != old:
             if old is not None:
-                changes.add(old.contribution(), -1)
-            changes.add(new.contribution(), +1)
+                changes.add(old.contribution(zone), -1)
+            changes.add(new.contribution(zone), +1)
             known[key] = changed[key] = new
     return changed, changes
 

@@ -18,7 +18,7 @@ from django.db.models import Max, Model, QuerySet
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
-from analytics_svc.catching_up import PAGE, live_positions
+from analytics_svc.catching_up import PAGE, live_positions, new_position
 from analytics_svc.contributions import BIGINT, State, state_of
 from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
 from analytics_svc.projection import Undigestible, Update, fold_in, hold, park, read_row, take_in
@@ -140,7 +140,9 @@ def _clear(model: type[Model], **which: int) -> None:
 
 def _new_generation(old: Mapping[str, FeedPosition]) -> dict[str, FeedPosition]:
     number = _generation(old) + 1
-    return {name: FeedPosition.objects.create(service=name, generation=number, live=False) for name in SOURCES}
+    positions = {name: new_position(name, generation=number, live=False) for name in SOURCES}
+    FeedPosition.objects.bulk_create(positions.values())
+    return positions
 
 
 @transaction.atomic
@@ -281,7 +283,7 @@ class _Refill:
     @transaction.atomic
     def fold(self, updates: Sequence[Update]) -> None:
         hold(self.position)
-        fold_in(self.position.generation, updates)
+        fold_in(self.position, updates)
         reached("rebuild.listed")
 
     def carry_over(self, page: _Page, listed: set[int], newest: int) -> None:

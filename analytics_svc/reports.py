@@ -1,19 +1,21 @@
 """The reports of analytics-service. Each reads its read model with a fixed number of queries."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.utils.timezone import now
 
 from analytics_svc.catching_up import Freshness, catch_up
 from analytics_svc.models import DailyFigure, Figure, ProductFigure
+from platform_core.conf import decimals, rounded
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 from platform_core.vocabulary import PLACED, SETTLED
 
 LISTED = 10
-CENT = Decimal("0.01")
 
 Report = dict[str, Any]
 Figures = Mapping[str, Decimal]
@@ -24,8 +26,8 @@ def summary() -> Report:
     freshness = catch_up([USER.name, PRODUCT.name, ORDER.name, NOTIFICATION.name])
     figures = _figures(freshness.generation)
     return {
-        **_head(freshness),
-        "users": _users(freshness.generation, figures),
+        **head(freshness),
+        "users": _users(freshness, figures),
         "products": _products(figures),
         "orders": _orders(figures),
         "notifications": _notifications(figures),
@@ -38,19 +40,18 @@ def overview(days: int) -> tuple[Freshness, Mapping[str, Report]]:
     generation = freshness.generation
     figures = _figures(generation)
     return freshness, {
-        "users": _users(generation, figures),
+        "users": _users(freshness, figures),
         "products": {**_products(figures), **_product_lists(generation)},
-        "orders": {**_orders(figures), "byDay": _orders_by_day(generation, days)},
+        "orders": {**_orders(figures), "byDay": _orders_by_day(freshness, days)},
         "notifications": _notifications(figures),
     }
 
 
 def users(days: int) -> Report:
     freshness = catch_up([USER.name])
-    generation = freshness.generation
-    new = _series(generation, ["users.new"], days)
+    new = _series(freshness, ["users.new"], days)
     by_day = [{"date": day, "count": int(values["users.new"])} for day, values in new]
-    return {**_head(freshness), **_users(generation, _figures(generation, "users.")), "byDay": by_day}
+    return {**head(freshness), **_users(freshness, _figures(freshness.generation, "users.")), "byDay": by_day}
 
 
 def products(days: int) -> Report:
@@ -58,14 +59,13 @@ def products(days: int) -> Report:
     freshness = catch_up([PRODUCT.name, ORDER.name])
     generation = freshness.generation
     found = {**_products(_figures(generation, "products.")), **_product_lists(generation)}
-    return {**_head(freshness), **found}
+    return {**head(freshness), **found}
 
 
 def orders(days: int) -> Report:
     freshness = catch_up([ORDER.name])
-    generation = freshness.generation
-    by_day = _orders_by_day(generation, days)
-    return {**_head(freshness), **_orders(_figures(generation, "orders.")), "byDay": by_day}
+    by_day = _orders_by_day(freshness, days)
+    return {**head(freshness), **_orders(_figures(freshness.generation, "orders.")), "byDay": by_day}
 
 
 def notifications(days: int) -> Report:
@@ -73,13 +73,18 @@ def notifications(days: int) -> Report:
     names = {status.value: f"notifications.{status}" for status in SETTLED}
     by_day = [
         {"date": day, **{status: int(values[name]) for status, name in names.items()}}
-        for day, values in _series(freshness.generation, list(names.values()), days)
+        for day, values in _series(freshness, list(names.values()), days)
     ]
-    return {**_head(freshness), **_notifications(_figures(freshness.generation, "notifications.")), "byDay": by_day}
+    return {**head(freshness), **_notifications(_figures(freshness.generation, "notifications.")), "byDay": by_day}
 
 
-def _head(freshness: Freshness) -> Report:
-    return {"asOf": freshness.as_of, "stale": freshness.stale}
+def head(freshness: Freshness) -> Report:
+    return {
+        "asOf": freshness.as_of,
+        "stale": freshness.stale,
+        "currency": settings.CURRENCY,
+        "timeZone": freshness.time_zone,
+    }
 
 
 def _figures(generation: int, prefix: str = "") -> Figures:
@@ -92,8 +97,8 @@ class _Figures(dict[str, Decimal]):
         return Decimal(0)
 
 
-def _users(generation: int, figures: Figures) -> Report:
-    rows = DailyFigure.objects.filter(generation=generation, name="users.new", date=_today())
+def _users(freshness: Freshness, figures: Figures) -> Report:
+    rows = DailyFigure.objects.filter(generation=freshness.generation, name="users.new", date=_today(freshness))
     today = rows.values_list("value", flat=True).first()
     return {"total": int(figures["users.total"]), "newToday": int(today or 0)}
 
@@ -103,7 +108,7 @@ def _products(figures: Figures) -> Report:
         "total": int(figures["products.total"]),
         "outOfStock": int(figures["products.outOfStock"]),
         "stockUnits": int(figures["products.stockUnits"]),
-        "stockValue": figures["products.stockValue"],
+        "stockValue": rounded(figures["products.stockValue"]),
     }
 
 
@@ -118,26 +123,26 @@ def _product_lists(generation: int) -> Report:
             for product_id, name, stock in low.values_list("product_id", "name", "stock")[:LISTED]
         ],
         "topSellers": [
-            {"productId": str(product_id), "name": name, "units": units, "revenue": revenue}
+            {"productId": str(product_id), "name": name, "units": units, "revenue": rounded(revenue)}
             for product_id, name, units, revenue in top.values_list("product_id", "name", "units", "revenue")[:LISTED]
         ],
     }
 
 
-def _orders_by_day(generation: int, days: int) -> list[Report]:
+def _orders_by_day(freshness: Freshness, days: int) -> list[Report]:
     return [
-        {"date": day, "orders": int(values["orders.placed"]), "revenue": values["orders.revenue"]}
-        for day, values in _series(generation, ["orders.placed", "orders.revenue"], days)
+        {"date": day, "orders": int(values["orders.placed"]), "revenue": rounded(values["orders.revenue"])}
+        for day, values in _series(freshness, ["orders.placed", "orders.revenue"], days)
     ]
 
 
 def _orders(figures: Figures) -> Report:
     paid, revenue = figures["orders.paid"], figures["orders.revenue"]
-    average = (revenue / paid).quantize(CENT, ROUND_HALF_UP) if paid else Decimal(0)
+    average = (revenue / paid).quantize(Decimal(1).scaleb(-decimals()), ROUND_HALF_UP) if paid else Decimal(0)
     return {
         "total": int(figures["orders.total"]),
         "byStatus": {status.value: int(figures[f"orders.status.{status}"]) for status in PLACED},
-        "revenue": revenue,
+        "revenue": rounded(revenue),
         "averageOrderValue": average,
     }
 
@@ -147,10 +152,10 @@ def _notifications(figures: Figures) -> Report:
     return {"total": int(figures["notifications.total"]), "byStatus": by_status}
 
 
-def _series(generation: int, names: Sequence[str], days: int) -> list[tuple[date, dict[str, Decimal]]]:
+def _series(freshness: Freshness, names: Sequence[str], days: int) -> list[tuple[date, dict[str, Decimal]]]:
     """The values of each of the last ``days`` days including today, oldest first. Missing values are 0."""
-    first = _today() - timedelta(days=days - 1)
-    rows = DailyFigure.objects.filter(generation=generation, name__in=names, date__gte=first).values_list(
+    first = _today(freshness) - timedelta(days=days - 1)
+    rows = DailyFigure.objects.filter(generation=freshness.generation, name__in=names, date__gte=first).values_list(
         "name", "date", "value"
     )
     found = {(name, day): value for name, day, value in rows}
@@ -160,5 +165,5 @@ def _series(generation: int, names: Sequence[str], days: int) -> list[tuple[date
     ]
 
 
-def _today() -> date:
-    return datetime.now(UTC).date()
+def _today(freshness: Freshness) -> date:
+    return now().astimezone(ZoneInfo(freshness.time_zone)).date()

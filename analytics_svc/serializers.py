@@ -19,6 +19,8 @@ class SummaryQuery(Query):
 class Report(serializers.Serializer[Any]):
     asOf = serializers.DateTimeField(help_text="All changes that were committed before this time are counted.")
     stale = serializers.ListField(child=serializers.CharField(), help_text="Services that did not answer in time.")
+    currency = serializers.CharField(help_text="Of all amounts, as in ISO 4217.")
+    timeZone = serializers.CharField(help_text="Where the days of the figures begin and end, such as `Europe/Berlin`.")
 
 
 class UserHeadline(serializers.Serializer[Any]):

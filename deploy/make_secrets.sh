@@ -35,4 +35,21 @@ for package in "$root"/*_svc; do
     stem=$(basename "$package" _svc)
     keep "${stem}_database_url" "postgresql://${stem}_svc:$(random)@postgres:5432/platform"
 done
+# A certificate that no browser trusts, until that of an authority replaces it.
+if [ ! -s "$folder/tls_certificate" ] || [ ! -s "$folder/tls_key" ]; then
+    if [ -s "$folder/tls_certificate" ] || [ -s "$folder/tls_key" ]; then
+        echo "$folder has only one of tls_certificate and tls_key: add the other one, or delete both." >&2
+        exit 1
+    fi
+    if ! command -v openssl >/dev/null; then
+        echo "Without openssl no certificate can be made: put yours into $folder/tls_certificate and $folder/tls_key." >&2
+        exit 1
+    fi
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
+        -keyout "$folder/.tls_key.new" -out "$folder/.tls_certificate.new" 2>/dev/null
+    mv "$folder/.tls_key.new" "$folder/tls_key"
+    mv "$folder/.tls_certificate.new" "$folder/tls_certificate"
+    echo "made $folder/tls_certificate and tls_key, which no browser trusts: replace them"
+fi
+chmod 644 "$folder/tls_certificate" "$folder/tls_key"
 echo "The secrets in $folder are complete."

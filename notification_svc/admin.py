@@ -42,7 +42,7 @@ class NotificationAdmin(ReadOnlyAdmin):
     sortable_by = ("id",)
     fieldsets = (
         (None, {"fields": ("user_id", "type", "channel", "recipient", "subject", "message", "data", "preview")}),
-        ("Delivery", {"fields": ("status", "attempts", "last_error", "created_at", "sent_at")}),
+        ("Delivery", {"fields": ("status", "attempts", "last_error", "created_at", "sent_at", "erased_at")}),
         ("The request", {"fields": ("caller", "sender_key", "version")}),
     )
     readonly_fields = ("preview",)

@@ -10,7 +10,10 @@ class NotificationConfig(AppConfig):
 
         from notification_svc.channels import check_handlers
         from notification_svc.mails import check_templates
+        from notification_svc.privacy import PERSONAL_DATA
         from platform_core.conf import START
+        from platform_core.privacy import holds_personal_data
 
+        holds_personal_data(PERSONAL_DATA)
         register(check_handlers, START)
         register(check_templates, START)

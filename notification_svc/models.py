@@ -32,6 +32,9 @@ class Notification(Resource):
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
+    erased_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the person was erased. The message has no content since then."
+    )
     caller = models.CharField(max_length=200, blank=True, default="")
     sender_key = models.CharField(max_length=255, null=True, blank=True)
     fingerprint = models.BinaryField(max_length=32, null=True, blank=True)

@@ -10,6 +10,7 @@ from django.utils.timezone import now
 from notification_svc.models import Notification
 from platform_core.api import Claim
 from platform_core.auth import BrokenSeal, seal, unseal
+from platform_core.db import is_erased
 from platform_core.events import NewEvent, append
 from platform_core.outbox import Message, OutboxMessage, PermanentFailure, enqueue, redrive
 from platform_core.vocabulary import EventType, MessageKind, NotificationStatus
@@ -17,6 +18,17 @@ from platform_core.vocabulary import EventType, MessageKind, NotificationStatus
 NOT_SHOWN = "The text of this message is confidential."
 """What answers and pages have instead of the text of a confidential message."""
 _PURPOSE = "confidential messages"
+ERASED = "PermanentFailure: the person was erased"
+"""The error of a message that was not delivered before its person was erased."""
+NOTHING: dict[str, Any] = {
+    "recipient": "",
+    "subject": "",
+    "message": "",
+    "data": "",
+    "fingerprint": None,
+    "sealed": None,
+}
+"""The columns with a person's data, as they are after the erasure. The fingerprint is a hash of them."""
 
 
 class Accepted(NamedTuple):
@@ -28,6 +40,8 @@ class Accepted(NamedTuple):
 def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
     """Stores a message and queues its delivery. A repeated key gets the first answer again.
 
+    A message to a person who was erased is stored without its content, and its delivery fails.
+
     Raises Unprocessable if the key was used with another message, Conflict while a request with the same key runs.
     """
     if claim:
@@ -38,6 +52,8 @@ def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
         content = {**content, "caller": claim.caller, "sender_key": claim.key, "fingerprint": claim.fingerprint}
     if content.pop("confidential", False):
         content = {**content, "sealed": seal(_PURPOSE, content["message"]), "message": NOT_SHOWN}
+    if is_erased(content["user_id"]):
+        content = {**content, **NOTHING, "erased_at": Now()}
     notification = Notification.objects.create(**content)
     enqueue(delivery_of(notification))
     return Accepted(notification, is_replay=False)
@@ -46,18 +62,20 @@ def accept(content: dict[str, Any], claim: Claim | None = None) -> Accepted:
 def accepted_earlier(claim: Claim, content: dict[str, Any] | None = None) -> Accepted | None:
     """The first answer to the claim's key, if it is known. Raises Unprocessable if it was used with another message.
 
-    ``content`` is that of the repetition, which is the same. Without it, ``recipient`` is where the message went.
+    ``content`` is that of the repetition, which is the same. Without it, ``recipient`` is where the message went. What
+    was erased since is left out.
     """
     earlier = Notification.objects.filter(caller=claim.caller, sender_key=claim.key).first()
     if earlier is None:
         return None
-    assert earlier.fingerprint is not None
-    claim.check(earlier.fingerprint)
+    if earlier.erased_at is None:
+        assert earlier.fingerprint is not None
+        claim.check(earlier.fingerprint)
+        if content is not None:
+            earlier.recipient = content["recipient"]
     earlier.status = Notification.Status.QUEUED
     earlier.attempts = 0
     earlier.last_error = earlier.sent_at = None
-    if content is not None:
-        earlier.recipient = content["recipient"]
     return Accepted(earlier, is_replay=True)
 
 
@@ -73,28 +91,36 @@ def text_of(notification: Notification) -> str:
         raise PermanentFailure(f"The text {error}.") from None
 
 
+def delivery_key(notification_id: int) -> str:
+    """The key of the outbox message that delivers a notification."""
+    return f"notification-{notification_id}"
+
+
 def delivery_of(notification: Notification) -> Message:
     return Message(
         kind=MessageKind.NOTIFICATION_DELIVER,
         destination=notification.channel,
         aggregate=f"notification:{notification.pk}",
-        key=f"notification-{notification.pk}",
+        key=delivery_key(notification.pk),
         payload={"notificationId": notification.pk},
     )
 
 
 def mark_sent(notification_id: int, attempts: int, recipient: str) -> None:
-    """Marks the notification as sent, keeps where it went, and erases a confidential text.
+    """Marks the notification as sent and keeps where it went, unless the person was erased meanwhile.
+
+    A confidential text is erased.
 
     Runs, like `mark_failed`, in the transaction that ends the delivery.
     """
-    changes = {"attempts": attempts, "sent_at": Now(), "last_error": None, "recipient": recipient}
+    shown = _unless_erased(recipient, "")
+    changes = {"attempts": attempts, "sent_at": Now(), "last_error": None, "recipient": shown}
     _settle(notification_id, NotificationStatus.SENT, **changes)
 
 
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:
     """Records a failed attempt. After the last one the notification is ``failed``, and a confidential text erased."""
-    changes = {"attempts": attempts, "last_error": error[:2000]}
+    changes = {"attempts": attempts, "last_error": _unless_erased(error[:2000], ERASED)}
     if final:
         _settle(notification_id, NotificationStatus.FAILED, **changes)
     else:
@@ -105,8 +131,18 @@ def _settle(notification_id: int, status: NotificationStatus, **changes: Any) ->
     rows = Notification.objects.filter(pk=notification_id).exclude(status=NotificationStatus.SENT)
     changes["sealed"] = Case(When(sealed__isnull=False, then=Value("")))
     if rows.update(status=status, version=F("version") + 1, updated_at=now(), **changes):
-        notification = Notification.objects.get(pk=notification_id)
-        append(NewEvent(EventType.of_notification(status), notification_id, snapshot(notification)))
+        announce(Notification.objects.get(pk=notification_id))
+
+
+def _unless_erased(value: str, otherwise: str) -> Case:
+    """``value``, or ``otherwise`` in a row that was erased. Part of the update, which sees the row's last version."""
+    return Case(When(erased_at=None, then=Value(value)), default=Value(otherwise))
+
+
+def announce(notification: Notification) -> None:
+    """Appends the event of a notification that was sent or has failed."""
+    status = NotificationStatus(notification.status)
+    append(NewEvent(EventType.of_notification(status), notification.pk, snapshot(notification)))
 
 
 def snapshot(notification: Notification) -> dict[str, Any]:
@@ -124,13 +160,13 @@ def snapshot(notification: Notification) -> dict[str, Any]:
 def retry(notifications: QuerySet[Notification]) -> int:
     """Resends failed notifications with a fresh count of attempts. Returns how many there were.
 
-    The text of a confidential one has been erased, so it is left out.
+    Left out are erased ones, and confidential ones, whose text has been erased.
     """
     count = 0
-    for notification in notifications.filter(status=NotificationStatus.FAILED, sealed=None):
+    for notification in notifications.filter(status=NotificationStatus.FAILED, sealed=None, erased_at=None):
         with transaction.atomic():
-            failed = Notification.objects.filter(pk=notification.pk, status=NotificationStatus.FAILED)
+            failed = Notification.objects.filter(pk=notification.pk, status=NotificationStatus.FAILED, erased_at=None)
             if failed.update(status=NotificationStatus.QUEUED):
-                redrive(OutboxMessage.objects.filter(key=f"notification-{notification.pk}"))
+                redrive(OutboxMessage.objects.filter(key=delivery_key(notification.pk)))
                 count += 1
     return count

@@ -6,7 +6,7 @@ from notification_svc import channels, services
 from notification_svc.models import Notification
 from notification_svc.webhooks.consuming import Feeds
 from notification_svc.webhooks.delivering import HANDLER, new_lanes
-from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage, close_mail_connection
+from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage, PermanentFailure, close_mail_connection
 from platform_core.vocabulary import MessageKind
 from platform_core.worker import HOUSEKEEPING, Duty
 
@@ -14,7 +14,10 @@ RECIPIENT = "recipient"
 
 
 def _deliver(message: OutboxMessage) -> None:
-    recipient = channels.deliver(Notification.objects.get(pk=message.payload["notificationId"]))
+    notification = Notification.objects.get(pk=message.payload["notificationId"])
+    if notification.erased_at is not None:
+        raise PermanentFailure("the person was erased")
+    recipient = channels.deliver(notification)
     message.payload[RECIPIENT] = recipient  # for `_delivered`; it is not saved
 
 
@@ -23,7 +26,10 @@ def _delivered(message: OutboxMessage) -> None:
 
 
 def _failed(message: OutboxMessage, error: str, dead: bool) -> None:
-    services.mark_failed(message.payload["notificationId"], message.attempts, error, final=dead)
+    notification_id = message.payload["notificationId"]
+    services.mark_failed(notification_id, message.attempts, error, final=dead)
+    if Notification.objects.filter(pk=notification_id).exclude(erased_at=None).exists():
+        OutboxMessage.objects.filter(pk=message.pk).update(last_error=services.ERASED)  # it may name the address
 
 
 HANDLERS: Handlers = {

@@ -78,19 +78,23 @@ class OrderItemInput(Serializer):
     }
 )
 class OrderInput(Serializer):
-    """An order, as in requests: with `productId` and `quantity`, or with `items`."""
+    """An order, as in requests: for one product with `productId` and `quantity`, or for several with `items`.
 
-    openapi = {
-        "oneOf": [
-            {"required": ["items"], "properties": {"productId": False, "quantity": False}},
-            {"required": ["productId", "quantity"], "properties": {"items": False}},
-        ]
-    }
+    One of the two must be sent, and not both.
+    """
 
     userId = IdField()
-    productId = IdField(required=False, help_text="For one product; for several, use `items`.")
-    quantity = WholeField(required=False, min_value=1, max_value=MAX_QUANTITY)
-    items = OrderItemInput(many=True, required=False, min_length=1, max_length=100)  # type: ignore[call-arg]
+    productId = IdField(required=False, help_text="Together with `quantity`, in place of `items`.")
+    quantity = WholeField(
+        required=False, min_value=1, max_value=MAX_QUANTITY, help_text="Together with `productId`, in place of `items`."
+    )
+    items = OrderItemInput(  # type: ignore[call-arg]
+        many=True,
+        required=False,
+        min_length=1,
+        max_length=100,
+        help_text="In place of `productId` and `quantity`. Items of one product are summed.",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         given = [name for name in ("productId", "quantity") if name in attrs]
@@ -121,6 +125,7 @@ class VerdictSerializer(Serializer):
     )
 
 
+@extend_schema_serializer(component_name="TimelineEntry")
 class MomentSerializer(Serializer):
     name = serializers.CharField(help_text="Such as `stock` or `outbox.release`.")
     title = serializers.CharField()
@@ -156,7 +161,6 @@ class OutboxSerializer(Serializer):
     lastError = serializers.CharField(source="last_error")
 
 
-@extend_schema_serializer(component_name="Told")
 class CustomerNoticeSerializer(Serializer):
     """A message to the customer that was handed over to notification-service."""
 

@@ -18,6 +18,7 @@ from prometheus_client import Counter
 
 from order_svc.history import remember, require_history
 from order_svc.models import Order, OrderLine
+from order_svc.privacy import NOBODY
 from order_svc.statements import CONFIRM, COUNT_OPEN, EARLIER, EARLIER_COLUMNS, OPEN, QUEUE_AGAIN, TAKE_TURNS
 from order_svc.steps import STOCK, USER, Steps, taken
 from platform_core.api import Claim, decode, encode, in_progress
@@ -33,7 +34,7 @@ from platform_core.clients import (
     reserve_stock,
 )
 from platform_core.conf import reached
-from platform_core.db import array, forget_failure, prepared, prepared_atomic
+from platform_core.db import array, forget_failure, is_erased, prepared, prepared_atomic
 from platform_core.events import NewEvent, append
 from platform_core.http import (
     Conflict,
@@ -49,6 +50,7 @@ from platform_core.observability import tracing
 from platform_core.outbox import Message, OutboxMessage, PermanentFailure, enqueue, hasten, redrive
 from platform_core.topology import NOTIFICATION, PRODUCT
 from platform_core.vocabulary import (
+    DONE,
     HOLDING_STOCK,
     STOCK_SHORTAGE,
     WITHOUT_STOCK,
@@ -104,6 +106,7 @@ def place_order(
         with taken(order.steps, STOCK):
             reservation = reserve_stock(order.pk, quantities)
         reached("order.reserved")
+        _check_currency(order, reservation)
         placed = _confirm(order, lines, reservation, customer)
         reached("order.confirmed")
         return placed
@@ -211,6 +214,15 @@ def _inserted(values: dict[str, Any], most_open: int | None) -> list[tuple[Any, 
             _count_rejection("too_many_open_orders")
             raise Conflict(f"You have {found} open orders; no more are possible.", code="too_many_open_orders")
         return prepared(OPEN, values)
+
+
+def _check_currency(order: Order, reservation: Reservation) -> None:
+    """Raises Unavailable if product-service counts in another currency, a fault of the configuration."""
+    if reservation.currency not in ("", order.currency):
+        raise Unavailable(
+            f"Orders are in {order.currency}, but {PRODUCT.name} has prices in {reservation.currency}: "
+            "CURRENCY must be the same for all services."
+        )
 
 
 def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation, customer: User) -> Placed:
@@ -385,11 +397,17 @@ def deliver_order(order_id: int) -> Order:
 
 @transaction.atomic
 def _transition(order_id: int, old: OrderStatus, new: OrderStatus) -> Order:
-    """Changes the status. Does nothing if the order already has the new status."""
+    """Changes the status. Does nothing if the order already has the new status.
+
+    An order that is done by this loses its customer's data, if the person was erased while it was open.
+    """
     moved = _move(order_id, old, new)
     order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
     if order is None:
         raise NotFound()
+    if order.status in DONE and is_erased(order.user_id):
+        Order.objects.filter(pk=order_id).update(**NOBODY)
+        order.customer_name = order.customer_email = order.customer_address = None
     if moved:
         append(NewEvent(EventType.of_order(new), order.pk, snapshot(order, list(order.lines.all()))))
         if new in WITHOUT_STOCK:
@@ -478,12 +496,13 @@ def _notification(order: Order, status: OrderStatus, subject: str, message: str)
 
 
 def addressing(order_id: int) -> dict[str, Any]:
-    """What a mail of an order gets from its customer and lines: ``recipient`` and ``data``. Empty without a customer.
+    """What a mail of an order gets from its customer and lines: ``recipient`` and ``data``.
 
-    It is read when a message is delivered, so that the outbox holds no personal data.
+    Empty without a customer, and if the person was erased. It is read when a message is delivered, so that the outbox
+    holds no personal data.
     """
     order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
-    if order is None or order.customer_email is None:
+    if order is None or order.customer_email is None or is_erased(order.user_id):
         return {}
     return {"recipient": order.customer_email, "data": _mail_data(order)}
 

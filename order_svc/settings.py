@@ -3,5 +3,3 @@
 from platform_core.conf import service_settings
 
 globals().update(service_settings("order_svc", apps=["platform_core.events", "platform_core.outbox"]))
-
-CURRENCY = "USD"

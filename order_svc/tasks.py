@@ -6,7 +6,7 @@ from functools import partial
 
 from order_svc.models import Order
 from order_svc.services import RECOVERY, addressing, overdue_orders, reject_overdue, reserve_again
-from platform_core.clients import release_stock, send_notification
+from platform_core.clients import PeerRefused, release_stock, send_notification
 from platform_core.db import attempt_item, due_items
 from platform_core.http import context
 from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage
@@ -27,8 +27,13 @@ def _reserve(message: OutboxMessage) -> None:
 
 
 def _notify(message: OutboxMessage) -> None:
-    order_id = int(message.aggregate.partition(":")[2])
-    send_notification(message.key, **message.payload, **addressing(order_id))
+    addressed = addressing(int(message.aggregate.partition(":")[2]))
+    try:
+        send_notification(message.key, **message.payload, **addressed)
+    except PeerRefused as refusal:
+        # The person was erased after an attempt that had arrived, and notification-service does not know it yet.
+        if addressed or refusal.code != "idempotency_key_reused":
+            raise
 
 
 HANDLERS: Handlers = {

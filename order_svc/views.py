@@ -40,6 +40,7 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
     serializer_class = OrderSerializer
     query_class = OrderQuery
     owner_field = "user_id"
+    personal_members = ("customer",)
 
     def get_serializer_class(self) -> Any:
         return OrderInput if self.action == "create" else self.serializer_class

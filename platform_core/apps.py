@@ -13,10 +13,12 @@ class PlatformConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system check of the access rules and the receivers of Django's signals."""
-        from platform_core.conf.checks import WEB
+        from platform_core.conf.checks import START, WEB
         from platform_core.db import connections as database
+        from platform_core.db.currency import check_currency
 
         register(_check_access_rules, WEB)
+        register(check_currency, START)
         database.connect_signals()
 
 

@@ -1,4 +1,4 @@
-"""The base model of all resources, and the tables for idempotency keys and throttling."""
+"""The base model of all resources, and the tables that every service has."""
 
 from typing import Any
 
@@ -63,6 +63,19 @@ class IdempotencyKey(models.Model):
         return self.key
 
 
+class ErasedPerson(models.Model):
+    """The id of a person whose data this service has erased. It stays for ever, so that no data is written later.
+
+    See `platform_core.privacy`.
+    """
+
+    user_id = models.BigIntegerField(primary_key=True)
+    erased_at = models.DateTimeField(default=now)
+
+    def __str__(self) -> str:
+        return f"person {self.user_id}"
+
+
 class FailedItem(models.Model):
     """An item of a background duty that could not be processed: retried until it is parked.
 
@@ -83,3 +96,16 @@ class FailedItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.duty} {self.item}"
+
+
+class SchemaCurrency(models.Model):
+    """The currency of all amounts in this schema: that of the first migration. It has one row and never changes."""
+
+    id = models.BooleanField(primary_key=True, default=True)
+    code = models.CharField(max_length=3)
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=models.Q(id=True), name="schema_currency_is_one"),)
+
+    def __str__(self) -> str:
+        return self.code

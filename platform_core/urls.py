@@ -8,9 +8,13 @@ from django.urls import path, re_path
 from django.views.generic import RedirectView
 
 from platform_core.api.docs import DocsView, SchemaView
+from platform_core.api.views import ID
+from platform_core.http.favicon import favicon
 from platform_core.http.problems import safe_methods_only
 from platform_core.observability import health
 from platform_core.observability import metrics_endpoint as scraping
+from platform_core.privacy.views import PersonView
+from platform_core.topology import USER
 
 handler400 = "platform_core.api.problems.bad_request"
 handler403 = "platform_core.api.problems.permission_denied"
@@ -24,13 +28,17 @@ if settings.SERVICE.has_feed:  # otherwise the models of the feed must not be lo
 
     _feed = [re_path(r"^api/events/?$", EventFeed.as_view(), name="events")]
 
+_people = [] if settings.SERVICE is USER else [re_path(rf"^api/people/(?P<user_id>{ID})/?$", PersonView.as_view())]
+
 urlpatterns = [
     *_own,
     *_feed,
+    *_people,
     re_path(r"^$", RedirectView.as_view(url="/api/")),
     re_path(r"^api$", RedirectView.as_view(url="/api/")),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^api/docs/?$", DocsView.as_view(url_name="schema"), name="docs"),
+    path("favicon.ico", safe_methods_only(favicon), name="favicon"),
     re_path(r"^health/?$", health.health, name="health"),
     re_path(r"^health/live/?$", health.live, name="live"),
     re_path(r"^health/ready/?$", health.ready, name="ready"),

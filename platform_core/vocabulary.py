@@ -48,6 +48,10 @@ PLACED = (*HOLDING_STOCK, *(status for status in WITHOUT_STOCK if status not in 
 """The order has been confirmed. Reports list the statuses in this sequence."""
 
 
+DONE = (*WITHOUT_STOCK, OrderStatus.DELIVERED)
+"""Nothing more happens to the order. It loses its customer's data when the person is erased."""
+
+
 class ReservationStatus(TextChoices):
     """The status of a stock reservation. A released one is a tombstone."""
 
@@ -116,6 +120,7 @@ class MessageKind(StrEnum):
     NOTIFICATION_SEND = "notification.send"
     NOTIFICATION_DELIVER = "notification.deliver"
     ACCOUNT_MAIL = "account.mail"
+    PERSON_ERASE = "person.erase"
     WEBHOOK_DELIVER = "webhook.deliver"
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.db.models import DateTimeField, Field
 
 from product_svc.models import Product
@@ -26,7 +27,8 @@ FIELDS: dict[str, "Field[Any, Any]"] = {
 
 def snapshot(product: Product) -> dict[str, Any]:
     """The product as its events carry it. Of two events, the one with the higher version is newer."""
-    return {name: getattr(product, field.attname) for name, field in FIELDS.items()}
+    members = {name: getattr(product, field.attname) for name, field in FIELDS.items()}
+    return {**members, "currency": product.currency}
 
 
 COLUMNS = tuple(str(field.column) for field in FIELDS.values())
@@ -38,5 +40,6 @@ def _sql_value(field: "Field[Any, Any]") -> str:
     return f'"{field.column}"'
 
 
-SQL_MEMBERS = ", ".join(f"'{name}', {_sql_value(field)}" for name, field in FIELDS.items())
+_MEMBERS = {name: _sql_value(field) for name, field in FIELDS.items()} | {"currency": f"'{settings.CURRENCY}'::text"}
+SQL_MEMBERS = ", ".join(f"'{name}', {value}" for name, value in _MEMBERS.items())
 """The same as SQL arguments of ``jsonb_build_object``, for statements that select the product's `COLUMNS`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.core.validators import MaxValueValidator
@@ -58,6 +59,11 @@ class Product(Resource):
             models.Index("id", condition=Q(deleted_at=None, stock__gt=0), name="product_in_stock"),
         )
 
+    @property
+    def currency(self) -> str:
+        """The currency of the price: the shop's."""
+        return settings.CURRENCY
+
     def __str__(self) -> str:
         return self.name
 
@@ -107,6 +113,11 @@ class StockReservation(models.Model):
         constraints = (
             models.CheckConstraint(condition=Q(status__in=ReservationStatus.values), name="reservation_status_known"),
         )
+
+    @property
+    def currency(self) -> str:
+        """The currency of its prices: the shop's."""
+        return settings.CURRENCY
 
     def __str__(self) -> str:
         return f"order {self.order_id}"

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from platform_core.api import (
     AnyOf,
+    CurrencyField,
     IdField,
     MoneyField,
     OptionalStringField,
@@ -56,6 +57,7 @@ class ProductSerializer(Serializer):
     category = OptionalStringField(max_length=100)
     sku = SkuField(help_text="Unique, if given.")
     price = MoneyField()
+    currency = CurrencyField()
     stock = WholeField(
         min_value=0,
         max_value=MAX_STOCK,
@@ -166,4 +168,5 @@ class ReservationItemSerializer(Serializer):
 class ReservationSerializer(Serializer):
     orderId = IdField(source="order_id", read_only=True)
     status = serializers.ChoiceField(choices=StockReservation.Status.choices, read_only=True)
+    currency = CurrencyField()
     items = ReservationItemSerializer(source="lines", many=True, min_length=1, max_length=100)  # type: ignore[call-arg]

@@ -10,7 +10,16 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from platform_core.api import ResourceViewSet, declared, etag, expected_tags, expected_versions, idempotent
+from platform_core.api import (
+    AlreadyExists,
+    ResourceViewSet,
+    creates_only,
+    declared,
+    etag,
+    expected_tags,
+    expected_versions,
+    idempotent,
+)
 from platform_core.conf import reached
 from platform_core.http import NotFound, PreconditionFailed
 from product_svc import bulk, reservations, services
@@ -137,8 +146,10 @@ class ReservationViewSet(ResourceViewSet):
     def update(self, request: Request, order_id: int) -> Response:
         """Reserve the stock of an order, all or nothing. A repetition returns 200."""
         items = [(item["product_id"], item["quantity"]) for item in self.validated()["lines"]]
-        self.check_if_match(request, order_id)
+        self.check_preconditions(request, order_id)
         reserved = reservations.reserve(order_id, items)
+        if creates_only(request) and not reserved.is_new:  # made since the check
+            raise AlreadyExists()
         reached("reservation.taken")
         data: Any = self.represented(reserved.reservation, lines=reserved.lines)
         headers = {"ETag": etag(reserved.reservation.status)}
@@ -147,15 +158,18 @@ class ReservationViewSet(ResourceViewSet):
     @extend_schema(operation_id="releaseStock")
     def destroy(self, request: Request, order_id: int) -> Response:
         """Release the stock of an order. It can be repeated. A later reserve is refused."""
-        self.check_if_match(request, order_id)
+        self.check_preconditions(request, order_id)
         reservations.release(order_id)
         reached("reservation.released")
         return Response(status=204)
 
-    def check_if_match(self, request: Request, order_id: int) -> None:
+    def check_preconditions(self, request: Request, order_id: int) -> None:
         """A reservation only changes from reserved to released, so a release after this check does no harm."""
         tags = expected_tags(request)
-        if tags is not None:
-            status = StockReservation.objects.filter(order_id=order_id).values_list("status", flat=True).first()
-            if etag(status) not in tags:
-                raise PreconditionFailed()
+        if tags is None and not creates_only(request):
+            return
+        status = StockReservation.objects.filter(order_id=order_id).values_list("status", flat=True).first()
+        if tags is not None and etag(status) not in tags:
+            raise PreconditionFailed()
+        if creates_only(request) and status is not None:
+            raise AlreadyExists()

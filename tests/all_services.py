@@ -31,6 +31,8 @@ SERVICE_KEY: str
 SERVICE_KEYS: str
 METRICS_TOKEN: str
 CATALOG_MAX_AGE: int
+CURRENCY: str
+SHOP_TIME_ZONE: str
 CORS_ALLOWED_ORIGIN_REGEXES: list[str]
 CORS_ALLOWED_ORIGINS: list[str]
 CORS_ALLOW_ALL_ORIGINS: bool
@@ -56,5 +58,4 @@ globals().update(
         ],
     )
 )
-CURRENCY = "USD"
 LOW_STOCK = 10

@@ -19,6 +19,7 @@ import msgspec
 from django.conf import settings as django_settings
 
 from platform_core.clients import feeds, health, notifications, products, users
+from platform_core.clients import people as people_client
 from platform_core.clients.errors import CallerRefused, PeerRefused
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from tests import people
@@ -33,8 +34,10 @@ __all__ = [
 ]
 
 Schema = dict[str, Any]
-MODULES = (feeds, health, notifications, products, users)
+MODULES = (feeds, health, notifications, people_client, products, users)
 FEEDING = [service for service in SERVICES if service.has_feed]
+TELLING = [service for service in SERVICES if service is not USER]
+"""The services that user-service asks for what they hold of a person."""
 LISTS = {USER: "/api/users", PRODUCT: "/api/products", ORDER: "/api/orders", NOTIFICATION: "/api/notifications"}
 """The lists that analytics-service reads if a feed is incomplete."""
 OF_ALL = {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "traceparent"}
@@ -101,6 +104,11 @@ CONTRACTS = [
     ),
     *(Contract(each, feeds.read_kept_feed, [each.name], reads=list[feeds.Event]) for each in FEEDING),
     *(Contract(each, feeds.read_list, [each.name, path], reads=feeds.ListPage) for each, path in LISTS.items()),
+    *(Contract(each, people_client.erase_person_at, [each.name, 7]) for each in TELLING),
+    *(
+        Contract(each, people_client.person_page, [each.name, 7, "0-5"], reads=people_client.PersonPage)
+        for each in TELLING
+    ),
     *(Contract(each, health.get_health, [each.name], reads=health.Health) for each in SERVICES),
 ]
 

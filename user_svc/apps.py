@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class UserConfig(AppConfig):
     name = "user_svc"
     verbose_name = "Customers"
+
+    def ready(self) -> None:
+        from platform_core.privacy import holds_personal_data
+        from user_svc.privacy import PERSONAL_DATA
+
+        holds_personal_data(PERSONAL_DATA)

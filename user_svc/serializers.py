@@ -5,7 +5,6 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as PasswordError
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from platform_core.api import (
@@ -180,7 +179,6 @@ class EmailVerificationSerializer(Serializer):
     token = StringField(write_only=True, max_length=200, help_text="From the link in the mail. Valid for one use.")
 
 
-@extend_schema_serializer(component_name="Standing")
 class StaffAccountSerializer(Serializer):
     id = IdField()
     name = serializers.CharField()

@@ -14,10 +14,16 @@ from platform_core.db import Beginnings, Matches, new_ids
 from platform_core.events import NewEvent, append
 from platform_core.http import Conflict, InvalidInput
 from platform_core.models import write
-from platform_core.vocabulary import EventType
+from platform_core.outbox import Message, enqueue
+from platform_core.privacy import erase_person
+from platform_core.topology import SERVICES, USER, Service
+from platform_core.vocabulary import EventType, MessageKind
 from user_svc.account_mail import enqueue_sign_up, enqueue_verification, live_tokens
 from user_svc.emails import email_key, guessed_key
 from user_svc.models import AccountToken, Session, User
+
+ERASURE = "erasure"
+"""The destination of the commands to erase a person. One duty delivers them to all services."""
 
 
 def with_email(users: QuerySet[User], email: str) -> QuerySet[User]:
@@ -147,7 +153,7 @@ def make_staff(email: str, name: str, roles: list[str], password: str, *, reset:
 
 @transaction.atomic
 def delete_user(user_id: int, expected: list[int] | None) -> None:
-    """Deletes a user with all personal data, also in stored answers. Orders keep only the id.
+    """Deletes a user with all personal data, also in stored answers, and tells the other services to erase theirs.
 
     Raises NotFound, PreconditionFailed.
     """
@@ -157,6 +163,19 @@ def delete_user(user_id: int, expected: list[int] | None) -> None:
     user.delete()
     AccountToken.objects.filter(email_key=user.email_key).delete()
     erase_answers(f"/api/users/{user_id}")
+    erase_person(user_id)
+    enqueue(*(erasure(user_id, service) for service in SERVICES if service is not USER))
+
+
+def erasure(user_id: int, service: Service) -> Message:
+    """The command that erases a person at a service. Each is an aggregate of its own: none waits for another."""
+    return Message(
+        kind=MessageKind.PERSON_ERASE,
+        destination=ERASURE,
+        aggregate=f"person:{user_id}:{service.stem}",
+        key=f"person-{user_id}-erase-{service.stem}",
+        payload={"userId": user_id, "service": service.name},
+    )
 
 
 def snapshot(user: User) -> dict[str, Any]:

@@ -7,15 +7,16 @@ from django.conf import settings
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
+from platform_core.clients import erase_person_at
 from platform_core.db import attempt_item, attempt_items, due_items
-from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage
+from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage, deliver_one
 from platform_core.topology import NOTIFICATION
 from platform_core.vocabulary import MessageKind
 from platform_core.worker import BATCH, HOUSEKEEPING, Duty
 from user_svc.account_mail import deliver_mail, erase_mail
 from user_svc.known_addresses import LIFE
 from user_svc.models import AccountToken, KnownAddress, RefreshToken, Session, User
-from user_svc.services import forget_token, update_user
+from user_svc.services import ERASURE, forget_token, update_user
 
 
 def _given_up(message: OutboxMessage, error: str, dead: bool) -> None:
@@ -82,8 +83,21 @@ def forget_tokens(stopping: threading.Event) -> bool:
     return len(rows) == BATCH
 
 
+def _erase(message: OutboxMessage) -> None:
+    erase_person_at(message.payload["service"], message.payload["userId"])
+
+
+ERASING: Handlers = {MessageKind.PERSON_ERASE: Handler(_erase, max_attempts=None, max_delay=600)}
+
+
+def erase_due(stopping: threading.Event) -> bool:
+    """Delivers one command to erase a person. Returns whether there was one."""
+    return deliver_one(ERASURE, ERASING)
+
+
 DUTIES = (
     Duty("outbox:notification", NOTIFICATIONS.run, pause=0.1, finish=NOTIFICATIONS.finish),
     HOUSEKEEPING,
     Duty("sessions", clean_up, pause=60.0),
+    Duty("outbox:erasure", erase_due, pause=0.5),
 )

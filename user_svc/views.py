@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from platform_core.api import ResourceViewSet, declared, expected_versions, idempotent, takes_key
-from platform_core.auth import NOBODY, caller_of, is_open, throttle
+from platform_core.auth import NOBODY, caller_of, is_open, sends_mail, throttle
 from platform_core.http import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from platform_core.vocabulary import Role
 from user_svc import accounts, services, sign_in
@@ -205,6 +205,7 @@ class AuthViewSet(GenericViewSet[Any]):
 
     @extend_schema(operation_id="requestPasswordReset", responses={202: None, 429: None})
     @action(detail=False, methods=["post"], url_path="password-reset", serializer_class=PasswordResetSerializer)
+    @sends_mail
     def password_reset(self, request: Request) -> Response:
         """Mail a link for a new password, if the address has an account. The answer is the same for all addresses."""
         sign_in.request_reset(_validated(self)["email"], throttle.address_of(request))
@@ -255,7 +256,7 @@ class StaffViewSet(GenericViewSet[Any]):
             raise NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
         return _unkept(found)
 
-    @extend_schema(operation_id="getStanding", responses={200: StaffAccountSerializer})
+    @extend_schema(operation_id="getStaffAccount", responses={200: StaffAccountSerializer})
     def show(self, request: Request, pk: int) -> Response:
         """The present roles of an account. 404: it has none."""
         found = accounts.staff_account(int(pk))
@@ -270,7 +271,7 @@ class KeySetView(GenericViewSet[Any]):
     authentication_classes = ()
     serializer_class = KeySetSerializer
 
-    @extend_schema(operation_id="getKeySet", responses={200: KeySetSerializer})
+    @extend_schema(operation_id="getKeySet", tags=["auth"], responses={200: KeySetSerializer})
     def show(self, request: Request) -> Response:
         """The JWK set (RFC 7517) with which access tokens are verified."""
         return Response(accounts.key_set(), headers={"Cache-Control": "public, max-age=60"})

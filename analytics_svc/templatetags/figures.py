@@ -7,6 +7,7 @@ from typing import Any
 from django import template
 from django.utils.timezone import now
 
+from platform_core.conf import amount_text
 from platform_core.outbox import DEPTH_BOUND
 
 register = template.Library()
@@ -16,8 +17,8 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 @register.filter
 def money(amount: Decimal) -> str:
-    """An amount with two decimals. It has no currency, because the figures have none."""
-    return f"{amount:,.2f}"
+    """An amount with the decimals of the shop's currency, which the page names once."""
+    return amount_text(amount, grouped=True)
 
 
 @register.filter

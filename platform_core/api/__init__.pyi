@@ -1,7 +1,10 @@
+from .conditional import AlreadyExists as AlreadyExists
+from .conditional import creates_only as creates_only
 from .conditional import etag as etag
 from .conditional import expected_tags as expected_tags
 from .conditional import expected_versions as expected_versions
 from .examples import request_examples as request_examples
+from .fields import CurrencyField as CurrencyField
 from .fields import IdField as IdField
 from .fields import MoneyField as MoneyField
 from .fields import OptionalStringField as OptionalStringField

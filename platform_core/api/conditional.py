@@ -1,8 +1,13 @@
-"""ETag, If-None-Match and If-Match (RFC 9110, section 13), based on the version column of each resource."""
+"""ETag, If-None-Match and If-Match (RFC 9110, section 13), based on the version column of each resource.
+
+If-Match compares strongly: a weak tag never matches. A proxy that compresses answers may make tags weak.
+"""
 
 import re
 
 from rest_framework.request import Request
+
+from platform_core.http.errors import PreconditionFailed
 
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 _TAGS = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,[ \t,]*{_TAG.pattern})*[ \t,]*")
@@ -21,9 +26,26 @@ def is_unchanged(request: Request, tag: str) -> bool:
 
 
 def expected_versions(request: Request) -> list[int] | None:
-    """The versions that If-Match allows: None means any, an empty list means none. Weak tags never match."""
+    """The versions that a write to an existing resource may change.
+
+    They are those of If-Match: None means any, an empty list means none, and weak tags never match. Raises
+    PreconditionFailed for ``If-None-Match: *``, which allows only to create.
+    """
+    if creates_only(request):
+        raise AlreadyExists()
     tags = expected_tags(request)
     return None if tags is None else [int(tag.strip('"')) for tag in tags if _VERSION.fullmatch(tag)]
+
+
+def creates_only(request: Request) -> bool:
+    """Whether If-None-Match allows the write only if the resource does not exist."""
+    return str(request.META.get("HTTP_IF_NONE_MATCH", "")).strip() == "*"
+
+
+class AlreadyExists(PreconditionFailed):
+    """412: the resource exists, and ``If-None-Match: *`` allows only to create it."""
+
+    detail = "The resource exists already, and If-None-Match allows the write only if it does not."
 
 
 def expected_tags(request: Request) -> list[str] | None:

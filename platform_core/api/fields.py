@@ -7,6 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from platform_core.conf import decimals, rounded
 from platform_core.vocabulary import MAX_ID
 
 _CONTAINERS = frozenset((dict, list, set))
@@ -92,7 +93,11 @@ class OptionalStringField(StringField):
 
 
 class MoneyField(CheapCopy, serializers.DecimalField):
-    """An amount of money: not negative, at most two decimals; a JSON number in answers and a Decimal in Python."""
+    """An amount of money: not negative, with no more decimals than the shop's currency has.
+
+    It is a JSON number in answers and a Decimal in Python. In a currency without decimals `100.0` is accepted, because
+    many languages write whole numbers like that.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"max_digits": 12, "decimal_places": 2, "min_value": Decimal(0), **kwargs})
@@ -103,14 +108,28 @@ class MoneyField(CheapCopy, serializers.DecimalField):
         if isinstance(data, str) and not _NUMBER.fullmatch(data.strip()):
             self.fail("invalid")
         value: Decimal = super().to_internal_value(data)
+        if decimals() == 0 and value != value.to_integral_value():
+            self.fail("max_decimal_places", max_decimal_places=0)
         return abs(value) if value == 0 else value  # -0 is 0
 
     def to_representation(self, value: Any) -> Any:
-        return value
+        return rounded(value)
+
+
+class CurrencyField(CheapCopy, serializers.CharField):
+    """The shop's currency, for answers. Instances have it as an attribute."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, help_text="As in ISO 4217.", **kwargs)
+
+    def to_representation(self, value: Any) -> str:
+        return str(value)
 
 
 class TimestampField(CheapCopy, serializers.DateTimeField):
-    """A time in RFC 3339; UTC without an offset. A ``+`` that a query string turned into a space is restored."""
+    """A time in RFC 3339, with `Z` or an offset. A ``+`` that a query string turned into a space is restored."""
+
+    default_error_messages = {"no_zone": "Expected a time with a zone, such as 2030-01-31T12:00:00Z."}
 
     def to_internal_value(self, value: Any) -> datetime:
         text = value.replace(" ", "+") if isinstance(value, str) and "T" in value else value
@@ -121,4 +140,7 @@ class TimestampField(CheapCopy, serializers.DateTimeField):
             self.fail("invalid", format="RFC 3339")
 
     def enforce_timezone(self, value: datetime) -> datetime:
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
+        """The time itself; one without a zone is an error, because it may mean any of a day's moments."""
+        if value.tzinfo is None:
+            self.fail("no_zone")
+        return value

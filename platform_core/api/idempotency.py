@@ -8,7 +8,7 @@ import functools
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from django.db.models.functions import Now
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from platform_core.api.json import encode
+from platform_core.api.json import decode, encode
 from platform_core.api.problems import translated
 from platform_core.api.strict_bodies import refuse_repeated
 from platform_core.auth.access import caller_of
@@ -163,12 +163,25 @@ def idempotent(view: View) -> View:
         with transaction.atomic():
             claim.hold()
             stored = _stored(claim)
-            if stored is not None:
-                return stored
-            refuse_repeated(request)
-            return _store(claim, _outcome(view, self, request, *args, **kwargs))
+            if stored is None:
+                refuse_repeated(request)
+                return _store(claim, _outcome(view, self, request, *args, **kwargs), _personal(self))
+            return _completed(stored, self)
 
     return keyed
+
+
+def _personal(view: Any) -> Sequence[str]:
+    """The members of the view's answers that hold personal data."""
+    return getattr(view, "personal_members", ())
+
+
+def _completed(stored: Response, view: Any) -> Response:
+    """The stored answer with the personal members as they are now, which the storage leaves out."""
+    if _personal(view) and stored.status_code < 400 and stored.data is not None:
+        data, present = decode(encode(stored.data)), view.represented(view.get_object())
+        stored.data = {name: present[name] if name in _personal(view) else value for name, value in data.items()}
+    return stored
 
 
 def _stored(claim: Claim) -> Response | None:
@@ -207,14 +220,17 @@ def _outcome(view: View, *args: Any, **kwargs: Any) -> Response:
     return response
 
 
-def _store(claim: Claim, response: Response) -> Response:
+def _store(claim: Claim, response: Response, personal: Sequence[str]) -> Response:
+    data = response.data
+    if personal and response.status_code < 400 and data is not None:
+        data = {name: None if name in personal else value for name, value in data.items()}
     IdempotencyKey.objects.create(
         caller=claim.caller,
         key=claim.key,
         fingerprint=claim.fingerprint,
         status=response.status_code,
         headers={name: response[name] for name in ("Location", "ETag") if response.has_header(name)},
-        body=b"" if response.data is None else encode(response.data),
+        body=b"" if data is None else encode(data),
         created_at=Now(),
     )
     return response

@@ -61,6 +61,9 @@ def security_schemes(session_cookie: str) -> Schema:
 
 
 HEADERS: Schema = {
+    "Accept": {"schema": {"type": "string"}, "description": "The media types that are accepted."},
+    "Accept-Patch": {"schema": {"type": "string"}, "description": "The media types that PATCH accepts (RFC 5789)."},
+    "Accept-Post": {"schema": {"type": "string"}, "description": "The media types that POST accepts."},
     "WWW-Authenticate": {"schema": {"type": "string"}, "description": "RFC 6750."},
     "ETag": {"schema": {"type": "string"}, "description": "The version of the resource."},
     "Location": {
@@ -93,7 +96,8 @@ PARAMETERS: Schema = {
         "The same key with the same body gives the first answer again.",
         pattern="^[\\x20-\\x7e]{1,255}$",
     ),
-    "IfMatch": _header("If-Match", "Write only while the resource has this ETag."),
+    "IfMatch": _header("If-Match", "Write only while the resource has this ETag. Weak tags never match."),
+    "IfAbsent": _header("If-None-Match", "`*`: write only if the resource does not exist.", pattern=r"^\*$"),
     "IfNoneMatch": _header("If-None-Match", "Answer 304 while the resource has this ETag."),
     "RequestId": _header("X-Request-ID", "Returned in the answer; identifies the request in the logs."),
     "RequestTimeout": _header(
@@ -110,10 +114,14 @@ _ERRORS = {
     401: ("NotAuthenticated", "not_authenticated", "The access token is missing or invalid."),
     403: ("PermissionDenied", "permission_denied", "The caller is not allowed to do this."),
     404: ("NotFound", "not_found", "There is no such resource."),
-    406: ("NotAcceptable", "not_acceptable", "No representation matches the Accept header."),
+    406: (
+        "NotAcceptable",
+        "not_acceptable",
+        "No representation matches the Accept header.",
+    ),
     409: ("Conflict", "conflict", "The current state of the resource does not allow it; `code` names the rule."),
     410: ("Gone", "events_expired", "The events after this position have been deleted; `detail` says what to do."),
-    412: ("PreconditionFailed", "precondition_failed", "If-Match does not match the current version."),
+    412: ("PreconditionFailed", "precondition_failed", "If-Match or If-None-Match does not allow it."),
     413: ("TooLarge", "too_large", "The body is larger than 1 MiB."),
     414: ("UriTooLong", "invalid", "The address is longer than 8190 bytes."),
     415: ("UnsupportedMediaType", "unsupported_media_type", "The body is not JSON."),
@@ -147,7 +155,11 @@ def _response(status: int, code: str, description: str) -> Schema:
         error = {"field": "name", "code": "required", "detail": "This field is required."}
         example |= {"detail": "name: This field is required.", "errors": [error]}
     content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
-    names = {401: ["WWW-Authenticate"], 429: ["Retry-After", *RATE_LIMIT_HEADERS]}
+    names = {
+        401: ["WWW-Authenticate"],
+        415: ["Accept", "Accept-Patch", "Accept-Post"],
+        429: ["Retry-After", *RATE_LIMIT_HEADERS],
+    }
     named = names.get(status, ["Retry-After"] if status in (409, 503) else [])
     headers = {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in named}} if named else {}
     return {"description": description, **headers, "content": content}

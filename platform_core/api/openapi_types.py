@@ -7,7 +7,6 @@ from rest_framework.serializers import ListSerializer, Serializer
 
 from platform_core.api.fields import IdField, MoneyField, OptionalStringField, StringField
 from platform_core.api.queries import Query
-from platform_core.vocabulary import MAX_ID
 
 Schema = dict[str, Any]
 
@@ -15,32 +14,32 @@ ID: Schema = {"type": "string", "pattern": "^[0-9]{1,19}$", "examples": ["1"]}
 
 
 class IdType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """Ids: strings of digits."""
+    """Ids: strings of digits. Requests may contain numbers, too; the documents omit that."""
 
     target_class = IdField
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
-        if _in_a_body(self.target, direction):
-            return {**ID, "type": ["string", "integer"], "minimum": 0, "maximum": MAX_ID}
         return ID
 
 
 class MoneyType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """Amounts: numbers with at most two decimals."""
+    """Amounts: numbers. The documents are the same for all currencies, so they allow two decimals. Requests may contain
+    strings, too; the documents omit that.
+    """
 
     target_class = MoneyField
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
         schema: Schema = {"type": "number"}
-        if _in_a_body(self.target, direction):
-            schema["type"] = ["number", "string"]
         if direction == "request":
             schema |= {"minimum": 0, "maximum": 9999999999.99}
-        if _in_a_body(self.target, direction):
-            schema["pattern"] = r"^[0-9]{1,10}(\.[0-9]{1,2})?$"
-        return {**schema, "description": "At most two decimals.", "examples": [999.99]}
+        return {
+            **schema,
+            "description": "At most the decimals of the currency: two or none.",
+            "examples": [999.99],
+        }
 
 
 class StringType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
@@ -59,9 +58,9 @@ class StringType(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-ca
 class SerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
     """Adds to drf-spectacular's schema of each serializer.
 
-    In answers all members are required and have no defaults. In requests a strict serializer allows no other members
-    (`row_readers.Serializer`). The attribute ``openapi`` of a serializer or field adds to its schema. A serializer's
-    own extension takes precedence over this one.
+    In answers all members are required. Bodies have no defaults; descriptions name them. In requests a strict
+    serializer allows no other members (`row_readers.Serializer`). The attribute ``openapi`` of a serializer or field
+    adds to its schema. A serializer's own extension takes precedence over this one.
     """
 
     target_class = Serializer
@@ -82,15 +81,24 @@ class SerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-c
 
 
 def _completed(schema: Schema, field: Any, direction: Any) -> Schema:
-    if direction == "response" or (schema.get("default") == "" and schema.get("minLength")):
-        schema.pop("default", None)
     if isinstance(field, ListSerializer):
         bounds = {"minItems": getattr(field, "min_length", None), "maxItems": getattr(field, "max_length", None)}
         schema |= {name: bound for name, bound in bounds.items() if bound is not None}
     if isinstance(field, StringField) and "oneOf" in schema:
         # drf-spectacular allows the empty text separately; our pattern allows it already.
         schema = _without_empty_text(schema, _pattern(field))
+    if not isinstance(field.root, Query):
+        schema = _without_default(schema, is_request=direction == "request")
     return {**schema, **getattr(field, "openapi", {})}
+
+
+def _without_default(schema: Schema, *, is_request: bool) -> Schema:
+    """The schema with its default in words. Generated clients would require the member, or always send it."""
+    rest = {name: value for name, value in schema.items() if name != "default"}
+    default = schema.get("default")
+    if is_request and default not in (None, ""):
+        rest["description"] = " ".join(filter(None, [schema.get("description"), f"Default: `{default}`."]))
+    return rest
 
 
 def _without_empty_text(schema: Schema, pattern: str) -> Schema:
@@ -98,11 +106,6 @@ def _without_empty_text(schema: Schema, pattern: str) -> Schema:
     if text.get("pattern") != pattern:
         return schema
     return {**text, **{name: value for name, value in schema.items() if name != "oneOf"}}
-
-
-def _in_a_body(field: Any, direction: Any) -> bool:
-    """Bodies take ids and amounts as strings or numbers. In a query string there is no difference."""
-    return bool(direction == "request" and not isinstance(field.root, Query))
 
 
 def _pattern(field: StringField) -> str:

@@ -12,8 +12,10 @@ from django.db.models import BaseConstraint
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import Resolver404
 from rest_framework import exceptions
+from rest_framework.request import Request
 from rest_framework.response import Response
 
+from platform_core.api.json import JSONRenderer
 from platform_core.http.errors import (
     Conflict,
     DeadlineExceeded,
@@ -34,11 +36,29 @@ log = logging.getLogger("platform.error")
 def handle(exc: Exception, ctx: dict[str, Any]) -> Response:
     """DRF's exception handler."""
     error = translated(exc)
+    if isinstance(exc, exceptions.UnsupportedMediaType):
+        _name_accepted(error, ctx["view"], ctx["request"])
     if error.status >= 500 and not isinstance(error, Unavailable):
         log.error("unhandled", exc_info=exc)
     response = Response(problem(error), status=error.status, headers=error.headers)
     response.problem = True  # type: ignore[attr-defined]  # the renderer sets the media type accordingly
+    _as_json(ctx["request"])
     return response
+
+
+def _name_accepted(error: PlatformError, view: Any, request: Request) -> None:
+    """Names the accepted media types in the detail, in Accept (RFC 9110), and in Accept-Post or Accept-Patch."""
+    accepted = ", ".join(parser.media_type for parser in view.get_parsers())
+    error.detail = f"{error.detail} Accepted are: {accepted}."
+    names = {"POST": ["Accept-Post"], "PATCH": ["Accept-Patch"]}.get(request.method or "", [])
+    error.headers |= dict.fromkeys(["Accept", *names], accepted)
+
+
+def _as_json(request: Request) -> None:
+    """Selects JSON, or HTML for a browser, even if a success would have another media type such as YAML."""
+    chosen = getattr(request, "accepted_renderer", None)
+    if not (chosen is None or isinstance(chosen, JSONRenderer) or chosen.media_type == "text/html"):
+        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
 
 
 def translated(exc: Exception) -> PlatformError:  # noqa: C901  # a table

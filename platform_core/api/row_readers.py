@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
+from django.conf import settings
 from django.contrib.postgres.aggregates import JSONBAgg
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
@@ -20,8 +21,9 @@ from django.db.models.functions import Cast, Coalesce
 from rest_framework import serializers
 from rest_framework.settings import api_settings
 
-from platform_core.api.fields import IdField, MoneyField, StringField
+from platform_core.api.fields import CurrencyField, IdField, MoneyField, StringField
 from platform_core.api.strict_bodies import unknown_members
+from platform_core.conf import decimals, rounded
 
 _decode = msgspec.json.Decoder(list[dict[str, Any]] | dict[str, Any] | None, float_hook=Decimal).decode
 
@@ -115,7 +117,7 @@ _KNOWN: dict[Any, tuple[tuple[Any, ...], Callable[[Any], Any]]] = {
     serializers.ChoiceField.to_representation: (_TEXTS, _as_is),
     serializers.BooleanField.to_representation: ((models.BooleanField,), _as_is),
     serializers.IntegerField.to_representation: ((models.IntegerField,), _as_is),
-    MoneyField.to_representation: ((models.DecimalField,), _as_is),
+    MoneyField.to_representation: ((models.DecimalField,), rounded),
     IdField.to_representation: ((models.IntegerField,), _as_id),
     serializers.DateTimeField.to_representation: ((models.DateTimeField,), _as_time),
 }
@@ -156,6 +158,10 @@ class Reader:
         self._encoded = [column.name for column in self.columns if column.source in (*self.nested, *self.parts)]
 
     def _add(self, name: str, field: serializers.Field[Any, Any, Any, Any], model: type[models.Model]) -> None:
+        if type(field).to_representation is CurrencyField.to_representation:
+            shop = Value(settings.CURRENCY, output_field=TextField())
+            self.columns.append(Column(name, str(field.source), _as_is, shop))
+            return
         column = _column(model, str(field.source))
         kinds, convert = _KNOWN.get(type(field).to_representation, ((), _as_is))
         if not isinstance(column, kinds) or type(field).get_attribute is not serializers.Field.get_attribute:
@@ -163,6 +169,8 @@ class Reader:
         selected: Any = None
         if convert is _as_id:
             selected = Cast(str(field.source), TextField())
+        elif convert is rounded and not decimals():
+            selected = Cast(str(field.source), models.DecimalField(max_digits=30, decimal_places=0))
         elif convert is _as_time:
             if api_settings.DATETIME_FORMAT != "iso-8601" or "format" in vars(field) or "timezone" in vars(field):
                 raise _NotKnown

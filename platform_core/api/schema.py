@@ -36,6 +36,8 @@ _OPERATIONS = {
     "partial_update": "update{}",
     "destroy": "delete{}",
 }
+_OF_ALL = ("events", "health")
+"""The tags of the routes that all services have."""
 _PLACES = ("path", "query", "header", "cookie")
 
 
@@ -90,6 +92,7 @@ class AutoSchema(SpectacularSchema):
         names = ["RequestId", "RequestTimeout"]
         names += ["IdempotencyKey"] if self._takes_a_key else []
         names += ["IfMatch"] if self._is_guarded else []
+        names += ["IfAbsent"] if self._is_guarded and self.method == "PUT" else []
         names += ["IfNoneMatch"] if self._is_conditional else []
         for header in map(PARAMETERS.__getitem__, names):
             yield OpenApiParameter(header["name"], header["schema"], "header", description=header["description"])
@@ -123,7 +126,8 @@ class AutoSchema(SpectacularSchema):
         """The error statuses of such an operation."""
         has_body = self.method in ("POST", "PUT", "PATCH")
         possible = {
-            **dict.fromkeys((400, 406, 414, 431, 503), True),
+            **dict.fromkeys((400, 414, 431, 503), True),
+            406: self.method == "GET",
             304: self._is_conditional,
             401: bool(self.view.get_authenticators()),
             403: bool(self.get_auth()),
@@ -181,7 +185,22 @@ def finish(result: Schema, **_: Any) -> Schema:
             _refer(operation)
     _link(result["paths"])
     result["paths"] |= HEALTH_PATHS
+    operations = [operation for item in result["paths"].values() for operation in item.values()]
+    for operation in operations:
+        operation.setdefault("security", [])  # public
+    tags = dict.fromkeys(tag for operation in operations for tag in operation.get("tags", []))
+    result["tags"] = [{"name": tag} for tag in sorted(tags, key=_place)]
+    result["paths"] = dict(sorted(result["paths"].items(), key=lambda item: _place(_tag(item[1]))))
     return result
+
+
+def _place(tag: str) -> tuple[bool, bool]:
+    """Sorts tags for readers: the service's own resource first, what all services have last."""
+    return tag in _OF_ALL, not tag.startswith(settings.SERVICE.stem)
+
+
+def _tag(item: Schema) -> str:
+    return next((tag for operation in item.values() for tag in operation.get("tags", [])), "")
 
 
 def _refer(operation: Schema) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from rest_framework.exceptions import ErrorDetail, ParseError
 from rest_framework.request import Request
-from rest_framework.utils.html import is_html_input
 
 from platform_core.auth.access import caller_of
 from platform_core.auth.identity import Kind
@@ -96,7 +95,7 @@ def _looks_up_keys(view: Any) -> bool:
 
 def _names(data: Mapping[str, Any]) -> Iterable[str]:
     """The members of an object. A form names nested ones ``items[0]quantity``; their own serializers look at them."""
-    if not is_html_input(data):
+    if not hasattr(data, "getlist"):
         return data
     return dict.fromkeys(re.split(r"[.\[]", name, maxsplit=1)[0] for name in data if name not in FORM_MEMBERS)
 

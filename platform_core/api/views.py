@@ -31,6 +31,8 @@ class ResourceViewSet(GenericViewSet[Any]):
     """The parameters of the list."""
     owner_field: ClassVar[str] = ""
     """The column with the id of a row's owner. Needed if the rules allow customers only their own rows."""
+    personal_members: ClassVar[Sequence[str]] = ()
+    """Members of the answers with personal data. They are in no stored answer; a repetition shows them as they are."""
     conditional_actions: ClassVar[Sequence[str]] = ("retrieve",)
     """Actions that answer with `shown`, for the OpenAPI document."""
     lookup_value_regex = ID

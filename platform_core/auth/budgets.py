@@ -4,6 +4,8 @@ The processes of a service share a caller's budget, but a read does not update a
 counts requests in memory and adds them to the counters in Postgres in batches of 2 % of the budget. So each process may
 let through up to 2 % too many. Budgets below 100 have batches of one and are exact. While Postgres does not answer,
 each process counts alone.
+
+DRF's own throttles and the packages for Django count in the cache, which the processes here do not share.
 """
 
 import threading
@@ -54,6 +56,12 @@ class _Tally:
     def total(self) -> int:
         return self.in_postgres + self.in_flight + self.uncounted
 
+    def take(self) -> int:
+        """Takes the uncounted requests, to count them in Postgres."""
+        times, self.uncounted = self.uncounted, 0
+        self.in_flight += times
+        return times
+
     def learn(self, window: Window, now: float) -> None:
         """Takes over the count in Postgres. Of two concurrent answers for one window, the higher count is the later."""
         is_new = now + window.seconds > self.until + 1
@@ -74,23 +82,21 @@ class Tallies:
         A negative number means that the request is refused.
         """
         now = time.monotonic()
+        taken: list[tuple[Limit, _Tally, int]] = []
         with self._lock:
-            tallies = {limit: self._tally(limit, now) for limit in limits}
-            is_refused = any(tally.total >= limit.most for limit, tally in tallies.items())
+            tallies = [(limit, self._tally(limit, now)) for limit in limits]
+            is_refused = any(tally.total >= limit.most for limit, tally in tallies)
             if not is_refused:
-                for tally in tallies.values():
+                for _, tally in tallies:
                     tally.uncounted += 1
-            is_due = any(tally.in_flight + tally.uncounted >= _batch(limit) for limit, tally in tallies.items())
-            taken = {} if is_refused or not is_due else {limit: tally.uncounted for limit, tally in tallies.items()}
-            for limit, times in taken.items():
-                tallies[limit].in_flight += times
-                tallies[limit].uncounted = 0
+                if any(tally.in_flight + tally.uncounted >= _batch(limit) for limit, tally in tallies):
+                    taken = [(limit, tally, tally.take()) for limit, tally in tallies]
         if taken:
-            self._settle(tallies, taken)
-        now = time.monotonic()
+            self._settle(taken)
+            now = time.monotonic()
         return [
             Allowance(limit.name, limit.most, limit.seconds, _left(limit, tally, is_refused), tally.until - now)
-            for limit, tally in tallies.items()
+            for limit, tally in tallies
         ]
 
     def _tally(self, limit: Limit, now: float) -> _Tally:
@@ -102,23 +108,22 @@ class Tallies:
             tally = self._tallies[limit] = _Tally(now + limit.seconds)
         return tally
 
-    def _settle(self, tallies: Mapping[Limit, _Tally], taken: Mapping[Limit, int]) -> None:
+    def _settle(self, taken: Sequence[tuple[Limit, _Tally, int]]) -> None:
         """Adds the taken requests to the counters in Postgres. If it does not answer, a later request does."""
-        windows = {}
+        windows: Mapping[Limit, Window] = {}
         try:
-            windows = add(taken)
+            windows = add({limit: times for limit, _, times in taken})
         except (DatabaseError, InterfaceError, Unavailable):
             pass  # a request that needs the database notices by itself
         finally:
             now = time.monotonic()
             with self._lock:
-                for limit, times in taken.items():
-                    tally, window = tallies[limit], windows.get(limit)
+                for limit, tally, times in taken:
                     tally.in_flight -= times
-                    if window is None:
-                        tally.uncounted += times
+                    if limit in windows:
+                        tally.learn(windows[limit], now)
                     else:
-                        tally.learn(window, now)
+                        tally.uncounted += times
 
     def forget(self) -> None:
         """Forget everything. For tests."""

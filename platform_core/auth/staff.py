@@ -23,6 +23,7 @@ from platform_core.auth.rules import admin_pages_of
 from platform_core.auth.throttle import address_of, attempts, counted, give_back
 from platform_core.clients.errors import CallerRefused, PeerError, PeerRefused
 from platform_core.clients.users import StaffAccount
+from platform_core.db.erased import is_erased
 from platform_core.http import context
 from platform_core.http.errors import PlatformError
 from platform_core.vocabulary import Role
@@ -96,9 +97,16 @@ def identity(user: Any) -> Identity:
     return Identity(Kind.LOCAL, name, frozenset({Role.ADMIN} if user.is_superuser else ()))
 
 
+def shadow_name(user_id: int | str) -> str:
+    """The username of the shadow of an account."""
+    return f"{PREFIX}{user_id}"
+
+
 @transaction.atomic
-def shadow(account: StaffAccount) -> User:
-    """Create or update this service's shadow of a staff account, with its current roles."""
+def shadow(account: StaffAccount) -> User | None:
+    """Create or update this service's shadow of a staff account, with its current roles. None if it was erased."""
+    if is_erased(int(account.id)):
+        return None
     roles = known_roles(account.roles)
     seen = {
         "email": account.email,
@@ -108,13 +116,24 @@ def shadow(account: StaffAccount) -> User:
         "is_superuser": Role.ADMIN in roles,
         "password": f"!{account.stamp}",  # no password; when it changes, Django ends the sessions
     }
-    user, is_new = User.objects.get_or_create(username=f"{PREFIX}{account.id}", defaults=seen)
+    user, is_new = User.objects.get_or_create(username=shadow_name(account.id), defaults=seen)
     if is_new or roles != roles_of(user) or any(getattr(user, name) != value for name, value in seen.items()):
         User.objects.filter(pk=user.pk).update(**seen)
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in sorted(roles)])
         user = User.objects.get(pk=user.pk)
     _asked[os.getpid(), user.pk] = time.monotonic()
     return user
+
+
+@transaction.atomic
+def erase_shadow(user_id: int) -> None:
+    """Erase the personal data in the shadow of an account, and end its sessions. Its history keeps the id."""
+    for user in User.objects.filter(username=shadow_name(user_id)):
+        user.groups.clear()
+        user.set_unusable_password()
+        user.email = user.first_name = user.last_name = ""
+        user.is_active = user.is_staff = user.is_superuser = False
+        user.save()
 
 
 def _refreshed(user: User) -> User | None:

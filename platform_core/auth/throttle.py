@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -52,6 +53,8 @@ class Limit:
     what: str
     most: int
     seconds: int
+    is_shown: bool = True
+    """Whether the answers' headers say what is left. Not for what others do: it would tell strangers about them."""
 
     @property
     def key(self) -> str:
@@ -113,7 +116,7 @@ def _windows(by_key: Mapping[str, Limit], rows: Iterable[tuple[str, int, Decimal
 
 
 def _show(windows: Mapping[Limit, Window]) -> None:
-    for limit, window in windows.items():
+    for limit, window in ((limit, window) for limit, window in windows.items() if limit.is_shown):
         left = max(limit.most - window.times, 0)
         context.note_allowance(Allowance(limit.name, limit.most, limit.seconds, left, window.seconds))
 
@@ -157,6 +160,7 @@ def address_of(request: HttpRequest | Any) -> str:
     return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
 
 
+@lru_cache(1024)
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address in ``192.0.2.1``, ``192.0.2.1:443``, ``2001:db8::1`` or ``[2001:db8::1]:443``, quoted or not."""
     text = text.strip('"')

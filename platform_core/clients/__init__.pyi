@@ -19,6 +19,9 @@ from .notifications import Notification as Notification
 from .notifications import find_notification as find_notification
 from .notifications import send_notification as send_notification
 from .peers import peer_bulkhead as peer_bulkhead
+from .people import PersonRow as PersonRow
+from .people import erase_person_at as erase_person_at
+from .people import person_rows as person_rows
 from .products import Reservation as Reservation
 from .products import get_reservation as get_reservation
 from .products import newest_reservation as newest_reservation

@@ -22,11 +22,12 @@ class ReservedItem(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Reservation(msgspec.Struct, frozen=True, rename="camel"):
-    """The stock that is reserved for one order."""
+    """The stock that is reserved for one order. ``currency`` is empty if product-service is older than this service."""
 
     order_id: str
     status: str
     items: list[ReservedItem]
+    currency: str = ""
 
 
 class _Newest(msgspec.Struct, frozen=True, rename="camel"):

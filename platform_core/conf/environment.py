@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
+from zoneinfo import ZoneInfo
 
 import environ
 from psycopg.conninfo import conninfo_to_dict
 
 from platform_core.conf import rate_limits
+from platform_core.conf.currencies import currency
 from platform_core.observability.logs import FORMATTERS, LEVELS
 from platform_core.topology import SERVICES, Service
 
@@ -130,6 +132,14 @@ def _json(text: str) -> str:
         json.loads(text)
     except ValueError:
         raise ValueError("JSON: a JWK or a JWK set") from None
+    return text
+
+
+def _time_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ValueError, OSError, KeyError):
+        raise ValueError("a time zone such as Europe/Berlin or UTC") from None
     return text
 
 
@@ -249,11 +259,11 @@ VARIABLES = (
         "development.",
     ),
     Variable(
-        "BREACHED_PASSWORDS_FILE",
+        "BREACHED_PASSWORDS",
         "",
         _readable_file,
-        "Passwords that user-service refuses besides Django's list of common ones: one per line, in lower case, plain "
-        "or gzip. Each of its processes keeps them in memory.",
+        "The path of a list of passwords that user-service refuses, besides Django's common ones: one per line, in "
+        "lower case, plain or gzip. Each of its processes keeps them in memory.",
     ),
     Variable(
         "ACCOUNT_LINKS_URL",
@@ -289,6 +299,19 @@ VARIABLES = (
         "",
         _origins,
         "Origins from which browsers may call the API, separated by commas. In development, local pages always may.",
+    ),
+    Variable(
+        "CURRENCY",
+        "USD",
+        currency,
+        "The currency of all prices, as in ISO 4217; one with two or no decimals. It cannot change: each schema keeps "
+        "the one that it began with.",
+    ),
+    Variable(
+        "SHOP_TIME_ZONE",
+        "UTC",
+        _time_zone,
+        "Where the days of reports begin and end. After a change run `manage.py analytics_svc rebuild`.",
     ),
     Variable(
         "CATALOG_MAX_AGE",

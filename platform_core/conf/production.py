@@ -3,10 +3,11 @@
 import logging
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
 from platform_core.auth.keys import KeysError, own_key, owner_of, service_keys
 from platform_core.conf.environment import DEVELOPMENT_KEY, ConfigurationError
-from platform_core.topology import SERVICES
+from platform_core.topology import SERVICES, USER
 
 MIN_SECRET = 50
 MIN_DIFFERENT = 10
@@ -16,12 +17,18 @@ log = logging.getLogger("platform.mode")
 
 
 def check(settings: Any) -> None:
-    """Runs before a web or worker starts. Raises ConfigurationError."""
+    """Runs before a web or worker starts. Raises ConfigurationError.
+
+    user-service also warns if the links that it mails lead nowhere.
+    """
     if settings.PLATFORM_ENV == "development":
         return
     found = [*_open_doors(settings), *_secrets(settings), *_keys(settings)]
     if found:
         raise ConfigurationError([f"production refuses {problem}" for problem in found])
+    if settings.SERVICE is USER and urlsplit(settings.ACCOUNT_LINKS_URL).hostname == "localhost":
+        detail = "Mailed links begin with http://localhost, so customers cannot follow them: set ACCOUNT_LINKS_URL."
+        log.warning("mode.local_links", extra={"data": {"detail": detail}})
 
 
 def warn_when_open(settings: Any) -> None:

@@ -48,6 +48,8 @@ def service_settings(
         "PEER_PLACES": values["WEB_THREADS"] - 1,
         "HASH_PLACES": max(values["WEB_THREADS"] // 2, 1),
         "PEER_URLS": {peer.name: values[peer.url_variable] for peer in SERVICES},
+        "CURRENCY": values["CURRENCY"],
+        "SHOP_TIME_ZONE": values["SHOP_TIME_ZONE"],
         "DEBUG": values["DEBUG"] == "true",
         "SECRET_KEY": values["SECRET_KEY"],
         "ALLOWED_HOSTS": _hosts(service, values, development),
@@ -71,7 +73,7 @@ def service_settings(
         "LOGGING": logging_config(name, values["LOG_LEVEL"], values["LOG_FORMAT"] or "json"),
         "DATA_UPLOAD_MAX_MEMORY_SIZE": MAX_BODY_BYTES,
         "PASSWORD_HASHERS": ["platform_core.auth.hashers.Argon2Hasher"],
-        "AUTH_PASSWORD_VALIDATORS": _password_validators(values["BREACHED_PASSWORDS_FILE"]),
+        "AUTH_PASSWORD_VALIDATORS": _password_validators(values["BREACHED_PASSWORDS"]),
         "REST_FRAMEWORK": REST_FRAMEWORK,
         "ACCESS_RULES": service.access_module,
         "AUTHENTICATION_BACKENDS": AUTHENTICATION_BACKENDS,
@@ -302,10 +304,10 @@ def _cors(origins: list[str] | None, development: bool) -> dict[str, Any]:
         "CORS_ALLOWED_ORIGIN_REGEXES": [LOCAL_ORIGIN] if development else [],
         "CORS_ALLOW_HEADERS": [
             *("accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match"),
-            *("traceparent", "x-request-id", "x-request-timeout"),
+            *("baggage", "traceparent", "tracestate", "x-request-id", "x-request-timeout"),
         ],
         "CORS_EXPOSE_HEADERS": [
-            *("ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"),
+            *("Accept-Patch", "Accept-Post", "ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"),
             *RATE_LIMIT_HEADERS,
         ],
     }
@@ -334,6 +336,10 @@ def _openapi(service: Service) -> dict[str, Any]:
         "VERSION": __version__,
         "OAS_VERSION": "3.1.0",
         "SERVE_INCLUDE_SCHEMA": False,
+        "SERVERS": [
+            {"url": "/", "description": "The service that serves this document."},
+            {"url": f"http://localhost:{service.port}", "description": "In development."},
+        ],
         "SERVE_PUBLIC": True,
         "SWAGGER_UI_DIST": "SIDECAR",
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

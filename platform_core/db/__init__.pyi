@@ -8,6 +8,7 @@ from .connections import array as array
 from .connections import prepared as prepared
 from .connections import prepared_atomic as prepared_atomic
 from .connections import violated_constraint as violated_constraint
+from .erased import is_erased as is_erased
 from .isolation import attempt_item as attempt_item
 from .isolation import attempt_items as attempt_items
 from .isolation import due_items as due_items

@@ -111,7 +111,7 @@ class Gone(PlatformError):
 
 
 class PreconditionFailed(PlatformError):
-    """412: If-Match does not match the current version."""
+    """412: the state of the resource is not the one that If-Match or If-None-Match allows."""
 
     status = 412
     code = "precondition_failed"

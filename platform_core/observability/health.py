@@ -26,6 +26,7 @@ log = logging.getLogger("platform.lifecycle")
 _PAUSE = 0.2
 _started = time.monotonic()
 _migrated = False
+_currency_is_right = False
 
 
 @safe_methods_only
@@ -80,9 +81,11 @@ def ready(request: HttpRequest) -> JsonResponse:
 
 
 def readiness() -> dict[str, dict[str, Any]]:
-    """The checks of `/health/ready`, each ``{"status": "ok" | "down"}``. ``leaving`` appears only when it is down."""
+    """The checks of `/health/ready`, each ``{"status": "ok" | "down"}``. Some appear only when they are down."""
     database = _database_check()
     checks = {"database": database, "migrations": {"status": "ok" if _is_migrated(database) else "down"}}
+    if checks["migrations"]["status"] == "ok" and (detail := _wrong_currency()):
+        checks["currency"] = {"status": "down", "detail": detail}
     lifecycle = own_lifecycle()
     if lifecycle is not None and lifecycle.is_leaving():
         checks["leaving"] = {"status": "down"}
@@ -189,3 +192,18 @@ def _is_migrated(database: dict[str, Any]) -> bool:
         except DatabaseError:
             return False
     return _migrated
+
+
+def _wrong_currency() -> str:
+    """Why the service must not count, or an empty text. The schema's currency never changes, so it is read once."""
+    global _currency_is_right
+    if _currency_is_right:
+        return ""
+    from platform_core.db.currency import explanation, other_currency
+
+    try:
+        other = other_currency()
+    except DatabaseError:
+        return ""
+    _currency_is_right = other is None
+    return "" if other is None else explanation(other)

@@ -1,6 +1,7 @@
 from .delivery import Handlers as Handlers
 from .depth import DEPTH_BOUND as DEPTH_BOUND
 from .lanes import Lane as Lane
+from .lanes import deliver_one as deliver_one
 from .leases import check_lease as check_lease
 from .many_lanes import ManyLanes as ManyLanes
 from .models import OutboxMessage as OutboxMessage

@@ -10,7 +10,7 @@ from django.db import Error, connection
 from platform_core.db.connections import drop_dead_connections
 from platform_core.outbox.delivery import Handlers, attempt
 from platform_core.outbox.leases import Lease, Leases, renewal_seconds
-from platform_core.outbox.queue import BATCH, claim
+from platform_core.outbox.queue import BATCH, LEASE, claim
 
 LINGER_SECONDS = 10.0
 """How long threads with nothing to do are kept, with their connections."""
@@ -124,6 +124,18 @@ class Lane:
             thread.join()
         self._threads.clear()
         self.is_reachable = True
+
+
+def deliver_one(destination: str, handlers: Handlers) -> bool:
+    """Deliver one due message in this thread, for a destination with few messages. False if none is due.
+
+    The lease is not renewed, so the attempt has to end within it, as the calls of peers do (`ATTEMPT_SECONDS`).
+    """
+    claimed_at = time.monotonic()
+    for message in claim(destination, 1):
+        attempt(message, handlers, Lease(message, claimed_at + LEASE.total_seconds()))
+        return True
+    return False
 
 
 def deliver_due(destination: str, handlers: Handlers, stopping: threading.Event) -> bool:

@@ -24,7 +24,8 @@ DOCUMENTS = Path("docs", "openapi")
 SERVICES_WITH_WORKER = tuple(service for service in SERVICES if service.has_worker)
 PACKAGES = tuple(service.package for service in SERVICES)
 CONTAINER_VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "user-service": ("SIGN_UPS_PER_HOUR", "EMAIL_VERIFICATION", "BREACHED_PASSWORDS_FILE"),
+    "user-service": ("SIGN_UPS_PER_HOUR", "EMAIL_VERIFICATION", "BREACHED_PASSWORDS"),
+    "order-service": ("ORDER_MOST_PIECES", "ORDER_MOST_OPEN"),
     "user-worker": ("ACCOUNT_LINKS_URL", "EMAIL_VERIFICATION"),
     "notification-service": ("SHOP_NAME",),
     "notification-worker": ("EMAIL_URL", "DEFAULT_FROM_EMAIL", "SHOP_NAME"),
@@ -234,6 +235,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "webs": _each(lambda s: f'      - {{targets: ["{s.name}:{s.port}"], labels: {{app: {s.name}}}}}'),
         "workers": _listed("      - names: ", tuple(f"{s.stem}-worker" for s in SERVICES_WITH_WORKER), quote=""),
     },
+    "deploy/nginx/nginx.conf": {"services": _each(lambda s: f'        "~^{s.stem}\\." {s.name}:{s.port};')},
     ".env.example": {"variables": _env_example, "passwords": _env_passwords},
     "pyproject.toml": {
         "packages": _listed("root_packages = ", ("platform_core", *PACKAGES)),

@@ -23,8 +23,9 @@ from rich.table import Table
 from platform_core.conf.environment import database_parts
 from platform_core.db.waiting import open_connection
 from platform_core.stack import ids_behind
-from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
+from platform_core.topology import ANALYTICS, BY_NAME, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from platform_core.vocabulary import (
+    DONE,
     HOLDING_STOCK,
     PLACED,
     WITHOUT_STOCK,
@@ -57,6 +58,7 @@ class Remedy(Enum):
     RESERVE = auto()
     RELEASE = auto()
     REDRIVE = auto()
+    ERASE = auto()
 
 
 class Finding(NamedTuple):
@@ -370,6 +372,88 @@ def no_id_is_given_out_twice(books: Books) -> Iterator[Finding]:
         yield Finding(f"the sequence of {table}", problem)
 
 
+def erased_persons_are_gone(books: Books) -> Iterator[Finding]:
+    """Nothing personal is left of a person whose account was deleted, apart from open orders.
+
+    User-service knows which persons were erased. A service that still has to be told is left out.
+    """
+    erased = {int(pk) for (pk,) in books.rows(USER, "SELECT user_id FROM platform_core_erasedperson")}
+    if erased:
+        awaited = set(books.rows(USER, _UNDELIVERED_ERASURES))
+        for service in SERVICES:
+            for where, user in _persons_in(books, service):
+                if int(user) in erased and (str(user), service.name) not in awaited:
+                    yield Finding(f"person {user} at {service.name}", f"was erased, but is in {where}", Remedy.ERASE)
+    for key, user in books.rows(USER, _ANSWERS_WITH_USERS):
+        if int(user) in erased:
+            yield Finding(f"stored answer {key}", f"has data of person {user}, who was erased")
+    for (key,) in books.rows(ORDER, _ANSWERS_WITH_CUSTOMERS):
+        yield Finding(f"stored answer {key}", "has the customer of an order")
+
+
+def _persons_in(books: Books, service: Service) -> Iterator[tuple[Any, ...]]:
+    """Each row of a service that holds personal data and may not: what it is, and the person's id."""
+    for query in (*_LEFT_OF_PERSONS.get(service, ()), _SHADOWS):
+        yield from books.rows(service, query)
+
+
+_UNDELIVERED_ERASURES = f"""
+    SELECT payload->>'userId', payload->>'service' FROM outbox_outboxmessage
+    WHERE kind = '{MessageKind.PERSON_ERASE}' AND state <> 'delivered'
+"""
+_SHADOWS = """
+    SELECT 'an account of the admin', substr(username, 7) FROM auth_user
+    WHERE username ~ '^staff:[0-9]+$' AND (email <> '' OR first_name <> '' OR last_name <> '' OR is_active)
+"""
+_LEFT_OF_PERSONS: Mapping[Service, tuple[str, ...]] = {
+    USER: ("SELECT 'its account', id FROM user_svc_user",),
+    ORDER: (
+        f"""
+        SELECT 'order ' || id, user_id FROM order_svc_order
+        WHERE status IN {sql_list(DONE)} AND customer_email IS NOT NULL
+        """,
+    ),
+    NOTIFICATION: (
+        """
+        SELECT 'notification ' || id, user_id FROM notification_svc_notification
+        WHERE erased_at IS NULL OR recipient <> '' OR subject <> '' OR message <> '' OR data <> ''
+        """,
+    ),
+}
+"""Queries for rows with personal data: what the row is, and the person's id."""
+_ANSWERS_WITH_USERS = """
+    SELECT key, substr(headers->>'Location', 12) FROM platform_core_idempotencykey
+    WHERE headers->>'Location' ~ '^/api/users/[0-9]+$' AND length(body) > 0
+"""
+_ANSWERS_WITH_CUSTOMERS = """
+    SELECT key FROM platform_core_idempotencykey WHERE position('"customer":{'::bytea IN body) > 0
+"""
+
+
+def erase_again(books: Books, finding: Finding) -> str:
+    """Queue the erasure once more at user-service, which is safe: the id is that of an account that was deleted."""
+    if finding.remedy is not Remedy.ERASE:
+        return ""
+    _, user, _, name = finding.subject.split()
+    service = BY_NAME[name]
+    if service is USER:
+        return ""
+    payload = json.dumps({"userId": int(user), "service": name})
+    books.connections[USER.package].execute(_ERASE, {"user": user, "stem": service.stem, "payload": payload})
+    return "is being erased"
+
+
+_ERASE = f"""
+    INSERT INTO outbox_outboxmessage AS m
+        (kind, destination, aggregate, key, payload, state, attempts, available_at, last_error, request_id, traceparent,
+         created_at)
+    VALUES ('{MessageKind.PERSON_ERASE}', 'erasure', 'person:' || %(user)s::text || ':' || %(stem)s::text,
+        'person-' || %(user)s::text || '-erase-' || %(stem)s::text, %(payload)s, 'pending', 0, now(), '', 'verify', '',
+        now())
+    ON CONFLICT (key) DO UPDATE SET state = 'pending', attempts = 0, available_at = now(), delivered_at = NULL
+"""
+
+
 def no_background_work_is_parked(books: Books) -> Iterator[Finding]:
     """No item of a background duty was given up."""
     query = "SELECT duty, item, attempts, error FROM platform_core_faileditem WHERE parked_at IS NOT NULL ORDER BY id"
@@ -500,6 +584,7 @@ CHECKS = (
     Check("delivered messages arrived once", delivered_messages_arrived_once),
     Check("no order is pending for too long", no_order_is_pending_for_too_long),
     Check("outboxes are drained", outboxes_are_drained, redrive_message),
+    Check("erased persons are gone", erased_persons_are_gone, erase_again),
     Check("no background work is parked", no_background_work_is_parked, retry_parked),
     Check("analytics equal the services' tables", analytics_equal_the_tables),
 )

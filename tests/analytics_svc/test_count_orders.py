@@ -9,7 +9,7 @@ from tests.analytics_svc.conftest import at, today
 from tests.wire import assert_problem
 
 pytestmark = pytest.mark.django_db
-HEAD = {"asOf", "stale"}
+HEAD = {"asOf", "stale", "currency", "timeZone"}
 
 
 def test_without_orders_all_figures_are_0(shop, report):

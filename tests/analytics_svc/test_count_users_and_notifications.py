@@ -15,7 +15,7 @@ def test_users_and_new_users_per_day(shop, report):
     found = report("users", "?days=3")
     assert (found["total"], found["newToday"]) == (4, 2)
     assert found["byDay"] == [{"date": at(day)[:10], "count": count} for day, count in ((2, 0), (1, 1), (0, 2))]
-    assert set(found) == {"asOf", "stale", "total", "newToday", "byDay"}
+    assert set(found) == {"asOf", "stale", "currency", "timeZone", "total", "newToday", "byDay"}
 
 
 def test_a_change_of_a_user_is_no_new_user(shop, report):
@@ -66,7 +66,7 @@ def test_the_summary_is_the_headline_of_each(shop, report):
     shop.order(1)
     shop.notification(1)
     found = report("summary")
-    assert set(found) == {"asOf", "stale", "users", "products", "orders", "notifications"}
+    assert set(found) == {"asOf", "stale", "currency", "timeZone", "users", "products", "orders", "notifications"}
     assert found["users"] == {"total": 1, "newToday": 1}
     assert found["products"] == {"total": 1, "outOfStock": 1, "stockUnits": 0, "stockValue": 0}
     assert found["orders"]["total"] == 1

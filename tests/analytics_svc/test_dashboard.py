@@ -188,7 +188,16 @@ def test_each_table_and_chart_has_a_heading_and_each_chart_a_table(visit, shop):
 def test_the_days_can_be_chosen(visit, shop, days):
     page = visit(f"?days={days}")
     assert len(page.tables["days"]) == days
-    assert ("body", {"data-days": str(days)}) in page.tags
+    assert ("body", {"data-days": str(days), "data-decimals": "2"}) in page.tags
+
+
+def test_the_page_names_currency_and_time_zone(settings, shop, api):
+    settings.CURRENCY, settings.SHOP_TIME_ZONE = "JPY", "Asia/Tokyo"
+    shop.order(1, items=((11, 2, Decimal(1500)),))
+    page = api.client.get("/", HTTP_ACCEPT="text/html").content.decode()
+    assert 'data-decimals="0"' in page
+    assert "Revenue, JPY" in page and "3,000<" in page and "3,000." not in page
+    assert "Day (Asia/Tokyo)" in page
 
 
 @pytest.mark.parametrize("query", ["?days=0", "?days=x", "?day=7"])

@@ -232,6 +232,7 @@ def assert_recounted(story, report) -> None:
         found = report(name, "?days=7")
         assert found.pop("stale") == []
         assert found.pop("asOf")
+        assert (found.pop("currency"), found.pop("timeZone")) == ("USD", "UTC")
         assert found == expected
 
 

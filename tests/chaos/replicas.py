@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from platform_core.conf.environment import as_url
@@ -61,6 +62,16 @@ class Server:
             self.process.send_signal(number)
             self.process.wait(60)
             self.process = None
+
+    def kill(self) -> None:
+        """Kill all its processes at once, as the loss of its machine does."""
+        assert self.process is not None
+        postmaster = psutil.Process(self.process.pid)
+        for process in (postmaster, *postmaster.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait(60)
+        self.process = None
 
     def promote(self) -> None:
         assert self.ask("SELECT pg_promote(true, 60)")

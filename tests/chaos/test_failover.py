@@ -35,7 +35,7 @@ def test_with_a_synchronous_standby_no_acknowledged_order_is_lost(pair, seed):
         for client in clients:
             client.start()
         eventually("orders are placed", lambda: promised.figures["orders confirmed"] > ORDERS, 60)
-        pair.primary.stop(signal.SIGQUIT)
+        pair.primary.kill()
         pair.standby.promote()
         before = promised.figures["orders confirmed"]
         eventually("orders are placed again", lambda: promised.figures["orders confirmed"] > before + ORDERS, 90)

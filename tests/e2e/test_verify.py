@@ -97,6 +97,23 @@ DAMAGE = {
         "UPDATE product_svc.events_serverhistory SET lost = ''",
         "the database of product-service has lost transactions: Some are gone. Do this.",
     ),
+    "a customer of an erased person": (
+        "INSERT INTO user_svc.platform_core_erasedperson (user_id, erased_at) VALUES ({user}, now())",
+        "DELETE FROM user_svc.platform_core_erasedperson",
+        "person {user} at order-service was erased, but is in order {cancelled}",
+    ),
+    "a message to an erased person": (
+        "INSERT INTO user_svc.platform_core_erasedperson (user_id, erased_at) VALUES ({user}, now())",
+        "DELETE FROM user_svc.platform_core_erasedperson",
+        "person {user} at notification-service was erased, but is in notification",
+    ),
+    "a stored answer with a customer": (
+        "INSERT INTO order_svc.platform_core_idempotencykey "
+        "(caller, key, fingerprint, status, headers, body, created_at) "
+        """VALUES ('c', 'k-9', '', 200, '{{}}', '{{"id":"1","customer":{{"name":"Ann"}}}}', now())""",
+        "DELETE FROM order_svc.platform_core_idempotencykey WHERE key = 'k-9'",
+        "stored answer k-9 has the customer of an order",
+    ),
     "figures that are wrong": (
         "UPDATE analytics_svc.analytics_svc_figure SET value = value + 5 WHERE name = 'orders.revenue'",
         "UPDATE analytics_svc.analytics_svc_figure SET value = value - 5 WHERE name = 'orders.revenue'",
@@ -115,6 +132,27 @@ def test_verify_names_broken_promises(kept, orders, damage):
         tamper(kept, mending)
     assert done.returncode == 1
     assert expected in done.stdout
+
+
+def test_a_deleted_user_is_erased_everywhere_and_repair_erases_what_came_back(kept, orders):
+    shop = Shop(kept)
+    user = shop.made(USER, "/api/users", name="Eve", email="eve@example.com")["id"]
+    order = shop.made(ORDER, "/api/orders", userId=user, productId=orders["product"], quantity=1)["id"]
+    shop.ask("POST", ORDER, f"/api/orders/{order}/cancel")
+    shop.ask("DELETE", USER, f"/api/users/{user}")
+
+    def customer():
+        return shop.get(ORDER, f"/api/orders/{order}")["customer"]
+
+    eventually("the erasure", lambda: customer() is None)
+    done = kept.run("verify", "--wait", "15")
+    assert done.returncode == 0, done.stdout
+    restored = "customer_name = 'Eve', customer_email = 'eve@example.com', customer_address = ''"
+    tamper(kept, f"UPDATE order_svc.order_svc_order SET {restored} WHERE id = {order}")
+    done = kept.run("verify", "--repair", "--wait", "1")
+    assert f"person {user} at order-service was erased, but is in order {order} – is being erased" in done.stdout
+    assert done.returncode == 0
+    eventually("the second erasure", lambda: customer() is None)
 
 
 def test_repair_releases_a_reservation_without_an_order(kept, orders):

@@ -23,9 +23,9 @@ def test_reading_is_one_query(api, send, django_assert_num_queries, path):
         assert api.get(path).status_code == 200
 
 
-@pytest.mark.parametrize("key, queries", [(None, 2), ("k-1", 4)])
-def test_sending_is_two_queries_with_a_key_four(send, key, queries):
-    """The message and its delivery. With a key: its lock, and whether it was used."""
+@pytest.mark.parametrize("key, queries", [(None, 4), ("k-1", 6)])
+def test_sending_is_four_queries_with_a_key_six(send, key, queries):
+    """Whether the person was erased, with a lock; the message and its delivery. With a key: its lock, and its use."""
     assert len(statements_of(lambda: send(key=key))) == queries
 
 

@@ -59,7 +59,7 @@ def test_every_status_is_in_the_list(api, order_in):
         ("createdAfter=2026-05-01T13:00:00Z", [2]),
         ("createdBefore=2026-05-01T13:00:00Z", [0]),
         ("createdAfter=2026-05-01T12:30:00Z&createdBefore=2026-05-01T13:30:00Z", [1]),
-        ("createdAfter=2026-05-01T12:30:00", [2, 1]),
+        ("createdAfter=2026-05-01T12:30Z", [2, 1]),
         ("createdAfter=2026-05-01T12:30:00.000001Z", [2, 1]),
         ("createdAfter=2026-05-01T14:30:00%2B02:00", [2, 1]),
         ("createdAfter=2026-05-01T14:30:00+02:00", [2, 1]),
@@ -80,6 +80,13 @@ BAD_TIMES = ["yesterday", "2026-13-01T00:00:00Z", "2026-05-01T25:00:00Z", "17145
 @pytest.mark.parametrize("value", [*BAD_TIMES, "9999-12-31T23:59:59-14:00", "2026-05-01T12:00:00 02:00x"])
 def test_a_malformed_time_is_refused(api, field, value):
     assert_problem(api.get(f"/api/orders?{field}={quote(value)}"), 400, "invalid", [field])
+
+
+@pytest.mark.parametrize("field", ["createdAfter", "createdBefore"])
+@pytest.mark.parametrize("value", ["2026-05-01T12:00:00", "2026-05-01 12:00", "2026-05-01", "2026-05-01T12:00:00.5"])
+def test_a_time_without_a_zone_is_refused(api, field, value):
+    (error,) = assert_problem(api.get(f"/api/orders?{field}={quote(value)}"), 400, "invalid", [field])
+    assert "2030-01-31T12:00:00Z" in error["detail"]
 
 
 @pytest.mark.parametrize(

@@ -300,6 +300,20 @@ def test_without_an_answer_from_product_service_it_is_503_and_the_stock_goes_bac
     assert (release.kind, release.destination) == ("stock.release", "product-service")
 
 
+@pytest.mark.parametrize("currency, status", [("USD", 201), ("EUR", 503), ("", 201)])
+def test_an_order_is_not_confirmed_with_prices_in_another_currency(place, neighbours, currency, status):
+    """An older product-service does not say its currency."""
+    reserved = json.loads(neighbours.reservation("1", [(LAMP, 2)]))
+    neighbours.product_step = saying(201, json.dumps({**reserved, "currency": currency} if currency else reserved))
+    answer = place()
+    assert answer.status_code == status, answer.content
+    if status == 503:
+        assert "Orders are in USD, but product-service has prices in EUR" in answer.json()["detail"]
+        order = Order.objects.get()
+        assert (order.status, order.reason) == ("rejected", "unavailable")
+        assert left_behind() == ([], [f"order-{order.pk}-release"])
+
+
 @pytest.mark.parametrize("step", ["user_step", "product_step"])
 @pytest.mark.parametrize("status, code", [(401, "not_authenticated"), (403, "permission_denied")])
 def test_if_a_peer_refuses_our_credentials_the_503_says_so(place, neighbours, step, status, code):

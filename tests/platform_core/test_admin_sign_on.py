@@ -15,6 +15,7 @@ from platform_core.auth import staff
 from platform_core.auth.throttle import attempts
 from platform_core.http import context
 from platform_core.models import Throttle
+from platform_core.privacy import erase_person
 from tests.admin_pages import act, url
 from tests.clients import Browser
 from tests.wire import assert_problem, at_once
@@ -115,6 +116,21 @@ def test_it_leaves_a_shadow_that_has_no_password(enter):
     assert not shadow.has_usable_password()
     enter()
     assert User.objects.count() == 1
+
+
+def test_an_erased_account_leaves_no_name_and_cannot_enter(client, enter, api):
+    """Not even if user-service still vouches for it, as it may for a sign-in that runs during the deletion."""
+    enter()
+    assert is_in(client)
+    shadow = User.objects.get()
+    erase_person(9)
+    shadow.refresh_from_db()
+    assert (shadow.username, shadow.email, shadow.first_name, shadow.is_active) == ("staff:9", "", "", False)
+    assert not shadow.groups.exists()
+    assert not is_in(client)
+    assert_stays_out(client, enter())
+    shadow.refresh_from_db()
+    assert (shadow.email, shadow.is_active) == ("", False)
 
 
 def test_an_email_is_the_same_whatever_its_case(client, enter):

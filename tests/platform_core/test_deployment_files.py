@@ -275,13 +275,14 @@ def test_the_data_of_postgres_lies_in_a_volume():
 
 
 def test_production_is_the_same_but_for_mode_secrets_and_limits():
-    assert set(OVERLAY["services"]) == set(COMPOSE["services"])
-    changed = {key for container in OVERLAY["services"].values() for key in container}
+    assert set(OVERLAY["services"]) == {*COMPOSE["services"], "proxy"}
+    changed = {key for name, container in OVERLAY["services"].items() if name != "proxy" for key in container}
     assert changed == {"environment", "secrets", "mem_limit", "pids_limit"}
 
 
-def test_production_publishes_the_webs_alone_to_this_machine_alone():
+def test_production_publishes_the_webs_to_this_machine_alone_and_the_proxy_to_all():
     published = {name: container["ports"] for name, container in PRODUCTION.items() if "ports" in container}
+    del published["proxy"]
     webs = {service.name: [f"127.0.0.1:{service.port}:{service.port}"] for service in SERVICES}
     assert published == webs | {name: MONITORING[name]["ports"] for name in MONITORING}
 
@@ -360,12 +361,14 @@ def test_production_takes_secrets_from_the_files_that_the_container_sees_and_fro
     read = {text for variable, text in environment.items() if variable.endswith("_FILE")}
     if name == "prometheus":
         read.add(f"{MOUNTED}/metrics_token")  # by its configuration
+    if name == "proxy":
+        read |= {f"{MOUNTED}/tls_certificate", f"{MOUNTED}/tls_key"}  # by its configuration
     assert read == {f"{MOUNTED}/{secret}" for secret in PRODUCTION[name].get("secrets", [])}
 
 
 def test_the_production_file_contains_no_secret():
     assert set(re.findall(r"\$\{(\w+)", OVERLAY_TEXT)) == {"ALLOWED_HOSTS", "NUM_PROXIES"}
-    assert "://" not in OVERLAY_TEXT
+    assert re.findall(r"\w+://[^/]*", OVERLAY_TEXT) == ["http://127.0.0.1:8080"]  # the proxy's health check
     assert {name: where["file"] for name, where in OVERLAY["secrets"].items()} == {
         name: f"./secrets/{name}" for name in OVERLAY["secrets"]
     }

@@ -25,6 +25,8 @@ from platform_core.topology import ORDER, USER
         ("USER_SERVICE_URL", "localhost:8001", "a URL such as http://"),
         ("USER_SERVICE_URL", "http://localhost:99999", "a URL such as http://"),
         ("CORS_ALLOWED_ORIGINS", "shop.example.com", "origins such as https://"),
+        *(("CURRENCY", each, "a currency of ISO 4217 with two or no") for each in ("usd", "KWD", "XXX", "CLF", "BTC")),
+        *(("SHOP_TIME_ZONE", each, "a time zone such as") for each in ("Berlin", "../x", "+01:00", "/etc/passwd")),
         ("EMAIL_URL", "carrier-pigeon://x", "a URL such as smtp"),
     ],
 )

@@ -40,6 +40,14 @@ def test_a_local_page_may_read_and_write(api, origin):
         assert read["Access-Control-Allow-Origin"] == origin
 
 
+@pytest.mark.parametrize("header", ["traceparent", "tracestate", "baggage", "if-match", "idempotency-key"])
+def test_a_local_page_may_send_the_headers_of_tracing_and_of_our_contract(api, header):
+    headers = {"Origin": "http://localhost:5173", "Access-Control-Request-Method": "PUT"}
+    answer = api.client.options("/api/notes/1", headers={**headers, "Access-Control-Request-Headers": header})
+    assert answer.status_code == 200
+    assert header in answer["Access-Control-Allow-Headers"].split(", ")
+
+
 @pytest.mark.parametrize("origin", FOREIGN)
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
 def test_a_page_of_another_site_may_not_write(api, note, origin, method):

@@ -7,6 +7,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
+from platform_core.models import SchemaCurrency
+from platform_core.observability import health
 from platform_core.outbox.depth import DEPTH_BOUND, depth
 from platform_core.outbox.models import OutboxMessage
 from tests.wire import rows_read
@@ -78,3 +80,14 @@ def test_the_outbox_is_counted_with_one_query_that_skips_delivered_rows():
 def test_an_unreadable_outbox_is_reported_as_down(client, monkeypatch):
     monkeypatch.setattr("platform_core.outbox.depth._DEPTH", "SELECT %s, %s, %s FROM nowhere")
     assert outbox_of(client) == {"status": "down"}
+
+
+def test_a_service_whose_schema_has_another_currency_is_not_ready(client, monkeypatch, settings):
+    monkeypatch.setattr(health, "_currency_is_right", False)
+    SchemaCurrency.objects.update_or_create(id=True, defaults={"code": "EUR"})
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert "Set CURRENCY=EUR" in answer.json()["checks"]["currency"]["detail"]
+    settings.CURRENCY = "EUR"
+    answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json()["checks"].get("currency")) == (200, None)

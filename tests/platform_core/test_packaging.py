@@ -25,6 +25,7 @@ LOCKED = {
     "requirements-dev": "tests and linters",
     "requirements-tracing": "OpenTelemetry",
     "requirements-browser": "the browser's suite",
+    "requirements-audit": "pip-audit",
 }
 STALE = "run `make lock`"
 every_lock = pytest.mark.parametrize("name", LOCKED)
@@ -157,7 +158,12 @@ def test_workflows_run_the_one_script_with_pinned_actions():
         name: [step["run"] for job in each["jobs"].values() for step in job["steps"] if "run" in step]
         for name, each in workflows.items()
     }
-    assert commands == {"ci": [".ci/run"], "nightly": [".ci/run --all"]}
+    audit = [
+        "python -m venv .venv",
+        ".venv/bin/pip install --require-hashes -r requirements-dev.lock -r requirements-audit.lock",
+        ".venv/bin/python -m tests.audit --required",
+    ]
+    assert commands == {"ci": [".ci/run"], "nightly": [".ci/run --all"], "audit": audit}
     for each in workflows.values():
         for job in each["jobs"].values():
             used = [step["uses"] for step in job["steps"] if "uses" in step]

@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 from platform_core.auth.keys import new_key
 from platform_core.conf import production
 from platform_core.conf.environment import DEVELOPMENT_KEY, EXIT_CODE, ROOT, ConfigurationError
-from platform_core.topology import SERVICES
+from platform_core.topology import ORDER, SERVICES, USER
 from tests import people
 from tests.suites import plain_environment
 from tests.wire import assert_problem
@@ -41,6 +41,21 @@ def refused() -> list[str]:
 
 def test_a_valid_configuration_starts(fine):
     production.check(fine)
+
+
+@pytest.mark.parametrize(
+    "service, url, warned",
+    [
+        (USER, "http://localhost:3000", True),
+        (USER, "https://shop.example.com", False),
+        (ORDER, "http://localhost:3000", False),
+    ],
+)
+def test_user_service_warns_of_links_that_lead_to_the_customers_own_machine(fine, caplog, service, url, warned):
+    fine.SERVICE, fine.ACCOUNT_LINKS_URL = service, url
+    fine.SERVICE_KEY = people.private_service_key(service.name)
+    production.check(django_settings)
+    assert ("mode.local_links" in caplog.text) is warned
 
 
 def without(service: str) -> str:

@@ -85,7 +85,24 @@ def test_a_huge_number_in_an_ignored_field_is_harmless(send, note):
     ],
 )
 def test_a_body_that_is_not_called_json_is_unsupported(send, content_type):
-    assert_problem(send("POST", "/api/notes", json.dumps(NOTE), content_type), 415, "unsupported_media_type")
+    answer = send("POST", "/api/notes", json.dumps(NOTE), content_type)
+    assert_problem(answer, 415, "unsupported_media_type")
+    assert answer["Accept"] == answer["Accept-Post"] == "application/json"
+    assert "Accepted are: application/json." in answer.json()["detail"]
+
+
+def test_a_patch_may_be_a_merge_patch(send, api, note):
+    path, patch = f"/api/notes/{note['id']}", "application/merge-patch+json"
+    answer = send("PATCH", path, '{"text": null, "name": "Bob"}', patch)
+    assert (answer.status_code, answer.json()["text"], answer.json()["name"]) == (200, "", "Bob")
+    assert_problem(send("PATCH", path, '{"colour": 1}', patch), 400, "invalid", ["colour"])
+    refused = send("PATCH", path, "{}", "text/plain")
+    assert_problem(refused, 415, "unsupported_media_type")
+    assert refused["Accept-Patch"] == f"application/json, {patch}"
+    refused = send("PUT", path, json.dumps(NOTE), patch)
+    assert_problem(refused, 415, "unsupported_media_type")
+    assert refused["Accept"] == "application/json"
+    assert not refused.has_header("Accept-Patch")
 
 
 def test_a_form_is_unsupported(api):

@@ -148,6 +148,78 @@ def test_an_answer_in_a_form_we_do_not_have_is_refused(api, note, accept, path):
     answer = api.client.get(path.format(**note), HTTP_ACCEPT=accept)
     assert_problem(answer, 406, "not_acceptable")
 
+    assert "application/json" in answer.json()["detail"]
+    assert not answer.has_header("ETag")
+    assert api.client.head(path.format(**note), HTTP_ACCEPT=accept).status_code == 406
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "image/png", "application/yaml", "application/problem+json"])
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/api/notes/404", 404, "not_found"),
+        ("/api/nothing", 404, "not_found"),
+        ("/api/notes?nonsense=1", 400, "invalid"),
+        ("/api/schema/nothing", 404, "not_found"),
+        ("/api/events?limit=0", 400, "invalid"),
+    ],
+)
+def test_an_error_is_a_problem_whatever_is_accepted(api, accept, path, status, code):
+    assert_problem(api.client.get(path, HTTP_ACCEPT=accept), status, code)
+
+
+@pytest.mark.usefixtures("production")
+@pytest.mark.parametrize("accept", ["text/plain", "application/problem+json"])
+def test_a_caller_who_may_not_read_learns_that_whatever_they_accept(api, accept):
+    answer = api.client.get("/api/notes/1", HTTP_ACCEPT=accept, headers={"Authorization": "Bearer x"})
+    assert_problem(answer, 401, "not_authenticated")
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        *("application/problem+json", "application/problem+json, text/csv", "text/csv;q=0.1, application/problem+json"),
+        *("application/PROBLEM+json", "application/*;q=0.5", "application/problem+json;q=0.5"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/notes", "/api/notes/{id}", "/api/events", "/api/schema", "/api/", "/api/docs"])
+def test_problems_are_acceptable_and_successes_are_json_then(api, note, accept, path):
+    answer = api.client.get(path.format(**note), HTTP_ACCEPT=accept)
+    events = path == "/api/events" and "*" in accept
+    expected = "application/cloudevents-batch+json" if events else "application/json"
+    assert (answer.status_code, answer["Content-Type"]) == (200, expected)
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/problem+json", "text/plain", "image/png", "nonsense", "application/pdf"]
+)
+def test_a_write_is_never_refused_for_its_accept_header(api, accept):
+    made = api.client.post("/api/notes", {"name": "A", "label": "x"}, format="json", HTTP_ACCEPT=accept)
+    assert (made.status_code, made["Content-Type"]) == (201, "application/json")
+    url = made["Location"]
+    for method in ("put", "patch"):
+        answer = getattr(api.client, method)(url, {"name": "B", "label": "x"}, format="json", HTTP_ACCEPT=accept)
+        assert (answer.status_code, answer.json()["name"]) == (200, "B")
+    assert_problem(api.client.post("/api/notes", {}, format="json", HTTP_ACCEPT=accept), 400, "invalid")
+    assert api.client.options(url, HTTP_ACCEPT=accept).status_code == 204
+    assert api.client.delete(url, HTTP_ACCEPT=accept).status_code == 204
+    assert_problem(api.client.get(url, HTTP_ACCEPT=accept), 404, "not_found")
+
+
+@pytest.mark.parametrize("accept", ["application/problem+json", "text/plain", "image/png"])
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics"])
+def test_health_and_metrics_are_answered_whatever_is_accepted(api, accept, path):
+    assert api.client.get(path, HTTP_ACCEPT=accept).status_code == 200
+    assert_problem(api.client.post(path, {}, format="json", HTTP_ACCEPT=accept), 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("accept", ["image/avif,image/webp,*/*;q=0.8", "*/*", "text/plain"])
+def test_the_icon_is_answered(api, accept):
+    answer = api.client.get("/favicon.ico", HTTP_ACCEPT=accept)
+    assert (answer.status_code, answer["Content-Type"]) == (200, "image/svg+xml")
+    assert answer.content.startswith(b"<svg")
+    assert "max-age" in answer["Cache-Control"]
+
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*", "application/*", "application/json, text/plain, */*"])
 def test_json_is_what_a_program_gets(api, note, accept):

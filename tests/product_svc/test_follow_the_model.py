@@ -23,7 +23,7 @@ def test_the_api_accepts_the_editable_fields_of_the_model():
 def test_events_name_fields_as_the_api_does():
     assert set(events.FIELDS) - {"version"} <= set(FIELDS)
     assert all(FIELDS[name].source == field.attname for name, field in events.FIELDS.items() if name != "version")
-    assert set(FIELDS) - set(events.FIELDS) == {"id", "updatedAt"} | events.LEFT_OUT
+    assert set(FIELDS) - set(events.FIELDS) == {"id", "updatedAt", "currency"} | events.LEFT_OUT
 
 
 def test_files_have_all_that_can_be_written_and_the_old_columns_first():

@@ -28,6 +28,7 @@ def test_a_new_one_is_201_and_the_same_again_200(api, lamp, box, reserve, stock,
     assert first.json() == {
         "orderId": "7",
         "status": "reserved",
+        "currency": "USD",
         "items": [
             {"productId": lamp["id"], "name": "Desk lamp", "unitPrice": 49.9, "quantity": 2},
             {"productId": box["id"], "name": "Box", "unitPrice": 1.5, "quantity": 1},
@@ -230,6 +231,27 @@ def test_read_only_fields_may_be_sent_back_and_have_no_effect(api, lamp, stock):
     assert answer.json()["orderId"] == "7"
     assert answer.json()["status"] == "reserved"
     assert answer.json()["items"][0] == {"productId": lamp["id"], "name": "Desk lamp", "unitPrice": 49.9, "quantity": 1}
+
+
+def test_a_reservation_that_may_only_be_created_is_refused_if_it_exists(api, lamp, stock, reserve):
+    body, only_new = {"items": [{"productId": lamp["id"], "quantity": 1}]}, {"If-None-Match": "*"}
+    assert api.put(URL, body, headers=only_new).status_code == 201
+    assert_problem(api.put(URL, body, headers=only_new), 412, "precondition_failed")
+    assert api.put(URL, body).status_code == 200
+    api.delete(URL)
+    assert_problem(api.put(URL, body, headers=only_new), 412, "precondition_failed")
+    assert stock(lamp) == 5
+
+
+def test_a_twin_that_reserves_first_makes_the_other_one_fail(api, lamp, monkeypatch):
+    body, only_new = {"items": [{"productId": lamp["id"], "quantity": 1}]}, {"If-None-Match": "*"}
+
+    def after_a_twin(*args):
+        reserve_stock(*args)
+        return reserve_stock(*args)
+
+    monkeypatch.setattr(reservations, "reserve", after_a_twin)
+    assert_problem(api.put(URL, body, headers=only_new), 412, "precondition_failed")
 
 
 def test_unknown_members_are_refused(api, lamp, stock):

@@ -1,4 +1,4 @@
-"""BREACHED_PASSWORDS_FILE."""
+"""BREACHED_PASSWORDS."""
 
 import gzip
 
@@ -16,7 +16,7 @@ def breached(request, tmp_path, settings):
     """A list with one password, and the settings that name it."""
     file, content = tmp_path / "breached", b"correct horse battery staple\n"
     file.write_bytes(content if request.param == "plain" else gzip.compress(content))
-    made = service_settings("user_svc", environment={"BREACHED_PASSWORDS_FILE": str(file)})
+    made = service_settings("user_svc", environment={"BREACHED_PASSWORDS": str(file)})
     settings.AUTH_PASSWORD_VALIDATORS = made["AUTH_PASSWORD_VALIDATORS"]
 
 
@@ -35,5 +35,5 @@ def test_without_a_list_only_common_passwords_are_refused(api):
 
 
 def test_a_list_that_cannot_be_read_stops_the_start(tmp_path):
-    with pytest.raises(ConfigurationError, match="BREACHED_PASSWORDS_FILE: expected the path of a readable file"):
-        service_settings("user_svc", environment={"BREACHED_PASSWORDS_FILE": str(tmp_path / "missing")})
+    with pytest.raises(ConfigurationError, match="BREACHED_PASSWORDS: expected the path of a readable file"):
+        service_settings("user_svc", environment={"BREACHED_PASSWORDS": str(tmp_path / "missing")})

@@ -180,6 +180,14 @@ def test_wrong_passwords_do_not_use_up_the_limit_of_right_ones(account, sign_in,
     assert [counted(limit) for limit in successes()] == [0, 0]
 
 
+def test_no_header_tells_strangers_how_often_the_owner_has_signed_in(account, sign_in):
+    used_up(successes()[0])
+    Throttle.objects.update(count=199)
+    known, unknown = sign_in(password="guess"), sign_in("nobody@example.com", "guess")
+    assert known["RateLimit-Policy"] == unknown["RateLimit-Policy"]
+    assert known["RateLimit"].split(";t=")[0] == unknown["RateLimit"].split(";t=")[0]
+
+
 def test_the_right_password_of_a_disabled_account_is_a_wrong_one(account, sign_in):
     User.objects.update(is_active=False)
     assert sign_in().status_code == 401

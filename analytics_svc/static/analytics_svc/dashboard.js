@@ -5,6 +5,7 @@ const EVERY = 5000; // milliseconds between two refreshes
 const TIMEOUT = 2; // time limit of a response in seconds
 const BOUND = 1000; // outboxes are counted up to this number
 const DAYS = Number(document.body.dataset.days);
+const DECIMALS = Number(document.body.dataset.decimals); // of the currency: 2 or 0
 const WEEKDAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -76,9 +77,9 @@ const counted = (number) => (number >= BOUND ? `${count(number)}+` : count(numbe
 const milliseconds = (number) => (number >= 1 ? `${number.toFixed(0)} ms` : "< 1 ms");
 
 function money(amount) {
-  const text = /e/i.test(amount) ? Number(amount).toFixed(2) : amount;
+  const text = /e/i.test(amount) ? Number(amount).toFixed(DECIMALS) : amount;
   const [whole, cents = ""] = text.split(".");
-  return `${grouped(whole)}.${cents.padEnd(2, "0")}`;
+  return DECIMALS ? `${grouped(whole)}.${cents.padEnd(DECIMALS, "0")}` : grouped(whole);
 }
 
 function day(date) {

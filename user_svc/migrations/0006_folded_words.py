@@ -8,7 +8,7 @@ from platform_core.db import DROP_SEARCH_FUNCTIONS, SEARCH_FUNCTIONS, NameWords
 
 
 class Migration(migrations.Migration):
-    dependencies = (("user_svc", "0004_verified_addresses"),)
+    dependencies = (("user_svc", "0005_known_addresses"),)
 
     operations = (
         migrations.RunSQL(SEARCH_FUNCTIONS, DROP_SEARCH_FUNCTIONS),

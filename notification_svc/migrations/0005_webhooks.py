@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('notification_svc', '0003_confidential'),
+        ('notification_svc', '0004_notification_erased_at'),
     ]
 
     operations = [

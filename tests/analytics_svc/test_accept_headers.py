@@ -1,0 +1,3 @@
+"""The media types that callers accept."""
+
+from tests.acceptance import *  # noqa: F403
