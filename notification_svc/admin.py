@@ -12,7 +12,7 @@ from unfold.decorators import display
 
 from notification_svc import services
 from notification_svc.mails import rendered
-from notification_svc.models import Notification
+from notification_svc.models import Notification, WebhookEndpoint
 from platform_core.admin import ReadOnlyAdmin
 from platform_core.vocabulary import NotificationStatus
 
@@ -83,3 +83,17 @@ class NotificationAdmin(ReadOnlyAdmin):
     @admin.action(description="Resend failed notifications", permissions=["operate"])
     def retry(self, request: HttpRequest, queryset: Any) -> None:
         self.message_user(request, f"{services.retry(queryset)} will be sent again.", messages.SUCCESS)
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ReadOnlyAdmin):
+    """Read-only: webhooks are changed by the API. Their deliveries are among the outbox messages."""
+
+    list_display = ("id", "url", "events", "enabled", "failing_since", "disabled_reason", "created_at")
+    list_filter = ("enabled",)
+    search_fields = ("id",)
+    search_help_text = "id"
+    fieldsets = (
+        (None, {"fields": ("url", "events", "enabled", "since", "failing_since", "disabled_reason")}),
+        ("The row", {"fields": ("created_at", "updated_at", "version")}),
+    )  # without the secret

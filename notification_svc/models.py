@@ -3,8 +3,11 @@
 from django.db import models
 from django.db.models import Q
 
+from notification_svc.webhooks.models import WebhookEndpoint, WebhookPosition
 from platform_core.models import Resource
 from platform_core.vocabulary import Channel, NotificationStatus
+
+__all__ = ["Notification", "WebhookEndpoint", "WebhookPosition"]
 
 
 class Notification(Resource):

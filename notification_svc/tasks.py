@@ -1,7 +1,11 @@
-"""Background work of notification-service: delivery, with one worker lane per channel."""
+"""Background work of notification-service: delivery, with one worker lane per channel, and webhooks."""
+
+import threading
 
 from notification_svc import channels, services
 from notification_svc.models import Notification
+from notification_svc.webhooks.consuming import Feeds
+from notification_svc.webhooks.delivering import HANDLER, new_lanes
 from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage, PermanentFailure, close_mail_connection
 from platform_core.vocabulary import MessageKind
 from platform_core.worker import HOUSEKEEPING, Duty
@@ -32,9 +36,32 @@ HANDLERS: Handlers = {
     MessageKind.NOTIFICATION_DELIVER: Handler(
         _deliver, on_delivered=_delivered, on_failure=_failed, release=close_mail_connection
     ),
+    MessageKind.WEBHOOK_DELIVER: HANDLER,
 }
 LANES = [
     Duty(f"deliver:{lane.destination}", lane.run, pause=0.05, finish=lane.finish)
     for lane in [Lane(channel, HANDLERS) for channel in channels.HANDLERS]
 ]
-DUTIES = (*LANES, HOUSEKEEPING)
+
+
+class _Webhooks:
+    """Reads the feeds and delivers their events, in one duty with one database connection."""
+
+    def __init__(self) -> None:
+        self._feeds, self._lanes = Feeds(), new_lanes()
+
+    def run(self, stopping: threading.Event) -> bool:
+        try:
+            more = self._feeds.run(stopping)
+        finally:  # deliveries go on if a feed's events cannot be stored
+            is_busy = self._lanes.run(stopping)
+        return more or is_busy
+
+    def finish(self) -> None:
+        self._lanes.finish()
+        self._feeds.finish()
+
+
+_webhooks = _Webhooks()
+WEBHOOKS = Duty("webhooks", _webhooks.run, pause=0.25, finish=_webhooks.finish)
+DUTIES = (*LANES, WEBHOOKS, HOUSEKEEPING)

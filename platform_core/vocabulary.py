@@ -121,6 +121,7 @@ class MessageKind(StrEnum):
     NOTIFICATION_DELIVER = "notification.deliver"
     ACCOUNT_MAIL = "account.mail"
     PERSON_ERASE = "person.erase"
+    WEBHOOK_DELIVER = "webhook.deliver"
 
 
 STOCK_SHORTAGE = {"productId": "string", "requested": "integer", "available": "integer"}

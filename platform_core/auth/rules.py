@@ -15,7 +15,7 @@ from django.conf import settings
 
 from platform_core.auth.identity import Identity, Kind
 from platform_core.http.errors import Forbidden, NotAuthenticated, NotFound
-from platform_core.topology import ANALYTICS, USER, Service
+from platform_core.topology import ANALYTICS, NOTIFICATION, USER, Service
 from platform_core.vocabulary import Role
 
 
@@ -68,7 +68,7 @@ THEMSELVES, OWN = Customers.THEMSELVES, Customers.OWN
 def common_rules(service: Service) -> tuple[Rule, ...]:
     """The rules of the routes that every service gets from the library."""
     public = ("/api/", "/api/schema", "/api/docs", "/favicon.ico", "/health", "/health/live", "/health/ready")
-    feed = (Rule(GET, "/api/events", staff=STAFF, services=(ANALYTICS,)),) if service.has_feed else ()
+    feed = (Rule(GET, "/api/events", staff=STAFF, services=(ANALYTICS, NOTIFICATION)),) if service.has_feed else ()
     people = () if service is USER else (Rule((*GET, *DELETE), "/api/people/{id}", services=(USER,)),)
     return (*(Rule(GET, route, anybody=True) for route in public), *feed, *people)
 

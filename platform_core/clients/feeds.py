@@ -1,5 +1,6 @@
 """Client of the services' event feeds, and of their lists for data whose events have been deleted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -27,11 +28,15 @@ class Event(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FeedPage:
-    """``pending``: committed events lie above the horizon, ask again. ``position``: the horizon, as an event id."""
+    """``pending``: committed events lie above the horizon, ask again. ``position``: the horizon, as an event id.
+
+    ``texts`` are the events as the service wrote them, in JSON.
+    """
 
     events: list[Event]
     pending: bool
     position: str = ""
+    texts: Sequence[str] = ()
 
 
 class ListPage(msgspec.Struct, frozen=True):
@@ -43,20 +48,22 @@ class ListPage(msgspec.Struct, frozen=True):
 
 BEGINNING = "0-0-0"
 _decode = msgspec.json.Decoder(list[Event], float_hook=Decimal).decode
+_decode_texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(ListPage, float_hook=Decimal).decode
 
 
-def read_feed(peer: str, last_event_id: str, limit: int = 1000) -> FeedPage:
+def read_feed(peer: str, last_event_id: str, limit: int = 1000, *, texts: bool = False) -> FeedPage:
     """The events after ``last_event_id`` (empty: from the beginning). Acknowledges the events up to that id.
 
-    Raises PeerUnreachable, and PeerRefused; see `has_expired` for events that have been deleted.
+    With ``texts`` the page has the events' JSON, too. Raises PeerUnreachable, and PeerRefused; see `has_expired` for
+    events that have been deleted.
     """
-    return _page(peer, {"limit": limit, "lastEventId": last_event_id or BEGINNING})
+    return _page(peer, {"limit": limit, "lastEventId": last_event_id or BEGINNING}, texts=texts)
 
 
-def read_kept_feed(peer: str, limit: int = 1000) -> FeedPage:
+def read_kept_feed(peer: str, limit: int = 1000, *, texts: bool = False) -> FeedPage:
     """The oldest events that have not been deleted. Acknowledges nothing. Raises PeerRefused, PeerUnreachable."""
-    return _page(peer, {"limit": limit})
+    return _page(peer, {"limit": limit}, texts=texts)
 
 
 def has_expired(error: Exception) -> bool:
@@ -64,15 +71,16 @@ def has_expired(error: Exception) -> bool:
     return isinstance(error, PeerRefused) and error.code in ("events_expired", "events_lost")
 
 
-def _page(peer: str, params: dict[str, Any]) -> FeedPage:
+def _page(peer: str, params: dict[str, Any], *, texts: bool) -> FeedPage:
     headers = {"Feed-Consumer": settings.SERVICE.name}
     answer = call(peer, "GET", "/api/events", params=params, accept=MEDIA_TYPE, headers=headers)
     try:
         events = _decode(answer.content)
+        raw = [bytes(text).decode() for text in _decode_texts(answer.content)] if texts else []
     except UNREADABLE as error:
         raise PeerFailed(peer, f"served a feed that cannot be read: {error}", answer.status) from None
     pending = answer.headers.get("Feed-Pending") == "true"
-    return FeedPage(events, pending, answer.headers.get("Feed-Position", ""))
+    return FeedPage(events, pending, answer.headers.get("Feed-Position", ""), raw)
 
 
 def read_list(peer: str, path: str, cursor: str = "", limit: int = 200) -> ListPage:

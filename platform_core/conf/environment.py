@@ -346,6 +346,12 @@ VARIABLES = (
     Variable(
         "OUTBOX_RETENTION_DAYS", "7", _whole(1, 3650), "How long the outbox keeps the rows of delivered messages."
     ),
+    Variable(
+        "WEBHOOK_FAILING_DAYS",
+        "3",
+        _whole(1, 365),
+        "A webhook is disabled when all deliveries to it have failed for this many days.",
+    ),
     Variable("EMAIL_URL", "consolemail://", _email_url, "The mail server of notification-service.", secret=True),
     Variable(
         "EMAIL_REPLY_SECONDS",

@@ -40,6 +40,7 @@ def service_settings(
         "PENDING_SECONDS": values["PENDING_SECONDS"],
         "OUTBOX_CONCURRENCY": values["OUTBOX_CONCURRENCY"],
         "OUTBOX_RETENTION_DAYS": values["OUTBOX_RETENTION_DAYS"],
+        "WEBHOOK_FAILING_DAYS": values["WEBHOOK_FAILING_DAYS"],
         "IDEMPOTENCY_HOURS": values["IDEMPOTENCY_HOURS"],
         "ORDER_MOST_PIECES": values["ORDER_MOST_PIECES"],
         "ORDER_MOST_OPEN": values["ORDER_MOST_OPEN"],

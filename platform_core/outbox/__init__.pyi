@@ -3,6 +3,7 @@ from .depth import DEPTH_BOUND as DEPTH_BOUND
 from .lanes import Lane as Lane
 from .lanes import deliver_one as deliver_one
 from .leases import check_lease as check_lease
+from .many_lanes import ManyLanes as ManyLanes
 from .models import OutboxMessage as OutboxMessage
 from .queue import DestinationUnreachable as DestinationUnreachable
 from .queue import Handler as Handler

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from platform_core.clients.errors import CallerRefused, PeerFailed, PeerRefused, PeerUnreachable
@@ -35,35 +36,70 @@ def attempt(message: OutboxMessage, handlers: Handlers, lease: Lease) -> bool:
 
     The attempt belongs to the trace of the request that caused the message.
     """
-    deadline = time.monotonic() + ATTEMPT_SECONDS
-    ctx = Context(message.request_id, accepted_traceparent(message.traceparent), deadline, user=message.user)
+    handler = handlers.get(message.kind, UNKNOWN_KIND)
+    with _attempting(message, lease) as span:
+        failure = begin(message, handler) or _call(message, handler)
+        if failure is not None:
+            span.failed(failure)
+        return conclude(message, handler, failure)
+
+
+def begin(message: OutboxMessage, handler: Handler) -> Exception | None:
+    """The first step of an attempt: records that the one before has ended without an outcome.
+
+    Returns an error if that was the last attempt; then there is nothing to deliver.
+    """
+    return _expired(message, handler) if message.lease_expired else None
+
+
+def perform(message: OutboxMessage, handler: Handler, lease: Lease) -> Exception | None:
+    """The delivery alone, for callers that keep the outcome for `conclude`. Returns its failure.
+
+    It uses the database only if the handler does.
+    """
+    with _attempting(message, lease) as span:
+        failure = _call(message, handler)
+        if failure is not None:
+            span.failed(failure)
+        return failure
+
+
+def conclude(message: OutboxMessage, handler: Handler, failure: Exception | None) -> bool:
+    """Store the outcome of an attempt. False if the destination takes no messages at the moment."""
+    present = current()
+    ctx = present if present.request_id == message.request_id else _context_of(message)
+    with entered(replace(ctx, deadline=None)):
+        if failure is None:
+            _succeed(message, handler)
+            return True
+        fail(message, handler, failure)
+        return not is_unreachable(failure, message.destination)
+
+
+@contextmanager
+def _attempting(message: OutboxMessage, lease: Lease) -> Iterator[tracing.Span]:
+    ctx = replace(_context_of(message), deadline=time.monotonic() + ATTEMPT_SECONDS)
     title, attributes = f"deliver {message.kind}", {"messaging.message.id": message.key}
     token = current_lease.set(lease)
     try:
         with entered(ctx), tracing.span(title, "consumer", message.traceparent, attributes) as span:
-            return _attempt(message, handlers.get(message.kind, _UNKNOWN_KIND), span)
+            yield span
     finally:
         current_lease.reset(token)
 
 
-def _attempt(message: OutboxMessage, handler: Handler, span: tracing.Span) -> bool:
-    failure: Exception | None = None
-    if message.lease_expired:
-        failure = _expired(message, handler)
-    if failure is None:
-        try:
-            reached("outbox.claimed")
-            handler.deliver(message)
-            reached("outbox.delivered")
-        except Exception as error:
-            failure = error
-    with entered(replace(current(), deadline=None)):
-        if failure is None:
-            _succeed(message, handler)
-            return True
-        span.failed(failure)
-        fail(message, handler, failure)
-        return not is_unreachable(failure, message.destination)
+def _context_of(message: OutboxMessage) -> Context:
+    return Context(message.request_id, accepted_traceparent(message.traceparent), user=message.user)
+
+
+def _call(message: OutboxMessage, handler: Handler) -> Exception | None:
+    try:
+        reached("outbox.claimed")
+        handler.deliver(message)
+        reached("outbox.delivered")
+    except Exception as error:
+        return error
+    return None
 
 
 def _expired(message: OutboxMessage, handler: Handler) -> LeaseLost | None:
@@ -118,7 +154,7 @@ def _leave(message: OutboxMessage) -> None:
     raise LookupError(f"no handler for messages of kind {message.kind}")
 
 
-_UNKNOWN_KIND = Handler(_leave)
+UNKNOWN_KIND = Handler(_leave)
 """For kinds that only a later version knows. The message waits for that version's workers and blocks no other."""
 
 

@@ -7,6 +7,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 
 from platform_core.outbox.depth import REFUSED
+from platform_core.vocabulary import MessageKind
 
 
 class OutboxMessage(models.Model):
@@ -66,6 +67,11 @@ class OutboxMessage(models.Model):
             models.Index(fields=("aggregate",), name="outbox_by_aggregate"),
             models.Index(fields=("state", "id"), name="outbox_unsettled", condition=Q(state__in=["pending", "dead"])),
             models.Index(fields=("delivered_at",), name="outbox_delivered", condition=Q(state="delivered")),
+            models.Index(
+                fields=("destination", "id"),
+                name="outbox_webhooks",
+                condition=Q(kind=MessageKind.WEBHOOK_DELIVER.value),
+            ),
             models.Index(
                 fields=("id",),
                 name="outbox_caller_refused",

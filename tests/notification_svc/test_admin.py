@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.auth.models import Permission, User
 
-from notification_svc.models import Notification
+from notification_svc.models import Notification, WebhookEndpoint
 from platform_core.events.models import Event
 from platform_core.outbox.models import OutboxMessage
 from tests.admin_pages import *  # noqa: F403
@@ -12,8 +12,15 @@ from tests.notification_svc.conftest import NOBODY, deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SEARCHES = ("1", "ann@example.com")
-READ_ONLY = [Notification]
-FORGED = {"status": "failed", "message": "Forged", "recipient": "x@x.org", "state": "pending", "key": "x"}
+READ_ONLY = [Notification, WebhookEndpoint]
+FORGED = {
+    "status": "failed",
+    "message": "Forged",
+    "recipient": "x@x.org",
+    "state": "pending",
+    "key": "x",
+    "url": "https://forged.example/",
+}
 
 
 @pytest.fixture
@@ -21,6 +28,13 @@ def rows(api, send, users):
     """Creates a row in each of the service's own tables."""
     send(key="k-1")
     deliver()
+    api.post("/api/webhooks", {"url": "https://example.com/", "events": ["order.confirmed"]})
+
+
+def test_the_secret_of_a_webhook_is_on_no_page(admin_client, rows):
+    webhook = WebhookEndpoint.objects.get()
+    for page in (url(webhook, "changelist"), url(webhook, "change", webhook.pk)):
+        assert webhook.secret not in admin_client.get(page).content.decode()
 
 
 def test_a_failed_message_is_tried_again_and_sent(admin_client, send, users, state, mailoutbox):

@@ -1,0 +1,1 @@
+"""Webhooks: the events of the feeds, delivered to addresses that staff register."""
