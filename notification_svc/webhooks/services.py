@@ -16,7 +16,7 @@ from platform_core.models import write
 from platform_core.outbox import OutboxMessage, hasten, redrive
 from platform_core.vocabulary import MessageKind
 
-SWITCHED_OFF: Final = "Disabled: the webhook was disabled before this was delivered."
+SWITCHED_OFF: Final = "The webhook was disabled before this was delivered."
 log = logging.getLogger("notification.webhooks")
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('notification-service:webhooks', 0))"
 

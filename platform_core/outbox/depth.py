@@ -1,15 +1,22 @@
-"""Counts the messages in the outbox, for `/health`."""
+"""Counts the messages in the outbox, for `/health` and the metrics.
+
+Those to webhooks are left out: whether they can be delivered depends on others, and `/api/webhooks` shows it.
+"""
 
 from typing import NamedTuple
 
 from django.db import connection
+
+from platform_core.vocabulary import MessageKind
 
 REFUSED = "CallerRefused:"
 """How the stored error of a message begins whose sender was refused as a caller."""
 DEPTH_BOUND = 1000
 """Messages are counted up to this number, so that the cost of counting stays bounded."""
 
-_UNSETTLED = "FROM outbox_outboxmessage WHERE state = %s ORDER BY id LIMIT"
+_UNSETTLED = f"""
+    FROM outbox_outboxmessage WHERE state = %s AND kind <> '{MessageKind.WEBHOOK_DELIVER}' ORDER BY id LIMIT
+"""
 _REFUSAL = f"""
     SELECT last_error FROM outbox_outboxmessage
     WHERE state = 'pending' AND last_error LIKE '{REFUSED}%%' ORDER BY id LIMIT 1
@@ -36,7 +43,10 @@ class Depth(NamedTuple):
 
 
 def depth() -> Depth:
-    """Count undelivered messages in one query. A partial index makes the cost independent of the delivered ones."""
+    """Count undelivered messages in one query, without those to webhooks.
+
+    A partial index makes the cost independent of all others.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_DEPTH, ["pending", "pending", "dead"])
         pending, oldest, dead, refusal = cursor.fetchone()

@@ -66,6 +66,11 @@ class OutboxMessage(models.Model):
             ),
             models.Index(fields=("aggregate",), name="outbox_by_aggregate"),
             models.Index(fields=("state", "id"), name="outbox_unsettled", condition=Q(state__in=["pending", "dead"])),
+            models.Index(
+                fields=("state", "id"),
+                name="outbox_without_webhooks",
+                condition=Q(state__in=["pending", "dead"]) & ~Q(kind=MessageKind.WEBHOOK_DELIVER.value),
+            ),
             models.Index(fields=("delivered_at",), name="outbox_delivered", condition=Q(state="delivered")),
             models.Index(
                 fields=("destination", "id"),

@@ -488,12 +488,14 @@ def no_order_is_pending_for_too_long(books: Books) -> Iterator[Finding]:
 def outboxes_are_drained(books: Books) -> Iterator[Finding]:
     """No message has been pending for longer than OVERDUE, and none is dead unless it was refused permanently.
 
-    A permanent refusal, for example of a message to a user who does not exist, is not a broken promise.
+    A permanent refusal, for example of a message to a user who does not exist, is not a broken promise. Neither is a
+    webhook whose receiver does not take it.
     """
     query = f"""
         SELECT key, state, attempts, last_error FROM outbox_outboxmessage
-        WHERE (state = 'dead' AND last_error NOT LIKE 'PermanentFailure%')
-           OR (state = 'pending' AND created_at < now() - {OVERDUE})
+        WHERE kind <> '{MessageKind.WEBHOOK_DELIVER}'
+          AND ((state = 'dead' AND last_error NOT LIKE 'PermanentFailure%')
+            OR (state = 'pending' AND created_at < now() - {OVERDUE}))
     """
     for service in (USER, ORDER, NOTIFICATION):
         for key, state, attempts, error in books.rows(service, query):

@@ -20,6 +20,8 @@ from notification_svc.webhooks import consuming, posting
 from notification_svc.webhooks.models import WebhookEndpoint, WebhookPosition
 from notification_svc.webhooks.services import deliveries_of
 from notification_svc.webhooks.targets import is_public
+from platform_core.conf import ROOT
+from platform_core.outbox import depth
 from platform_core.outbox.models import OutboxMessage
 from tests import people
 from tests.notification_svc.receivers import Receiver, deliver_webhooks
@@ -146,6 +148,44 @@ def test_the_signature_is_accepted_by_a_verifier_that_is_not_ours(feed, receiver
     assert Webhook(webhook["secret"]).verify(got.body.decode(), got.headers)["subject"] == "7"
     with pytest.raises(WebhookVerificationError):
         Webhook(webhook["secret"]).verify(got.body.decode() + " ", got.headers)
+
+
+def test_the_verifier_of_the_docs_accepts_a_delivery_and_nothing_else(feed, receiver, register):
+    page = (ROOT / "docs" / "webhooks.md").read_text()
+    found: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], found)
+    is_genuine = found["is_genuine"]
+    webhook = register()
+    feed.append("order.confirmed")
+    consume()
+    deliver_webhooks()
+    (got,) = receiver.received
+    assert is_genuine(webhook["secret"], got.headers, got.body)
+    assert not is_genuine(webhook["secret"], got.headers, got.body + b" ")
+    assert not is_genuine(webhook["secret"], {**got.headers, "webhook-id": "other"}, got.body)
+    late = {**got.headers, "webhook-timestamp": str(int(time.time()) - 301)}
+    assert not is_genuine(webhook["secret"], late, got.body)
+
+
+def plan_of(rows: Any) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE outbox_outboxmessage")
+        cursor.execute(f"EXPLAIN {rows}") if isinstance(rows, str) else None
+        return "\n".join(line for (line,) in cursor.fetchall()) if isinstance(rows, str) else rows.explain()
+
+
+def test_many_waiting_deliveries_do_not_hide_other_messages_and_cost_health_nothing(api, register):
+    webhook = register()
+    rows = [
+        OutboxMessage(kind="webhook.deliver", destination=f"webhook:{n % 500 + 1000}", aggregate="o:1", key=f"w{n}",
+                      payload={}, request_id="-")
+        for n in range(5000)
+    ]  # fmt: skip
+    OutboxMessage.objects.bulk_create(rows)
+    assert depth.depth()[:3] == (0, None, 0)
+    assert "outbox_without_webhooks" in plan_of(f"SELECT id {depth._UNSETTLED} 10".replace("%s", "'pending'"))
+    assert "outbox_webhooks" in plan_of(deliveries_of(1003).order_by("-id")[:50])
+    assert deliveries(api, webhook) == []
 
 
 def test_there_is_no_history(feed, receiver, register):
