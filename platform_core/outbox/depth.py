@@ -1,6 +1,6 @@
 """Counts the messages in the outbox, for `/health` and the metrics.
 
-Those to webhooks are left out: whether they can be delivered depends on others, and `/api/webhooks` shows it.
+Those to webhooks are left out, because whether they can be delivered depends on others.
 """
 
 from typing import NamedTuple

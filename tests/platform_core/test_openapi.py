@@ -142,7 +142,7 @@ def test_generators_of_clients_can_use_it(service):
         ("user_svc", ["users", "auth", "events", "health"]),
         ("product_svc", ["products", "stock-reservations", "events", "health"]),
         ("order_svc", ["orders", "events", "health"]),
-        ("notification_svc", ["notifications", "events", "health"]),
+        ("notification_svc", ["notifications", "webhooks", "events", "health"]),
         ("analytics_svc", ["analytics", "health"]),
     ],
 )

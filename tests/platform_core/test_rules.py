@@ -22,7 +22,7 @@ from platform_core.conf.checks import START, WEB, exit_on_errors
 from platform_core.conf.environment import ROOT
 from platform_core.conf.settings import service_settings
 from platform_core.http.errors import Forbidden, NotAuthenticated, NotFound
-from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES
+from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES
 from platform_core.vocabulary import Role
 from tests.platform_core.notes import access as notes_access
 
@@ -45,11 +45,11 @@ def test_only_order_service_reserves_and_releases_stock():
         assert (rule.services, rule.staff, rule.customers) == ((ORDER,), (), Customers.NONE)
 
 
-def test_only_analytics_service_and_the_staff_read_feeds():
+def test_only_the_consumers_and_the_staff_read_feeds():
     feeds = [rule for rule in ALL if rule.route == "/api/events"]
     assert len(feeds) == len([service for service in SERVICES if service.has_feed])
     for rule in feeds:
-        assert (rule.services, rule.customers, rule.anybody) == ((ANALYTICS,), Customers.NONE, False)
+        assert (rule.services, rule.customers, rule.anybody) == ((ANALYTICS, NOTIFICATION), Customers.NONE, False)
 
 
 def test_an_admin_reaches_what_any_role_reaches():
