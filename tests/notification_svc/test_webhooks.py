@@ -609,6 +609,7 @@ def test_the_secret_is_shown_once_and_stored_nowhere(api, feed, receiver, caplog
     assert again.headers["Idempotent-Replayed"] == "true"
     assert again.json() == {name: value for name, value in first.json().items() if name != "secret"}
     assert WebhookEndpoint.objects.count() == 1
+    stored_before = stored()
     path = f"/api/webhooks/{first.json()['id']}"
     replaced = api.post(f"{path}/secret", headers={"Idempotency-Key": "s"})
     new = replaced.json()["secret"]
@@ -622,7 +623,13 @@ def test_the_secret_is_shown_once_and_stored_nowhere(api, feed, receiver, caplog
     assert got.headers["webhook-signature"] == signature_of(new, *parts, got.body)
     patched = api.patch(path, {"enabled": True})
     pages = [patched, api.get(path), api.get("/api/webhooks"), api.get(f"{path}/deliveries")]
-    texts = [stored(), caplog.text, *(str(vars(r)) for r in caplog.records), *(p.content.decode() for p in pages)]
+    texts = [
+        stored_before,
+        stored(),
+        caplog.text,
+        *(str(vars(r)) for r in caplog.records),
+        *(p.content.decode() for p in pages),
+    ]
     for value in (secret, new):
         hidden = value.removeprefix("whsec_")
         for form in (hidden, base64.b64decode(hidden).hex(), hidden.encode().hex()):
