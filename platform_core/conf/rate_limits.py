@@ -17,12 +17,12 @@ Budgets = Mapping[tuple[str, str], int | None]
 """The most requests in a minute, by caller and kind: ``{("customer", "reads"): 1200}``. None: no limit."""
 
 DEFAULTS: Budgets = {
-    (ANONYMOUS, READS): 1200,
+    (ANONYMOUS, READS): 6000,
     (ANONYMOUS, WRITES): 240,
     (ANONYMOUS, MAILS): 30,
     (CUSTOMER, READS): 1200,
-    (CUSTOMER, WRITES): 120,
-    (CUSTOMER, MAILS): 30,
+    (CUSTOMER, WRITES): 300,
+    (CUSTOMER, MAILS): 60,
     (STAFF, READS): 6000,
     (STAFF, WRITES): 3000,
     (STAFF, MAILS): 1200,
