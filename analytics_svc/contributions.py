@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import Meta, Struct
 
-from platform_core.vocabulary import HOLDING_STOCK, PLACED, SETTLED, NotificationStatus, OrderStatus
+from platform_core.vocabulary import COUNTED, HOLDING_STOCK, PLACED, SETTLED, NotificationStatus, OrderStatus
 
 BIGINT = 2**63 - 1
 _NOUGHT = Decimal(0)
@@ -113,32 +113,41 @@ class Product(State, frozen=True):
 class Line(Struct, frozen=True, rename="camel"):
     product_id: Annotated[str, Meta(pattern="^[0-9]{1,18}$")]
     quantity: Count
-    subtotal: Decimal
+    subtotal: Decimal | None
 
     def __post_init__(self) -> None:
-        _check_amount(self.subtotal)
+        if self.subtotal is not None:
+            _check_amount(self.subtotal)
 
 
 class Order(State, frozen=True):
+    """An order. One that was never confirmed has no amounts."""
+
     status: OrderStatus
-    total: Decimal
+    total: Decimal | None
     items: list[Line]
 
     def __post_init__(self) -> None:
-        _check_status(self.status, PLACED)
-        _check_amount(self.total)
+        _check_status(self.status, COUNTED)
+        if self.total is not None:
+            _check_amount(self.total)
+        if self.status in PLACED and None in (self.total, *(line.subtotal for line in self.items)):
+            raise ValueError(f"an order that is {self.status} without amounts")
 
     def contribution(self, zone: tzinfo) -> Contribution:
         found = Contribution()
-        found.figures["orders.total"] += 1
         found.figures[f"orders.status.{self.status}"] += 1
+        if self.status not in PLACED:
+            return found
+        found.figures["orders.total"] += 1
         found.daily["orders.placed", self.day(zone)] += 1
         if self.status in HOLDING_STOCK:
+            total = self.total or _NOUGHT
             found.figures["orders.paid"] += 1
-            found.figures["orders.revenue"] += self.total
-            found.daily["orders.revenue", self.day(zone)] += self.total
+            found.figures["orders.revenue"] += total
+            found.daily["orders.revenue", self.day(zone)] += total
             for line in self.items:
-                found.sell(int(line.product_id), line.quantity, line.subtotal)
+                found.sell(int(line.product_id), line.quantity, line.subtotal or _NOUGHT)
         return found
 
 

@@ -34,7 +34,7 @@ from platform_core.clients import (
 )
 from platform_core.conf import reached
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
-from platform_core.vocabulary import PLACED, SETTLED
+from platform_core.vocabulary import COUNTED, SETTLED
 
 LEASE = timedelta(seconds=60)
 PEER_TIMEOUT = 30.0
@@ -81,7 +81,7 @@ def _as_it_was(state: State) -> State:
 SOURCES: Mapping[str, Source] = {
     USER.name: Source("user", "/api/users", remembered=_deleted),
     PRODUCT.name: Source("product", "/api/products", remembered=_deleted),
-    ORDER.name: Source("order", "/api/orders", PLACED),
+    ORDER.name: Source("order", "/api/orders", COUNTED),
     NOTIFICATION.name: Source("notification", "/api/notifications", SETTLED, _as_it_was),
 }
 

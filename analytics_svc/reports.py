@@ -13,7 +13,7 @@ from analytics_svc.catching_up import Freshness, catch_up
 from analytics_svc.models import DailyFigure, Figure, ProductFigure
 from platform_core.conf import decimals, rounded
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
-from platform_core.vocabulary import PLACED, SETTLED
+from platform_core.vocabulary import COUNTED, SETTLED
 
 LISTED = 10
 
@@ -141,7 +141,7 @@ def _orders(figures: Figures) -> Report:
     average = (revenue / paid).quantize(Decimal(1).scaleb(-decimals()), ROUND_HALF_UP) if paid else Decimal(0)
     return {
         "total": int(figures["orders.total"]),
-        "byStatus": {status.value: int(figures[f"orders.status.{status}"]) for status in PLACED},
+        "byStatus": {status.value: int(figures[f"orders.status.{status}"]) for status in COUNTED},
         "revenue": rounded(revenue),
         "averageOrderValue": average,
     }

@@ -64,8 +64,8 @@ RECOVERY = "recovery"
 """The name of the duty that rejects overdue orders."""
 ABANDONED = "abandoned"
 """The reason of a rejection by recovery: the request ended and left the order pending."""
-CONFIRMED_VERSION = 2
-"""An order starts with version 1, and its confirmation is the first change."""
+SETTLED_VERSION = 2
+"""An order starts with version 1, and its confirmation or rejection is the first change."""
 _sagas = Counter("order_sagas_total", "Orders confirmed or rejected, by reason.", ["outcome", "reason"])
 _recovered = Counter("orders_recovered_total", "Orders left pending and rejected by recovery.")
 _RULES: Mapping[str, type[PlatformError]] = {"insufficient_stock": Conflict, "unknown_product": Unprocessable}
@@ -111,7 +111,7 @@ def place_order(
         reached("order.confirmed")
         return placed
     except PeerRefused as refusal:
-        raise _reject_by_rule(order, refusal) from refusal
+        raise _reject_by_rule(order, lines, refusal) from refusal
     except (PeerUnreachable, Unavailable) as error:
         answer = _unavailable(error)
         _give_up(order)
@@ -136,7 +136,7 @@ def earlier_order(claim: Claim | None) -> Placed | None:
     if refusal:
         raise _repeated(decode(refusal))
     assert order.confirmed_at is not None
-    order.status, order.version, order.updated_at = Order.Status.CONFIRMED, CONFIRMED_VERSION, order.confirmed_at
+    order.status, order.version, order.updated_at = Order.Status.CONFIRMED, SETTLED_VERSION, order.confirmed_at
     return Placed(order, list(order.lines.all()), is_replay=True)
 
 
@@ -233,7 +233,7 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation, cus
         line.name, line.unit_price, line.subtotal = item.name, item.unit_price, item.unit_price * line.quantity
     order.total = sum((line.subtotal or Decimal(0) for line in lines), Decimal(0))
     order.confirmed_at = order.updated_at = now()
-    order.status, order.version = Order.Status.CONFIRMED, CONFIRMED_VERSION
+    order.status, order.version = Order.Status.CONFIRMED, SETTLED_VERSION
     order.customer_name, order.customer_email = customer.name, customer.email
     order.customer_address = customer.address
     message = confirmation(order, lines)
@@ -267,7 +267,7 @@ def _given_up() -> Unavailable:
     return Unavailable("The order was rejected by recovery before it could be confirmed.")
 
 
-def _reject_by_rule(order: Order, refusal: PeerRefused) -> PlatformError:
+def _reject_by_rule(order: Order, lines: list[OrderLine], refusal: PeerRefused) -> PlatformError:
     """Rejects an order whose reservation product-service refused. The order keeps the key and the answer."""
     kind = _RULES.get(refusal.code)
     if kind is None:
@@ -279,6 +279,7 @@ def _reject_by_rule(order: Order, refusal: PeerRefused) -> PlatformError:
         rejected = {"reason": refusal.code, "refusal": stored, "steps": order.steps}
         if not _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, **rejected):
             return _given_up()
+        append(_rejection(order, lines))
         release(order.pk)
     _count_rejection(refusal.code)
     return error
@@ -304,10 +305,18 @@ def reject_pending(order_id: int, reason: str, **changes: Any) -> bool:
         changes |= {"reason": reason, "idempotency_key": None}
         moved = _move(order_id, Order.Status.PENDING, Order.Status.REJECTED, **changes)
         if moved:
+            order = Order.objects.get(pk=order_id)
+            append(_rejection(order, list(order.lines.all())))
             release(order_id)
     if moved:
         _count_rejection(reason)
     return moved
+
+
+def _rejection(order: Order, lines: list[OrderLine]) -> NewEvent:
+    """The event of an order that was pending and has just been rejected. ``order`` may be as it was before."""
+    data = {**snapshot(order, lines), "status": Order.Status.REJECTED, "version": SETTLED_VERSION}
+    return NewEvent(EventType.ORDER_REJECTED, order.pk, data)
 
 
 def overdue_orders() -> QuerySet[Order]:

@@ -72,7 +72,7 @@ class Service:
         return (environ.get(self.url_variable) or self.default_url).rstrip("/")
 
 
-USER = Service("user_svc", 8001, has_worker=True, duties=3, lanes=1, purpose="accounts, profiles, sign-in")
+USER = Service("user_svc", 8001, has_worker=True, lanes=1, purpose="accounts, profiles, sign-in")
 PRODUCT = Service("product_svc", 8002, has_worker=True, duties=1, purpose="catalog, stock, stock reservations")
 ORDER = Service("order_svc", 8003, has_worker=True, lanes=2, purpose="orders, and the saga that places one")
 NOTIFICATION = Service(

@@ -41,11 +41,13 @@ HOLDING_STOCK = (OrderStatus.CONFIRMED, OrderStatus.SHIPPED, OrderStatus.DELIVER
 WITHOUT_STOCK = (OrderStatus.REJECTED, OrderStatus.CANCELLED)
 """The order has ended, and its stock has been released or is about to be."""
 UNPLACED = (OrderStatus.PENDING, OrderStatus.REJECTED)
-"""The order was never confirmed: it has no total and no event, and analytics does not count it."""
+"""The order was never confirmed: it has no total. A rejected one has an event, and analytics counts it apart."""
 OPEN_ORDER = (OrderStatus.PENDING, OrderStatus.CONFIRMED)
 """The order has neither ended nor been shipped. The number of a customer's open orders is limited."""
 PLACED = (*HOLDING_STOCK, *(status for status in WITHOUT_STOCK if status not in UNPLACED))
-"""The order has been confirmed. Reports list the statuses in this sequence."""
+"""The order has been confirmed."""
+COUNTED = (*PLACED, OrderStatus.REJECTED)
+"""Every change to one of these has an event. Reports list the statuses in this sequence."""
 
 
 DONE = (*WITHOUT_STOCK, OrderStatus.DELIVERED)
@@ -94,6 +96,7 @@ class EventType(StrEnum):
     ORDER_DELIVERED = "order.delivered"
     NOTIFICATION_SENT = "notification.sent"
     NOTIFICATION_FAILED = "notification.failed"
+    ORDER_REJECTED = "order.rejected"
 
     @classmethod
     def of_order(cls, status: OrderStatus) -> "EventType":

@@ -108,7 +108,7 @@ def _answers_to(api: Any, route: str, known: set[str], *, is_open: bool = False)
 def _wanted(rule: Rule | None, kind: Role | str, is_own: bool, method: str, route: str, known: set[str]) -> int | None:
     if kind == "bad" and route not in _ASKING_NOBODY:
         return 401
-    if method == "OPTIONS" and not route.startswith("/health"):
+    if method == "OPTIONS" and not route.startswith(("/health", "/favicon")):
         return None
     if (("GET" if method == "HEAD" else method) not in known) or rule is None:
         return 405
@@ -118,7 +118,7 @@ def _wanted(rule: Rule | None, kind: Role | str, is_own: bool, method: str, rout
 _ASKING_NOBODY = {
     *("/api/auth/token", "/api/auth/refresh", "/api/auth/logout", "/.well-known/jwks.json"),
     *("/api/auth/password-reset", "/api/auth/password-reset/confirm", "/api/auth/verify-email"),
-    *("/health", "/health/live", "/health/ready"),
+    *("/health", "/health/live", "/health/ready", "/favicon.ico"),
 }
 """Routes that ignore tokens, so that an expired one does no harm."""
 

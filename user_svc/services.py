@@ -16,7 +16,7 @@ from platform_core.http import Conflict, InvalidInput
 from platform_core.models import write
 from platform_core.outbox import Message, enqueue
 from platform_core.privacy import erase_person
-from platform_core.topology import SERVICES, USER, Service
+from platform_core.topology import NOTIFICATION, SERVICES, USER, Service
 from platform_core.vocabulary import EventType, MessageKind
 from user_svc.account_mail import enqueue_sign_up, enqueue_verification, live_tokens
 from user_svc.emails import email_key, guessed_key
@@ -80,6 +80,8 @@ def verify_email(token: str) -> None:
         _create(**row.profile, email_verified=True)
         # Of several sign-ups with one address, the account is that of the first link that is followed.
         spent = AccountToken.objects.filter(purpose=AccountToken.Purpose.SIGN_UP, email_key=row.email_key)
+        others = [other.profile["id"] for other in spent.exclude(pk=row.pk) if other.profile]
+        enqueue(*(erasure(reserved, NOTIFICATION) for reserved in others))
     else:
         update_user(row.user_id, None, email=row.email, email_verified=True)
         spent = AccountToken.objects.filter(purpose=AccountToken.Purpose.VERIFY, user=row.user_id)
@@ -115,8 +117,13 @@ def update_user(user_id: int, expected: list[int] | None, *, kept_session: str =
 
 
 def forget_token(token: AccountToken) -> None:
-    """Deletes an expired token, and the address that was pending because of it."""
+    """Deletes an expired token, and the address that was pending because of it.
+
+    If an account was to begin with it, notification-service erases the mail to the account's reserved id.
+    """
     token.delete()
+    if reserved := token.profile.get("id"):
+        enqueue(erasure(reserved, NOTIFICATION))
     if token.user_id is None:
         return
     others = AccountToken.objects.filter(user=token.user_id, email=token.email, purpose=AccountToken.Purpose.VERIFY)

@@ -77,7 +77,7 @@ def forget_tokens(stopping: threading.Event) -> bool:
     Returns whether there may be more.
     """
     overdue = AccountToken.objects.filter(expires_at__lt=Now()).order_by("expires_at")
-    rows = list(overdue.only("pk", "email", "user")[:BATCH])
+    rows = list(overdue.only("pk", "email", "user", "profile")[:BATCH])
     for row in rows:
         attempt_item("account tokens", bytes(row.pk).hex(), partial(forget_token, row))
     return len(rows) == BATCH

@@ -97,7 +97,7 @@ PARAMETERS: Schema = {
         pattern="^[\\x20-\\x7e]{1,255}$",
     ),
     "IfMatch": _header("If-Match", "Write only while the resource has this ETag. Weak tags never match."),
-    "IfAbsent": _header("If-None-Match", "`*`: write only if the resource does not exist.", pattern=r"^\*$"),
+    "IfAbsent": _header("If-None-Match", "`*`: write only if the resource does not exist."),
     "IfNoneMatch": _header("If-None-Match", "Answer 304 while the resource has this ETag."),
     "RequestId": _header("X-Request-ID", "Returned in the answer; identifies the request in the logs."),
     "RequestTimeout": _header(

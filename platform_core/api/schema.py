@@ -36,8 +36,8 @@ _OPERATIONS = {
     "partial_update": "update{}",
     "destroy": "delete{}",
 }
-_OF_ALL = ("events", "health")
-"""The tags of the routes that all services have."""
+_OF_ALL = ("events", "people", "health")
+"""The tags of the routes that all services have, in the order of the document."""
 _PLACES = ("path", "query", "header", "cookie")
 
 
@@ -194,9 +194,9 @@ def finish(result: Schema, **_: Any) -> Schema:
     return result
 
 
-def _place(tag: str) -> tuple[bool, bool]:
+def _place(tag: str) -> tuple[int, bool]:
     """Sorts tags for readers: the service's own resource first, what all services have last."""
-    return tag in _OF_ALL, not tag.startswith(settings.SERVICE.stem)
+    return _OF_ALL.index(tag) if tag in _OF_ALL else -1, not tag.startswith(settings.SERVICE.stem)
 
 
 def _tag(item: Schema) -> str:

@@ -26,7 +26,7 @@ SERVICES = ("user-service", "product-service", "order-service", "notification-se
 LISTS = dict(zip(SERVICES, ("/api/users", "/api/products", "/api/orders", "/api/notifications"), strict=True))
 KIND_OF = (
     *("user.created", "user.updated", "user.deleted", "product.created", "product.updated", "product.deleted"),
-    *("stock.changed", "order.confirmed", "order.cancelled", "order.shipped", "order.delivered"),
+    *("stock.changed", "order.confirmed", "order.cancelled", "order.shipped", "order.delivered", "order.rejected"),
     *("notification.sent", "notification.failed"),
 )
 PRICE = Decimal("19.99")

@@ -49,7 +49,7 @@ def test_a_parked_event_that_has_been_overtaken_changes_nothing(admin_client, sh
     content = json.loads(parked.content)
     ParkedEvent.objects.update(content=json.dumps({**content, "data": data}, default=float))
     act(admin_client, ParkedEvent, "retry", parked)
-    assert report("orders")["byStatus"] == {"confirmed": 0, "cancelled": 0, "shipped": 1, "delivered": 0}
+    assert report("orders")["byStatus"] == {"confirmed": 0, "cancelled": 0, "shipped": 1, "delivered": 0, "rejected": 0}
 
 
 def test_read_only_staff_cannot_retry_parked_events(client, shop, report):

@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 
 from tests.analytics_svc.conftest import at, today
 from tests.wire import assert_problem
@@ -28,7 +30,7 @@ def test_every_placed_order_counts_and_revenue_is_what_was_not_cancelled(shop, r
             shop.order(order_id, status, version=3)
     found = report("orders")
     assert found["total"] == 5
-    assert found["byStatus"] == {"confirmed": 1, "cancelled": 1, "shipped": 1, "delivered": 2}
+    assert found["byStatus"] == {"confirmed": 1, "cancelled": 1, "shipped": 1, "delivered": 2, "rejected": 0}
     assert found["revenue"] == Decimal("159.92")
     assert found["averageOrderValue"] == Decimal("39.98")
 
@@ -37,7 +39,7 @@ def test_figures_follow_the_status_of_an_order(shop, report):
     shop.order(1)
     assert report("orders")["revenue"] == Decimal("39.98")
     shop.order(1, "shipped", version=3)
-    assert report("orders")["byStatus"] == {"confirmed": 0, "cancelled": 0, "shipped": 1, "delivered": 0}
+    assert report("orders")["byStatus"] == {"confirmed": 0, "cancelled": 0, "shipped": 1, "delivered": 0, "rejected": 0}
     shop.order(1, "delivered", version=4)
     found = report("orders")
     assert (found["total"], found["byStatus"]["delivered"], found["revenue"]) == (1, 1, Decimal("39.98"))
@@ -64,7 +66,7 @@ def test_events_in_the_other_order_and_twice_give_the_same(shop, report, look_be
     shop.order(2, "confirmed", version=2)
     found = report("orders")
     assert (found["total"], found["revenue"]) == (2, Decimal("39.98"))
-    assert found["byStatus"] == {"confirmed": 0, "cancelled": 1, "shipped": 0, "delivered": 1}
+    assert found["byStatus"] == {"confirmed": 0, "cancelled": 1, "shipped": 0, "delivered": 1, "rejected": 0}
 
 
 def test_money_is_exact(shop, report):
@@ -141,3 +143,24 @@ def test_an_unknown_report_is_404(api, shop, path):
 def test_a_trailing_slash_makes_no_difference(api, shop):
     shop.order(1)
     assert api.get("/api/analytics/orders/").json()["total"] == 1
+
+
+def test_a_rejected_order_counts_under_its_status_alone(shop, report):
+    shop.order(1)
+    shop.order(2, "rejected")
+    shop.orders.events[-1]["data"] |= {"total": None}
+    for line in shop.orders.events[-1]["data"]["items"]:
+        line |= {"name": None, "unitPrice": None, "subtotal": None}
+    for _ in range(2):
+        found = report("orders")
+        assert found["byStatus"] == {"confirmed": 1, "cancelled": 0, "shipped": 0, "delivered": 0, "rejected": 1}
+        assert (found["total"], found["revenue"], found["byDay"][-1]["orders"]) == (1, Decimal("39.98"), 1)
+        assert [each["units"] for each in report("products")["topSellers"]] == [2]
+        call_command("rebuild", stdout=StringIO())
+
+
+def test_a_placed_order_without_amounts_is_parked(shop, report):
+    shop.order(1)
+    shop.orders.events[-1]["data"]["total"] = None
+    shop.order(2)
+    assert report("orders")["total"] == 1

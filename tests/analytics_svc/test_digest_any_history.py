@@ -186,7 +186,7 @@ def recount(made, days):
             "total": len(orders),
             "byStatus": {
                 status: sum(m.data["status"] == status for m in orders)
-                for status in ("confirmed", "cancelled", "shipped", "delivered")
+                for status in ("confirmed", "cancelled", "shipped", "delivered", "rejected")
             },
             "revenue": revenue,
             "averageOrderValue": (revenue / len(paid)).quantize(Decimal("0.01"), ROUND_HALF_UP) if paid else 0,

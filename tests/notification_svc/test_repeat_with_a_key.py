@@ -61,7 +61,7 @@ def test_a_repetition_has_the_recipient_of_the_first_answer(send, users, state, 
     """Without one, the address is filled in at delivery, and a repetition does not know it."""
     first = send(key="k-1", recipient=recipient)
     deliver()
-    assert state(first)["recipient"] == recipient or "ann@example.com"
+    assert state(first)["recipient"] == (recipient or "ann@example.com")
     again = send(key="k-1", recipient=recipient)
     assert again.content == first.content
     assert again.json()["recipient"] == recipient

@@ -510,7 +510,7 @@ def test_an_overdue_order_is_rejected_as_recovery_does_it(order_in, press):
     assert [press(order, "reject") for _ in range(2)] == ["rejected", "rejected"]
     order.refresh_from_db()
     assert (order.status, order.reason, order.idempotency_key) == ("rejected", "abandoned", None)
-    assert left_behind() == ([], [f"order-{order.pk}-release"])
+    assert left_behind() == (["order.rejected"], [f"order-{order.pk}-release"])
     assert OutboxMessage.objects.get().request_id == "abc-1"
 
 

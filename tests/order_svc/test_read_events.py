@@ -21,6 +21,7 @@ def test_the_feed_only_has_events_of_placed_orders(api, place, neighbours):
     assert [(event["type"], event["subject"]) for event in events] == [
         ("order.confirmed", first),
         ("order.confirmed", second),
+        ("order.rejected", events[2]["subject"]),
         ("order.shipped", first),
         ("order.cancelled", second),
         ("order.delivered", first),
@@ -35,3 +36,16 @@ def test_an_event_has_the_sold_products_and_prices(api, placed):
     line = {"productId": "11", "name": "Lamp", "quantity": 2, "unitPrice": 19.99, "subtotal": 39.98}
     assert event["data"]["items"] == [line]
     assert event["data"]["createdAt"] == placed["createdAt"]
+
+
+def test_the_event_of_a_rejected_order_says_what_was_wanted(api, place, neighbours):
+    neighbours.stock = {11: 0}
+    assert place().status_code == 409
+    (event,) = feed(api).json()
+    (order,) = api.get("/api/orders?status=rejected").json()["results"]
+    assert (event["type"], event["subject"]) == ("order.rejected", order["id"])
+    data = event["data"]
+    assert (data["status"], data["version"], data["userId"], data["total"]) == ("rejected", 2, "1", None)
+    assert data["createdAt"] == order["createdAt"]
+    nothing = dict.fromkeys(("name", "unitPrice", "subtotal"))
+    assert data["items"] == [{"productId": "11", "quantity": 2, **nothing}]

@@ -461,7 +461,8 @@ def test_a_bearer_token_needs_no_csrf_token(browser, order, settings):
     tokens.forget()
     headers = as_user(9, "orders")
     for client, move in ((browser, "ship"), (Browser(forges=True), "deliver")):
-        assert client.post(f"/api/orders/{order.pk}/{move}", headers=headers).status_code == 200
+        answer = client.post(f"/api/orders/{order.pk}/{move}", content_type="application/json", headers=headers)
+        assert answer.status_code == 200
     tokens.forget()
 
 

@@ -212,6 +212,12 @@ def test_parsers_read_the_body(serve, orders, attributes) -> None:
     assert {error["field"] for error in response.json()["errors"]} == {"userId"}
 
 
+def test_an_error_is_a_problem_whatever_the_renderer_makes_of_an_answer(serve, orders) -> None:
+    api = serve(type("V", (OrderViewSet,), {"renderer_classes": [*OrderViewSet.renderer_classes, Shout]}))
+    answer = api.get("/api/orders/999999", headers={"Accept": "text/x-shout"})
+    assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+
+
 @pytest.mark.parametrize(
     "attributes",
     [{"renderer_classes": [Shout]}, {"get_renderers": lambda self: [Shout()]}],

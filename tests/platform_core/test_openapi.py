@@ -140,10 +140,10 @@ def test_generators_of_clients_can_use_it(service):
     ("service", "tags"),
     [
         ("user_svc", ["users", "auth", "events", "health"]),
-        ("product_svc", ["products", "stock-reservations", "events", "health"]),
-        ("order_svc", ["orders", "events", "health"]),
-        ("notification_svc", ["notifications", "webhooks", "events", "health"]),
-        ("analytics_svc", ["analytics", "health"]),
+        ("product_svc", ["products", "stock-reservations", "events", "people", "health"]),
+        ("order_svc", ["orders", "events", "people", "health"]),
+        ("notification_svc", ["notifications", "webhooks", "events", "people", "health"]),
+        ("analytics_svc", ["analytics", "people", "health"]),
     ],
 )
 def test_groups_are_in_the_order_of_a_reader(service, tags):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from platform_core.events.models import Event
 from platform_core.models import IdempotencyKey
 from tests.platform_core.notes.models import Note
+from tests.platform_core.notes.views import NoteViewSet
 from tests.wire import Caller, assert_problem, at_once, somebody_waits_for_a_lock, until
 
 pytestmark = pytest.mark.django_db
@@ -162,6 +163,13 @@ def test_a_known_key_gets_its_answer_even_if_a_newer_rule_refuses_the_body(send,
     assert (again.status_code, again.content, again[REPLAYED]) == (201, first.content, "true")
     assert_problem(send("POST", "/api/notes", body, **{"Idempotency-Key": "new"}), 400, "invalid")
     assert_problem(send("POST", "/api/notes", body), 400, "invalid")
+
+
+def test_repeated_members_are_refused_in_a_view_that_reads_the_body_by_itself(send, monkeypatch):
+    monkeypatch.setattr(NoteViewSet, "validated", lambda view: dict(view.request.data))
+    body = json.dumps(NOTE)[:-1] + ', "name": "B"}'
+    assert_problem(send("POST", "/api/notes", body, **KEY), 400, "invalid", ["name"])
+    assert not Note.objects.exists()
 
 
 def test_a_key_on_other_methods_means_nothing(api, note):

@@ -186,6 +186,14 @@ def test_unknown_members_and_invalid_values_are_named_together(send, others):
     assert [error["field"] for error in errors] == ["message", "code", "body", *others]
 
 
+def test_members_with_the_names_of_an_errors_parts_are_members(api):
+    errors = assert_problem(api.post("/api/notes", {**NOTE, "message": 1, "code": 2}), 400, "invalid")
+    assert [(error["field"], error["code"]) for error in errors] == [
+        ("message", "unknown_field"),
+        ("code", "unknown_field"),
+    ]
+
+
 def test_not_all_of_many_unknown_members_are_named(send):
     body = {**NOTE, **{f"x{number}": 1 for number in range(1000)}}
     assert len(assert_problem(send("POST", "/api/notes", json.dumps(body)), 400, "invalid")) == 20

@@ -111,6 +111,7 @@ class Mails(list[dict[str, Any]]):
 @pytest.fixture
 def mails(peers, settings) -> Mails:
     """Notification-service, as user-service's worker sees it."""
+    settings.OUTBOX_CONCURRENCY = 1  # one after the other, so that they come in the order of the outbox
     taken = Mails()
     url = settings.PEER_URLS["notification-service"] + "/api/notifications/send"
     peers.add_callback("POST", url, callback=taken.take)

@@ -3,15 +3,18 @@
 import pytest
 
 from platform_core.events.models import Event
+from platform_core.outbox import enqueue
+from platform_core.topology import ORDER
 from tests.admin_pages import *  # noqa: F403
 from tests.admin_pages import url
 from tests.wire import form_fields
 from user_svc.models import User
+from user_svc.services import erasure
 
 pytestmark = pytest.mark.django_db
 SEARCHES = ("ann", "5")
 READ_ONLY = []
-FORGED = {"type": "x", "key": "x", "status": 5, "subject": "9"}
+FORGED = {"type": "x", "key": "x", "status": 5, "subject": "9", "state": "delivered"}
 
 
 @pytest.fixture
@@ -19,6 +22,7 @@ def rows(api, ann) -> None:
     """Creates a row in each of the service's own tables."""
     api.post("/api/users", {"name": "Bob", "email": "bob@example.com"})
     api.post("/api/auth/password-reset", {"email": "bob@example.com"})
+    enqueue(erasure(5, ORDER))
 
 
 def test_adding_a_user_writes_an_event(admin_client):

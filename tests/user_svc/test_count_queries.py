@@ -45,7 +45,7 @@ def test_malformed_requests_cost_no_query(api, ann, django_assert_num_queries):
         ("post", "/api/users", {"Idempotency-Key": "k"}, 5),
         ("put", "/api/users/{id}", {}, 4),
         ("patch", "/api/users/{id}", {}, 4),
-        ("delete", "/api/users/{id}", {}, 15),  # with the erasure here, and the commands to the other services
+        ("delete", "/api/users/{id}", {}, 17),  # with the erasure here, and the commands to the other services
     ],
 )
 def test_writing_is_a_few_queries(api, ann, method, path, headers, queries):

@@ -12,6 +12,7 @@ from platform_core.conf import service_settings
 from platform_core.events.models import Event
 from platform_core.models import Throttle
 from platform_core.outbox.models import OutboxMessage
+from platform_core.vocabulary import MessageKind
 from tests.admin_pages import url
 from tests.user_svc.conftest import PASSWORD, deliver
 from tests.user_svc.test_reset_password import everything_stored
@@ -157,6 +158,12 @@ def test_a_sign_up_with_a_key_sends_one_mail(verification, api, mails):
     assert len(mails) == 1
 
 
+def erasures():
+    """The ids that notification-service is to erase."""
+    rows = OutboxMessage.objects.filter(kind=MessageKind.PERSON_ERASE, payload__service="notification-service")
+    return [row.payload["userId"] for row in rows]
+
+
 def test_a_link_works_once(verification, api, follow, mails):
     api.post("/api/users", NEW)
     assert follow().status_code == 204
@@ -175,9 +182,11 @@ def test_of_two_sign_ups_with_an_address_the_first_link_counts(verification, api
     for name in ("New", "Mallory"):
         api.post("/api/users", {**NEW, "name": name})
         deliver()
+    second = AccountToken.objects.get(profile__name="Mallory").profile["id"]
     assert follow(mails.tokens()[0]).status_code == 204
     assert_problem(follow(mails.tokens()[1]), 400, "invalid", ["token"])
     assert User.objects.get().name == "New"
+    assert erasures() == [second], "the mail of the other sign-up is erased"
 
 
 def test_an_address_that_was_taken_meanwhile_is_a_409(verification, api, mails, follow, person):
@@ -192,10 +201,12 @@ def test_a_link_expires_after_a_day_and_nothing_of_the_sign_up_is_left(verificat
     deliver()
     row = AccountToken.objects.get()
     assert timedelta(hours=23, minutes=59) < row.expires_at - now() <= timedelta(hours=24)
+    assert erasures() == []
     AccountToken.objects.update(expires_at=now() - timedelta(seconds=1))
     assert_problem(follow(), 400, "invalid", ["token"])
     clean_up()
     assert "Elm Street" not in everything_stored()
+    assert erasures() == [row.profile["id"]], "the mail is erased"
 
 
 def test_the_profile_is_erased_when_the_link_was_followed(verification, api, follow):
