@@ -68,9 +68,10 @@ class WebhookSerializer(Serializer):
 
 
 class WebhookWithSecretSerializer(WebhookSerializer):
+    openapi = {"required": list(WebhookSerializer().fields)}  # a repeated answer is without the secret
+
     secret = serializers.CharField(
         read_only=True,
-        required=False,
         help_text="The key for verifying signatures, `whsec_…`. Shown only here; a repeated answer is without it.",
     )
 
