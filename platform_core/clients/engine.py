@@ -28,7 +28,7 @@ from platform_core.clients.errors import (
 from platform_core.clients.exchange import Answer, Ask, exchange
 from platform_core.clients.peers import peer_bulkhead, peer_state
 from platform_core.http import context
-from platform_core.http.errors import UNKNOWN_PATH
+from platform_core.http.errors import UNKNOWN_HOST, UNKNOWN_PATH
 from platform_core.http.problems import CONTENT_TYPE
 from platform_core.observability import metrics
 
@@ -198,6 +198,8 @@ def _checked(peer: str, answer: Answer, expect: int | None) -> Answer:
 
 def _is_about_caller(status: int, problem: _Problem, *, is_ours: bool) -> bool:
     """Whether the answer refuses this service as a caller, whatever it asks for."""
+    if status == 400:
+        return any(error.get("code") == UNKNOWN_HOST for error in problem.errors)
     if status == 404:
         return not is_ours or problem.type == UNKNOWN_PATH
     return status in (401, 403, 405) and problem.code != INVALID_CREDENTIALS

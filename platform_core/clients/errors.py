@@ -58,11 +58,16 @@ class CallerRefused(PeerUnreachable):
 
     def __init__(self, peer: str, status: int, reason: str) -> None:
         self.status = status
-        self.summary = _WITHOUT_ROUTE if status in (404, 405) else f"refuses {settings.SERVICE.name}'s credentials"
+        self.summary = _MISDIRECTED.get(status) or f"refuses {settings.SERVICE.name}'s credentials"
         super().__init__(peer, f"{self.summary} ({status}: {reason})")
 
 
 _WITHOUT_ROUTE = "has no such route; its URL or its version may be wrong"
+_MISDIRECTED = {
+    400: "does not serve the host name of its URL; its ALLOWED_HOSTS may lack it",
+    404: _WITHOUT_ROUTE,
+    405: _WITHOUT_ROUTE,
+}
 
 
 class PeerRefused(PeerError):

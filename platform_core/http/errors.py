@@ -7,6 +7,8 @@ from typing import Any
 FieldError = dict[str, Any]
 """``{"field": "items[0].quantity", "code": "min_value", "detail": "…"}``, and further members for programs."""
 UNKNOWN_PATH = "/problems/unknown-path"
+UNKNOWN_HOST = "unknown_host"
+"""The code of an error of the Host header: ALLOWED_HOSTS does not have it."""
 """The ``type`` of the problem of a path without a route."""
 _PHRASES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 """Reason phrases of RFC 9110. Python has older ones before 3.13."""

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 
 from platform_core.http import rate_limits
@@ -23,7 +24,7 @@ from platform_core.http.context import (
     current,
     entered,
 )
-from platform_core.http.errors import DeadlineExceeded, InvalidInput, PlatformError, TooLarge
+from platform_core.http.errors import UNKNOWN_HOST, DeadlineExceeded, InvalidInput, PlatformError, TooLarge
 from platform_core.http.problems import problem_response
 from platform_core.http.request_body import LATE, LONGEST_LENGTH, MAX_BODY_BYTES, SHORT
 from platform_core.observability import metrics, tracing
@@ -94,7 +95,7 @@ class RequestMiddleware:
     def refuse_malformed(self, request: HttpRequest) -> None:
         """Check the headers, and whether the whole body has arrived.
 
-        Raises InvalidInput, DeadlineExceeded, TooLarge, DisallowedHost.
+        Raises InvalidInput, DeadlineExceeded, TooLarge.
         """
         meta = request.META
         if requested_timeout(meta.get("HTTP_X_REQUEST_TIMEOUT")) is None:
@@ -115,7 +116,7 @@ class RequestMiddleware:
             raise TooLarge()
 
     def check_host(self, request: HttpRequest) -> None:
-        """Raises DisallowedHost. Caches up to 100 allowed hosts, because Django's check costs 4 % of a read."""
+        """Raises InvalidInput. Caches up to 100 allowed hosts, because Django's check costs 4 % of a read."""
         host = request.META.get("HTTP_HOST")
         # Django's test client sends no Host header; what a server has taken in carries the time of its arrival.
         if host is None and BEGAN in request.META and request.META.get("SERVER_PROTOCOL") == "HTTP/1.1":
@@ -123,7 +124,10 @@ class RequestMiddleware:
         if request.path.startswith(_ANY_HOST):
             return
         if settings.USE_X_FORWARDED_HOST or host not in self.hosts:
-            request.get_host()
+            try:
+                request.get_host()
+            except DisallowedHost:
+                raise InvalidInput.field("Host", "The service does not serve this host name.", UNKNOWN_HOST) from None
             if len(self.hosts) < _HOSTS:
                 self.hosts.add(host)
 

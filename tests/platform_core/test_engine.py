@@ -176,8 +176,8 @@ def test_a_4xx_without_a_problem_is_a_refusal_without_a_code(peer, body):
     assert (refusal.value.status, refusal.value.code) == (422, "unknown")
 
 
-def problem(status, code, type_="about:blank"):
-    body = {"type": type_, "status": status, "code": code, "detail": "Because."}
+def problem(status, code, type_="about:blank", errors=()):
+    body = {"type": type_, "status": status, "code": code, "detail": "Because.", "errors": errors}
     return answers(body, status, {"Content-Type": "application/problem+json"})
 
 
@@ -185,6 +185,7 @@ REFUSED_CALLER = {
     "401": problem(401, "not_authenticated"),
     "403": problem(403, "permission_denied"),
     "405": problem(405, "method_not_allowed"),
+    "400 about the host": problem(400, "invalid", errors=[{"field": "Host", "code": "unknown_host", "detail": "No."}]),
     "403 of a proxy": answers(HTML, 403, {"Content-Type": "text/html"}),
     "404 of an unknown path": problem(404, "not_found", "/problems/unknown-path"),
     "404 of a proxy": answers(HTML, 404, {"Content-Type": "text/html; charset=utf-8"}),
@@ -201,7 +202,8 @@ def test_a_refusal_of_the_caller_is_no_refusal_of_the_request(peer, name, api):
     assert refusal.value.status == int(name[:3])
     assert len(peer.requests) == 1
     check = api.get("/health").json()["checks"]["user-service"]
-    what = "has no such route" if name[:3] in ("404", "405") else "refuses order-service's credentials"
+    misdirected = {"400": "does not serve the host name", "404": "has no such route", "405": "has no such route"}
+    what = misdirected.get(name[:3], "refuses order-service's credentials")
     assert (check["status"], check["breaker"]) == ("degraded", "closed")
     assert check["detail"].startswith(f"user-service {what}")
     peer.will(answers({}))

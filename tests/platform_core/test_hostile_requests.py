@@ -110,4 +110,6 @@ def test_an_unknown_host_is_refused(client, production, settings, host):
     settings.ALLOWED_HOSTS = ["shop.example.com"]
     answer = client.get("/api/orders", HTTP_HOST=host, headers=as_user(1))
     assert answer.status_code == 400 or host == ""
+    if answer.status_code == 400:
+        assert [(error["field"], error["code"]) for error in answer.json()["errors"]] == [("Host", "unknown_host")]
     assert "evil" not in str(answer.headers.get("Location", ""))
