@@ -23,8 +23,9 @@ SETTINGS = {
     "chaos": None,
     "browser": None,
     "tracing": None,
+    "generated": None,
 }
-EXTRA = frozenset({"browser", "tracing"})
+EXTRA = frozenset({"browser", "tracing", "generated"})
 """Suites that need more than requirements-dev.txt. They run only on request."""
 
 

@@ -26,6 +26,7 @@ LOCKED = {
     "requirements-tracing": "OpenTelemetry",
     "requirements-browser": "the browser's suite",
     "requirements-audit": "pip-audit",
+    "requirements-generated": "the generator of clients",
 }
 STALE = "run `make lock`"
 every_lock = pytest.mark.parametrize("name", LOCKED)
