@@ -80,7 +80,8 @@ def test_only_documented_filters_may_be_repeated(api: Any, subtests: Any) -> Non
             with subtests.test(operation=name, parameter=field):
                 if schema["type"] == "array":
                     value = example(resolved(package, schema["items"]))
-                    for times, status in ((2, 200), (20, 200), (21, 400)):
+                    accepted = 404 if path.startswith("/api/webhooks/") else 200  # there is no such webhook
+                    for times, status in ((2, accepted), (20, accepted), (21, 400)):
                         assert api.get(f"{path}?{'&'.join([f'{field}={value}'] * times)}").status_code == status
                 else:
                     value = example(schema)

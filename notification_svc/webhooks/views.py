@@ -96,8 +96,9 @@ class WebhookDeliveryViewSet(ListModelMixin, ResourceViewSet):
     @extend_schema(operation_id="listWebhookDeliveries")
     def list(self, request: Request, webhook_id: int) -> Response:
         """Deliveries, newest first. Those that were delivered long ago are deleted (`OUTBOX_RETENTION_DAYS`)."""
+        response = super().list(request)  # refuses bad parameters
         get_object_or_404(WebhookEndpoint, pk=webhook_id)
-        return super().list(request)
+        return response
 
     @extend_schema(operation_id="retryWebhookDelivery", request=None, responses={200: WebhookDeliverySerializer})
     @idempotent

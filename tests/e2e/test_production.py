@@ -321,3 +321,26 @@ def test_up_refuses_to_start_in_production_unprepared_and_names_every_reason(own
     for reason in ("DEBUG", "ALLOWED_HOSTS", "CORS_ALLOWED_ORIGINS", "DATABASE_URL", "SECRET_KEY", "KEYS_DIR"):
         assert reason in said, said
     assert not own_stack.processes()
+
+
+def test_webhooks_get_events_of_every_feed_and_go_to_public_addresses_only(production: Production) -> None:
+    admin = Person(production, "hooks@example.com", production.staff("hooks@example.com", "admin"))
+    body = {"url": "https://shop.invalid/hook", "events": ["user.created", "product.created"]}
+    for url in ("http://shop.invalid/hook", "https://127.0.0.1/hook", "https://[::ffff:10.0.0.1]/hook"):
+        refused = admin.ask("POST", NOTIFICATION, "/api/webhooks", json={**body, "url": url})
+        assert refused.status_code == 400, refused.text
+    assert Shop(production).ask("POST", NOTIFICATION, "/api/webhooks", json=body).status_code == 401
+    webhook = admin.made(NOTIFICATION, "/api/webhooks", **body)
+    admin.made(USER, "/api/users", name="Zoe", email="zoe@example.com", password=PASSWORD)
+    admin.made(PRODUCT, "/api/products", name="Lamp", price=1, stock=1)
+
+    def failed() -> bool:
+        path = f"/api/webhooks/{webhook['id']}/deliveries"
+        found = {d["eventType"]: d["lastError"] for d in admin.get(NOTIFICATION, path)["results"]}
+        return set(found) == set(body["events"]) and all("is not known" in error for error in found.values())
+
+    eventually("both events were tried", failed)
+    said = production.said()
+    assert webhook["secret"] not in said
+    assert "webhook.feed_unreachable" not in said.split('"/api/webhooks"')[-1]
+    assert admin.ask("DELETE", NOTIFICATION, f"/api/webhooks/{webhook['id']}").status_code == 204
