@@ -29,7 +29,7 @@ try:
     logconfig_dict = logging_config(name, values["LOG_LEVEL"], log_format)
     logging.config.dictConfig(logconfig_dict)
     production.check(settings)
-    production.warn_when_open(settings)
+    production.warn(settings)
 except ConfigurationError as error:
     for problem in error.problems:
         print(f"{service.name} cannot start: {problem}", file=sys.stderr)

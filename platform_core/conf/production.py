@@ -17,25 +17,26 @@ log = logging.getLogger("platform.mode")
 
 
 def check(settings: Any) -> None:
-    """Runs before a web or worker starts. Raises ConfigurationError.
-
-    user-service also warns if the links that it mails lead nowhere.
-    """
+    """Runs before a web or worker starts. Raises ConfigurationError."""
     if settings.PLATFORM_ENV == "development":
         return
     found = [*_open_doors(settings), *_secrets(settings), *_keys(settings)]
     if found:
         raise ConfigurationError([f"production refuses {problem}" for problem in found])
-    if settings.SERVICE is USER and urlsplit(settings.ACCOUNT_LINKS_URL).hostname == "localhost":
+
+
+def warn(settings: Any) -> None:
+    """Log what the operator should know when a web starts: that it is open to all, or that mailed links lead nowhere.
+
+    `manage.py up` prints the first of these itself, once for all services.
+    """
+    if settings.PLATFORM_ENV == "development":
+        if not os.environ.get(ANNOUNCED):
+            detail = "Development mode: everybody who can reach this service may do everything."
+            log.warning("mode.development", extra={"data": {"detail": detail}})
+    elif settings.SERVICE is USER and urlsplit(settings.ACCOUNT_LINKS_URL).hostname == "localhost":
         detail = "Mailed links begin with http://localhost, so customers cannot follow them: set ACCOUNT_LINKS_URL."
         log.warning("mode.local_links", extra={"data": {"detail": detail}})
-
-
-def warn_when_open(settings: Any) -> None:
-    """Log a warning in development mode, except under `manage.py up`, which prints one for all services."""
-    if settings.PLATFORM_ENV == "development" and not os.environ.get(ANNOUNCED):
-        detail = "Development mode: everybody who can reach this service may do everything."
-        log.warning("mode.development", extra={"data": {"detail": detail}})
 
 
 def _open_doors(settings: Any) -> list[str]:

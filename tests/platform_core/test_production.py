@@ -55,6 +55,8 @@ def test_user_service_warns_of_links_that_lead_to_the_customers_own_machine(fine
     fine.SERVICE, fine.ACCOUNT_LINKS_URL = service, url
     fine.SERVICE_KEY = people.private_service_key(service.name)
     production.check(django_settings)
+    assert "mode" not in caplog.text, "what it says is a reason not to start"
+    production.warn(django_settings)
     assert ("mode.local_links" in caplog.text) is warned
 
 

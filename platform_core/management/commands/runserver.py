@@ -39,7 +39,7 @@ class Command(StaticRunserver):
     def inner_run(self, *args: Any, **options: Any) -> None:
         """Serve, if the configuration is safe for production. Raises ConfigurationError."""
         production.check(settings)
-        production.warn_when_open(settings)
+        production.warn(settings)
         super().inner_run(*args, **options)
 
     def add_arguments(self, parser: Any) -> None:
