@@ -12,7 +12,7 @@ import pytest
 
 from platform_core.topology import ORDER, PRODUCT, SERVICES, USER, Service
 from tests.documents import committed
-from tests.e2e.stack import Stack, temporary_stack
+from tests.e2e.stack import Stack
 
 SECONDS = 300
 
@@ -37,12 +37,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     sys.path.insert(0, str(folder))
     yield folder
     sys.path.remove(str(folder))
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with temporary_stack() as own:
-        yield own.up()
 
 
 def test_their_types_are_complete(folder):
