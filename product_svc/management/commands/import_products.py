@@ -1,8 +1,11 @@
 """``manage.py product_svc import_products FILE``: imports a file of products into the catalog."""
 
+import codecs
 import io
 import os
+import shutil
 import sys
+import tempfile
 import time
 from argparse import ArgumentParser
 from collections import Counter
@@ -16,8 +19,22 @@ from django.db import DatabaseError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from product_svc.files import COLUMNS, CSV, JSON_LINES, REJECTED, REJECTS, FileError, Record, format_of, read
+from product_svc.encodings import LAST_RESORT, UTF_8, encoding_of
+from product_svc.files import (
+    COLUMNS,
+    CSV,
+    JSON_LINES,
+    MAX_LINE,
+    REJECTED,
+    REJECTS,
+    FileError,
+    Reading,
+    Record,
+    format_of,
+    read,
+)
 from product_svc.importing import Import
+from product_svc.numbers import COMMA, POINT
 
 LINE_EVERY = 5.0
 MAX_PRINTED = 100
@@ -91,8 +108,24 @@ class Command(BaseCommand):
             action="store_true",
             help="import records with neither a sku nor a known id; each run adds them again",
         )
+        parser.add_argument("--encoding", help="such as cp1252 (default: detected)")
+        parser.add_argument(
+            "--decimal",
+            choices=(POINT, COMMA),
+            help="the decimal mark of CSV; by default a number that reads two ways, such as 1,234, is rejected",
+        )
+        parser.add_argument(
+            "--map",
+            action="append",
+            default=[],
+            dest="mapped",
+            metavar="COLUMN=TITLE",
+            help="the title of a column in the file, such as name=Title; may be repeated",
+        )
+        parser.add_argument("--ignore-unknown", action="store_true", help="leave out columns that are unknown")
 
     def handle(self, *args: Any, file: str, rejects: Path | None, allow_without_sku: bool, **options: Any) -> None:
+        _check_encoding(options["encoding"])
         kind = options["format"] or format_of(Path(file))
         if kind is None:
             raise CommandError(f"{file}: unknown suffix. Give --format {CSV} or --format {JSON_LINES}.")
@@ -107,9 +140,15 @@ class Command(BaseCommand):
     def _take_in(
         self, source: IO[bytes], kind: str, allow_without_sku: bool, options: Mapping[str, Any]
     ) -> Counter[str]:
-        text = io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        header, records = read(text, kind)
+        encoding = options["encoding"] or _encoding(source, kind)
+        wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+        text = io.TextIOWrapper(source, encoding, errors="strict" if wide else "surrogateescape", newline="")
+        header, records, notes = read(text, kind, _reading(options))
         out, err = Console(file=options.get("stdout")), Console(file=options.get("stderr"), stderr=True)
+        if encoding == LAST_RESORT and not options["encoding"]:
+            notes = [f"The file is not UTF-8. It is read as {LAST_RESORT}; --encoding names another encoding.", *notes]
+        for note in notes:
+            out.print(note, markup=False, highlight=False, soft_wrap=True)
         with (
             self.rejects.open("w", encoding="utf-8", errors="surrogateescape", newline="") as left_out,
             _progress(out, source) as progress,
@@ -140,12 +179,58 @@ def _size(source: IO[bytes]) -> int | None:
 @contextmanager
 def _opened(file: str, rejects: Path) -> Iterator[IO[bytes]]:
     if file == "-":
-        yield sys.stdin.buffer
+        with _seekable(sys.stdin.buffer) as source:
+            yield source
         return
     if Path(file).resolve() == rejects.resolve():
         raise CommandError("The file of rejects would overwrite the file itself.")
-    with Path(file).open("rb") as source:
+    with Path(file).open("rb") as opened, _seekable(opened) as source:
         yield source
+
+
+@contextmanager
+def _seekable(source: IO[bytes]) -> Iterator[IO[bytes]]:
+    """``source`` itself, or a temporary copy if it is a pipe: the encoding is only known at the end of the file."""
+    if source.seekable():
+        yield source
+        return
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(source, copy)
+        copy.seek(0)
+        yield copy
+
+
+def _check_encoding(name: str | None) -> None:
+    try:
+        "".encode(name or "utf-8")
+    except LookupError:
+        raise CommandError(f"--encoding {name}: there is no such encoding.") from None
+
+
+def _encoding(source: IO[bytes], kind: str) -> str:
+    """The detected encoding. JSON Lines and files of rejects are never guessed to be in an old encoding."""
+    encoding = encoding_of(source)
+    return UTF_8 if encoding == LAST_RESORT and (kind == JSON_LINES or _has_rejects(source)) else encoding
+
+
+def _has_rejects(source: IO[bytes]) -> bool:
+    start = source.tell()
+    try:
+        return b"\n" + REJECTED.encode() in b"\n" + source.read(MAX_LINE)
+    finally:
+        source.seek(start)
+
+
+def _reading(options: Mapping[str, Any]) -> Reading:
+    mapped: dict[str, str] = {}
+    for text in options["mapped"]:
+        column, _, title = (part.strip() for part in text.partition("="))
+        if not title or column not in COLUMNS or column in mapped or title in mapped.values():
+            raise CommandError(
+                f"--map {text}: expected COLUMN=TITLE, such as name=Title, once for a column of {', '.join(COLUMNS)}."
+            )
+        mapped[column] = title
+    return Reading(options["decimal"], mapped, options["ignore_unknown"])
 
 
 @contextmanager
