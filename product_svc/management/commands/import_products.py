@@ -11,6 +11,7 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -19,6 +20,8 @@ from django.db import DatabaseError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from platform_core.conf.currencies import amount_text
+from product_svc.bulk import Merged, Outcome, Wanted
 from product_svc.encodings import LAST_RESORT, UTF_8, encoding_of
 from product_svc.files import (
     COLUMNS,
@@ -27,6 +30,7 @@ from product_svc.files import (
     MAX_LINE,
     REJECTED,
     REJECTS,
+    SOURCES,
     FileError,
     Reading,
     Record,
@@ -39,6 +43,11 @@ from product_svc.numbers import COMMA, POINT
 LINE_EVERY = 5.0
 MAX_PRINTED = 100
 """The maximum number of reasons that are printed. The file of rejects holds all of them."""
+FURTHER = "The reasons of further records are only in the file of rejects."
+MAX_PREVIEWED = 20
+"""The maximum number of products that a dry run shows."""
+MAX_SHOWN = 60
+"""The maximum length of a value that a dry run shows, in characters."""
 AGAIN = "Committed batches are kept. Run the same command again to complete the import."
 
 
@@ -69,8 +78,8 @@ class Lines:
 class Rejects:
     """The file of rejected records, unchanged, each below a line with its reasons. It can be corrected and imported."""
 
-    def __init__(self, stream: TextIO, header: str, console: Console) -> None:
-        self.stream, self.console, self.count = stream, console, 0
+    def __init__(self, stream: TextIO, header: str, console: Console, further: str) -> None:
+        self.stream, self.console, self.count, self.further = stream, console, 0, further
         stream.write(_ended(header))
 
     def __call__(self, record: Record, reasons: list[str]) -> None:
@@ -80,7 +89,45 @@ class Rejects:
         if self.count <= MAX_PRINTED:
             self.console.print(reason, markup=False, highlight=False, soft_wrap=True)
         elif self.count == MAX_PRINTED + 1:
-            self.console.print("The reasons of further records are only in the file of rejects.")
+            self.console.print(self.further)
+
+
+class Preview:
+    """Shows the first products that an import would add or change, with their old and new values."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.count = console, 0
+
+    def __call__(self, record: Record, wanted: Wanted, merged: Merged) -> None:
+        if merged.outcome == Outcome.UNCHANGED:
+            return
+        self.count += 1
+        if self.count <= MAX_PREVIEWED:
+            self._print(f"line {record.number}: {self._product(wanted)}: {self._changes(wanted, merged)}")
+        elif self.count == MAX_PREVIEWED + 1:
+            self._print("Further products are only counted.")
+
+    def _product(self, wanted: Wanted) -> str:
+        return _shown(wanted.sku or (f"product {wanted.pk}" if wanted.pk else wanted.values["name"]))
+
+    def _changes(self, wanted: Wanted, merged: Merged) -> str:
+        if merged.outcome == Outcome.NEW:
+            given = {name: wanted.values[source] for name, source in SOURCES.items() if source in wanted.given}
+            return "new: " + ", ".join(f"{name} {_shown(value)}" for name, value in given.items() if value is not None)
+        changes = {name: merged.changes[source] for name, source in SOURCES.items() if source in merged.changes}
+        return ", ".join(f"{name} {_shown(old)} → {_shown(new)}" for name, (old, new) in changes.items())
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _shown(value: Any) -> str:
+    """A value on one line, shortened."""
+    if isinstance(value, Decimal):
+        return amount_text(value)
+    text = " ".join(str("" if value is None else value).split())
+    text = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+    return (text if text.isprintable() else repr(text)) or "(empty)"
 
 
 def _ended(line: str) -> str:
@@ -122,6 +169,11 @@ class Command(BaseCommand):
             metavar="COLUMN=TITLE",
             help="the title of a column in the file, such as name=Title; may be repeated",
         )
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="write nothing, also no file of rejects; show the counts and the first products that would change",
+        )
         parser.add_argument("--ignore-unknown", action="store_true", help="leave out columns that are unknown")
 
     def handle(self, *args: Any, file: str, rejects: Path | None, allow_without_sku: bool, **options: Any) -> None:
@@ -129,10 +181,15 @@ class Command(BaseCommand):
         kind = options["format"] or format_of(Path(file))
         if kind is None:
             raise CommandError(f"{file}: unknown suffix. Give --format {CSV} or --format {JSON_LINES}.")
-        self.rejects = rejects or Path(("stdin" if file == "-" else file) + REJECTS)
+        is_dry = options["dry_run"]
+        self.rejects = Path(os.devnull) if is_dry else rejects or Path(("stdin" if file == "-" else file) + REJECTS)
         with _one_line_errors(), _opened(file, self.rejects) as source:
             counts = self._take_in(source, kind, allow_without_sku, options)
         self.stdout.write(summary(counts) + ".")
+        if is_dry:
+            if counts["rejected"]:
+                raise CommandError("Dry run: nothing was written. An import would reject some records.")
+            return
         if counts["rejected"]:
             raise CommandError(f"The rejected records are in {self.rejects}.")
         self.rejects.unlink()
@@ -147,19 +204,23 @@ class Command(BaseCommand):
         out, err = Console(file=options.get("stdout")), Console(file=options.get("stderr"), stderr=True)
         if encoding == LAST_RESORT and not options["encoding"]:
             notes = [f"The file is not UTF-8. It is read as {LAST_RESORT}; --encoding names another encoding.", *notes]
+        if options["dry_run"]:
+            notes = ["Dry run: nothing is written.", *notes]
         for note in notes:
             out.print(note, markup=False, highlight=False, soft_wrap=True)
         with (
             self.rejects.open("w", encoding="utf-8", errors="surrogateescape", newline="") as left_out,
             _progress(out, source) as progress,
         ):
-            reject = Rejects(left_out, header, out if out.is_terminal else err)
+            further = "The reasons of further records are not shown." if options["dry_run"] else FURTHER
+            reject = Rejects(left_out, header, out if out.is_terminal else err, further)
 
             def show_progress(counts: Counter[str]) -> None:
                 left_out.flush()
                 progress(source.tell() if source.seekable() else 0, counts)
 
-            return Import(reject, show_progress, allow_without_sku).run(records)
+            preview = Preview(out) if options["dry_run"] else None
+            return Import(reject, show_progress, allow_without_sku, preview).run(records)
 
 
 @contextmanager
