@@ -7,7 +7,7 @@ front, which is removed when the file is read.
 import csv
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -18,6 +18,8 @@ from rest_framework.serializers import CharField, DecimalField, IntegerField
 from platform_core.api import decode, encode
 from platform_core.conf.currencies import decimals
 from product_svc import numbers
+from product_svc.html_text import text_of
+from product_svc.presets import NO_OPTION, PRESETS, TITLES, Preset, recognise
 from product_svc.serializers import ProductSerializer
 
 ID = "id"
@@ -45,6 +47,7 @@ _GUARDED = re.compile("'+[=+@＝＋－＠-]")
 _DANGEROUS = re.compile("'*[=+@＝＋－＠-]")
 
 
+NO_PRESET = "none"
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _SAYS_DELIMITER = re.compile(r'"?sep=(?P<delimiter>[,;\t])"?[,;\t]*\s*', re.IGNORECASE)
 """A first line that tells Excel the delimiter."""
@@ -69,12 +72,14 @@ class Reading:
 
     ``decimal``: the decimal mark of its numbers, "point" or "comma"; None refuses numbers that read two ways.
     ``mapped``: the header of a column whose name differs, by column. ``ignore_unknown``: whether unknown columns are
-    left out; otherwise they end the import.
+    left out; otherwise they end the import. ``preset``: a name of `PRESETS`, NO_PRESET, or None to recognise the system
+    by the titles.
     """
 
     decimal: str | None = None
     mapped: Mapping[str, str] = field(default_factory=dict)
     ignore_unknown: bool = False
+    preset: str | None = None
 
 
 class Source(NamedTuple):
@@ -150,6 +155,8 @@ def read(stream: TextIO, kind: str, reading: Reading | None = None) -> Source:
         return Source("", (_checked(Record(lines.number, line), parsed, lines.encoding) for line in lines), [])
     table = _table(lines, reading)
     notes = [] if table.delimiter == "," else [f"The columns are separated by {DELIMITERS[table.delimiter]}."]
+    if table.preset:
+        notes.append(f"The file is read as one of {table.preset.system}.")
     if table.ignored:
         notes.append(f"Ignored columns: {', '.join(table.ignored)}.")
     return Source(table.header, _csv_records(lines, table, reading), notes)
@@ -182,12 +189,14 @@ def _unknown(names: Sequence[str]) -> str:
 
 class _Table(NamedTuple):
     """The layout of a CSV file: its first lines unchanged, its delimiter, the column of each cell (None if the cell is
-    ignored), and the titles of ignored columns."""
+    ignored), the titles of ignored columns, the titles of all, and the preset, if any."""
 
     header: str
     delimiter: str
     names: list[str | None]
     ignored: list[str]
+    titles: list[str]
+    preset: Preset | None
 
 
 def _table(lines: _Lines, reading: Reading) -> _Table:
@@ -198,13 +207,14 @@ def _table(lines: _Lines, reading: Reading) -> _Table:
     try:
         line.encode()
         delimiter, cells = _cells(line, delimiters, reading)
-        names, ignored = _columns(cells, reading)
+        preset = PRESETS.get(reading.preset) if reading.preset else recognise(cells)
+        names, ignored = _columns(cells, reading, preset)
     except UnicodeEncodeError:
         problem = f"not {lines.encoding}"
     except (csv.Error, ValueError) as error:
         problem = str(error)
     else:
-        return _Table(before + line, delimiter, names, ignored)
+        return _Table(before + line, delimiter, names, ignored, [cell.lower() for cell in cells], preset)
     if "\0" in line:
         problem += " (if the file is UTF-16 without a byte order mark, give --encoding utf-16-le)"
     raise FileError(f"line {max(lines.number, 1)}: expected a header: {problem}")
@@ -212,7 +222,7 @@ def _table(lines: _Lines, reading: Reading) -> _Table:
 
 def _cells(line: str, delimiters: Sequence[str], reading: Reading) -> tuple[str, list[str]]:
     """The delimiter and the cells of the header: those with the most known columns, or else the most cells."""
-    known = {*_BY_LOWER_NAME, *(header.lower() for header in reading.mapped.values())}
+    known = {*_BY_LOWER_NAME, *TITLES, *(header.lower() for header in reading.mapped.values())}
     best: tuple[tuple[int, int], str, list[str]] | None = None
     problem: csv.Error | None = None
     for delimiter in delimiters:
@@ -230,7 +240,7 @@ def _cells(line: str, delimiters: Sequence[str], reading: Reading) -> tuple[str,
     return best[1], best[2]
 
 
-def _columns(titles: Sequence[str], reading: Reading) -> tuple[list[str | None], list[str]]:
+def _columns(titles: Sequence[str], reading: Reading, preset: Preset | None) -> tuple[list[str | None], list[str]]:
     """The column of each cell and the ignored titles. Raises ValueError."""
     titles = list(titles)
     while titles and not titles[-1]:
@@ -240,9 +250,10 @@ def _columns(titles: Sequence[str], reading: Reading) -> tuple[list[str | None],
     mapped = {header.lower(): column for column, header in reading.mapped.items()}
     if absent := [header for header in reading.mapped.values() if header.lower() not in map(str.lower, titles)]:
         raise ValueError(f"--map names {', '.join(map(repr, absent))}; the columns of the file are {', '.join(titles)}")
-    names = [_column(title.lower(), mapped, _BY_LOWER_NAME) for title in titles]
+    own = _titles_of(preset, {title.lower() for title in titles}) if preset else _BY_LOWER_NAME
+    names = [_column(title.lower(), mapped, own) for title in titles]
     ignored = [title for title, name in zip(titles, names, strict=True) if name is None]
-    if ignored and not reading.ignore_unknown:
+    if ignored and not (reading.ignore_unknown or preset):
         raise ValueError(f"{_unknown(ignored)}. Name a column with --map name=Title, or give --ignore-unknown")
     counted = Counter(name for name in names if name)
     if missing := [name for name in REQUIRED if not counted[name]]:
@@ -250,6 +261,12 @@ def _columns(titles: Sequence[str], reading: Reading) -> tuple[list[str | None],
     if twice := [name for name, count in counted.items() if count > 1]:
         raise ValueError(f"{', '.join(map(repr, twice))}: a column appears twice")
     return names, [title or "(without a title)" for title in ignored]
+
+
+def _titles_of(preset: Preset, there: Collection[str]) -> dict[str, str]:
+    """The columns by the titles that the file has of those in the preset."""
+    first = {column: next((each for each in titles if each in there), "") for column, titles in preset.titles.items()}
+    return {title: column for column, title in first.items() if title}
 
 
 def _column(title: str, mapped: Mapping[str, str], own: Mapping[str, str]) -> str | None:
@@ -260,7 +277,7 @@ def _column(title: str, mapped: Mapping[str, str], own: Mapping[str, str]) -> st
 
 def _csv_records(lines: _Lines, table: _Table, reading: Reading) -> Iterator[Record]:
     dialect: dict[str, Any] = {"delimiter": table.delimiter, "strict": True, "skipinitialspace": True}
-    values = _Values(table.names, reading)
+    values = _ValuesOfPreset(table, table.preset, reading) if table.preset else _Values(table.names, reading)
     for first in lines:
         number, taken, problem, cells = lines.number, list[str](), "", list[str]()
         try:
@@ -272,7 +289,10 @@ def _csv_records(lines: _Lines, table: _Table, reading: Reading) -> Iterator[Rec
         if not problem and not any(map(str.strip, cells)):
             continue  # a line of delimiters, as spreadsheets leave them
         record = Record(number, "".join(taken), problem=problem)
-        yield record if problem else _checked(record, lambda _, cells=cells: values(cells), lines.encoding)  # type: ignore[misc]
+        if not problem:
+            record = _checked(record, lambda _, cells=cells: values(cells), lines.encoding)  # type: ignore[misc]
+        if record.problem or record.values is not None:
+            yield record
 
 
 class _Values:
@@ -286,11 +306,17 @@ class _Values:
             if name in _DECIMALS | _WHOLE
         }
 
-    def __call__(self, cells: Sequence[str]) -> dict[str, str | None]:
-        if len(cells) != len(self.names):
-            if len(cells) < len(self.names) or any(map(str.strip, cells[len(self.names) :])):
-                raise ValueError(f"expected {len(self.names)} cells, found {len(cells)}")
-            cells = cells[: len(self.names)]  # delimiters at the end of the line
+    def sized(self, cells: Sequence[str]) -> Sequence[str]:
+        """The cells without the delimiters at the end of the line."""
+        if len(cells) == len(self.names):
+            return cells
+        if len(cells) < len(self.names) or any(map(str.strip, cells[len(self.names) :])):
+            raise ValueError(f"expected {len(self.names)} cells, found {len(cells)}")
+        return cells[: len(self.names)]
+
+    def __call__(self, cells: Sequence[str]) -> dict[str, str | None] | None:
+        """Returns None if the row is not a product."""
+        cells = self.sized(cells)
         values = {name: _unguarded(cell.strip()) for name, cell in zip(self.names, cells, strict=True) if name}
         problems = []
         for name, read_number in self.numbers.items():
@@ -303,6 +329,58 @@ class _Values:
         return {
             name: value or _EMPTY.get(name, "") for name, value in values.items() if value or name not in _SAY_NOTHING
         }
+
+
+class _ValuesOfPreset(_Values):
+    """The values of the rows of another shop system."""
+
+    def __init__(self, table: _Table, preset: Preset, reading: Reading) -> None:
+        super().__init__(table.names, reading)
+        self.preset = preset
+        self.at = {title: index for index, title in reversed([*enumerate(table.titles[: len(table.names)])])}
+        self.column = {name: index for index, name in enumerate(table.names) if name}
+        self.inherited = [self.column[name] for name in ("name", "category", "description") if name in self.column]
+        self.parents: dict[str, Sequence[str]] = {}
+
+    def __call__(self, cells: Sequence[str]) -> dict[str, str | None] | None:
+        cells = [cell.strip() for cell in self.sized(cells)]
+        preset = self.preset
+        kinds = {kind.strip() for kind in self._first(cells, preset.kind).lower().split(",")}
+        is_parent = not preset.no_product.isdisjoint(kinds)
+        if is_parent or (preset.continues and self._cell(cells, "name")):
+            self._remember(cells)
+        is_empty = preset.continues and not any(self._cell(cells, name) for name in ("name", "sku", "price"))
+        if is_parent or is_empty or self._first(cells, preset.translated):
+            return None
+        if parent := self.parents.get(self._first(cells, preset.parent)):
+            cells = self._completed(cells, parent)
+        if "description" in self.column:
+            html = cells[self.column["description"]]
+            cells[self.column["description"]] = text_of(html.replace("\\n", "\n") if preset.escaped_line_ends else html)
+        return super().__call__(cells)
+
+    def _cell(self, cells: Sequence[str], column: str) -> str:
+        return cells[self.column[column]] if column in self.column else ""
+
+    def _first(self, cells: Sequence[str], titles: Iterable[str]) -> str:
+        return next((cells[self.at[title]] for title in titles if title in self.at), "")
+
+    def _remember(self, cells: Sequence[str]) -> None:
+        if self.preset.continues:
+            self.parents.clear()
+        for title, prefix in self.preset.known_by.items():
+            if key := self._first(cells, [title]):
+                self.parents[prefix + key] = cells
+
+    def _completed(self, cells: Sequence[str], parent: Sequence[str]) -> list[str]:
+        row, name = list(cells), self.column["name"]
+        for index in self.inherited:
+            row[index] = row[index] or parent[index]
+        if row[name] == parent[name]:
+            options = [self._first(cells, [title]) for title in self.preset.options]
+            if variant := " / ".join(option for option in options if option not in ("", NO_OPTION)):
+                row[name] = f"{row[name]} – {variant}"
+        return row
 
 
 _DECIMALS = {name for name, each in _FIELDS.items() if isinstance(each, DecimalField)}

@@ -28,6 +28,7 @@ from product_svc.files import (
     CSV,
     JSON_LINES,
     MAX_LINE,
+    NO_PRESET,
     REJECTED,
     REJECTS,
     SOURCES,
@@ -39,6 +40,7 @@ from product_svc.files import (
 )
 from product_svc.importing import Import
 from product_svc.numbers import COMMA, POINT
+from product_svc.presets import PRESETS
 
 LINE_EVERY = 5.0
 MAX_PRINTED = 100
@@ -170,6 +172,11 @@ class Command(BaseCommand):
             help="the title of a column in the file, such as name=Title; may be repeated",
         )
         parser.add_argument(
+            "--preset",
+            choices=(*PRESETS, NO_PRESET),
+            help="the shop system that wrote the CSV file (default: Shopify and WooCommerce are recognised)",
+        )
+        parser.add_argument(
             "--dry-run",
             action="store_true",
             help="write nothing, also no file of rejects; show the counts and the first products that would change",
@@ -181,6 +188,8 @@ class Command(BaseCommand):
         kind = options["format"] or format_of(Path(file))
         if kind is None:
             raise CommandError(f"{file}: unknown suffix. Give --format {CSV} or --format {JSON_LINES}.")
+        if options["preset"] not in (None, NO_PRESET) and kind != CSV:
+            raise CommandError("--preset is for CSV.")
         is_dry = options["dry_run"]
         self.rejects = Path(os.devnull) if is_dry else rejects or Path(("stdin" if file == "-" else file) + REJECTS)
         with _one_line_errors(), _opened(file, self.rejects) as source:
@@ -291,7 +300,7 @@ def _reading(options: Mapping[str, Any]) -> Reading:
                 f"--map {text}: expected COLUMN=TITLE, such as name=Title, once for a column of {', '.join(COLUMNS)}."
             )
         mapped[column] = title
-    return Reading(options["decimal"], mapped, options["ignore_unknown"])
+    return Reading(options["decimal"], mapped, options["ignore_unknown"], options["preset"])
 
 
 @contextmanager
