@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
@@ -30,11 +31,15 @@ class Outcome(StrEnum):
 
 
 class Merged(NamedTuple):
-    """``pk``: of the product that was there already. ``problem``: why nothing was done."""
+    """``pk``: of the product that was there already. ``problem``: why nothing was done.
+
+    ``changes``: the old and the new values by field, which only `plan_products` finds out.
+    """
 
     outcome: Outcome
     pk: int | None = None
     problem: str = ""
+    changes: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,20 @@ def merge_products(wanted: Sequence[Wanted], *, taken: Set[int] = frozenset()) -
             if not _is_lost_race(error):
                 raise
             # One of the products was changed concurrently: read them again and retry.
+
+
+def plan_products(wanted: Sequence[Wanted], *, taken: Set[int] = frozenset()) -> list[Merged]:
+    """What `merge_products` would do at this moment. Only reads."""
+    return [_planned(each, product) for each, product in zip(wanted, _found(wanted, taken), strict=True)]
+
+
+def _planned(wanted: Wanted, product: Product | str | None) -> Merged:
+    if isinstance(product, str):
+        return Merged(Outcome.REFUSED, problem=product)
+    if product is None:
+        return Merged(Outcome.NEW)
+    changes = {name: (getattr(product, name), value) for name, value in wanted.changes(product).items()}
+    return Merged(Outcome.CHANGED if changes else Outcome.UNCHANGED, product.pk, changes=changes)
 
 
 class _Moved(Exception):

@@ -6,15 +6,20 @@ front, which is removed when the file is read.
 
 import csv
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import msgspec
-from rest_framework.serializers import CharField
+from rest_framework.serializers import CharField, DecimalField, IntegerField
 
 from platform_core.api import decode, encode
+from platform_core.conf.currencies import decimals
+from product_svc import numbers
+from product_svc.html_text import text_of
+from product_svc.presets import NO_OPTION, PRESETS, TITLES, Preset, recognise
 from product_svc.serializers import ProductSerializer
 
 ID = "id"
@@ -27,6 +32,7 @@ COLUMNS = (ID, *FIELDS)
 REQUIRED = tuple(name for name in FIELDS if _FIELDS[name].required)
 SOURCES = {name: str(_FIELDS[name].source) for name in FIELDS}
 """The attribute of a product for each column; the id is its primary key."""
+_BY_NAME = {name: name for name in COLUMNS}
 _BY_LOWER_NAME = {name.lower(): name for name in COLUMNS}
 CSV, JSON_LINES = "csv", "jsonl"
 ENDINGS = {".csv": CSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES}
@@ -39,6 +45,12 @@ MAX_RECORD = 2**16
 """Maximum length in characters of a record with several lines. It limits the effect of an unclosed quote."""
 _GUARDED = re.compile("'+[=+@＝＋－＠-]")
 _DANGEROUS = re.compile("'*[=+@＝＋－＠-]")
+
+
+NO_PRESET = "none"
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SAYS_DELIMITER = re.compile(r'"?sep=(?P<delimiter>[,;\t])"?[,;\t]*\s*', re.IGNORECASE)
+"""A first line that tells Excel the delimiter."""
 
 
 class FileError(Exception):
@@ -54,6 +66,31 @@ class Record(NamedTuple):
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a file is to be read.
+
+    ``decimal``: the decimal mark of its numbers, "point" or "comma"; None refuses numbers that read two ways.
+    ``mapped``: the header of a column whose name differs, by column. ``ignore_unknown``: whether unknown columns are
+    left out; otherwise they end the import. ``preset``: a name of `PRESETS`, NO_PRESET, or None to recognise the system
+    by the titles.
+    """
+
+    decimal: str | None = None
+    mapped: Mapping[str, str] = field(default_factory=dict)
+    ignore_unknown: bool = False
+    preset: str | None = None
+
+
+class Source(NamedTuple):
+    """A file that is being read: the unchanged lines of its header (empty if it has none), its records, and what the
+    user should know about how it is read."""
+
+    header: str
+    records: Iterator[Record]
+    notes: list[str]
+
+
 def format_of(path: Path) -> str | None:
     """The format, from the file's suffix. A file of rejects has the format of its original."""
     name = Path(path.name.removesuffix(REJECTS))
@@ -65,12 +102,16 @@ class _Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
+        self.encoding = stream.encoding.removesuffix("-sig").replace("utf", "UTF")
         self.given_back: deque[str] = deque()
         self.number = 0
 
     def next(self) -> str:
         """The next line with its line ending. Empty at the end of the file."""
-        line = self.given_back.popleft() if self.given_back else self.stream.readline(MAX_LINE + 1)
+        try:
+            line = self.given_back.popleft() if self.given_back else self.stream.readline(MAX_LINE + 1)
+        except UnicodeError as error:
+            raise FileError(f"after line {self.number}: not {self.encoding}: {error}") from None
         self.number += bool(line)
         if len(line) > MAX_LINE:
             raise FileError(f"line {self.number}: longer than {MAX_LINE:,} characters")
@@ -97,76 +138,253 @@ class _Lines:
                 yield line
 
 
-def read(stream: TextIO, kind: str) -> tuple[str, Iterator[Record]]:
-    """Returns the unchanged header (empty if the format has none) and the records.
+def read(stream: TextIO, kind: str, reading: Reading | None = None) -> Source:
+    """Begins to read a file.
 
-    ``stream`` must be opened with ``newline=""`` and ``errors="surrogateescape"``. Raises FileError, also while the
-    records are read.
+    ``stream`` must be opened with ``newline=""``, and with ``errors="surrogateescape"`` unless it is UTF-16 or UTF-32.
+    Raises FileError, also while the records are read.
     """
+    reading = reading or Reading()
     lines = _Lines(stream)
     if kind == JSON_LINES:
-        return "", (_checked(Record(lines.number, line), _parsed) for line in lines)
-    header, names = _header(lines)
-    return header, _csv_records(lines, names)
+        names = {header: column for column, header in reading.mapped.items()}
+
+        def parsed(line: str) -> Any:
+            return _parsed(line, names, reading.ignore_unknown)
+
+        return Source("", (_checked(Record(lines.number, line), parsed, lines.encoding) for line in lines), [])
+    table = _table(lines, reading)
+    notes = [] if table.delimiter == "," else [f"The columns are separated by {DELIMITERS[table.delimiter]}."]
+    if table.preset:
+        notes.append(f"The file is read as one of {table.preset.system}.")
+    if table.ignored:
+        notes.append(f"Ignored columns: {', '.join(table.ignored)}.")
+    return Source(table.header, _csv_records(lines, table, reading), notes)
 
 
-def _checked(record: Record, parse: Callable[[str], Any]) -> Record:
+def _checked(record: Record, parse: Callable[[str], Any], encoding: str) -> Record:
     try:
         record.raw.encode()
         return record._replace(values=parse(record.raw))
     except UnicodeEncodeError:
-        return record._replace(problem="not UTF-8")
+        return record._replace(problem=f"not {encoding}")
     except (msgspec.MsgspecError, csv.Error, RecursionError, ValueError, ArithmeticError) as error:
         return record._replace(problem=str(error))
 
 
-def _parsed(line: str) -> Any:
+def _parsed(line: str, names: Mapping[str, str], ignore_unknown: bool) -> Any:
     values = decode(line)
-    if isinstance(values, dict) and (unknown := [name for name in values if name not in COLUMNS]):
-        raise ValueError(f"{unknown[0]!r} is unknown; the columns are {', '.join(COLUMNS)}")
-    return values
+    if not isinstance(values, dict):
+        return values
+    taken = {name: _column(name, names, _BY_NAME) for name in values}
+    if not ignore_unknown and (unknown := [name for name, column in taken.items() if column is None]):
+        raise ValueError(_unknown(unknown))
+    return {column: values[name] for name, column in taken.items() if column}
 
 
-def _header(lines: _Lines) -> tuple[str, list[str]]:
-    line = next(iter(lines), "")
-    record = _checked(Record(lines.number, line), lambda raw: next(csv.reader([raw], strict=True), []))
-    cells = [cell.strip().lower() for cell in record.values or []]
-    names = [_BY_LOWER_NAME.get(cell, cell) for cell in cells]
-    unknown = [name for name in names if name not in COLUMNS]
-    missing = [name for name in REQUIRED if name not in names]
-    if record.problem or not names:
-        problem = record.problem or "there is none"
-    elif unknown:
-        problem = f"the column {unknown[0]!r} is unknown; the columns are {', '.join(COLUMNS)}, separated by commas"
-    elif missing:
-        problem = f"the column {missing[0]!r} is missing"
-    elif len(set(names)) < len(names):
-        problem = "a column appears twice"
+def _unknown(names: Sequence[str]) -> str:
+    listed = ", ".join(map(repr, names))
+    return f"{listed} {'is' if len(names) == 1 else 'are'} unknown; the columns are {', '.join(COLUMNS)}"
+
+
+class _Table(NamedTuple):
+    """The layout of a CSV file: its first lines unchanged, its delimiter, the column of each cell (None if the cell is
+    ignored), the titles of ignored columns, the titles of all, and the preset, if any."""
+
+    header: str
+    delimiter: str
+    names: list[str | None]
+    ignored: list[str]
+    titles: list[str]
+    preset: Preset | None
+
+
+def _table(lines: _Lines, reading: Reading) -> _Table:
+    rows = iter(lines)
+    before, line, delimiters = "", next(rows, ""), list(DELIMITERS)
+    if said := _SAYS_DELIMITER.fullmatch(line):
+        before, line, delimiters = line, next(rows, ""), [said["delimiter"]]
+    try:
+        line.encode()
+        delimiter, cells = _cells(line, delimiters, reading)
+        preset = PRESETS.get(reading.preset) if reading.preset else recognise(cells)
+        names, ignored = _columns(cells, reading, preset)
+    except UnicodeEncodeError:
+        problem = f"not {lines.encoding}"
+    except (csv.Error, ValueError) as error:
+        problem = str(error)
     else:
-        return line, names
+        return _Table(before + line, delimiter, names, ignored, [cell.lower() for cell in cells], preset)
+    if "\0" in line:
+        problem += " (if the file is UTF-16 without a byte order mark, give --encoding utf-16-le)"
     raise FileError(f"line {max(lines.number, 1)}: expected a header: {problem}")
 
 
-def _csv_records(lines: _Lines, names: Sequence[str]) -> Iterator[Record]:
+def _cells(line: str, delimiters: Sequence[str], reading: Reading) -> tuple[str, list[str]]:
+    """The delimiter and the cells of the header: those with the most known columns, or else the most cells."""
+    known = {*_BY_LOWER_NAME, *TITLES, *(header.lower() for header in reading.mapped.values())}
+    best: tuple[tuple[int, int], str, list[str]] | None = None
+    problem: csv.Error | None = None
+    for delimiter in delimiters:
+        try:
+            cells = next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True), [])
+        except csv.Error as error:
+            problem = problem or error
+            continue
+        cells = [cell.strip() for cell in cells]
+        score = sum(cell.lower() in known for cell in cells), len(cells)
+        if best is None or score > best[0]:
+            best = score, delimiter, cells
+    if best is None:
+        raise problem or ValueError("there is none")
+    return best[1], best[2]
+
+
+def _columns(titles: Sequence[str], reading: Reading, preset: Preset | None) -> tuple[list[str | None], list[str]]:
+    """The column of each cell and the ignored titles. Raises ValueError."""
+    titles = list(titles)
+    while titles and not titles[-1]:
+        titles.pop()
+    if not titles:
+        raise ValueError("there is none")
+    mapped = {header.lower(): column for column, header in reading.mapped.items()}
+    if absent := [header for header in reading.mapped.values() if header.lower() not in map(str.lower, titles)]:
+        raise ValueError(f"--map names {', '.join(map(repr, absent))}; the columns of the file are {', '.join(titles)}")
+    own = _titles_of(preset, {title.lower() for title in titles}) if preset else _BY_LOWER_NAME
+    names = [_column(title.lower(), mapped, own) for title in titles]
+    ignored = [title for title, name in zip(titles, names, strict=True) if name is None]
+    if ignored and not (reading.ignore_unknown or preset):
+        raise ValueError(f"{_unknown(ignored)}. Name a column with --map name=Title, or give --ignore-unknown")
+    counted = Counter(name for name in names if name)
+    if missing := [name for name in REQUIRED if not counted[name]]:
+        raise ValueError(f"{', '.join(map(repr, missing))} {'is' if len(missing) == 1 else 'are'} missing")
+    if twice := [name for name, count in counted.items() if count > 1]:
+        raise ValueError(f"{', '.join(map(repr, twice))}: a column appears twice")
+    return names, [title or "(without a title)" for title in ignored]
+
+
+def _titles_of(preset: Preset, there: Collection[str]) -> dict[str, str]:
+    """The columns by the titles that the file has of those in the preset."""
+    first = {column: next((each for each in titles if each in there), "") for column, titles in preset.titles.items()}
+    return {title: column for column, title in first.items() if title}
+
+
+def _column(title: str, mapped: Mapping[str, str], own: Mapping[str, str]) -> str | None:
+    """The column with this title. A column that is mapped to another title is not taken by its own name."""
+    name = mapped.get(title) or own.get(title)
+    return None if name in mapped.values() and title not in mapped else name
+
+
+def _csv_records(lines: _Lines, table: _Table, reading: Reading) -> Iterator[Record]:
+    dialect: dict[str, Any] = {"delimiter": table.delimiter, "strict": True, "skipinitialspace": True}
+    values = _ValuesOfPreset(table, table.preset, reading) if table.preset else _Values(table.names, reading)
     for first in lines:
         number, taken, problem, cells = lines.number, list[str](), "", list[str]()
         try:
-            cells = next(csv.reader(lines.rest_of_record(first, taken), strict=True, skipinitialspace=True))
+            cells = next(csv.reader(lines.rest_of_record(first, taken), **dialect))
         except csv.Error as error:
             problem = str(error)
             lines.give_back(taken[1:])
             del taken[1:]
+        if not problem and not any(map(str.strip, cells)):
+            continue  # a line of delimiters, as spreadsheets leave them
         record = Record(number, "".join(taken), problem=problem)
-        yield record if problem else _checked(record, lambda _, cells=cells: _values(names, cells))  # type: ignore[misc]
+        if not problem:
+            record = _checked(record, lambda _, cells=cells: values(cells), lines.encoding)  # type: ignore[misc]
+        if record.problem or record.values is not None:
+            yield record
 
 
-def _values(names: Sequence[str], cells: Sequence[str]) -> dict[str, str | None]:
-    if len(cells) != len(names):
-        raise ValueError(f"expected {len(names)} cells, found {len(cells)}")
-    values = {name: _unguarded(cell.strip()) for name, cell in zip(names, cells, strict=True)}
-    return {name: value or _EMPTY.get(name, "") for name, value in values.items() if value or name not in _SAY_NOTHING}
+class _Values:
+    """Turns the cells of a line into values by column. Raises ValueError."""
+
+    def __init__(self, names: Sequence[str | None], reading: Reading) -> None:
+        self.names = names
+        self.numbers = {
+            name: numbers.reader(reading.decimal, decimals() if name in _DECIMALS else 0)
+            for name in names
+            if name in _DECIMALS | _WHOLE
+        }
+
+    def sized(self, cells: Sequence[str]) -> Sequence[str]:
+        """The cells without the delimiters at the end of the line."""
+        if len(cells) == len(self.names):
+            return cells
+        if len(cells) < len(self.names) or any(map(str.strip, cells[len(self.names) :])):
+            raise ValueError(f"expected {len(self.names)} cells, found {len(cells)}")
+        return cells[: len(self.names)]
+
+    def __call__(self, cells: Sequence[str]) -> dict[str, str | None] | None:
+        """Returns None if the row is not a product."""
+        cells = self.sized(cells)
+        values = {name: _unguarded(cell.strip()) for name, cell in zip(self.names, cells, strict=True) if name}
+        problems = []
+        for name, read_number in self.numbers.items():
+            try:
+                values[name] = read_number(values[name])
+            except ValueError as error:
+                problems.append(f"{name}: {error}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return {
+            name: value or _EMPTY.get(name, "") for name, value in values.items() if value or name not in _SAY_NOTHING
+        }
 
 
+class _ValuesOfPreset(_Values):
+    """The values of the rows of another shop system."""
+
+    def __init__(self, table: _Table, preset: Preset, reading: Reading) -> None:
+        super().__init__(table.names, reading)
+        self.preset = preset
+        self.at = {title: index for index, title in reversed([*enumerate(table.titles[: len(table.names)])])}
+        self.column = {name: index for index, name in enumerate(table.names) if name}
+        self.inherited = [self.column[name] for name in ("name", "category", "description") if name in self.column]
+        self.parents: dict[str, Sequence[str]] = {}
+
+    def __call__(self, cells: Sequence[str]) -> dict[str, str | None] | None:
+        cells = [cell.strip() for cell in self.sized(cells)]
+        preset = self.preset
+        kinds = {kind.strip() for kind in self._first(cells, preset.kind).lower().split(",")}
+        is_parent = not preset.no_product.isdisjoint(kinds)
+        if is_parent or (preset.continues and self._cell(cells, "name")):
+            self._remember(cells)
+        is_empty = preset.continues and not any(self._cell(cells, name) for name in ("name", "sku", "price"))
+        if is_parent or is_empty or self._first(cells, preset.translated):
+            return None
+        if parent := self.parents.get(self._first(cells, preset.parent)):
+            cells = self._completed(cells, parent)
+        if "description" in self.column:
+            html = cells[self.column["description"]]
+            cells[self.column["description"]] = text_of(html.replace("\\n", "\n") if preset.escaped_line_ends else html)
+        return super().__call__(cells)
+
+    def _cell(self, cells: Sequence[str], column: str) -> str:
+        return cells[self.column[column]] if column in self.column else ""
+
+    def _first(self, cells: Sequence[str], titles: Iterable[str]) -> str:
+        return next((cells[self.at[title]] for title in titles if title in self.at), "")
+
+    def _remember(self, cells: Sequence[str]) -> None:
+        if self.preset.continues:
+            self.parents.clear()
+        for title, prefix in self.preset.known_by.items():
+            if key := self._first(cells, [title]):
+                self.parents[prefix + key] = cells
+
+    def _completed(self, cells: Sequence[str], parent: Sequence[str]) -> list[str]:
+        row, name = list(cells), self.column["name"]
+        for index in self.inherited:
+            row[index] = row[index] or parent[index]
+        if row[name] == parent[name]:
+            options = [self._first(cells, [title]) for title in self.preset.options]
+            if variant := " / ".join(option for option in options if option not in ("", NO_OPTION)):
+                row[name] = f"{row[name]} – {variant}"
+        return row
+
+
+_DECIMALS = {name for name, each in _FIELDS.items() if isinstance(each, DecimalField)}
+_WHOLE = {name for name, each in _FIELDS.items() if isinstance(each, IntegerField)}
 _NOT_TEXT = {name for name, field in _FIELDS.items() if not isinstance(field, CharField) and not field.required}
 _EMPTY = {name: None for name in _NOT_TEXT if _FIELDS[name].allow_null}
 """The columns (numbers, dates and the like) for which an empty cell means null."""

@@ -10,7 +10,7 @@ from rest_framework.exceptions import ValidationError
 
 from platform_core.api import field_errors
 from platform_core.conf import reached
-from product_svc.bulk import Wanted, merge_products
+from product_svc.bulk import Merged, Wanted, merge_products, plan_products
 from product_svc.files import ID, SOURCES, Record
 from product_svc.serializers import ProductSerializer
 
@@ -22,12 +22,14 @@ REJECTED = "rejected"
 class Import:
     """One run of an import.
 
-    ``reject`` is called with each rejected record and its reasons; ``on_progress`` after each batch and at the end.
+    ``reject`` is called with each rejected record and its reasons; ``on_progress`` after each batch and at the end. If
+    ``preview`` is given, nothing is written, and it is called with each record and what would happen to its product.
     """
 
     reject: Callable[[Record, list[str]], None]
     on_progress: Callable[[Counter[str]], None]
     allow_without_sku: bool = False
+    preview: Callable[[Record, Wanted, Merged], None] | None = None
     counts: Counter[str] = field(default_factory=Counter)
     lines: dict[str, int] = field(default_factory=dict)
     """The line of each sku. A million skus take about 150 MB."""
@@ -49,12 +51,15 @@ class Import:
         return self.counts
 
     def _merge(self, batch: Sequence[tuple[Record, Wanted]]) -> None:
-        merged = merge_products([wanted for _, wanted in batch], taken=self.found)
+        merge = plan_products if self.preview else merge_products
+        merged = merge([wanted for _, wanted in batch], taken=self.found)
         self.counts.update(each.outcome.value for each in merged)
         self.found.update(each.pk for each in merged if each.pk)
-        for (record, _), each in zip(batch, merged, strict=True):
+        for (record, wanted), each in zip(batch, merged, strict=True):
             if each.problem:
                 self.reject(record, [f"id: {each.problem}"])
+            elif self.preview:
+                self.preview(record, wanted, each)
         self.on_progress(self.counts)
         reached("import.batch")
 

@@ -49,6 +49,17 @@ def test_a_spreadsheet_finds_no_formula_in_an_export(add):
             assert cell.strip('"')[0] not in "=+-@＝", line
 
 
+def test_an_export_for_excel_has_a_byte_order_mark_and_imports_as_unchanged(add, load, tmp_path):
+    add(sku="A", name="Café", stock=3)
+    path = tmp_path / "catalog.csv"
+    call_command("export_products", str(path), "--excel", stderr=io.StringIO())
+    assert path.read_bytes().startswith(b"\xef\xbb\xbfid,sku,")
+    assert path.read_bytes().decode("utf-8-sig") == exported("--excel").removeprefix("\ufeff") == exported()
+    assert load(path.read_bytes()).counts == counts(unchanged=1)
+    with pytest.raises(CommandError, match="--excel is for csv"):
+        exported("--excel", "--format=jsonl")
+
+
 def test_an_export_is_read_in_pages(add, monkeypatch, django_assert_num_queries):
     for number in range(5):
         add(sku=f"S{number}")

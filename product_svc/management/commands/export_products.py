@@ -1,5 +1,6 @@
 """``manage.py product_svc export_products``: exports the catalog as a file that `import_products` reads."""
 
+import codecs
 import io
 import os
 from argparse import ArgumentParser
@@ -24,13 +25,20 @@ class Command(BaseCommand):
         parser.add_argument(
             "--format", choices=(CSV, JSON_LINES), help=f"default: from the file's name ({CSV} on standard output)"
         )
+        parser.add_argument(
+            "--excel", action="store_true", help="begin CSV with a byte order mark, by which Excel knows UTF-8"
+        )
 
-    def handle(self, *args: Any, file: str, **options: Any) -> None:
+    def handle(self, *args: Any, file: str, excel: bool, **options: Any) -> None:
         kind = options["format"] or (CSV if file == "-" else format_of(Path(file)))
         if kind is None:
             raise CommandError(f"{file}: {CSV} or {JSON_LINES}? Say it with --format.")
+        if excel and kind != CSV:
+            raise CommandError(f"--excel is for {CSV}.")
         try:
             with _stdout(options.get("stdout")) if file == "-" else _replaced(Path(file)) as stream:
+                if excel:
+                    stream.write(codecs.BOM_UTF8.decode())
                 count = write(stream, kind, catalog())
         except BrokenPipeError:  # the reader closed the pipe, as `head` does
             os._exit(1)

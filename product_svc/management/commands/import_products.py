@@ -1,13 +1,17 @@
 """``manage.py product_svc import_products FILE``: imports a file of products into the catalog."""
 
+import codecs
 import io
 import os
+import shutil
 import sys
+import tempfile
 import time
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -16,12 +20,36 @@ from django.db import DatabaseError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from product_svc.files import COLUMNS, CSV, JSON_LINES, REJECTED, REJECTS, FileError, Record, format_of, read
+from platform_core.conf.currencies import amount_text
+from product_svc.bulk import Merged, Outcome, Wanted
+from product_svc.encodings import LAST_RESORT, UTF_8, encoding_of
+from product_svc.files import (
+    COLUMNS,
+    CSV,
+    JSON_LINES,
+    MAX_LINE,
+    NO_PRESET,
+    REJECTED,
+    REJECTS,
+    SOURCES,
+    FileError,
+    Reading,
+    Record,
+    format_of,
+    read,
+)
 from product_svc.importing import Import
+from product_svc.numbers import COMMA, POINT
+from product_svc.presets import PRESETS
 
 LINE_EVERY = 5.0
 MAX_PRINTED = 100
 """The maximum number of reasons that are printed. The file of rejects holds all of them."""
+FURTHER = "The reasons of further records are only in the file of rejects."
+MAX_PREVIEWED = 20
+"""The maximum number of products that a dry run shows."""
+MAX_SHOWN = 60
+"""The maximum length of a value that a dry run shows, in characters."""
 AGAIN = "Committed batches are kept. Run the same command again to complete the import."
 
 
@@ -52,8 +80,8 @@ class Lines:
 class Rejects:
     """The file of rejected records, unchanged, each below a line with its reasons. It can be corrected and imported."""
 
-    def __init__(self, stream: TextIO, header: str, console: Console) -> None:
-        self.stream, self.console, self.count = stream, console, 0
+    def __init__(self, stream: TextIO, header: str, console: Console, further: str) -> None:
+        self.stream, self.console, self.count, self.further = stream, console, 0, further
         stream.write(_ended(header))
 
     def __call__(self, record: Record, reasons: list[str]) -> None:
@@ -63,7 +91,45 @@ class Rejects:
         if self.count <= MAX_PRINTED:
             self.console.print(reason, markup=False, highlight=False, soft_wrap=True)
         elif self.count == MAX_PRINTED + 1:
-            self.console.print("The reasons of further records are only in the file of rejects.")
+            self.console.print(self.further)
+
+
+class Preview:
+    """Shows the first products that an import would add or change, with their old and new values."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.count = console, 0
+
+    def __call__(self, record: Record, wanted: Wanted, merged: Merged) -> None:
+        if merged.outcome == Outcome.UNCHANGED:
+            return
+        self.count += 1
+        if self.count <= MAX_PREVIEWED:
+            self._print(f"line {record.number}: {self._product(wanted)}: {self._changes(wanted, merged)}")
+        elif self.count == MAX_PREVIEWED + 1:
+            self._print("Further products are only counted.")
+
+    def _product(self, wanted: Wanted) -> str:
+        return _shown(wanted.sku or (f"product {wanted.pk}" if wanted.pk else wanted.values["name"]))
+
+    def _changes(self, wanted: Wanted, merged: Merged) -> str:
+        if merged.outcome == Outcome.NEW:
+            given = {name: wanted.values[source] for name, source in SOURCES.items() if source in wanted.given}
+            return "new: " + ", ".join(f"{name} {_shown(value)}" for name, value in given.items() if value is not None)
+        changes = {name: merged.changes[source] for name, source in SOURCES.items() if source in merged.changes}
+        return ", ".join(f"{name} {_shown(old)} → {_shown(new)}" for name, (old, new) in changes.items())
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _shown(value: Any) -> str:
+    """A value on one line, shortened."""
+    if isinstance(value, Decimal):
+        return amount_text(value)
+    text = " ".join(str("" if value is None else value).split())
+    text = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+    return (text if text.isprintable() else repr(text)) or "(empty)"
 
 
 def _ended(line: str) -> str:
@@ -91,15 +157,48 @@ class Command(BaseCommand):
             action="store_true",
             help="import records with neither a sku nor a known id; each run adds them again",
         )
+        parser.add_argument("--encoding", help="such as cp1252 (default: detected)")
+        parser.add_argument(
+            "--decimal",
+            choices=(POINT, COMMA),
+            help="the decimal mark of CSV; by default a number that reads two ways, such as 1,234, is rejected",
+        )
+        parser.add_argument(
+            "--map",
+            action="append",
+            default=[],
+            dest="mapped",
+            metavar="COLUMN=TITLE",
+            help="the title of a column in the file, such as name=Title; may be repeated",
+        )
+        parser.add_argument(
+            "--preset",
+            choices=(*PRESETS, NO_PRESET),
+            help="the shop system that wrote the CSV file (default: Shopify and WooCommerce are recognised)",
+        )
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="write nothing, also no file of rejects; show the counts and the first products that would change",
+        )
+        parser.add_argument("--ignore-unknown", action="store_true", help="leave out columns that are unknown")
 
     def handle(self, *args: Any, file: str, rejects: Path | None, allow_without_sku: bool, **options: Any) -> None:
+        _check_encoding(options["encoding"])
         kind = options["format"] or format_of(Path(file))
         if kind is None:
             raise CommandError(f"{file}: unknown suffix. Give --format {CSV} or --format {JSON_LINES}.")
-        self.rejects = rejects or Path(("stdin" if file == "-" else file) + REJECTS)
+        if options["preset"] not in (None, NO_PRESET) and kind != CSV:
+            raise CommandError("--preset is for CSV.")
+        is_dry = options["dry_run"]
+        self.rejects = Path(os.devnull) if is_dry else rejects or Path(("stdin" if file == "-" else file) + REJECTS)
         with _one_line_errors(), _opened(file, self.rejects) as source:
             counts = self._take_in(source, kind, allow_without_sku, options)
         self.stdout.write(summary(counts) + ".")
+        if is_dry:
+            if counts["rejected"]:
+                raise CommandError("Dry run: nothing was written. An import would reject some records.")
+            return
         if counts["rejected"]:
             raise CommandError(f"The rejected records are in {self.rejects}.")
         self.rejects.unlink()
@@ -107,20 +206,30 @@ class Command(BaseCommand):
     def _take_in(
         self, source: IO[bytes], kind: str, allow_without_sku: bool, options: Mapping[str, Any]
     ) -> Counter[str]:
-        text = io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        header, records = read(text, kind)
+        encoding = options["encoding"] or _encoding(source, kind)
+        wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+        text = io.TextIOWrapper(source, encoding, errors="strict" if wide else "surrogateescape", newline="")
+        header, records, notes = read(text, kind, _reading(options))
         out, err = Console(file=options.get("stdout")), Console(file=options.get("stderr"), stderr=True)
+        if encoding == LAST_RESORT and not options["encoding"]:
+            notes = [f"The file is not UTF-8. It is read as {LAST_RESORT}; --encoding names another encoding.", *notes]
+        if options["dry_run"]:
+            notes = ["Dry run: nothing is written.", *notes]
+        for note in notes:
+            out.print(note, markup=False, highlight=False, soft_wrap=True)
         with (
             self.rejects.open("w", encoding="utf-8", errors="surrogateescape", newline="") as left_out,
             _progress(out, source) as progress,
         ):
-            reject = Rejects(left_out, header, out if out.is_terminal else err)
+            further = "The reasons of further records are not shown." if options["dry_run"] else FURTHER
+            reject = Rejects(left_out, header, out if out.is_terminal else err, further)
 
             def show_progress(counts: Counter[str]) -> None:
                 left_out.flush()
                 progress(source.tell() if source.seekable() else 0, counts)
 
-            return Import(reject, show_progress, allow_without_sku).run(records)
+            preview = Preview(out) if options["dry_run"] else None
+            return Import(reject, show_progress, allow_without_sku, preview).run(records)
 
 
 @contextmanager
@@ -140,12 +249,58 @@ def _size(source: IO[bytes]) -> int | None:
 @contextmanager
 def _opened(file: str, rejects: Path) -> Iterator[IO[bytes]]:
     if file == "-":
-        yield sys.stdin.buffer
+        with _seekable(sys.stdin.buffer) as source:
+            yield source
         return
     if Path(file).resolve() == rejects.resolve():
         raise CommandError("The file of rejects would overwrite the file itself.")
-    with Path(file).open("rb") as source:
+    with Path(file).open("rb") as opened, _seekable(opened) as source:
         yield source
+
+
+@contextmanager
+def _seekable(source: IO[bytes]) -> Iterator[IO[bytes]]:
+    """``source`` itself, or a temporary copy if it is a pipe: the encoding is only known at the end of the file."""
+    if source.seekable():
+        yield source
+        return
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(source, copy)
+        copy.seek(0)
+        yield copy
+
+
+def _check_encoding(name: str | None) -> None:
+    try:
+        "".encode(name or "utf-8")
+    except LookupError:
+        raise CommandError(f"--encoding {name}: there is no such encoding.") from None
+
+
+def _encoding(source: IO[bytes], kind: str) -> str:
+    """The detected encoding. JSON Lines and files of rejects are never guessed to be in an old encoding."""
+    encoding = encoding_of(source)
+    return UTF_8 if encoding == LAST_RESORT and (kind == JSON_LINES or _has_rejects(source)) else encoding
+
+
+def _has_rejects(source: IO[bytes]) -> bool:
+    start = source.tell()
+    try:
+        return b"\n" + REJECTED.encode() in b"\n" + source.read(MAX_LINE)
+    finally:
+        source.seek(start)
+
+
+def _reading(options: Mapping[str, Any]) -> Reading:
+    mapped: dict[str, str] = {}
+    for text in options["mapped"]:
+        column, _, title = (part.strip() for part in text.partition("="))
+        if not title or column not in COLUMNS or column in mapped or title in mapped.values():
+            raise CommandError(
+                f"--map {text}: expected COLUMN=TITLE, such as name=Title, once for a column of {', '.join(COLUMNS)}."
+            )
+        mapped[column] = title
+    return Reading(options["decimal"], mapped, options["ignore_unknown"], options["preset"])
 
 
 @contextmanager
