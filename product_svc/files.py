@@ -16,7 +16,7 @@ import msgspec
 from rest_framework.serializers import CharField, DecimalField, IntegerField
 
 from platform_core.api import decode, encode
-from platform_core.conf.currencies import decimals
+from platform_core.conf import decimals
 from product_svc import numbers
 from product_svc.html_text import text_of
 from product_svc.presets import NO_OPTION, PRESETS, TITLES, Preset, recognise

@@ -20,7 +20,7 @@ from django.db import DatabaseError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from platform_core.conf.currencies import amount_text
+from platform_core.conf import amount_text
 from product_svc.bulk import Merged, Outcome, Wanted
 from product_svc.encodings import LAST_RESORT, UTF_8, encoding_of
 from product_svc.files import (
