@@ -16,7 +16,7 @@ import msgspec
 from rest_framework.serializers import CharField, DecimalField, IntegerField
 
 from platform_core.api import decode, encode
-from platform_core.conf.currencies import decimals
+from platform_core.conf import decimals
 from product_svc import numbers
 from product_svc.html_text import text_of
 from product_svc.presets import NO_OPTION, PRESETS, TITLES, Preset, recognise
@@ -113,6 +113,8 @@ class _Lines:
         except UnicodeError as error:
             raise FileError(f"after line {self.number}: not {self.encoding}: {error}") from None
         self.number += bool(line)
+        if self.number == 1:
+            line = line.removeprefix("\ufeff")  # a byte order mark that the given encoding does not remove
         if len(line) > MAX_LINE:
             raise FileError(f"line {self.number}: longer than {MAX_LINE:,} characters")
         return line

@@ -20,7 +20,7 @@ from django.db import DatabaseError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from platform_core.conf.currencies import amount_text
+from platform_core.conf import amount_text
 from product_svc.bulk import Merged, Outcome, Wanted
 from product_svc.encodings import LAST_RESORT, UTF_8, encoding_of
 from product_svc.files import (
@@ -46,6 +46,7 @@ LINE_EVERY = 5.0
 MAX_PRINTED = 100
 """The maximum number of reasons that are printed. The file of rejects holds all of them."""
 FURTHER = "The reasons of further records are only in the file of rejects."
+WORKBOOKS = (".xlsx", ".xls", ".ods")
 MAX_PREVIEWED = 20
 """The maximum number of products that a dry run shows."""
 MAX_SHOWN = 60
@@ -186,6 +187,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, file: str, rejects: Path | None, allow_without_sku: bool, **options: Any) -> None:
         _check_encoding(options["encoding"])
         kind = options["format"] or format_of(Path(file))
+        if kind is None and Path(file).suffix.lower() in WORKBOOKS:
+            raise CommandError(
+                f"{file} is a workbook. Save it in the spreadsheet as CSV (UTF-8), and import that file."
+            )
         if kind is None:
             raise CommandError(f"{file}: unknown suffix. Give --format {CSV} or --format {JSON_LINES}.")
         if options["preset"] not in (None, NO_PRESET) and kind != CSV:
