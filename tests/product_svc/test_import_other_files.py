@@ -89,6 +89,10 @@ def test_the_delimiter_is_detected(load, delimiter, name, first):
     assert any(f"separated by {name}" in line for line in run.shown) == bool(name)
 
 
+def test_a_file_of_tabs_is_known_by_its_name(load):
+    assert load("sku\tname\tprice\nA\tLamp\t1\n", name="c.tsv").counts == counts(new=1)
+
+
 def test_the_lines_of_a_detected_file_are_counted_and_its_rejects_can_be_imported(load, tmp_path):
     run = load("sep=;\r\nsku;name;price\r\nA;;1\r\nB;Box;2\r\n".encode("utf-16"))
     assert run.counts == counts(new=1, rejected=1)

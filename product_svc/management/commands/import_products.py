@@ -26,6 +26,7 @@ from product_svc.encodings import LAST_RESORT, UTF_8, encoding_of
 from product_svc.files import (
     COLUMNS,
     CSV,
+    IMPORTED_ENDINGS,
     JSON_LINES,
     MAX_LINE,
     NO_PRESET,
@@ -186,7 +187,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, file: str, rejects: Path | None, allow_without_sku: bool, **options: Any) -> None:
         _check_encoding(options["encoding"])
-        kind = options["format"] or format_of(Path(file))
+        kind = options["format"] or format_of(Path(file), IMPORTED_ENDINGS)
         if kind is None and Path(file).suffix.lower() in WORKBOOKS:
             raise CommandError(
                 f"{file} is a workbook. Save it in the spreadsheet as CSV (UTF-8), and import that file."
