@@ -36,6 +36,8 @@ _BY_NAME = {name: name for name in COLUMNS}
 _BY_LOWER_NAME = {name.lower(): name for name in COLUMNS}
 CSV, JSON_LINES = "csv", "jsonl"
 ENDINGS = {".csv": CSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES}
+IMPORTED_ENDINGS = {**ENDINGS, ".tsv": CSV}
+"""The suffixes of files that can be imported. Exports have no tabs."""
 REJECTS = ".rejects"
 REJECTED = "#rejected "
 """Prefix of a line with the reasons why the record below it was rejected. Such lines are skipped when reading."""
@@ -91,10 +93,10 @@ class Source(NamedTuple):
     notes: list[str]
 
 
-def format_of(path: Path) -> str | None:
+def format_of(path: Path, endings: Mapping[str, str] = ENDINGS) -> str | None:
     """The format, from the file's suffix. A file of rejects has the format of its original."""
     name = Path(path.name.removesuffix(REJECTS))
-    return ENDINGS.get(name.suffix.lower())
+    return endings.get(name.suffix.lower())
 
 
 class _Lines:
@@ -113,6 +115,8 @@ class _Lines:
         except UnicodeError as error:
             raise FileError(f"after line {self.number}: not {self.encoding}: {error}") from None
         self.number += bool(line)
+        if self.number == 1:
+            line = line.removeprefix("\ufeff")  # a byte order mark that the given encoding does not remove
         if len(line) > MAX_LINE:
             raise FileError(f"line {self.number}: longer than {MAX_LINE:,} characters")
         return line

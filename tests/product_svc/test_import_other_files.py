@@ -3,10 +3,14 @@
 import io
 import subprocess
 import sys
+from decimal import Decimal
 
 import pytest
 from django.core.management import call_command
+from hypothesis import given
+from hypothesis import strategies as st
 
+from product_svc import numbers
 from product_svc.models import Product
 from tests.product_svc.runs import HEADER, Imported, counts, everything, exported
 
@@ -70,6 +74,8 @@ def test_a_damaged_utf_16_file_ends_the_import(load):
 def test_the_encoding_can_be_given(load):
     assert load("sku,name,price\nA,Škoda,1\n".encode("cp1250"), "--encoding=cp1250").counts == counts(new=1)
     assert products("name") == [("Škoda",)]
+    for encoding in ("utf-8", "utf-16-le"):
+        assert load("\ufeffsku,name,price\nA,Škoda,1\n".encode(encoding), f"--encoding={encoding}").code == 0
     assert "no such encoding" in load("", "--encoding=nonsense").refusal
 
 
@@ -81,6 +87,10 @@ def test_the_delimiter_is_detected(load, delimiter, name, first):
     assert run.counts == counts(new=1)
     assert products() == [("A", "a;b,c", 1, 2)]
     assert any(f"separated by {name}" in line for line in run.shown) == bool(name)
+
+
+def test_a_file_of_tabs_is_known_by_its_name(load):
+    assert load("sku\tname\tprice\nA\tLamp\t1\n", name="c.tsv").counts == counts(new=1)
 
 
 def test_the_lines_of_a_detected_file_are_counted_and_its_rejects_can_be_imported(load, tmp_path):
@@ -126,6 +136,23 @@ def test_delimiters_at_the_end_and_lines_of_delimiters_do_no_harm(load):
 def test_a_number_is_read_as_it_is_meant(load, text, options, price):
     assert load(f'sku,name,price\nA,Lamp,"{text}"\n', *options.split()).counts == counts(new=1)
     assert prices() == [price]
+
+
+@given(
+    st.decimals(0, 9999999999, places=2),
+    st.sampled_from((numbers.POINT, numbers.COMMA)),
+    st.integers(0, 4),
+    st.booleans(),
+)
+def test_any_number_is_read_right_or_refused(amount, mark, places, is_grouped):
+    text = f"{amount:{',' if is_grouped else ''}.{max(places, -amount.normalize().as_tuple().exponent)}f}"
+    if mark == numbers.COMMA:
+        text = text.translate(str.maketrans(",.", ".,"))
+    assert Decimal(numbers.reader(mark, 2)(text)) == amount
+    try:
+        assert Decimal(numbers.reader(None, 2)(text)) == amount
+    except ValueError as error:
+        assert "two ways" in str(error)  # noqa: PT017  # a refusal is right, too
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,7 @@ def test_an_invalid_header_is_reported_at_once(load, content, reason):
     [
         (("nowhere.csv",), "No such file"),
         (("catalog.txt",), "--format"),
+        (("catalog.XLSX",), "is a workbook"),
         (("-",), "--format"),
         (("setup.csv", "--rejects=setup.csv"), "overwrite"),
     ],

@@ -26,6 +26,7 @@ from product_svc.encodings import LAST_RESORT, UTF_8, encoding_of
 from product_svc.files import (
     COLUMNS,
     CSV,
+    IMPORTED_ENDINGS,
     JSON_LINES,
     MAX_LINE,
     NO_PRESET,
@@ -46,6 +47,7 @@ LINE_EVERY = 5.0
 MAX_PRINTED = 100
 """The maximum number of reasons that are printed. The file of rejects holds all of them."""
 FURTHER = "The reasons of further records are only in the file of rejects."
+WORKBOOKS = (".xlsx", ".xls", ".ods")
 MAX_PREVIEWED = 20
 """The maximum number of products that a dry run shows."""
 MAX_SHOWN = 60
@@ -185,7 +187,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, file: str, rejects: Path | None, allow_without_sku: bool, **options: Any) -> None:
         _check_encoding(options["encoding"])
-        kind = options["format"] or format_of(Path(file))
+        kind = options["format"] or format_of(Path(file), IMPORTED_ENDINGS)
+        if kind is None and Path(file).suffix.lower() in WORKBOOKS:
+            raise CommandError(
+                f"{file} is a workbook. Save it in the spreadsheet as CSV (UTF-8), and import that file."
+            )
         if kind is None:
             raise CommandError(f"{file}: unknown suffix. Give --format {CSV} or --format {JSON_LINES}.")
         if options["preset"] not in (None, NO_PRESET) and kind != CSV:
