@@ -32,7 +32,8 @@ def test_a_released_reservation_still_shows_its_items(api, lamp, reserve):
 def test_a_release_of_an_unknown_order_refuses_a_later_reserve(api, lamp, reserve, stock):
     for _ in range(2):
         assert api.delete(URL).status_code == 204
-    assert api.get(URL).json() == {"orderId": "7", "status": "released", "items": []}
+    released = {"orderId": "7", "status": "released", "currency": "USD", "items": []}
+    assert api.get(URL).json() == released
     assert_problem(reserve(7, {lamp["id"]: 1}), 409, "reservation_released")
     assert stock(lamp) == 5
     assert Event.objects.filter(type="stock.changed").count() == 0
