@@ -154,6 +154,7 @@ def test_the_figures_of_the_moment_are_in_the_page(visit, shop, healths):
         ["shipped", "0", "0 %"],
         ["delivered", "0", "0 %"],
         ["cancelled", "1", "33 %"],
+        ["rejected", "0", "0 %"],
     ]
     assert page.tables["sellers"] == [["P11", "3", "2,000.50"]]
     assert page.tables["low"] == [["Tea & <b>kettle</b>", "sold out"], ["P11", "3"]]

@@ -20,7 +20,7 @@ def project(folder: Path, request: pytest.FixtureRequest) -> Copy:
 
 def test_a_products_new_field_is_there_everywhere(project):
     project.add("product_svc/models.py", "sku =", 'brand = models.CharField(max_length=100, blank=True, default="")')
-    project.add("product_svc/serializers.py", "sku =", "brand = OptionalStringField(max_length=100)")
+    project.add("product_svc/serializers.py", "sku = SkuField", "brand = OptionalStringField(max_length=100)")
     project.succeeds("manage.py", "product_svc", "makemigrations", DATABASE_URL=NOWHERE)
     assert "all of it" in project.succeeds("-m", "tests.e2e.scratch.product_with_a_brand")
 

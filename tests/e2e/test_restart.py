@@ -310,7 +310,7 @@ def test_a_server_with_too_few_connections_is_refused_in_one_line(own_stack):
     done = own_stack.run("up", **many)
     assert done.returncode == 1
     [line] = [line for line in done.stderr.splitlines() if not line.startswith("·")]
-    for part in ("allows 197 connections", "up to 463", "max_connections", "WEB_CONCURRENCY (8)", "WEB_THREADS (8)"):
+    for part in ("allows 197 connections", "up to 464", "max_connections", "WEB_CONCURRENCY (8)", "WEB_THREADS (8)"):
         assert part in line
     eventually("nothing runs", lambda: not own_stack.processes())
     migrated = own_stack.run("migrate", **many)
