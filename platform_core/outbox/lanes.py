@@ -49,7 +49,7 @@ class Lane:
         if not self.is_reachable:
             free = min(free, 1)
         started = 0 if free <= 0 or stopping.is_set() else self._start(free)
-        if not self._running:
+        if not self._running and not self._ended:  # what ended meanwhile may have had a successor, which is due now
             if time.monotonic() >= self._busy_at + LINGER_SECONDS:
                 self._end_threads()
             return False

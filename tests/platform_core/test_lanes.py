@@ -78,6 +78,34 @@ def test_a_slow_message_keeps_its_lease_and_is_delivered_once(running, short_lea
     assert (tried, row("slow").attempts) == (["slow"], 1)
 
 
+def test_a_message_that_came_due_while_the_lane_looked_is_found_by_the_same_round(monkeypatch):
+    """The attempt before it ends after the claim and before the lane asks whether anything runs."""
+    going_on, tried = threading.Event(), []
+
+    def deliver(message):
+        tried.append(message.key)
+        assert going_on.wait(20)
+
+    def start_and_let_end(free):
+        started = start(free)
+        going_on.set()
+        until(lambda: not lane._running)
+        return started
+
+    lane = Lane("there", {"note": Handler(deliver)})
+    put("first", "second", aggregate="thing:1")
+    try:
+        assert lane.run(threading.Event())
+        start = lane._start
+        monkeypatch.setattr(lane, "_start", start_and_let_end)
+        assert lane.run(threading.Event()), "there is more to do"
+        monkeypatch.setattr(lane, "_start", start)
+        lane.run(threading.Event())
+    finally:
+        lane.finish()
+    assert tried == ["first", "second"]
+
+
 def test_attempts_that_run_when_the_worker_is_stopped_keep_their_leases(short_lease, settings):
     settings.OUTBOX_CONCURRENCY = 1
     stopping, tried = threading.Event(), []
