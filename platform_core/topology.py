@@ -53,6 +53,11 @@ class Service:
         return f"{self.stem.upper()}_SERVICE_URL"
 
     @property
+    def public_url_variable(self) -> str:
+        """The variable with the URL under which browsers reach the service, if it differs from the peers'."""
+        return f"{self.stem.upper()}_PUBLIC_URL"
+
+    @property
     def listen_port_variable(self) -> str:
         """The variable with the port under `manage.py up`, if it differs from the URL's."""
         return f"{self.stem.upper()}_LISTEN_PORT"

@@ -380,6 +380,16 @@ VARIABLES = (
     ),
     *(
         Variable(
+            s.public_url_variable,
+            "",
+            _http_url,
+            f"Where browsers reach {s.name}, for links and sign-in. Empty: as {s.url_variable}, under the host that "
+            "the browser asked for.",
+        )
+        for s in SERVICES
+    ),
+    *(
+        Variable(
             s.listen_port_variable,
             "",
             _whole(1, 65535),

@@ -47,6 +47,7 @@ def service_settings(
         "EVENT_RETENTION_DAYS": values["EVENT_RETENTION_DAYS"],
         "PEER_PLACES": values["WEB_THREADS"] - 1,
         "HASH_PLACES": max(values["WEB_THREADS"] // 2, 1),
+        "PUBLIC_URLS": {peer.name: values[peer.public_url_variable] for peer in SERVICES},
         "PEER_URLS": {peer.name: values[peer.url_variable] for peer in SERVICES},
         "CURRENCY": values["CURRENCY"],
         "SHOP_TIME_ZONE": values["SHOP_TIME_ZONE"],

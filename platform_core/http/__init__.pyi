@@ -11,3 +11,5 @@ from .errors import PreconditionFailed as PreconditionFailed
 from .errors import Unavailable as Unavailable
 from .errors import Unprocessable as Unprocessable
 from .errors import phrase as phrase
+from .links import link as link
+from .links import public_url as public_url

@@ -218,6 +218,7 @@ def _production_container(service: Service, kind: str) -> Iterator[str]:
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "compose.yaml": {
         "URLs": _each(lambda s: f"  {s.url_variable}: http://{s.name}:{s.port}"),
+        "public URLs": _each(lambda s: f"  {s.public_url_variable}: ${{{s.public_url_variable}:-}}"),
         "databases": _each(_compose_database),
         "databases to migrate": _each(lambda s: f"        - *{s.stem}-database"),
         "key volumes": _each(lambda s: f"      - {s.stem}-keys:/keys/{s.name}"),
