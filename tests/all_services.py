@@ -22,6 +22,7 @@ EVENT_RETENTION_DAYS: int
 PEER_PLACES: int
 HASH_PLACES: int
 PEER_URLS: dict[str, str]
+PUBLIC_URLS: dict[str, str]
 SECRET_KEY: str
 ACCOUNTS: str
 LIVE_SESSIONS: str
