@@ -280,7 +280,12 @@ VARIABLES = (
         "service's role, the service uses its role and a derived password instead.",
         secret=True,
     ),
-    Variable("WEB_CONCURRENCY", "2", _whole(1, 64), "gunicorn worker processes of each service."),
+    Variable(
+        "WEB_CONCURRENCY",
+        "",
+        _whole(1, 64),
+        "gunicorn worker processes of each service. Empty: 2 in production, 1 in development.",
+    ),
     Variable("WEB_THREADS", "4", _whole(2, 64), "Threads of each worker process."),
     Variable(
         "DRAIN_SECONDS",
@@ -434,6 +439,7 @@ def parsed(environment: Mapping[str, str]) -> dict[str, Any]:
             problems.append(f"{variable.name}: expected {expected}, found {shown}")
     if problems:
         raise ConfigurationError(problems)
+    values["WEB_CONCURRENCY"] = values["WEB_CONCURRENCY"] or (2 if values["PLATFORM_ENV"] == "production" else 1)
     return values
 
 

@@ -49,6 +49,6 @@ def stack(faults, mail, clock, seed) -> Iterator[ProxiedStack]:
         stack = ProxiedStack(Path(folder), resources, faults=dict.fromkeys(SERVICES, faults), seed=seed)
         variables = {"EMAIL_URL": f"smtp://127.0.0.1:{mail.port}", "PYTHONPATH": str(CLOCK), "CLOCK_FILE": str(clock)}
         try:
-            yield stack.up(PENDING_SECONDS="8", LOG_LEVEL="warn", **variables)
+            yield stack.up(PENDING_SECONDS="8", LOG_LEVEL="warn", WEB_CONCURRENCY="2", **variables)
         finally:
             stack.stop()

@@ -41,7 +41,7 @@ def stack(folder: Path, template: Path) -> Iterator[Stack]:
     shared = Stack(folder, template)
     shared.folder.mkdir(exist_ok=True)
     try:
-        yield shared.up()
+        yield shared.up(WEB_CONCURRENCY="2")  # as in production
     finally:
         shared.stop()
 

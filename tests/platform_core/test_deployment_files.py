@@ -134,7 +134,9 @@ def test_a_container_is_given_variables_that_exist_with_values_that_are_valid(na
 
 def test_defaults_in_compose_are_the_defaults_of_the_code():
     for name, default in INTERPOLATED.items():
-        assert name in OF_COMPOSE or default in ("", DEFAULTS[name]), name
+        assert name in OF_COMPOSE or default in ("", DEFAULTS[name] or str(parsed({})[name])), name
+    production = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", OVERLAY_TEXT))
+    assert int(production["WEB_CONCURRENCY"]) == parsed({"PLATFORM_ENV": "production"})["WEB_CONCURRENCY"]
 
 
 @owners
@@ -367,7 +369,7 @@ def test_production_takes_secrets_from_the_files_that_the_container_sees_and_fro
 
 
 def test_the_production_file_contains_no_secret():
-    assert set(re.findall(r"\$\{(\w+)", OVERLAY_TEXT)) == {"ALLOWED_HOSTS", "NUM_PROXIES"}
+    assert set(re.findall(r"\$\{(\w+)", OVERLAY_TEXT)) == {"ALLOWED_HOSTS", "NUM_PROXIES", "WEB_CONCURRENCY"}
     assert re.findall(r"\w+://[^/]*", OVERLAY_TEXT) == ["http://127.0.0.1:8080"]  # the proxy's health check
     assert {name: where["file"] for name, where in OVERLAY["secrets"].items()} == {
         name: f"./secrets/{name}" for name in OVERLAY["secrets"]

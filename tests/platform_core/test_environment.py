@@ -61,6 +61,14 @@ def test_the_services_role_takes_the_place_of_another_user_of_database_url():
     assert user["password"] != order["password"]
 
 
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [({}, 1), ({"PLATFORM_ENV": "production"}, 2), ({"WEB_CONCURRENCY": "3"}, 3), ({"WEB_CONCURRENCY": ""}, 1)],
+)
+def test_production_has_two_web_processes_and_development_one_unless_it_is_said(environment, expected):
+    assert parsed(environment)["WEB_CONCURRENCY"] == expected
+
+
 def test_a_url_of_its_own_is_taken_as_it_is():
     values = parsed(
         {"DATABASE_URL": "postgresql://admin:secret@db/shop", "USER_DATABASE_URL": "postgresql://me:mine@there/own"}
