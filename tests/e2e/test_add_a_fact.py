@@ -25,6 +25,7 @@ def test_a_products_new_field_is_there_everywhere(project):
     assert "all of it" in project.succeeds("-m", "tests.e2e.scratch.product_with_a_brand")
 
 
+@pytest.mark.nightly
 def test_a_users_new_field_is_there_everywhere_but_in_events(project):
     project.add("user_svc/models.py", "phone =", 'language = models.CharField(max_length=8, blank=True, default="")')
     project.add("user_svc/serializers.py", "phone =", "language = OptionalStringField(max_length=8)")

@@ -97,6 +97,7 @@ def test_the_orders_lie_in_the_past_weeks(filled):
     assert sum(day["orders"] > 0 for day in by_day) > 25
 
 
+@pytest.mark.nightly
 def test_beside_a_running_platform_larger_numbers_add_the_difference(filled):
     done = filled.run("demo", *MORE)
     assert done.returncode == 0, done.stderr
@@ -140,6 +141,7 @@ def test_the_shop_is_open_afterwards(filled):
     eventually("all is well", lambda: filled.run("verify", "--wait", "5").returncode == 0)
 
 
+@pytest.mark.nightly
 def test_a_message_that_is_sent_again_finds_the_one_that_is_there(filled):
     """The demo's notifications carry key, sender and fingerprint as order-service's own requests would have them."""
     with psycopg.connect(filled.database_url()) as connection:

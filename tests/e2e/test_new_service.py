@@ -74,6 +74,7 @@ def test_the_page_shows_code_as_it_was_made(project, block):
     assert block.text in (project.folder / block.detail).read_text()
 
 
+@pytest.mark.nightly
 def test_the_container_files_are_valid_and_know_the_service(project):
     files = ("compose.yaml", "compose.prod.yaml")
     project.succeeds("-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", *files)

@@ -291,7 +291,7 @@ def test_the_image_ends_with_the_exit_code_of_its_web(elsewhere):
 # Killed with a process that is stopped.
 
 
-@pytest.mark.parametrize("which", [0, 1], ids=["master", "its worker"])
+@pytest.mark.parametrize("which", [pytest.param(0, id="master"), slow(1, id="its worker")])
 def test_a_killed_up_with_a_stopped_web_has_a_successor(own_stack, which):
     own_stack.up()
     stopped = own_stack.webs(ORDER)[which]

@@ -161,6 +161,7 @@ def test_a_backup_of_a_platform_at_work_keeps_the_promises_on_a_new_server(own_s
     assert successor.run("verify").returncode == 0
 
 
+@pytest.mark.nightly
 def test_a_cold_copy_of_the_data_folder_goes_on_where_it_was(own_stack, successor, customer):
     customer.has_ordered(5)
     customer.stop()
@@ -184,6 +185,7 @@ def test_no_epoch_is_raised_while_the_platform_runs_or_before_there_is_anything(
     assert "stop the platform first" in refused.stderr
 
 
+@pytest.mark.nightly
 def test_a_platform_that_was_used_is_replaced_by_force_alone_and_never_while_it_runs(ann, successor, tmp_path):
     file = tmp_path / "platform.backup"
     done(ann, "backup", str(file))

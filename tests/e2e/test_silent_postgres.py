@@ -73,6 +73,7 @@ def test_while_postgres_is_frozen_every_answer_comes_within_its_deadline(silent_
     assert not [line for line in silent_stack.said().splitlines() if "Traceback" in line]
 
 
+@pytest.mark.nightly
 def test_a_lost_standby_stops_writes_alone_and_no_order_is_lost_or_doubled(silent_stack, shop):
     user = shop.made(USER, "/api/users", name="Ann", email=f"ann{time.time_ns()}@example.com")
     product = shop.made(PRODUCT, "/api/products", name="Lamp", price=19.99, stock=1000)

@@ -11,7 +11,7 @@ from platform_core.topology import ORDER, SERVICES, USER
 from tests.e2e.stack import TIMEOUT, Shop, eventually, order_something, slow
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize("number", [slow(signal.SIGTERM, id="SIGTERM"), pytest.param(signal.SIGINT, id="Ctrl-C")])
 def test_it_stops_cleanly_and_orders_survive_a_restart(own_stack, number):
     order = order_something(own_stack.up())
     assert own_stack.end(number) == 0
