@@ -33,9 +33,11 @@ class PlatformAdminSite(UnfoldAdminSite):  # type: ignore[misc]
         """Sends a browser on to user-service, or shows the form."""
         if request.method == "GET" and self.has_permission(request):
             return HttpResponseRedirect(sign_on.local_path(request.GET.get("next", "")))
-        if sign_on.is_offered(request):
-            return sign_on.begin(request)
         context = sign_on.form_context(request)
+        if sign_on.is_wanted(request):
+            if sign_on.user_service_answers():
+                return sign_on.begin(request)
+            context["is_down"] = True
         show: Any = super().login
         if "origin" in context:  # browsers apply the policy of a page with a form to the redirects after it
             show = csp_update({"form-action": [context["origin"]]})(show)

@@ -63,8 +63,8 @@ def local_path(path: str) -> str:
     return path if is_local else _INDEX
 
 
-def is_offered(request: HttpRequest) -> bool:
-    """Whether this request for the sign-in page goes on to user-service: a browser opens it, and user-service answers.
+def is_wanted(request: HttpRequest) -> bool:
+    """Whether this request for the sign-in page should go on to user-service, if that answers.
 
     In production, user-service's public address must be configured. Programs, which do not ask for HTML, get the form.
     """
@@ -74,7 +74,6 @@ def is_offered(request: HttpRequest) -> bool:
         and LOCAL not in request.GET
         and is_configured(USER)
         and settings.SERVICE is not USER
-        and user_service_answers()
     )
 
 

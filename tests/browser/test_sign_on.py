@@ -4,24 +4,24 @@ import pytest
 
 from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES, USER
 from tests.browser.conftest import STAFF, sign_in, submit
+from tests.e2e.freezing import frozen
 from tests.e2e.stack import eventually
 
 FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 CUSTOMER, CUSTOMERS_PASSWORD = "cora@example.com", "correct horse battery"
 
 
-@pytest.fixture
-def shoot_all(shoot):
-    """Saves a screenshot in two widths, light and dark. Nothing may run out of the page."""
+@pytest.fixture(params=["light", "dark"])
+def shoot_all(shoot, page, request):
+    """Saves a screenshot in two widths. Nothing may run out of the page."""
+    page.emulate_media(color_scheme=request.param)
 
     def shoot_all(page, name):
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            for width in (1280, 375):
-                page.set_viewport_size({"width": width, "height": 800})
-                eventually("nothing runs out of the page", lambda: page.evaluate(FITS))
-                shoot(page, f"{name} {width} {scheme}")
-        page.emulate_media(color_scheme="light")
+        for width in (1280, 375):
+            page.set_viewport_size({"width": width, "height": 800})
+            eventually("nothing runs out of the page", lambda: page.evaluate(FITS))
+            shoot(page, f"{name} {width} {request.param}")
+        page.set_viewport_size({"width": 1280, "height": 800})
 
     return shoot_all
 
@@ -56,7 +56,8 @@ def test_the_browsable_api_and_the_dashboard_lead_to_the_same_sign_in(stack, pag
 
 def test_a_person_who_may_not_is_told_why(stack, page, shop, password, shoot_all, watch):
     watch.expected += ["400 (Bad Request)"]
-    shop.made(USER, "/api/users", name="Cora", email=CUSTOMER, password=CUSTOMERS_PASSWORD)
+    body = {"name": "Cora", "email": CUSTOMER, "password": CUSTOMERS_PASSWORD}
+    assert shop.ask("POST", USER, "/api/users", json=body).status_code in (201, 409)
     page.goto(stack.direct(ORDER, "/admin/"))
     submit(page, CUSTOMER, CUSTOMERS_PASSWORD)
     page.get_by_text("has no role").wait_for()
@@ -66,6 +67,10 @@ def test_a_person_who_may_not_is_told_why(stack, page, shop, password, shoot_all
     shoot_all(page, "sign-on local form")
     page.get_by_role("link", name="Sign in for all admins").click()
     page.wait_for_url(stack.direct(USER, "/admin/login/**"))
+    with frozen(stack.webs(USER)):
+        page.goto(stack.direct(ORDER, "/admin/"))
+        page.get_by_text("user-service does not answer").wait_for()
+        shoot_all(page, "sign-on without user-service")
     sign_in(page, stack, USER, password)
     page.goto(stack.direct(ORDER, "/admin/signed-on/?ticket=a.b.c"))
     page.get_by_role("heading", name="The sign-in was not completed").wait_for()
