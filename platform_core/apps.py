@@ -1,6 +1,7 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
 from django.core.checks import CheckMessage, register
 
 
@@ -10,6 +11,7 @@ class PlatformConfig(AppConfig):
     name = "platform_core"
     label = "platform_core"
     verbose_name = "Platform"
+    default = True
 
     def ready(self) -> None:
         """Register the system check of the access rules and the receivers of Django's signals."""
@@ -20,6 +22,13 @@ class PlatformConfig(AppConfig):
         register(_check_access_rules, WEB)
         register(check_currency, START)
         database.connect_signals()
+
+
+class AdminConfig(admin_apps.AdminConfig):
+    """Django's admin with the site of the platform."""
+
+    default = False
+    default_site = "platform_core.auth.admin_site.PlatformAdminSite"
 
 
 def _check_access_rules(**options: Any) -> list[CheckMessage]:

@@ -76,6 +76,19 @@ class ErasedPerson(models.Model):
         return f"person {self.user_id}"
 
 
+class RedeemedTicket(models.Model):
+    """The id of a sign-on ticket that was redeemed here, until no ticket with this id can be valid any more.
+
+    See `platform_core.auth.tickets`.
+    """
+
+    jti = models.CharField(max_length=64, primary_key=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.jti
+
+
 class FailedItem(models.Model):
     """An item of a background duty that could not be processed: retried until it is parked.
 

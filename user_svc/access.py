@@ -1,6 +1,6 @@
 """Access rules of user-service, for its routes and its admin pages."""
 
-from platform_core.auth import GET, OWN, POST, THEMSELVES, WRITE, AdminPages, Rule
+from platform_core.auth import DELETE, GET, OWN, POST, THEMSELVES, WRITE, AdminPages, Rule
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, SERVICES
 from platform_core.vocabulary import Role
 
@@ -21,6 +21,7 @@ RULES = (
     Rule(POST, "/api/auth/verify-email", anybody=True),
     Rule(POST, "/api/auth/staff", services=SERVICES),
     Rule(GET, "/api/auth/staff/{id}", services=SERVICES),
+    Rule((*GET, *DELETE), "/api/auth/staff/{id}/sessions/{id}", services=SERVICES),
     Rule(GET, "/.well-known/jwks.json", anybody=True),
 )
 

@@ -187,6 +187,10 @@ class StaffAccountSerializer(Serializer):
     stamp = serializers.CharField(help_text="Changes with each change of the password.")
 
 
+class StaffSessionSerializer(StaffAccountSerializer):
+    session = serializers.CharField(help_text="The id of the session that the sign-in has begun.")
+
+
 class KeySerializer(Serializer):
     kty = serializers.CharField()
     crv = serializers.CharField()

@@ -38,12 +38,18 @@ def sign_in(email: str, password: str, address: str) -> Pair:
     """Raises NotAuthenticated `invalid_credentials`, Throttled."""
     user = verified(email, password, address)
     with transaction.atomic():
-        # The password may have changed while the hasher ran. That ended all sessions, so no new one may start.
-        same = User.objects.select_for_update().filter(pk=user.pk, password=user.password, is_active=True).first()
-        if same is None:
-            raise _wrong()
-        session = Session.objects.create(user=same, expires_at=now() + timedelta(days=SESSION_DAYS))
-        return _pair(session, same)
+        session = begin_session(user, timedelta(days=SESSION_DAYS))
+        return _pair(session, session.user)
+
+
+@transaction.atomic
+def begin_session(user: User, life: timedelta) -> Session:
+    """Begins a session of a user whose password was `verified`. Raises NotAuthenticated."""
+    # The password may have changed while the hasher ran. That ended all sessions, so no new one may start.
+    same = User.objects.select_for_update().filter(pk=user.pk, password=user.password, is_active=True).first()
+    if same is None:
+        raise _wrong()
+    return Session.objects.create(user=same, expires_at=now() + life)
 
 
 def verified(email: str, password: str, address: str) -> User:

@@ -10,7 +10,18 @@ from django.db.models import Q
 from django.utils.timezone import now
 from joserfc.jwk import OKPKey
 
-from platform_core.auth import LEEWAY, USER_SECONDS, USER_TYPE, BrokenSeal, private_key, seal, sign, unseal
+from platform_core.auth import (
+    LEEWAY,
+    TICKET_SECONDS,
+    TICKET_TYPE,
+    USER_SECONDS,
+    USER_TYPE,
+    BrokenSeal,
+    private_key,
+    seal,
+    sign,
+    unseal,
+)
 from user_svc.models import SigningKey
 
 _LOCK = 7_202_611_24
@@ -20,6 +31,11 @@ _LIFE = timedelta(seconds=USER_SECONDS + 2 * LEEWAY)
 
 def access_token(claims: dict[str, Any]) -> str:
     return sign(_present() or _first(), USER_TYPE, claims, USER_SECONDS)
+
+
+def ticket(claims: dict[str, Any]) -> str:
+    """A ticket with which one service signs a person on (`platform_core.auth.tickets`)."""
+    return sign(_present() or _first(), TICKET_TYPE, claims, TICKET_SECONDS)
 
 
 def key_set() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from platform_core.api import ResourceViewSet, declared, expected_versions, idempotent, takes_key
 from platform_core.auth import NOBODY, caller_of, is_open, sends_mail, throttle
+from platform_core.clients import SESSION_ENDED, SessionEnded
 from platform_core.http import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from platform_core.vocabulary import Role
 from user_svc import accounts, services, sign_in
@@ -30,6 +31,7 @@ from user_svc.serializers import (
     RefreshSerializer,
     StaffAccountSerializer,
     StaffCredentialsSerializer,
+    StaffSessionSerializer,
     UserQuery,
     UserSerializer,
 )
@@ -247,10 +249,13 @@ class StaffViewSet(GenericViewSet[Any]):
     @extend_schema(
         operation_id="checkStaff",
         request=StaffCredentialsSerializer,
-        responses={200: StaffAccountSerializer, 429: None},
+        responses={200: StaffSessionSerializer, 422: None, 429: None},
     )
     def check(self, request: Request) -> Response:
-        """Check credentials for an admin's sign-in. 401 `invalid_credentials`: they are wrong or a customer's."""
+        """Check credentials for an admin's sign-in, and begin a session.
+
+        401 `invalid_credentials`: they are wrong. 422 `no_role`: they are a customer's.
+        """
         found = accounts.sign_staff_in(**_validated(self))
         if found is None:
             raise NotAuthenticated("The email or the password is wrong.", code="invalid_credentials")
@@ -263,6 +268,26 @@ class StaffViewSet(GenericViewSet[Any]):
         if found is None:
             raise NotFound()
         return _unkept(found)
+
+    @extend_schema(operation_id="getStaffSession", responses={200: StaffAccountSerializer})
+    def show_session(self, request: Request, pk: int, session: str) -> Response:
+        """The present roles of an account, as long as the session goes on.
+
+        404 `session_ended`: it has ended. Any other 404: the account has no role.
+        """
+        try:
+            found = accounts.staff_account(int(pk), session)
+        except SessionEnded:
+            raise NotFound("The session has ended.", code=SESSION_ENDED) from None
+        if found is None:
+            raise NotFound()
+        return _unkept(found)
+
+    @extend_schema(operation_id="endStaffSession", responses={204: None})
+    def end_session(self, request: Request, pk: int, session: str) -> Response:
+        """End a session: sign out of all admins. Also 204 if it has ended or never was."""
+        accounts.end_staff_session(int(pk), session)
+        return Response(status=204)
 
 
 class KeySetView(GenericViewSet[Any]):

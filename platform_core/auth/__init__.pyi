@@ -7,6 +7,7 @@ from .budgets import sends_mail as sends_mail
 from .identity import NOBODY as NOBODY
 from .identity import Kind as Kind
 from .keys import private_key as private_key
+from .rules import DELETE as DELETE
 from .rules import GET as GET
 from .rules import OWN as OWN
 from .rules import POST as POST
@@ -18,8 +19,10 @@ from .rules import Rule as Rule
 from .sealing import BrokenSeal as BrokenSeal
 from .sealing import seal as seal
 from .sealing import unseal as unseal
+from .tickets import TICKET_SECONDS as TICKET_SECONDS
 from .tokens import AUDIENCE as AUDIENCE
 from .tokens import LEEWAY as LEEWAY
+from .tokens import TICKET_TYPE as TICKET_TYPE
 from .tokens import USER_SECONDS as USER_SECONDS
 from .tokens import USER_TYPE as USER_TYPE
 from .tokens import sign as sign

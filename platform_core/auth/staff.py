@@ -2,19 +2,27 @@
 
 Each service stores a copy of the account (its "shadow") as an `auth.User` row without a password, because Django's
 sessions and history need one. When user-service is down, a superuser made with `createsuperuser` can still sign in.
+
+The session of a shadow also holds the id of a session at user-service, and ends with it. All admins in which one
+browser has signed in with one sign-in (`platform_core.auth.sign_on`) have the same one.
 """
 
 import os
 import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user
 from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import SimpleLazyObject
 from django.utils.module_loading import import_string
 from unfold.forms import AuthenticationForm
 
@@ -22,7 +30,7 @@ from platform_core.auth.identity import Identity, Kind, known_roles
 from platform_core.auth.rules import admin_pages_of
 from platform_core.auth.throttle import address_of, attempts, counted, give_back
 from platform_core.clients.errors import CallerRefused, PeerError, PeerRefused
-from platform_core.clients.users import StaffAccount
+from platform_core.clients.users import SessionEnded, StaffAccount
 from platform_core.db.erased import is_erased
 from platform_core.http import context
 from platform_core.http.errors import PlatformError
@@ -31,10 +39,15 @@ from platform_core.vocabulary import Role
 PREFIX = "staff:"
 """Prefix of a shadow's username. Local accounts cannot have it, because Django's usernames contain no colon."""
 FRESH_SECONDS = 60.0
-"""Seconds for which a process caches an account's roles."""
+"""Seconds for which a process caches an account's roles, and that a session goes on."""
 REFRESH_SECONDS = 1.0
 """Timeout in seconds of the call that refreshes them."""
-_asked: dict[tuple[int, int], float] = {}
+SESSION = "platform_session"
+"""The key in a Django session for the id of the session at user-service."""
+_REMEMBERED = 1024
+"""Size of the cache. A full one is emptied."""
+_asked: dict[tuple[int, int, str], float] = {}
+_session: ContextVar[str] = ContextVar("platform_staff_session", default="")
 
 
 class LocalBackend(ModelBackend):
@@ -56,12 +69,19 @@ class StaffBackend(BaseBackend):
             return None
         sign_in = import_string(f"{settings.ACCOUNTS}.sign_staff_in")
         account: StaffAccount | None = sign_in(username, password, address_of(request))
-        return None if account is None else shadow(account)
+        user = None if account is None else shadow(account)
+        if account is not None and user is not None:
+            user.platform_session = account.session  # type: ignore[attr-defined]  # for `note_session`
+            _note_fresh(user, account.session)
+        return user
 
     def get_user(self, user_id: int) -> User | None:
-        """The shadow with this id, with current roles; None if there is none or its account has no roles any more."""
+        """The shadow with this id, with current roles.
+
+        None if there is none, if its account has no roles any more, or if the session at user-service has ended.
+        """
         user = User.objects.filter(pk=user_id, username__startswith=PREFIX).first()
-        return None if user is None else _refreshed(user)
+        return None if user is None else _refreshed(user, _session.get())
 
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
         """Whether a role of the shadow allows the action in the app (``ADMIN_PAGES``). Models are not distinguished."""
@@ -71,6 +91,30 @@ class StaffBackend(BaseBackend):
     def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
         """Whether a role of the shadow allows any action in the app."""
         return _is_shadow(user_obj) and bool(_actions(user_obj, app_label))
+
+
+class StaffSessionMiddleware:
+    """Ends a session here when the one at user-service has ended. Comes after Django's AuthenticationMiddleware."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.user = SimpleLazyObject(partial(_user_of, request))  # type: ignore[assignment]
+        return self.get_response(request)
+
+
+def _user_of(request: HttpRequest) -> Any:
+    """The user of the session. A backend gets no request, so the id of the session reaches it by a context variable."""
+    session = request.session.get(SESSION, "")
+    token = _session.set(session)
+    try:
+        user = get_user(request)
+    finally:
+        _session.reset(token)
+    if session and user.is_anonymous:
+        request.session.flush()
+    return user
 
 
 def _is_shadow(user: Any) -> bool:
@@ -97,6 +141,50 @@ def identity(user: Any) -> Identity:
     return Identity(Kind.LOCAL, name, frozenset({Role.ADMIN} if user.is_superuser else ()))
 
 
+def account_of(user: Any) -> int | None:
+    """The id of the account at user-service; None for a local account and for nobody."""
+    name = user.get_username()
+    return int(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
+
+
+def signed_on(account_id: int, session: str) -> User | None:
+    """The present shadow of an account, for a ticket; None if the account has no role.
+
+    Raises SessionEnded, and PeerError or PlatformError if user-service does not answer.
+    """
+    account: StaffAccount | None = import_string(f"{settings.ACCOUNTS}.staff_account")(account_id, session)
+    user = None if account is None else shadow(account)
+    if user is not None:
+        _note_fresh(user, session)
+    return user
+
+
+def note_session(request: HttpRequest) -> None:
+    """After a sign-in with the form, keeps the id of the session at user-service."""
+    session = getattr(request.user, "platform_session", "")
+    if session:
+        request.session[SESSION] = session
+
+
+def end_session(request: HttpRequest) -> bool:
+    """End the session at user-service. False if user-service does not answer. Does nothing for a local account."""
+    account, session = account_of(request.user), request.session.get(SESSION, "")
+    if account is None or not session:
+        return True
+    try:
+        with context.grace(REFRESH_SECONDS):
+            import_string(f"{settings.ACCOUNTS}.end_staff_session")(account, session)
+    except (PeerError, PlatformError):
+        return False
+    return True
+
+
+def _note_fresh(user: User, session: str) -> None:
+    if len(_asked) >= _REMEMBERED:
+        _asked.clear()
+    _asked[os.getpid(), user.pk, session] = time.monotonic()
+
+
 def shadow_name(user_id: int | str) -> str:
     """The username of the shadow of an account."""
     return f"{PREFIX}{user_id}"
@@ -121,7 +209,6 @@ def shadow(account: StaffAccount) -> User | None:
         User.objects.filter(pk=user.pk).update(**seen)
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in sorted(roles)])
         user = User.objects.get(pk=user.pk)
-    _asked[os.getpid(), user.pk] = time.monotonic()
     return user
 
 
@@ -136,20 +223,28 @@ def erase_shadow(user_id: int) -> None:
         user.save()
 
 
-def _refreshed(user: User) -> User | None:
-    """The shadow with the current data of user-service; unchanged if user-service does not answer."""
-    if time.monotonic() - _asked.get((os.getpid(), user.pk), float("-inf")) < FRESH_SECONDS:
+def _refreshed(user: User, session: str) -> User | None:
+    """The shadow with the current data of user-service; unchanged if user-service does not answer.
+
+    None if the account has no roles any more, or if the session at user-service has ended.
+    """
+    if time.monotonic() - _asked.get((os.getpid(), user.pk, session), float("-inf")) < FRESH_SECONDS:
         return user if user.is_active else None
     try:
         with context.grace(REFRESH_SECONDS):  # ignores X-Request-Timeout: a short one would prevent the refresh
             look_up = import_string(f"{settings.ACCOUNTS}.staff_account")
-            account = look_up(int(user.username.removeprefix(PREFIX)))
+            account = look_up(int(user.username.removeprefix(PREFIX)), session)
+    except SessionEnded:
+        return None
     except (PeerError, PlatformError):
         return user if user.is_active else None
     if account is None:
         User.objects.filter(pk=user.pk).update(is_active=False, is_staff=False, is_superuser=False)
         return None
-    return shadow(account)
+    found = shadow(account)
+    if found is not None:
+        _note_fresh(found, session)
+    return found
 
 
 class SignInForm(AuthenticationForm):  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -24,7 +24,10 @@ ALGORITHM = "Ed25519"
 AUDIENCE = "platform"
 USER_TYPE = "at+jwt"
 SERVICE_TYPE = "service+jwt"
-"""The ``typ`` header separates the two kinds of tokens (RFC 8725, section 3.11). They also have different keys."""
+TICKET_TYPE = "ticket+jwt"
+"""The ``typ`` header separates the kinds of tokens (RFC 8725, section 3.11). Those of services have keys of their own.
+A ticket (`platform_core.auth.tickets`) has the keys of people's tokens.
+"""
 USER_SECONDS = 900
 SERVICE_SECONDS = 60
 RENEWED_SECONDS = 30
@@ -99,7 +102,7 @@ def _verify(token: str) -> _Verified:
     keys: list[OKPKey] = []
 
     def key_of(token: Any) -> OKPKey:
-        keys.append(_key(token.headers()))
+        keys.append(_key(token.headers(), _READERS))
         return keys[0]
 
     try:
@@ -129,9 +132,31 @@ def _keys(kind: str) -> KeySet:
     return service_keys() if kind == SERVICE_TYPE else user_keys()
 
 
-def _key(header: dict[str, Any]) -> OKPKey:
+def ticket_claims(token: str) -> dict[str, Any]:
+    """The claims of a ticket that user-service has signed for this service, and that has not expired.
+
+    Raises BadToken, or the error of loading the keys if none are known yet.
+    """
+    try:
+        found = jwt.decode(token, lambda token: _key(token.headers(), (TICKET_TYPE,)), algorithms=[ALGORITHM])
+        _check(found.claims, iss=USER.name, aud=settings.SERVICE.name)
+        if found.claims["exp"] <= time.time() - LEEWAY:
+            raise ExpiredTokenError("exp")
+        return found.claims
+    except ExpiredTokenError:
+        raise BadToken("It has expired.") from None
+    except ClaimError as error:
+        raise BadToken(error.description) from None
+    except JoseError:
+        raise BadToken("It is not valid.") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise BadToken("It is malformed.") from None
+
+
+def _key(header: dict[str, Any], kinds: Container[str]) -> OKPKey:
+    """The key of a token with this header, whose type is one of ``kinds``. Raises BadToken."""
     kid, kind = header.get("kid"), header.get("typ")
-    if header.get("alg") != ALGORITHM or not isinstance(kid, str) or kind not in _READERS:
+    if header.get("alg") != ALGORITHM or not isinstance(kid, str) or not isinstance(kind, str) or kind not in kinds:
         raise BadToken("Tokens of this kind are not accepted here.")
     key = _keys(kind).find(kid)
     if key is None:

@@ -27,6 +27,8 @@ from .products import get_reservation as get_reservation
 from .products import newest_reservation as newest_reservation
 from .products import release_stock as release_stock
 from .products import reserve_stock as reserve_stock
+from .users import SESSION_ENDED as SESSION_ENDED
+from .users import SessionEnded as SessionEnded
 from .users import StaffAccount as StaffAccount
 from .users import User as User
 from .users import get_user as get_user

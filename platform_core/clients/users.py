@@ -11,6 +11,8 @@ from platform_core.topology import USER
 PEER = USER.name
 SIGN_IN_ROUTE = "/api/auth/token"
 """The route of the sign-in."""
+SESSION_ENDED = "session_ended"
+"""The code of the 404 for a session that has ended."""
 
 
 class User(msgspec.Struct, frozen=True, rename="camel"):
@@ -24,14 +26,22 @@ class User(msgspec.Struct, frozen=True, rename="camel"):
     email_verified: bool = True
 
 
-class StaffAccount(msgspec.Struct, frozen=True, rename="camel"):
-    """A staff account with its roles. ``stamp`` changes with each change of the password."""
+class StaffAccount(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A staff account with its roles. ``stamp`` changes with each change of the password.
+
+    ``session`` is the id of the session that a sign-in has begun; empty in other answers.
+    """
 
     id: str
     name: str
     email: str
     roles: list[str]
     stamp: str = ""
+    session: str = ""
+
+
+class SessionEnded(Exception):
+    """The session at user-service is signed out, expired or revoked."""
 
 
 def get_user(user_id: int) -> User:
@@ -45,7 +55,10 @@ def key_set() -> Any:
 
 
 def sign_staff_in(email: str, password: str, address: str) -> StaffAccount | None:
-    """The account; None if the password is wrong or it has no role. Raises PeerRefused (429), PeerUnreachable."""
+    """The account, with a new session; None if the password is wrong.
+
+    Raises PeerRefused (422 `no_role`: a customer's account; 429), PeerUnreachable.
+    """
     body = {"email": email, "password": password, "address": address}
     try:
         return decoded(PEER, call(PEER, "POST", "/api/auth/staff", body=body), StaffAccount)
@@ -55,11 +68,27 @@ def sign_staff_in(email: str, password: str, address: str) -> StaffAccount | Non
         raise
 
 
-def staff_account(account_id: int) -> StaffAccount | None:
-    """The current roles of an account, or None if it has lost all of them. Raises PeerRefused, PeerUnreachable."""
+def staff_account(account_id: int, session: str = "") -> StaffAccount | None:
+    """The current roles of an account, or None if it has lost all of them.
+
+    With the id of a ``session``, raises SessionEnded if that is not a live session of the account. Further raises
+    PeerRefused, PeerUnreachable.
+    """
+    path = _session_path(account_id, session) if session else f"/api/auth/staff/{account_id}"
     try:
-        return decoded(PEER, call(PEER, "GET", f"/api/auth/staff/{account_id}", timeout=1.0), StaffAccount)
+        return decoded(PEER, call(PEER, "GET", path, timeout=1.0), StaffAccount)
     except PeerRefused as refusal:
+        if refusal.status == 404 and refusal.code == SESSION_ENDED:
+            raise SessionEnded from None
         if refusal.status == 404:
             return None
         raise
+
+
+def end_staff_session(account_id: int, session: str) -> None:
+    """End a session of an account; also if it has ended already. Raises PeerRefused, PeerUnreachable."""
+    call(PEER, "DELETE", _session_path(account_id, session), timeout=1.0)
+
+
+def _session_path(account_id: int, session: str) -> str:
+    return f"/api/auth/staff/{account_id}/sessions/{session}"

@@ -108,6 +108,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "platform_core.auth.staff.StaffSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 
@@ -184,6 +185,7 @@ def _auth(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "ACCOUNTS": "platform_core.clients.users",
         "LIVE_SESSIONS": "",
+        "SIGN_ON_TICKETS": "",
         "KEYS_DIR": keys_dir(values),
         "SERVICE_KEY": values["SERVICE_KEY"] or "",
         "SERVICE_KEYS": values["SERVICE_KEYS"] or "",
@@ -219,8 +221,8 @@ def _apps(package: str, own: Sequence[str]) -> list[str]:
         "platform_core",
         package,
         *own,
-        "unfold",
-        "django.contrib.admin",
+        "unfold.apps.BasicAppConfig",
+        "platform_core.apps.AdminConfig",
         "django.contrib.auth",
         "django.contrib.contenttypes",
         "django.contrib.sessions",
