@@ -5,10 +5,13 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from unfold.decorators import display
 
+from analytics_svc.contributions import AMOUNTS
 from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
 from analytics_svc.projection import try_again
-from platform_core.admin import ReadOnlyAdmin
+from platform_core.admin import ReadOnlyAdmin, amount_column
+from platform_core.conf import amount_text
 
 
 class LiveAdmin(ReadOnlyAdmin):
@@ -18,6 +21,12 @@ class LiveAdmin(ReadOnlyAdmin):
         live = FeedPosition.objects.filter(live=True).values("generation")[:1]
         rows: QuerySet[Any] = super().get_queryset(request).filter(generation=live)
         return rows
+
+
+@display(description="value", ordering="value")  # type: ignore[untyped-decorator]
+def value(figure: Figure | DailyFigure) -> str:
+    """An amount of money with the decimals of the shop's currency, or a count."""
+    return amount_text(figure.value, grouped=True) if figure.name in AMOUNTS else f"{figure.value:,.0f}"
 
 
 @admin.register(FeedPosition)
@@ -49,21 +58,30 @@ class FactAdmin(LiveAdmin):
 
 @admin.register(Figure)
 class FigureAdmin(LiveAdmin):
-    list_display = ("name", "value")
+    list_display = ("name", value)
+    fields = ("generation", "name", value)
+    readonly_fields = (value,)
     search_fields = ("name",)
 
 
 @admin.register(DailyFigure)
 class DailyFigureAdmin(LiveAdmin):
-    list_display = ("date", "name", "value")
+    list_display = ("date", "name", value)
+    fields = ("generation", "name", "date", value)
+    readonly_fields = (value,)
     list_filter = ("date",)
     search_fields = ("name",)
     search_help_text = "name, such as orders.revenue"
 
 
+REVENUE = amount_column("revenue")
+
+
 @admin.register(ProductFigure)
 class ProductFigureAdmin(LiveAdmin):
-    list_display = ("product_id", "name", "stock", "listed", "units", "revenue")
+    list_display = ("product_id", "name", "stock", "listed", "units", REVENUE)
+    fields = ("generation", "product_id", "name", "stock", "listed", "units", REVENUE)
+    readonly_fields = (REVENUE,)
     list_filter = ("listed",)
     search_fields = ("product_id", "name")
     search_help_text = "product id or complete name"

@@ -18,6 +18,8 @@ from platform_core.vocabulary import COUNTED, HOLDING_STOCK, PLACED, SETTLED, No
 
 BIGINT = 2**63 - 1
 _NOUGHT = Decimal(0)
+AMOUNTS = frozenset({"orders.revenue", "products.stockValue"})
+"""The figures that are amounts of money. The others are counts."""
 
 _OUTERMOST = (timezone(-timedelta(hours=16)), timezone(timedelta(hours=16)))
 """No time zone has been farther from UTC."""

@@ -15,7 +15,7 @@ def _mail_engine(name: str, *, autoescape: bool) -> dict[str, Any]:
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "NAME": name,
         "DIRS": [folder for folder in (_settings["MAIL_TEMPLATES"], _MAILS) if folder],
-        "OPTIONS": {"autoescape": autoescape},
+        "OPTIONS": {"autoescape": autoescape, "builtins": ["platform_core.templatetags.money"]},
     }
 
 

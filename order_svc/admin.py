@@ -13,7 +13,7 @@ from unfold.decorators import display
 
 from order_svc import services
 from order_svc.models import Order, OrderLine
-from platform_core.admin import ReadOnlyAdmin
+from platform_core.admin import ReadOnlyAdmin, amount_column
 from platform_core.http import PlatformError
 from platform_core.vocabulary import HOLDING_STOCK, WITHOUT_STOCK, OrderStatus
 
@@ -27,11 +27,20 @@ _COLOURS = {
 }
 
 
+TOTAL = amount_column("total")
+
+
 class OrderLineInline(TabularInline):  # type: ignore[misc]
     model = OrderLine
     extra = 0
     can_delete = False
-    fields = readonly_fields = ("product_id", "name", "unit_price", "quantity", "subtotal")
+    fields = readonly_fields = (
+        "product_id",
+        "name",
+        amount_column("unit_price"),
+        "quantity",
+        amount_column("subtotal"),
+    )
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -39,19 +48,19 @@ class OrderLineInline(TabularInline):  # type: ignore[misc]
 
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
-    list_display = ("id", "user_id", "shown_status", "total", "currency", "reason", "created_at")
+    list_display = ("id", "user_id", "shown_status", TOTAL, "currency", "reason", "created_at")
     list_filter = ("status", "created_at")
     search_fields = ("id", "user_id", "request_id")
     search_help_text = "id, user id or request id"
     sortable_by = ("id", "created_at")
     fieldsets = (
-        (None, {"fields": ("user_id", "status", "total", "currency", "timeline")}),
+        (None, {"fields": ("user_id", "status", TOTAL, "currency", "timeline")}),
         ("Customer", {"fields": ("customer_name", "customer_email", "customer_address")}),
         ("Times", {"fields": ("created_at", "confirmed_at", "updated_at")}),
         ("Rejection", {"fields": ("reason", "refusal")}),
         ("Request", {"fields": ("caller", "idempotency_key", "request_id", "traceparent", "version")}),
     )
-    readonly_fields = ("timeline",)
+    readonly_fields = (TOTAL, "timeline")
     inlines = (OrderLineInline,)
     actions = ("cancel", "ship", "deliver")
 

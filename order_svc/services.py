@@ -33,7 +33,7 @@ from platform_core.clients import (
     get_user,
     reserve_stock,
 )
-from platform_core.conf import reached
+from platform_core.conf import amount_text, reached, rounded
 from platform_core.db import array, forget_failure, is_erased, prepared, prepared_atomic
 from platform_core.events import NewEvent, append
 from platform_core.http import (
@@ -517,7 +517,7 @@ def addressing(order_id: int) -> dict[str, Any]:
 
 
 def _mail_data(order: Order) -> dict[str, Any]:
-    """The values for the templates of mails. Amounts are texts, with the decimals that they are stored with.
+    """The values for the templates of mails. Amounts are texts, with the decimals of the currency.
 
     If the lines do not fit into `MAX_DATA_BYTES`, ``moreLines`` counts those that are left out.
     """
@@ -526,15 +526,15 @@ def _mail_data(order: Order) -> dict[str, Any]:
             "productId": str(line.product_id),
             "name": line.name,
             "quantity": line.quantity,
-            "unitPrice": str(line.unit_price),
-            "subtotal": str(line.subtotal),
+            "unitPrice": _amount(line.unit_price, order),
+            "subtotal": _amount(line.subtotal, order),
         }
         for line in order.lines.all()
     ]
     data = {
         "orderId": str(order.pk),
         "customer": {"name": order.customer_name, "address": order.customer_address},
-        "total": str(order.total),
+        "total": _amount(order.total, order),
         "currency": order.currency,
         "moreLines": len(lines),
         "lines": [],
@@ -547,8 +547,16 @@ def _mail_data(order: Order) -> dict[str, Any]:
 
 def _thanks(order: Order, lines: list[OrderLine]) -> str:
     """The text of the confirmation: at most a hundred lines of at most 250 characters."""
-    rows = [f"{line.quantity} × {line.name}: {line.subtotal} {order.currency}" for line in lines]
-    return "\n".join(["Thank you for your order.", "", *rows, "", f"Total: {order.total} {order.currency}"])
+
+    def shown(amount: Decimal | None) -> str:
+        return f"{_amount(amount, order, grouped=True)} {order.currency}"
+
+    rows = [f"{line.quantity} × {line.name}: {shown(line.subtotal)}" for line in lines]
+    return "\n".join(["Thank you for your order.", "", *rows, "", f"Total: {shown(order.total)}"])
+
+
+def _amount(amount: Decimal | None, order: Order, *, grouped: bool = False) -> str:
+    return amount_text(amount or Decimal(0), order.currency, grouped=grouped)
 
 
 def snapshot(order: Order, lines: list[OrderLine]) -> dict[str, Any]:
@@ -557,7 +565,7 @@ def snapshot(order: Order, lines: list[OrderLine]) -> dict[str, Any]:
         "version": order.version,
         "userId": str(order.user_id),
         "status": order.status,
-        "total": order.total,
+        "total": rounded(order.total),
         "currency": order.currency,
         "createdAt": order.created_at,
         "items": [
@@ -565,8 +573,8 @@ def snapshot(order: Order, lines: list[OrderLine]) -> dict[str, Any]:
                 "productId": str(line.product_id),
                 "name": line.name,
                 "quantity": line.quantity,
-                "unitPrice": line.unit_price,
-                "subtotal": line.subtotal,
+                "unitPrice": rounded(line.unit_price),
+                "subtotal": rounded(line.subtotal),
             }
             for line in lines
         ],

@@ -3,24 +3,53 @@
 Lists cost the same for tables of any size.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db.models import BinaryField, GeneratedField, JSONField, Q, QuerySet, TextField
+from django.db.models import BinaryField, GeneratedField, JSONField, Model, Q, QuerySet, TextField
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.views import ChangeList
 
+from platform_core.conf.currencies import amount_text, decimals, rounded
 from platform_core.db.isolation import retry_parked
 from platform_core.models import FailedItem, IdempotencyKey
+
+
+def amount_column(name: str) -> Callable[[Model], str | None]:
+    """A column or read-only field of a page that shows the amount in the field ``name``: ``1,234.50``, or ``1,235``
+    in a currency without decimals. List it in ``sortable_by`` if the field has an index.
+    """
+
+    @admin.display(description=name.replace("_", " "), ordering=name, empty_value="-")
+    def shown(row: Model) -> str | None:
+        value: Decimal | None = getattr(row, name)
+        return None if value is None else amount_text(value, grouped=True)
+
+    shown.__name__ = name
+    return shown
+
+
+class AmountField(forms.DecimalField):
+    """An amount in a form, with the decimals of the shop's currency."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        whole = kwargs.pop("max_digits") - kwargs.pop("decimal_places")
+        super().__init__(**kwargs, max_digits=whole + decimals(), decimal_places=decimals())
+
+    def prepare_value(self, value: Any) -> Any:
+        return rounded(value) if isinstance(value, Decimal) else value
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]

@@ -7,28 +7,33 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import TabularInline
 
-from platform_core.admin import PlatformAdmin, ReadOnlyAdmin
+from platform_core.admin import AmountField, PlatformAdmin, ReadOnlyAdmin, amount_column
 from product_svc import services
 from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovement, StockReservation
 from product_svc.search import search_products
+
+PRICE = amount_column("price")
 
 
 @admin.register(Product)
 class ProductAdmin(PlatformAdmin):
     """Changes go through the use cases, so that they write events. A new stock is recorded as an adjustment."""
 
-    list_display = ("id", "name", "category", "sku", "price", "stock", "created_at")
+    list_display = ("id", "name", "category", "sku", PRICE, "stock", "created_at")
     list_filter = ("created_at",)
     search_fields = ("text",)
     search_help_text = "words of name, sku, category or description"
-    sortable_by = ("id", "name", "price", "stock")
+    sortable_by = ("id", "name", PRICE, "stock")
     readonly_fields = ("created_at", "updated_at", "version")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).filter(deleted_at=None)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        bounds = {"price": {"min_value": 0}, "stock": {"min_value": 0, "max_value": MAX_STOCK}}
+        bounds: dict[str, dict[str, Any]] = {
+            "price": {"form_class": AmountField, "min_value": 0},
+            "stock": {"min_value": 0, "max_value": MAX_STOCK},
+        }
         return super().formfield_for_dbfield(db_field, request, **kwargs, **bounds.get(db_field.name, {}))
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Product], search_term: str) -> Any:
@@ -69,7 +74,7 @@ class ReservationLineInline(TabularInline):  # type: ignore[misc]
     model = ReservationLine
     extra = 0
     can_delete = False
-    fields = readonly_fields = ("product", "name", "unit_price", "quantity")
+    fields = readonly_fields = ("product", "name", amount_column("unit_price"), "quantity")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
+from platform_core.conf import decimals
 from platform_core.db import PastEvent, Writer, new_ids, sketch, writing
 from platform_core.http import PlatformError
 from platform_core.tools import DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, raw
@@ -150,11 +151,11 @@ def _product(spec: Spec, calendar: Calendar, number: int) -> Product:
 
 
 def _price(chance: Random, shelf: Shelf, rank: int) -> Decimal:
-    """A price such as 19.99. Later things of a category cost more."""
+    """A price such as 19.99, or 19 in a currency without decimals. Later things of a category cost more."""
     low, high = shelf.prices
     whole = Decimal(round(low * float(high / low) ** ((rank + chance.random()) / len(shelf.things))))
     below = Decimal(chance.choice(("0.01", "0.05", "0.10", "0.50")))
-    return whole - below
+    return whole - below if decimals() else max(whole - 1, Decimal(1))
 
 
 def _make(missing: Sequence[Product]) -> dict[str, int]:

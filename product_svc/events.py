@@ -3,8 +3,9 @@
 from typing import Any
 
 from django.conf import settings
-from django.db.models import DateTimeField, Field
+from django.db.models import DateTimeField, DecimalField, Field
 
+from platform_core.conf import decimals, rounded
 from product_svc.models import Product
 
 LEFT_OUT = frozenset({"description", "sku"})
@@ -28,7 +29,7 @@ FIELDS: dict[str, "Field[Any, Any]"] = {
 def snapshot(product: Product) -> dict[str, Any]:
     """The product as its events carry it. Of two events, the one with the higher version is newer."""
     members = {name: getattr(product, field.attname) for name, field in FIELDS.items()}
-    return {**members, "currency": product.currency}
+    return {**members, "price": rounded(product.price), "currency": product.currency}
 
 
 COLUMNS = tuple(str(field.column) for field in FIELDS.values())
@@ -37,6 +38,8 @@ COLUMNS = tuple(str(field.column) for field in FIELDS.values())
 def _sql_value(field: "Field[Any, Any]") -> str:
     if isinstance(field, DateTimeField):
         return f"""to_char("{field.column}" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+    if isinstance(field, DecimalField) and not decimals():
+        return f'round("{field.column}")'
     return f'"{field.column}"'
 
 

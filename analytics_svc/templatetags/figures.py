@@ -1,24 +1,16 @@
 """Formats of the dashboard's figures. static/analytics_svc/dashboard.js formats them in the same way."""
 
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 from django import template
 from django.utils.timezone import now
 
-from platform_core.conf import amount_text
 from platform_core.outbox import DEPTH_BOUND
 
 register = template.Library()
 _SIZES = ((17, "huge"), (13, "longest"), (9, "long"))
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-
-
-@register.filter
-def money(amount: Decimal) -> str:
-    """An amount with the decimals of the shop's currency, which the page names once."""
-    return amount_text(amount, grouped=True)
 
 
 @register.filter

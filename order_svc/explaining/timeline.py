@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 
 from django.utils.dateparse import parse_datetime
@@ -9,6 +10,7 @@ from django.utils.dateparse import parse_datetime
 from order_svc.explaining.facts import Facts, MessageToCustomer, Status
 from order_svc.explaining.formatting import REASONS, WHAT, counted, delivery_status, duration_text, what_of
 from order_svc.steps import STOCK, USER
+from platform_core.conf import amount_text
 from platform_core.outbox import OutboxMessage
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT
 from platform_core.topology import USER as USER_SERVICE
@@ -107,7 +109,8 @@ def _asked(name: str, title: str, service: str, step: dict[str, object]) -> Mome
 def _settled(facts: Facts) -> list[Moment]:
     order = facts.order
     if order.confirmed_at:
-        moment = _own(Status.CONFIRMED.value, "Confirmed", order.confirmed_at, f"{order.total} {order.currency}")
+        total = f"{amount_text(order.total or Decimal(0), order.currency, grouped=True)} {order.currency}"
+        moment = _own(Status.CONFIRMED.value, "Confirmed", order.confirmed_at, total)
         return [replace(moment, duration_ms=_ms(order.confirmed_at - _began(facts)))]
     if order.status == Status.REJECTED:
         reason = REASONS.get(order.reason, order.reason)

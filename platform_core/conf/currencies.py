@@ -34,6 +34,14 @@ def rounded(amount: Decimal | None) -> Decimal | None:
     return amount if amount is None or decimals() else amount.quantize(Decimal(1), ROUND_HALF_UP)
 
 
-def amount_text(amount: Decimal, *, grouped: bool = False) -> str:
-    """An amount with the decimals of the shop's currency; ``grouped`` with commas between thousands."""
-    return f"{amount:{',' if grouped else ''}.{decimals()}f}"
+def amount_text(amount: Decimal, code: str = "", *, grouped: bool = False) -> str:
+    """An amount as a text with the decimals of its currency: ``1500.00`` in USD, ``1500`` in JPY.
+
+    ``code`` is the currency, by default the shop's. ``grouped`` puts commas between thousands, for texts that people
+    read. Nothing is rounded: further decimals stay, and so do those of a currency that is not in `DECIMALS`.
+    """
+    whole, _, fraction = f"{amount:{',' if grouped else ''}f}".partition(".")
+    places = DECIMALS.get(code or settings.CURRENCY)
+    if places is not None:
+        fraction = fraction.rstrip("0").ljust(places, "0")
+    return f"{whole}.{fraction}" if fraction else whole

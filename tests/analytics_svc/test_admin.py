@@ -1,13 +1,14 @@
 """The admin of analytics-service is read-only, because the figures are derived from the feeds."""
 
 import json
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import Permission, User
 
 from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
 from tests.admin_pages import *  # noqa: F403
-from tests.admin_pages import act, said
+from tests.admin_pages import act, said, url
 
 pytestmark = pytest.mark.django_db
 SEARCHES = ("1", "orders")
@@ -62,3 +63,17 @@ def test_read_only_staff_cannot_retry_parked_events(client, shop, report):
     before = list(ParkedEvent.objects.values())
     act(client, ParkedEvent, "retry", ParkedEvent.objects.get())
     assert list(ParkedEvent.objects.values()) == before
+
+
+@pytest.mark.parametrize("code, revenue", [("USD", "3,000.00"), ("JPY", "3,000")])
+def test_amounts_have_the_decimals_of_the_currency_and_counts_none(settings, admin_client, shop, report, code, revenue):
+    settings.CURRENCY = code
+    shop.order(1, items=((11, 2, Decimal(1500)),))
+    report("summary")
+    for model in (Figure, DailyFigure, ProductFigure):
+        page = admin_client.get(url(model, "changelist")).content.decode()
+        assert f">{revenue}<" in page and "1.00" not in page, model
+    figure = Figure.objects.get(name="orders.revenue")
+    assert revenue in admin_client.get(url(Figure, "change", figure.pk)).content.decode()
+    count = Figure.objects.get(name="orders.total")
+    assert "1.00" not in admin_client.get(url(Figure, "change", count.pk)).content.decode()

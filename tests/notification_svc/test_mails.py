@@ -1,6 +1,7 @@
 """Mails are rendered from templates by type, with the shop's name and the sender's data."""
 
 import json
+from decimal import Decimal
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -184,3 +185,37 @@ def test_the_preview_is_for_those_who_may_see_notifications(client, send, django
 def test_the_stored_data_is_exact(send):
     send(**CONFIRMED)
     assert json.loads(Notification.objects.get().data) == ORDER
+
+
+AMOUNTS = [("USD", "1234.5", "1,234.50 USD", "4,938.00 USD"), ("JPY", "1500.00", "1,500 JPY", "6,000 JPY")]
+"""Currency, price, and how the price and four times the price are shown."""
+
+
+def priced(code, price):
+    total = str(4 * Decimal(price))
+    line = {"name": "Lamp", "quantity": 4, "unitPrice": price, "subtotal": total}
+    return {**CONFIRMED, "data": {**ORDER, "currency": code, "total": total, "lines": [line]}}
+
+
+@pytest.mark.parametrize("code, price, one, all_", AMOUNTS)
+def test_a_mail_has_the_decimals_of_the_currency(mail, code, price, one, all_):
+    sent = mail(**priced(code, price))
+    assert f"4 × Lamp: {all_}\n" in sent.body and f"Total: {all_}\n" in sent.body
+    html = html_of(sent)
+    for part in (f">{one.split()[0]}<", f">{all_.split()[0]}<", f">{all_}<"):
+        assert part in html
+
+
+@pytest.mark.parametrize("code, price, one, all_", AMOUNTS)
+def test_the_preview_has_the_decimals_of_the_currency(admin_client, send, code, price, one, all_):
+    send(**priced(code, price))
+    pk = Notification.objects.get().pk
+    assert f"Total: {all_}" in admin_client.get(url(Notification, "change", pk)).content.decode()
+    assert (
+        f">{one.split()[0]}<" in admin_client.get(f"/admin/notification_svc/notification/{pk}/html/").content.decode()
+    )
+
+
+def test_a_shops_own_template_can_show_amounts(folder, mail):
+    (folder / "order_confirmed.txt").write_text("{% money data.total data.currency %}, {{ data.total|money }}")
+    assert mail(**priced("JPY", "1500.00")).body == "6,000, 6,000.00"

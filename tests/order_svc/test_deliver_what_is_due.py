@@ -259,3 +259,18 @@ def test_a_silent_peer_gives_503_within_the_deadline(api, there, order, settings
     assert_problem(answer, 503, "unavailable")
     assert silent in answer.json()["detail"]
     assert answer["Retry-After"]
+
+
+@pytest.mark.parametrize("code, one, two", [("USD", "1500.00", "3,000.00 USD"), ("JPY", "1500", "3,000 JPY")])
+def test_amounts_have_the_decimals_of_the_currency(settings, neighbours, place, there, code, one, two):
+    settings.CURRENCY = code
+    neighbours.catalog[11] = ("Lamp", "1500")
+    place()
+    settings.PEER_URLS = {**settings.PEER_URLS, "notification-service": there.url}
+    there.will(TAKEN)
+    deliver(tasks.NOTIFICATIONS)
+    sent = there.requests[0].json
+    assert sent["message"].splitlines()[2:] == [f"2 × Lamp: {two}", "", f"Total: {two}"]
+    assert (sent["data"]["lines"][0]["unitPrice"], sent["data"]["currency"]) == (one, code)
+    assert f"{int(sent['data']['total'].split('.')[0]):,}" == "3,000"
+    assert len(sent["data"]["total"]) == len(one) == len(sent["data"]["lines"][0]["subtotal"])

@@ -623,3 +623,14 @@ def test_repeated_attempts_are_counted(place, neighbours):
 
 def test_durations_of_steps_are_not_in_events(placed):
     assert "steps" not in Event.objects.get().data
+
+
+@pytest.mark.parametrize("code, one, two", [("USD", "1,500.00", "3,000.00"), ("JPY", "1,500", "3,000")])
+def test_amounts_have_the_decimals_of_the_currency(settings, place, neighbours, explained, page, code, one, two):
+    settings.CURRENCY = code
+    neighbours.catalog[LAMP] = ("Lamp", "1500")
+    order = place().json()
+    assert moment(explained(order), "confirmed")["detail"] == f"{two} {code}"
+    text = page(order)
+    for part in (f">{one}<", f">{two}<", f">{two} {code}<"):
+        assert part in text

@@ -103,3 +103,24 @@ def test_a_deleted_product_is_gone_from_the_admin(admin_client, api, lamp):
     assert "Desk lamp" not in admin_client.get(url(Product, "changelist")).content.decode()
     assert admin_client.post(url(Product, "change", lamp["id"]), {**FORM, "stock": "9"}).status_code in (302, 404)
     assert Product.objects.get().stock == 5
+
+
+@pytest.mark.parametrize("code, listed, edited", [("USD", "1,500.00", "1500.00"), ("JPY", "1,500", "1500")])
+def test_prices_have_the_decimals_of_the_currency(settings, admin_client, add, reserve, code, listed, edited):
+    settings.CURRENCY = code
+    product = add(price=1500, stock=3)
+    reserve(7, {product["id"]: 1})
+    assert f">{listed}<" in admin_client.get(url(Product, "changelist")).content.decode()
+    assert listed in admin_client.get(url(StockReservation, "change", 7)).content.decode()
+    page = url(Product, "change", product["id"])
+    form = form_fields(admin_client.get(page).content.decode())
+    assert form["price"] == edited
+    assert admin_client.post(page, {**form, "name": "Other"}).status_code == 302
+    assert Product.objects.get().price == 1500
+
+
+def test_a_price_with_more_decimals_than_the_currency_has_is_refused(settings, admin_client):
+    settings.CURRENCY = "JPY"
+    answer = admin_client.post(url(Product, "add"), {**FORM, "price": "49.90"})
+    assert "no more than 0 decimal places" in answer.content.decode()
+    assert not Product.objects.exists()

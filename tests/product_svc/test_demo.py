@@ -1,5 +1,6 @@
 """The demo's bulk path keeps stock and movements consistent, as the use cases do."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -115,3 +116,9 @@ def test_some_products_are_sold_out_and_some_nearly_so(catalog):
     assert stocks.count(0) == 1
     assert sum(0 < stock <= 10 for stock in stocks) == 2
     assert_books_are_right()
+
+
+def test_prices_of_the_demo_have_the_decimals_of_the_currency(settings):
+    settings.CURRENCY = "JPY"
+    rows = [msgspec.json.decode(row) for batch in demo.products(SPEC, iter(())) for row in batch.rows]
+    assert rows and all(re.fullmatch(r"[1-9]\d*", row["price"]) for row in rows)

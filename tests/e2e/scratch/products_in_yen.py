@@ -30,6 +30,8 @@ def main() -> int:
             assert answer.status_code < 300, answer.content
             text = answer.content.decode()
             assert '"currency":"JPY"' in text and "1500" in text and "1500." not in text, text
+        events = api.get("/api/events").content.decode()
+        assert '"currency": "JPY"' in events and '"price": 1500,' in events and "1500." not in events, events
         assert sent(reserve, 201)["items"][0]["unitPrice"] == 1500
     print("all of it")
     return 0
