@@ -34,6 +34,7 @@ lock: .venv/requirements-dev.installed ## update the .lock files (ARGS=--upgrade
 	@$(compile) requirements-tracing.txt -c requirements-dev.lock -o requirements-tracing.lock
 	@$(compile) requirements-browser.txt -c requirements-dev.lock -o requirements-browser.lock
 	@$(compile) requirements-generated.txt -c requirements-dev.lock -o requirements-generated.lock
+	@$(compile) requirements-kubernetes.txt -c requirements-dev.lock --no-deps -o requirements-kubernetes.lock
 	@$(compile) requirements-audit.txt -c requirements-dev.lock -o requirements-audit.lock
 
 # The stamp file contains the Python version and the lock file that were installed. If they are unchanged, nothing is done.

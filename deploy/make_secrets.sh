@@ -1,11 +1,13 @@
 #!/bin/sh
 # Creates the missing secrets for compose.prod.yaml in secrets/, or in the folder that is the first argument. Existing
 # files are kept. Only the owner can open the folder; its files are readable, because containers run as other users.
+# POSTGRES_AT is where the databases are, by default postgres:5432/platform.
 set -eu
 umask 077
 root=$(cd "$(dirname "$0")/.." && pwd)
 [ $# -gt 0 ] || cd "$root"
 folder=${1:-secrets}
+at=${POSTGRES_AT:-postgres:5432/platform}
 
 random() { # in hexadecimal, because passwords become parts of URLs
     od -An -tx1 -N 32 /dev/urandom | tr -d ' \n'
@@ -30,10 +32,10 @@ if [ -s "$folder/database_url" ] && [ ! -s "$folder/postgres_password" ]; then
     exit 1
 fi
 keep postgres_password "$(random)"
-keep database_url "postgresql://postgres:$(cat "$folder/postgres_password")@postgres:5432/platform"
+keep database_url "postgresql://postgres:$(cat "$folder/postgres_password")@$at"
 for package in "$root"/*_svc; do
     stem=$(basename "$package" _svc)
-    keep "${stem}_database_url" "postgresql://${stem}_svc:$(random)@postgres:5432/platform"
+    keep "${stem}_database_url" "postgresql://${stem}_svc:$(random)@$at"
 done
 # A certificate that no browser trusts, until that of an authority replaces it.
 if [ ! -s "$folder/tls_certificate" ] || [ ! -s "$folder/tls_key" ]; then

@@ -18,14 +18,15 @@ SERVER_VARIABLE = "TESTS_DATABASE_URL"
 SETTINGS = {
     "platform_core": "tests.platform_core.settings",
     **{service.package: service.settings_module for service in SERVICES},
-    # These drive running processes over HTTP.
+    # These start what they test: processes, and other programs.
     "e2e": None,
     "chaos": None,
     "browser": None,
     "tracing": None,
     "generated": None,
+    "kubernetes": None,
 }
-EXTRA = frozenset({"browser", "tracing", "generated"})
+EXTRA = frozenset({"browser", "tracing", "generated", "kubernetes"})
 """Suites that need more than requirements-dev.txt. They run only on request."""
 
 

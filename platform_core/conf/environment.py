@@ -202,7 +202,8 @@ VARIABLES = (
         "WORKER_METRICS_PORT",
         "",
         _whole(1, 65535),
-        "A port on which a worker serves its own `/metrics`. Not needed under `up`: the web includes its numbers.",
+        "A port on which a worker serves its own `/metrics`, and `/health/live`. Not needed under `up`: the web "
+        "includes its numbers.",
     ),
     Variable(
         "STAFF_TOKEN", "", _text, "For `manage.py verify` in production: an access token of the staff.", secret=True

@@ -125,9 +125,10 @@ _looked_up.register(_Database())
 
 
 def serve(host: str, port: int) -> None:
-    """Serve ``GET /metrics`` from a daemon thread, for workers.
+    """Serve ``GET /metrics`` and ``GET /health/live`` from a daemon thread, for workers.
 
-    It serves the counters of this process; the web serves the figures from the database.
+    The metrics are the counters of this process; the web serves the figures from the database. `/health/live` needs no
+    token. It is answered while the process runs and its threads get their turn.
     """
     server = make_server(host, port, _answer, server_class=_Server, handler_class=_Handler)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
@@ -145,13 +146,16 @@ class _Handler(WSGIRequestHandler):
 
 
 def _answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    status, body = "200 OK", b""
-    if environ["PATH_INFO"].rstrip("/") != "/metrics" or environ["REQUEST_METHOD"] != "GET":
+    status, body, content_type = "200 OK", b"", CONTENT_TYPE_LATEST
+    path = environ["PATH_INFO"].rstrip("/")
+    if path not in ("/metrics", "/health/live") or environ["REQUEST_METHOD"] != "GET":
         status = "404 Not Found"
+    elif path == "/health/live":
+        body, content_type = b'{"status": "ok"}', "application/json"
     elif not is_allowed(environ.get("HTTP_AUTHORIZATION", "")):
         status = "401 Unauthorized"
     else:
         body = counted()
-    headers = [("Content-Type", CONTENT_TYPE_LATEST), ("Content-Length", str(len(body)))]
+    headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
     start_response(status, [*headers, *([("WWW-Authenticate", "Bearer")] if status[:3] == "401" else [])])
     return [body]

@@ -1,8 +1,11 @@
 from . import pg_tools as pg_tools
 from . import postgres as postgres
 from . import running as running
+from .capacity import platform_connections as platform_connections
 from .capacity import shortages as shortages
 from .capacity import warn_when_short as warn_when_short
+from .capacity import web_connections as web_connections
+from .capacity import worker_connections as worker_connections
 from .contents import was_used as was_used
 from .epochs import ids_behind as ids_behind
 from .epochs import raise_epochs as raise_epochs

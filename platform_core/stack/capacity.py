@@ -27,11 +27,22 @@ def web_connections(values: Mapping[str, Any]) -> int:
     return int(values["WEB_CONCURRENCY"]) * (int(values["WEB_THREADS"]) + 1)
 
 
+def worker_connections(service: Service, values: Mapping[str, Any]) -> int:
+    """The most that one worker opens: one for each duty and delivery, and one to ask a silent Postgres."""
+    deliveries = service.lanes * int(values["OUTBOX_CONCURRENCY"])
+    return service.duties + 1 + deliveries if service.has_worker else 0
+
+
 def connections_of(service: Service, values: Mapping[str, Any]) -> int:
     """The most that one web and, if the service has one, one worker open."""
-    deliveries = service.lanes * int(values["OUTBOX_CONCURRENCY"])
-    # One more of the worker asks a silent Postgres.
-    return web_connections(values) + (service.duties + 1 + deliveries if service.has_worker else 0)
+    return web_connections(values) + worker_connections(service, values)
+
+
+def platform_connections(values: Mapping[str, Any], *, webs: int, workers: int) -> int:
+    """The most that the whole platform opens with this many webs and workers of each service, and RESERVE."""
+    of_webs = len(SERVICES) * webs * web_connections(values)
+    of_workers = workers * sum(worker_connections(service, values) for service in SERVICES)
+    return of_webs + of_workers + RESERVE
 
 
 def shortages(values: Mapping[str, Any]) -> list[str]:

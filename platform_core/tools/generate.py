@@ -14,9 +14,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
-from platform_core.conf.environment import ROOT, VARIABLES, configuration_table, shown_default
+from platform_core.conf.environment import ROOT, VARIABLES, configuration_table, parsed, shown_default
+from platform_core.tools import kubernetes
 from platform_core.tools.access_page import access_table, admin_table
 from platform_core.topology import SERVICES, Service
 
@@ -32,6 +34,8 @@ CONTAINER_VARIABLES: Mapping[str, tuple[str, ...]] = {
 }
 """Variables that compose passes on to one container only. Those for all containers are in compose.yaml."""
 SECRET = frozenset(variable.name for variable in VARIABLES if variable.secret)
+KUBERNETES = "deploy/kubernetes"
+ALERTS = Path("deploy", "monitoring", "alerts.yml")
 
 _PARTS = re.compile(
     r"(?P<begin>^[^\n]*\bbegin generated: (?P<block>[\w ]+?)(?: -->)?\n).*?(?=^[^\n]*\bend generated: (?P=block)\b)"
@@ -215,6 +219,20 @@ def _production_container(service: Service, kind: str) -> Iterator[str]:
     yield f"    secrets: [{', '.join(secrets)}]"
 
 
+def _own_secrets() -> dict[str, list[str]]:
+    """The secret variables that one container gets alone, by its name."""
+    return {
+        name: [variable for variable in variables if variable in SECRET]
+        for name, variables in CONTAINER_VARIABLES.items()
+    }
+
+
+def _alert_groups() -> str:
+    """The alert rules, indented for the `spec` of a PrometheusRule."""
+    text = (ROOT / ALERTS).read_text()
+    return indent(text[text.index("groups:") :].rstrip(), "  ")
+
+
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "compose.yaml": {
         "URLs": _each(lambda s: f"  {s.url_variable}: http://{s.name}:{s.port}"),
@@ -237,6 +255,25 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "workers": _listed("      - names: ", tuple(f"{s.stem}-worker" for s in SERVICES_WITH_WORKER), quote=""),
     },
     "deploy/nginx/nginx.conf": {"services": _each(lambda s: f'        "~^{s.stem}\\." {s.name}:{s.port};')},
+    f"{KUBERNETES}/base/kustomization.yaml": {
+        "URLs": _each(lambda s: f"      - {s.url_variable}=http://{s.name}:{s.port}"),
+    },
+    f"{KUBERNETES}/base/services.yaml": {"services": lambda: kubernetes.deployments(_own_secrets())},
+    f"{KUBERNETES}/base/migrate.yaml": {
+        "databases": _each(lambda s: f"            - {kubernetes.from_file(s.database_url_variable)}"),
+        "secrets": _each(lambda s: f"              - secret: {{name: {s.stem}-database}}"),
+    },
+    f"{KUBERNETES}/base/network.yaml": {"calls": kubernetes.policies, "webhooks": kubernetes.policies_of_webhooks},
+    f"{KUBERNETES}/overlays/development/kustomization.yaml": {"secrets": kubernetes.secret_files},
+    f"{KUBERNETES}/overlays/production/kustomization.yaml": {"secrets": kubernetes.secret_files},
+    f"{KUBERNETES}/overlays/production/platform.env": {
+        "public URLs": _each(lambda s: f"{s.public_url_variable}=https://{kubernetes.host(s)}")
+    },
+    f"{KUBERNETES}/overlays/production/availability.yaml": {"services": kubernetes.availability},
+    f"{KUBERNETES}/overlays/production/ingress.yaml": {"services": kubernetes.ingress_rules},
+    f"{KUBERNETES}/components/operators/gateway.yaml": {"services": kubernetes.routes},
+    f"{KUBERNETES}/components/operators/workers.yaml": {"services": kubernetes.scaled_workers},
+    f"{KUBERNETES}/components/operators/alerts.yaml": {"alerts": _alert_groups},
     ".env.example": {"variables": _env_example, "passwords": _env_passwords},
     "pyproject.toml": {
         "packages": _listed("root_packages = ", ("platform_core", *PACKAGES)),
@@ -247,6 +284,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"services": services_table},
     "docs/architecture.md": {"services": services_table},
     "docs/configuration.md": {"variables": configuration_table},
+    "docs/kubernetes.md": {"connections": lambda: kubernetes.connections_table(parsed({}))},
     "docs/access.md": {"rules": access_table, "admins": admin_table},
 }
 """For each file, the functions that generate its parts, by the names of the parts."""

@@ -209,3 +209,12 @@ def test_a_workers_metrics_need_the_token_in_production(worker_port, settings, g
     answer = requests.get(f"http://127.0.0.1:{worker_port}/metrics", headers={"Authorization": given}, timeout=5)
     assert answer.status_code == status
     assert (b"peer_calls_total" in answer.content) is (status == 200)
+
+
+def test_a_worker_says_that_it_lives_and_needs_no_token_for_it(worker_port, settings):
+    """Kubernetes asks, whose probes have no secret."""
+    settings.PLATFORM_ENV, settings.METRICS_TOKEN = "production", "scrape-me"
+    answer = requests.get(f"http://127.0.0.1:{worker_port}/health/live", timeout=5)
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert answer.headers["Content-Type"] == "application/json"
+    assert requests.post(f"http://127.0.0.1:{worker_port}/health/live", timeout=5).status_code == 404

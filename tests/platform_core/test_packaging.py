@@ -27,6 +27,7 @@ LOCKED = {
     "requirements-browser": "the browser's suite",
     "requirements-audit": "pip-audit",
     "requirements-generated": "the generator of clients",
+    "requirements-kubernetes": "kubectl, and the schemas of Kubernetes",
 }
 STALE = "run `make lock`"
 every_lock = pytest.mark.parametrize("name", LOCKED)
