@@ -13,7 +13,7 @@ from unfold.decorators import display
 
 from order_svc import services
 from order_svc.models import Order, OrderLine
-from platform_core.admin import ReadOnlyAdmin
+from platform_core.admin import ReadOnlyAdmin, act_as
 from platform_core.http import PlatformError
 from platform_core.vocabulary import HOLDING_STOCK, WITHOUT_STOCK, OrderStatus
 
@@ -54,6 +54,11 @@ class OrderAdmin(ReadOnlyAdmin):
     readonly_fields = ("timeline",)
     inlines = (OrderLineInline,)
     actions = ("cancel", "ship", "deliver")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """The list and its actions, which record who acts."""
+        act_as(request)
+        return super().changelist_view(request, extra_context)
 
     @display(description="status", label=_COLOURS)  # type: ignore[untyped-decorator]
     def shown_status(self, order: Order) -> str:

@@ -33,12 +33,15 @@ class Explanation:
     operations: Sequence[Operation]
 
 
-def explain(order_id: int) -> Explanation:
-    """Collects and explains everything about an order. Costs four queries and at most three calls to peers.
+def explain(order_id: int, *, with_people: bool = False) -> Explanation:
+    """Collects and explains everything about an order.
+
+    Costs five queries, one more for the names of staff, and at most three calls to peers. ``with_people``, for a page,
+    makes at most four more to user-service, for names that are not known here.
 
     Lists the peers that do not answer in ``unknown``. Raises NotFound.
     """
-    facts = collect_facts(order_id)
+    facts = collect_facts(order_id, with_people=with_people)
     found = traces(facts)
     return Explanation(
         order=facts.order,

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from django.utils.dateparse import parse_datetime
 
+from order_svc.actors import text_of
 from order_svc.explaining.facts import Facts, MessageToCustomer, Status
 from order_svc.explaining.formatting import REASONS, WHAT, counted, delivery_status, duration_text, what_of
 from order_svc.steps import STOCK, USER
@@ -33,6 +34,7 @@ class Moment:
     """One step on the timeline.
 
     ``at`` is None if the step has not happened. The duration of a message is counted from when it was written.
+    ``by`` says who caused it; empty if that is not recorded, and for steps that nobody causes.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Moment:
     duration_ms: float | None = None
     attempts: int | None = None
     detail: str = ""
+    by: str = ""
 
     @property
     def took(self) -> str:
@@ -57,14 +60,20 @@ class Moment:
 def timeline(facts: Facts) -> list[Moment]:
     moments = [
         *_asked_user(facts),
-        _opened(facts),
+        _with_actor(facts, _opened(facts)),
         *_asked_stock(facts),
-        *_settled(facts),
-        *_moved(facts),
+        *(_with_actor(facts, moment) for moment in (*_settled(facts), *_moved(facts))),
         *(_message(facts, message) for message in facts.messages),
         *(_note(facts, note) for note in facts.notices),
     ]
     return sorted(moments, key=lambda moment: moment.at or _FAR)  # a stable sort: equal times keep the saga's order
+
+
+def _with_actor(facts: Facts, moment: Moment) -> Moment:
+    """The moment with who caused it. The name of a moment is the status that the order took."""
+    status = Status.PENDING if moment.name == "opened" else moment.name
+    actors = [each.actor for each in facts.transitions if each.status == status]
+    return replace(moment, by=text_of(actors[-1], facts.order.user_id, facts.names)) if actors else moment
 
 
 def _asked_user(facts: Facts) -> list[Moment]:
@@ -121,9 +130,10 @@ def _began(facts: Facts) -> datetime:
 
 
 def _moved(facts: Facts) -> list[Moment]:
-    """The later changes of status, from the order's events. Without events, only the present status."""
+    """The later changes of status, from the order's transitions and events. Without both, only the present status."""
     requests = {event.type.removeprefix("order."): event.request_id for event in facts.events}
-    states = [status for status in _MOVES if status in requests or status == facts.order.status]
+    recorded = {*requests, *(each.status for each in facts.transitions), facts.order.status}
+    states = [status for status in _MOVES if status in recorded]
     return [
         _own(status, status.capitalize(), facts.became(status), f"request {requests.get(status) or 'not recorded'}")
         for status in states

@@ -18,6 +18,7 @@ from .rules import Rule as Rule
 from .sealing import BrokenSeal as BrokenSeal
 from .sealing import seal as seal
 from .sealing import unseal as unseal
+from .shadows import staff_names as staff_names
 from .tokens import AUDIENCE as AUDIENCE
 from .tokens import LEEWAY as LEEWAY
 from .tokens import USER_SECONDS as USER_SECONDS

@@ -389,13 +389,13 @@ def test_a_missing_order_is_404(api, db, path, order_id):
 
 @pytest.mark.parametrize("lines", [1, 100])
 @pytest.mark.parametrize("path", ["/api/orders/{}/explain", "/orders/{}/explain"])
-def test_it_costs_four_queries_however_many_lines(api, place, neighbours, afterwards, path, lines):
+def test_it_costs_five_queries_however_many_lines(api, place, neighbours, afterwards, path, lines):
     neighbours.catalog = dict.fromkeys(range(1, 101), ("P", "1"))
     items = [{"productId": n + 1, "quantity": 1} for n in range(lines)]
     order = place({"userId": ANN, "items": items}).json()
     with CaptureQueriesContext(connection) as captured:
         assert api.client.get(path.format(order["id"]), headers={"Accept": BROWSER}).status_code == 200
-    assert len(captured) == 4
+    assert len(captured) == 5
 
 
 def test_no_query_is_made_after_a_peer_was_asked(placed, afterwards, explained):
@@ -404,8 +404,8 @@ def test_no_query_is_made_after_a_peer_was_asked(placed, afterwards, explained):
     with CaptureQueriesContext(connection) as captured:
         afterwards.product_step = lambda request: made.append(len(captured)) or problem(503, "unavailable")
         explained(placed)
-    assert set(made) == {4}
-    assert len(captured) == 4
+    assert set(made) == {5}
+    assert len(captured) == 5
 
 
 # The page
