@@ -10,7 +10,7 @@ from order_svc.explaining.operations import Operation, operations
 from order_svc.explaining.timeline import Moment, timeline
 from order_svc.explaining.traces import LogSearch, Trace, search, traces
 from order_svc.models import Order
-from platform_core.clients import Reservation
+from platform_core.clients import Reservation, User
 from platform_core.outbox import OutboxMessage
 
 __all__ = ["Explanation", "explain"]
@@ -18,7 +18,10 @@ __all__ = ["Explanation", "explain"]
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``unknown`` lists the services that did not answer. Data that only they have is missing."""
+    """``unknown`` lists the services that did not answer. Data that only they have is missing.
+
+    ``account`` is the customer as user-service has them, for a page of an order that has no customer of its own.
+    """
 
     order: Order
     as_of: datetime
@@ -31,6 +34,7 @@ class Explanation:
     traces: Sequence[Trace]
     logs: LogSearch
     operations: Sequence[Operation]
+    account: User | None
 
 
 def explain(order_id: int, *, with_people: bool = False) -> Explanation:
@@ -55,4 +59,5 @@ def explain(order_id: int, *, with_people: bool = False) -> Explanation:
         traces=found,
         logs=search(found),
         operations=operations(facts),
+        account=facts.customer,
     )

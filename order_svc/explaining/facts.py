@@ -10,6 +10,7 @@ from django.utils.timezone import now
 
 from order_svc.actors import staff_ids
 from order_svc.models import Order, OrderTransition
+from order_svc.steps import STOCK
 from platform_core.auth import staff_names
 from platform_core.clients import (
     Notification,
@@ -89,6 +90,16 @@ class Facts:
     def is_overdue(self) -> bool:
         """Whether the order is still pending although the request that placed it must have ended."""
         return self.order.status == Status.PENDING and self.age.total_seconds() > settings.PENDING_SECONDS
+
+    @property
+    def held_stock(self) -> bool | None:
+        """Whether stock was ever reserved for the order; None if that is not known at the moment."""
+        step = self.order.steps.get(STOCK)
+        if self.order.confirmed_at or (step and not step["error"]):
+            return True
+        if self.reservation is not None:
+            return bool(self.reservation.items)
+        return False if self.order.refusal or PRODUCT.name not in self.unknown else None
 
     @property
     def undelivered(self) -> list[OutboxMessage]:

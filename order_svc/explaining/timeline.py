@@ -8,8 +8,10 @@ from django.utils.dateparse import parse_datetime
 
 from order_svc.actors import text_of
 from order_svc.explaining.facts import Facts, MessageToCustomer, Status
-from order_svc.explaining.formatting import REASONS, WHAT, counted, delivery_status, duration_text, what_of
+from order_svc.explaining.formatting import WHAT, counted, delivery_status, duration_text, rejection_text, what_of
+from order_svc.models import Order
 from order_svc.steps import STOCK, USER
+from platform_core.conf import grouped_amount
 from platform_core.outbox import OutboxMessage
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT
 from platform_core.topology import USER as USER_SERVICE
@@ -116,12 +118,15 @@ def _asked(name: str, title: str, service: str, step: dict[str, object]) -> Mome
 def _settled(facts: Facts) -> list[Moment]:
     order = facts.order
     if order.confirmed_at:
-        moment = _own(Status.CONFIRMED.value, "Confirmed", order.confirmed_at, f"{order.total} {order.currency}")
+        moment = _own(Status.CONFIRMED.value, "Confirmed", order.confirmed_at, _total(order))
         return [replace(moment, duration_ms=_ms(order.confirmed_at - _began(facts)))]
     if order.status == Status.REJECTED:
-        reason = REASONS.get(order.reason, order.reason)
-        return [_own(Status.REJECTED.value, "Rejected", order.updated_at, reason, state=State.FAILED)]
+        return [_own(Status.REJECTED.value, "Rejected", order.updated_at, rejection_text(order), state=State.FAILED)]
     return [Moment("settled", "Confirmed or rejected", ORDER.name, State.WAITING)]
+
+
+def _total(order: Order) -> str:
+    return "" if order.total is None else grouped_amount(order.total, order.currency)
 
 
 def _began(facts: Facts) -> datetime:
@@ -149,11 +154,18 @@ def _message(facts: Facts, message: OutboxMessage) -> Moment:
     what = what_of(message)
     moment = Moment(f"outbox.{what}", _handing_over(what), message.destination, attempts=message.attempts)
     if message.delivered_at:
-        title = "Stock released" if what == "release" else moment.title
+        title = _released(facts) if what == "release" else moment.title
         took = _ms(message.delivered_at - message.created_at)
         return replace(moment, title=title, at=message.delivered_at, duration_ms=took)
     is_dead = message.state == OutboxMessage.State.DEAD
     return replace(moment, state=State.FAILED if is_dead else State.WAITING, detail=_delivery_detail(facts, message))
+
+
+def _released(facts: Facts) -> str:
+    """Every rejection sends a release, also if nothing was reserved."""
+    if facts.held_stock is None:
+        return "Release confirmed"
+    return "Stock released" if facts.held_stock else "Release confirmed: no stock was held"
 
 
 def _handing_over(what: str) -> str:

@@ -37,3 +37,8 @@ def rounded(amount: Decimal | None) -> Decimal | None:
 def amount_text(amount: Decimal, *, grouped: bool = False) -> str:
     """An amount with the decimals of the shop's currency; ``grouped`` with commas between thousands."""
     return f"{amount:{',' if grouped else ''}.{decimals()}f}"
+
+
+def grouped_amount(amount: Decimal, code: str) -> str:
+    """An amount of any currency for people, such as ``1,234.50 EUR``. It has the currency's decimals."""
+    return f"{amount:,.{DECIMALS.get(code, 2)}f} {code}"
