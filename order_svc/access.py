@@ -17,7 +17,9 @@ RULES = (
     Rule(GET, "/api/orders/{id}/explain", staff=(ORDERS, SUPPORT)),
     Rule(GET, "/orders/{id}/explain", staff=(ORDERS, SUPPORT)),
     Rule(POST, "/orders/{id}/explain/retry", staff=(ORDERS,)),
-    Rule(POST, "/orders/{id}/explain/cancel", staff=(ORDERS,)),
+    Rule(POST, "/orders/{id}/explain/cancel", staff=(ORDERS, SUPPORT)),
+    Rule(POST, "/orders/{id}/explain/ship", staff=(ORDERS,)),
+    Rule(POST, "/orders/{id}/explain/deliver", staff=(ORDERS,)),
     Rule(POST, "/orders/{id}/explain/reject", staff=(ORDERS,)),
 )
 

@@ -5,15 +5,13 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
-from unfold.admin import TabularInline
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from unfold.decorators import display
 
 from order_svc import services
-from order_svc.models import Order, OrderLine
-from platform_core.admin import ReadOnlyAdmin, amount_column
+from order_svc.models import Order
+from platform_core.admin import ReadOnlyAdmin, act_as, amount_column
 from platform_core.http import PlatformError
 from platform_core.vocabulary import HOLDING_STOCK, WITHOUT_STOCK, OrderStatus
 
@@ -30,22 +28,6 @@ _COLOURS = {
 TOTAL = amount_column("total")
 
 
-class OrderLineInline(TabularInline):  # type: ignore[misc]
-    model = OrderLine
-    extra = 0
-    can_delete = False
-    fields = readonly_fields = (
-        "product_id",
-        "name",
-        amount_column("unit_price"),
-        "quantity",
-        amount_column("subtotal"),
-    )
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
     list_display = ("id", "user_id", "shown_status", TOTAL, "currency", "reason", "created_at")
@@ -53,24 +35,25 @@ class OrderAdmin(ReadOnlyAdmin):
     search_fields = ("id", "user_id", "request_id")
     search_help_text = "id, user id or request id"
     sortable_by = ("id", "created_at")
-    fieldsets = (
-        (None, {"fields": ("user_id", "status", TOTAL, "currency", "timeline")}),
-        ("Customer", {"fields": ("customer_name", "customer_email", "customer_address")}),
-        ("Times", {"fields": ("created_at", "confirmed_at", "updated_at")}),
-        ("Rejection", {"fields": ("reason", "refusal")}),
-        ("Request", {"fields": ("caller", "idempotency_key", "request_id", "traceparent", "version")}),
-    )
-    readonly_fields = (TOTAL, "timeline")
-    inlines = (OrderLineInline,)
     actions = ("cancel", "ship", "deliver")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """The list and its actions, which record who acts."""
+        act_as(request)
+        return super().changelist_view(request, extra_context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        """Leads to the page of the order, which is not part of the admin."""
+        order = self.get_object(request, object_id)
+        if order is None or not self.has_view_permission(request, order):
+            return super().change_view(request, object_id, form_url, extra_context)
+        return redirect("order-page", pk=order.pk)
 
     @display(description="status", label=_COLOURS)  # type: ignore[untyped-decorator]
     def shown_status(self, order: Order) -> str:
         return order.status
-
-    @display(description="timeline")  # type: ignore[untyped-decorator]
-    def timeline(self, order: Order) -> SafeString:
-        return format_html('<a href="{}">Explain this order</a>', reverse("order-page", args=[order.pk]))
 
     @admin.action(description="Cancel and release the stock", permissions=["operate"])
     def cancel(self, request: HttpRequest, queryset: Any) -> None:

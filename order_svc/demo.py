@@ -17,8 +17,10 @@ from django.conf import settings
 from django.db.models import Max
 from msgspec import Struct
 
-from order_svc.models import Order, OrderLine
+from order_svc.actors import PLACING, SYSTEM
+from order_svc.models import Order, OrderLine, OrderTransition
 from order_svc.services import confirmation, consequences, snapshot
+from platform_core.auth import Kind
 from platform_core.db import PastEvent, new_ids, sketch, writing
 from platform_core.outbox import Message, OutboxMessage
 from platform_core.tools import DAYS, DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, encoded, raw
@@ -205,20 +207,37 @@ def keep(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def _write(spec: Spec, sales: Sequence[Sale]) -> dict[str, int]:
-    orders, lines, events = [], [], []
+    orders, lines, transitions, events = [], [], [], []
     for sale in sales:
         order, its_lines = _rows(sale)
         order.idempotency_key = _key(spec, sale.number)
         events += [_stepped(order, its_lines, change) for change in sale.steps]
         orders.append(order)
         lines += its_lines
+        transitions += _transitions(sale)
     messages = [_delivered(sent) for sale in sales for sent in sale.messages]
     with writing() as writer:
         writer.copy(orders)
         writer.copy(lines)
+        writer.copy(transitions)
         writer.append(DEMO, events)
         writer.copy(messages)
     return writer.written
+
+
+def _transitions(sale: Sale) -> list[OrderTransition]:
+    """Who caused each status: the customer places the order, the demo does everything else."""
+    opened = Change(OrderStatus.PENDING, sale.created_at)
+    return [
+        sketch(OrderTransition, order_id=sale.id, status=change.status.value, at=change.at, actor=_actor(sale, change))
+        for change in (opened, *sale.steps)
+    ]
+
+
+def _actor(sale: Sale, change: Change) -> str:
+    if change.status == OrderStatus.PENDING:
+        return f"{Kind.USER}:{sale.user_id}"
+    return PLACING if change.status == OrderStatus.CONFIRMED else f"{SYSTEM}:{DEMO}"
 
 
 def _stepped(order: Order, lines: list[OrderLine], change: Change) -> PastEvent:

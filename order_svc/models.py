@@ -72,6 +72,26 @@ class Order(Resource):
         return f"order {self.pk}"
 
 
+class OrderTransition(models.Model):
+    """A status that an order took, when, and who caused it. Written in the transaction of the change.
+
+    ``actor`` is a caller such as ``user:7``, or a part of the system such as ``system:recovery``
+    (`order_svc.actors`). It holds no name. Orders of version 0.1 have no rows for the statuses they had then.
+    """
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="transitions", db_index=False)
+    status = models.CharField(max_length=16, choices=OrderStatus.choices)
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ("id",)
+        indexes = (models.Index(fields=("order", "id"), name="order_transition_by_order"),)
+
+    def __str__(self) -> str:
+        return f"{self.status} by {self.actor}"
+
+
 class OrderLine(models.Model):
     """A quantity of one product. Name and price are copied when the order is confirmed."""
 

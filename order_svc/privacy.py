@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils.timezone import now
 
-from order_svc.models import Order, OrderLine
+from order_svc.models import Order, OrderLine, OrderTransition
 from platform_core.privacy import PersonalData
 from platform_core.vocabulary import DONE
 
@@ -25,8 +25,11 @@ def erase(user_id: int) -> bool:
 
 
 def rows(user_id: int) -> Sequence[QuerySet[Any]]:
-    """The person's orders and their lines."""
-    return [Order.objects.filter(user_id=user_id), OrderLine.objects.filter(order__user_id=user_id)]
+    """The person's orders, their lines, and the statuses that they took."""
+    return [
+        Order.objects.filter(user_id=user_id),
+        *(model.objects.filter(order__user_id=user_id) for model in (OrderLine, OrderTransition)),
+    ]
 
 
 PERSONAL_DATA = PersonalData(erase, rows)

@@ -135,6 +135,10 @@ class MomentSerializer(Serializer):
     durationMs = serializers.FloatField(source="duration_ms", allow_null=True)
     attempts = serializers.IntegerField(allow_null=True)
     detail = serializers.CharField()
+    by = serializers.CharField(
+        help_text="Who caused a change of status: the customer, a name of the staff, or a part of the system. "
+        "Empty for other steps, and if it was not recorded."
+    )
 
 
 class HeldItemSerializer(Serializer):

@@ -1,6 +1,6 @@
 """Use cases of order-service: the saga that places an order, and the later changes of its status.
 
-Each change of status is one transaction: a conditional update, the event, and the outbox messages.
+Each change of status is one transaction: a conditional update, who caused it, the event, and the outbox messages.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,9 @@ from django.db.models.functions import Now
 from django.utils.timezone import now
 from prometheus_client import Counter
 
+from order_svc.actors import PLACING, RECOVERING, RESERVING, TIMEOUT, acting
 from order_svc.history import remember, require_history
-from order_svc.models import Order, OrderLine
+from order_svc.models import Order, OrderLine, OrderTransition
 from order_svc.privacy import NOBODY
 from order_svc.statements import CONFIRM, COUNT_OPEN, EARLIER, EARLIER_COLUMNS, OPEN, QUEUE_AGAIN, TAKE_TURNS
 from order_svc.steps import STOCK, USER, Steps, taken
@@ -192,6 +193,7 @@ def _open(
         "key": claim.key if claim else None,
         "fingerprint": claim.fingerprint if claim else None,
         "lock": claim.lock if claim else "",
+        "actor": acting(),
         "products": array(quantities),
         "quantities": array(quantities.values()),
     }
@@ -240,6 +242,7 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation, cus
     values = {
         "order": order.pk,
         "at": order.confirmed_at,
+        "actor": PLACING,
         "total": order.total,
         "steps": encode(order.steps).decode(),
         "name": order.customer_name,
@@ -277,7 +280,7 @@ def _reject_by_rule(order: Order, lines: list[OrderLine], refusal: PeerRefused) 
     stored = {"status": error.status, "code": error.code, "detail": error.detail, "errors": error.errors}
     with context.grace(CLEANUP_SECONDS), transaction.atomic():
         rejected = {"reason": refusal.code, "refusal": stored, "steps": order.steps}
-        if not _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, **rejected):
+        if not _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, PLACING, **rejected):
             return _given_up()
         append(_rejection(order, lines))
         release(order.pk)
@@ -293,17 +296,17 @@ def _wire_error(error: FieldError) -> FieldError:
 def _give_up(order: Order) -> None:
     """Rejects the order because the caller gets a 503. If this fails too, recovery rejects it later."""
     with context.grace(CLEANUP_SECONDS):
-        reject_pending(order.pk, "unavailable", steps=order.steps)
+        reject_pending(order.pk, "unavailable", TIMEOUT, steps=order.steps)
 
 
-def reject_pending(order_id: int, reason: str, **changes: Any) -> bool:
+def reject_pending(order_id: int, reason: str, actor: str, **changes: Any) -> bool:
     """Rejects a pending order, frees its key, and releases its stock if any was reserved.
 
-    Returns False if the order was not pending any more.
+    ``actor``: who causes it (`order_svc.actors`). Returns False if the order was not pending any more.
     """
     with transaction.atomic():
         changes |= {"reason": reason, "idempotency_key": None}
-        moved = _move(order_id, Order.Status.PENDING, Order.Status.REJECTED, **changes)
+        moved = _move(order_id, Order.Status.PENDING, Order.Status.REJECTED, actor, **changes)
         if moved:
             order = Order.objects.get(pk=order_id)
             append(_rejection(order, list(order.lines.all())))
@@ -325,10 +328,10 @@ def overdue_orders() -> QuerySet[Order]:
     return Order.objects.filter(status=Order.Status.PENDING, created_at__lt=limit)
 
 
-def reject_overdue(order: Order) -> bool:
+def reject_overdue(order: Order, actor: str = RECOVERING) -> bool:
     """Rejects an order that was left pending. Logs and spans carry the ids of the request that placed it."""
     with context.entered(context.Context(order.request_id, order.traceparent)), tracing.span("recover", "internal"):
-        recovered = reject_pending(order.pk, ABANDONED)
+        recovered = reject_pending(order.pk, ABANDONED, actor)
     if recovered:
         _recovered.inc()
     return recovered
@@ -343,7 +346,7 @@ def reject_order(order_id: int) -> Order:
     if order is None:
         raise NotFound()
     overdue = overdue_orders().filter(pk=order_id).first()
-    if overdue is not None and reject_overdue(overdue):
+    if overdue is not None and reject_overdue(overdue, acting()):
         forget_failure(RECOVERY, order_id)
         order.refresh_from_db()
     if order.reason != ABANDONED:
@@ -386,12 +389,12 @@ def _reason(error: Exception) -> str:
     return "does not answer at the moment"
 
 
-def cancel_order(order_id: int) -> Order:
+def cancel_order(order_id: int, actor: str = "") -> Order:
     """Cancels a confirmed order, releases its stock and notifies the customer.
 
-    Raises NotFound, Conflict `invalid_transition`.
+    ``actor``: who causes it, by default the caller of the request. Raises NotFound, Conflict `invalid_transition`.
     """
-    return _transition(order_id, Order.Status.CONFIRMED, Order.Status.CANCELLED)
+    return _transition(order_id, Order.Status.CONFIRMED, Order.Status.CANCELLED, actor)
 
 
 def ship_order(order_id: int) -> Order:
@@ -405,12 +408,12 @@ def deliver_order(order_id: int) -> Order:
 
 
 @transaction.atomic
-def _transition(order_id: int, old: OrderStatus, new: OrderStatus) -> Order:
+def _transition(order_id: int, old: OrderStatus, new: OrderStatus, actor: str = "") -> Order:
     """Changes the status. Does nothing if the order already has the new status.
 
     An order that is done by this loses its customer's data, if the person was erased while it was open.
     """
-    moved = _move(order_id, old, new)
+    moved = _move(order_id, old, new, actor or acting())
     order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
     if order is None:
         raise NotFound()
@@ -443,10 +446,16 @@ def consequences(order: Order, new: OrderStatus) -> list[Message]:
     return []
 
 
-def _move(order_id: int, old: OrderStatus, new: OrderStatus, **changes: Any) -> bool:
-    """The conditional update that decides all races for an order's status. Returns whether it changed a row."""
-    rows = Order.objects.filter(pk=order_id, status=old)
-    return bool(rows.update(status=new, version=F("version") + 1, updated_at=now(), **changes))
+def _move(order_id: int, old: OrderStatus, new: OrderStatus, actor: str, **changes: Any) -> bool:
+    """The conditional update that decides all races for an order's status, and the record of who caused the change.
+
+    Needs a surrounding transaction. Returns whether it changed a row.
+    """
+    rows, at = Order.objects.filter(pk=order_id, status=old), now()
+    moved = bool(rows.update(status=new, version=F("version") + 1, updated_at=at, **changes))
+    if moved:
+        OrderTransition.objects.create(order_id=order_id, status=new, at=at, actor=actor)
+    return moved
 
 
 def release(order_id: int) -> None:
@@ -481,7 +490,7 @@ def reserve_again(order_id: int) -> None:
             raise
         if order.status != Order.Status.CONFIRMED:
             raise PermanentFailure(f"The order is {order.status}, and holds no stock: {refusal.detail}") from refusal
-        cancel_order(order_id)
+        cancel_order(order_id, RESERVING)
 
 
 def _release(order_id: int) -> Message:

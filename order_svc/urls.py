@@ -7,7 +7,7 @@ router = Router()
 router.register("api/orders", OrderViewSet, basename="order")
 
 PAGE = rf"^orders/(?P<pk>{ID})/explain"
-OPERATIONS = ("retry", "cancel", "reject")
+OPERATIONS = ("retry", "cancel", "reject", "ship", "deliver")
 
 urlpatterns = [
     *router.urls,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.contrib import messages
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
@@ -14,8 +15,8 @@ from rest_framework.response import Response
 
 from order_svc import services
 from order_svc.explaining import Explanation, explain
-from order_svc.explaining.formatting import duration_text
 from order_svc.models import Order
+from order_svc.pages import page_data
 from order_svc.serializers import ExplanationSerializer, OrderInput, OrderQuery, OrderSerializer, lines_of, page_path
 from platform_core.api import (
     ID,
@@ -30,7 +31,7 @@ from platform_core.api import (
     takes_key,
 )
 from platform_core.auth import may, owner_of, sends_mail
-from platform_core.http import Conflict, Forbidden, InvalidInput, PlatformError
+from platform_core.http import Conflict, Forbidden, InvalidInput, PlatformError, context
 
 
 class OrderViewSet(ListModelMixin, ResourceViewSet):
@@ -148,61 +149,74 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
 
 
 class OrderPages(PageViewSet):
-    """The page that explains an order, and the operations that it offers for a stuck one."""
+    """The page of an order, and the operations that it offers."""
 
     queryset = Order.objects.all()
     template_name = "order_svc/explain.html"
     explanation: Explanation
 
     def explain(self, request: Request, pk: int) -> Response:
-        self.explanation = explain(pk)
+        self.explanation = explain(pk, with_people=self.wants_page())
         return Response(ExplanationSerializer(self.explanation, context={"request": request}).data)
 
     @idempotent
     def retry(self, request: Request, pk: int) -> Response:
-        return self.done(pk, lambda: "retried" if services.retry_messages(pk) else "nothing")
+        return self.done(pk, lambda: DONE["retry" if services.retry_messages(pk) else "nothing"])
 
     @sends_mail
     @idempotent
     def cancel(self, request: Request, pk: int) -> Response:
-        return self.done(pk, lambda: services.cancel_order(pk).status)
+        return self.done(pk, lambda: services.cancel_order(pk) and DONE["cancel"])
+
+    @sends_mail
+    @idempotent
+    def ship(self, request: Request, pk: int) -> Response:
+        return self.done(pk, lambda: services.ship_order(pk) and DONE["ship"])
+
+    @sends_mail
+    @idempotent
+    def deliver(self, request: Request, pk: int) -> Response:
+        return self.done(pk, lambda: services.deliver_order(pk) and DONE["deliver"])
 
     @idempotent
     def reject(self, request: Request, pk: int) -> Response:
-        return self.done(pk, lambda: services.reject_order(pk).status)
+        return self.done(pk, lambda: services.reject_order(pk) and DONE["reject"])
 
     def done(self, pk: int, use_case: Callable[[], str]) -> Response:
-        """Redirects to the page, which shows the result. For browsers, also after a conflict with another change."""
+        """Redirects to the page. For a browser it shows the text that ``use_case`` returns, or why it was refused."""
         try:
-            did = use_case()
-        except Conflict:
+            level, text = messages.SUCCESS, use_case()
+        except Conflict as conflict:
             if not self.wants_page():
                 raise
-            did = "late"
-        return Response(status=303, headers={"Location": f"{page_path(pk)}?did={did}"})
+            level, text = messages.WARNING, f"Nothing was done. {conflict.detail}"
+        if self.wants_page():
+            messages.add_message(self.request, level, text)
+        return Response(status=303, headers={"Location": page_path(pk)})
 
     def page_path(self) -> str:
         return page_path(self.kwargs["pk"])
 
     def page_context(self, request: Request) -> dict[str, Any]:
+        """The explanation in the form that the template shows, and the operations that the caller may use."""
         found = self.explanation
         offered = [each for each in found.operations if may(request, "POST", f"/orders/{{id}}/explain/{each.name}")]
-        times = [moment.at for moment in found.timeline if moment.at]
         return {
             "explanation": found,
-            "moments": [(each, duration_text(each.at - times[0]) if each.at else "") for each in found.timeline],
             "operations": offered,
             "is_refused": len(offered) < len(found.operations),
-            "did": DID.get(request.query_params.get("did", "")),
+            "is_poll": context.current().is_poll,
+            **page_data(found, request),
         }
 
 
-DID = {
-    "retried": "The undelivered messages are being delivered again.",
+DONE = {
+    "retry": "The undelivered messages are being delivered again.",
     "nothing": "There was nothing left to deliver.",
-    "cancelled": "The order is cancelled. Its stock is being released.",
-    "rejected": "The order is rejected. If stock was reserved, it is being released.",
-    "late": "Nothing was done, because the order has changed in the meantime. This page shows its present state.",
+    "cancel": "The order is cancelled. Its stock is being released.",
+    "ship": "The order is shipped. The customer is being notified.",
+    "deliver": "The order is delivered.",
+    "reject": "The order is rejected. If stock was reserved, it is being released.",
 }
 
 

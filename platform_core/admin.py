@@ -22,8 +22,10 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.views import ChangeList
 
+from platform_core.auth.staff import identity
 from platform_core.conf.currencies import amount_text, decimals, rounded
 from platform_core.db.isolation import retry_parked
+from platform_core.http import context
 from platform_core.models import FailedItem, IdempotencyKey
 
 
@@ -112,6 +114,12 @@ class PlatformAdmin(ModelAdmin):  # type: ignore[misc]
             with suppress(ValidationError):
                 wanted |= Q(**{name: self.opts.get_field(name).to_python(search_term)})
         return queryset.filter(wanted), False
+
+
+def act_as(request: HttpRequest) -> None:
+    """Makes the signed-in user the caller of the current request, for use cases that record who acts."""
+    who = identity(request.user)
+    context.called_by(who.caller, who.for_user)
 
 
 class ReadOnlyAdmin(PlatformAdmin):

@@ -97,7 +97,7 @@ def assert_pages_open(client: Any, model: Any, *searches: str) -> None:
         assert client.get(page + query, follow=True).status_code == 200, query
     assert model._default_manager.exists()
     for row in model._default_manager.all()[:2]:
-        assert client.get(url(model, "change", row.pk)).status_code == 200
+        assert client.get(url(model, "change", row.pk), follow=True).status_code == 200
 
 
 def assert_untouchable(client: Any, model: Any, forged: dict[str, Any]) -> None:

@@ -10,11 +10,11 @@ from order_svc.explaining.facts import Facts, MessageToCustomer, Status
 from order_svc.explaining.formatting import (
     DELIVERED_BY,
     LATE,
-    REASONS,
     WHAT,
     counted,
     delivery_status,
     duration_text,
+    rejection_text,
     what_of,
 )
 from platform_core.outbox import OutboxMessage
@@ -39,7 +39,7 @@ def diagnose(facts: Facts) -> Diagnosis:
         return _pending(facts)
     opening = facts.order.status.capitalize()
     if facts.order.status == Status.REJECTED:
-        opening += f": {REASONS.get(facts.order.reason, facts.order.reason or 'the reason was not recorded')}"
+        opening += f": {rejection_text(facts.order)}"
     return _with_open_ends(facts, opening)
 
 
@@ -62,6 +62,8 @@ def _release(facts: Facts) -> Diagnosis | None:
     message = facts.message("release")
     if message is None or message.state == OutboxMessage.State.DELIVERED:
         return None
+    if facts.held_stock is False and facts.order.refusal:
+        return _delivery_diagnosis(facts, message, "no stock is held, but its release is not confirmed yet")
     return _delivery_diagnosis(facts, message, "its stock is not released yet")
 
 

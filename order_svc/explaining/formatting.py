@@ -2,7 +2,11 @@
 
 import re
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
+
+from order_svc.models import Order
 from platform_core.outbox import OutboxMessage
 from platform_core.vocabulary import Channel, OrderStatus
 
@@ -19,6 +23,8 @@ WHAT = {
     OrderStatus.SHIPPED.value: "the notice of its shipping",
 }
 DELIVERED_BY = {Channel.EMAIL.value: "mailed", Channel.LOG.value: "written to the log"}
+MOST_SHORTAGES = 3
+"""Limit of the products that a rejection names."""
 LATE = timedelta(seconds=30)
 """The longest time that recovery or the delivery of a message takes in normal operation."""
 _SPANS = ((0.1, 0.001, "ms", 0), (10, 1, "s", 1), (120, 1, "s", 0), (7200, 60, "min", 0), (172_800, 3600, "h", 0))
@@ -38,8 +44,33 @@ def duration_text(duration: timedelta) -> str:
     return f"{seconds / 86_400:.0f} days"
 
 
+def rejection_text(order: Order) -> str:
+    """Why an order was rejected, with the quantities if the stock was not enough."""
+    reason = REASONS.get(order.reason, order.reason or "the reason was not recorded")
+    short = shortages(order)
+    if not short:
+        return reason
+    parts = [f"product {product}: {wanted} wanted, {there} in stock" for product, (wanted, there) in short.items()]
+    if len(parts) == 1:
+        parts = [parts[0].partition(": ")[2]]
+    more = [f"and {len(parts) - MOST_SHORTAGES} more"] if len(parts) > MOST_SHORTAGES else []
+    return f"{reason} ({'; '.join([*parts[:MOST_SHORTAGES], *more])})"
+
+
+def shortages(order: Order) -> dict[int, tuple[int, int]]:
+    """The wanted and the available quantity of each product that was short, by product id."""
+    errors = (order.refusal or {}).get("errors", [])
+    return {
+        int(each["productId"]): (each["requested"], each["available"])
+        for each in errors
+        if {"productId", "requested", "available"} <= each.keys()
+    }
+
+
 def clock(moment: datetime, seen_at: datetime) -> str:
-    """The time of day in UTC. The date is added if it differs from the date of ``seen_at``."""
+    """The time of day in the shop's time zone. The date is added if it differs from the date of ``seen_at``."""
+    zone = ZoneInfo(settings.SHOP_TIME_ZONE)
+    moment, seen_at = moment.astimezone(zone), seen_at.astimezone(zone)
     return moment.strftime("%H:%M:%S" if moment.date() == seen_at.date() else "%Y-%m-%d %H:%M:%S")
 
 

@@ -8,17 +8,34 @@ from order_svc.explaining.formatting import counted
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``name`` is the last part of the URL path. ``loses`` says what cannot be undone; the page asks to confirm it."""
+    """``name`` is the last part of the URL path. ``loses`` says what cannot be undone; the page asks to confirm it.
+
+    ``is_main``: the next step of the order, which the page shows first.
+    """
 
     name: str
     title: str
     why: str
     loses: str = ""
+    is_main: bool = False
 
 
 def operations(facts: Facts) -> list[Operation]:
-    """The offered operations. The list is empty for an order that has ended without any problem."""
-    return [*_retry(facts), *_reject(facts), *_cancel(facts)]
+    """The operations that are possible now. The list is empty for an order that has ended without any problem."""
+    return [*_ship(facts), *_deliver(facts), *_retry(facts), *_reject(facts), *_cancel(facts)]
+
+
+def _ship(facts: Facts) -> list[Operation]:
+    if facts.order.status != Status.CONFIRMED:
+        return []
+    why = "The customer is notified that the order is on its way. After that it cannot be cancelled."
+    return [Operation("ship", "Mark as shipped", why, is_main=True)]
+
+
+def _deliver(facts: Facts) -> list[Operation]:
+    if facts.order.status != Status.SHIPPED:
+        return []
+    return [Operation("deliver", "Mark as delivered", "The order is done then. No mail is sent.", is_main=True)]
 
 
 def _retry(facts: Facts) -> list[Operation]:

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 
 from django.utils.dateparse import parse_datetime
 
+from order_svc.actors import text_of
 from order_svc.explaining.facts import Facts, MessageToCustomer, Status
-from order_svc.explaining.formatting import REASONS, WHAT, counted, delivery_status, duration_text, what_of
+from order_svc.explaining.formatting import WHAT, counted, delivery_status, duration_text, rejection_text, what_of
+from order_svc.models import Order
 from order_svc.steps import STOCK, USER
-from platform_core.conf import amount_text
+from platform_core.conf import grouped_amount
 from platform_core.outbox import OutboxMessage
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT
 from platform_core.topology import USER as USER_SERVICE
@@ -35,6 +36,7 @@ class Moment:
     """One step on the timeline.
 
     ``at`` is None if the step has not happened. The duration of a message is counted from when it was written.
+    ``by`` says who caused it; empty if that is not recorded, and for steps that nobody causes.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Moment:
     duration_ms: float | None = None
     attempts: int | None = None
     detail: str = ""
+    by: str = ""
 
     @property
     def took(self) -> str:
@@ -59,14 +62,20 @@ class Moment:
 def timeline(facts: Facts) -> list[Moment]:
     moments = [
         *_asked_user(facts),
-        _opened(facts),
+        _with_actor(facts, _opened(facts)),
         *_asked_stock(facts),
-        *_settled(facts),
-        *_moved(facts),
+        *(_with_actor(facts, moment) for moment in (*_settled(facts), *_moved(facts))),
         *(_message(facts, message) for message in facts.messages),
         *(_note(facts, note) for note in facts.notices),
     ]
     return sorted(moments, key=lambda moment: moment.at or _FAR)  # a stable sort: equal times keep the saga's order
+
+
+def _with_actor(facts: Facts, moment: Moment) -> Moment:
+    """The moment with who caused it. The name of a moment is the status that the order took."""
+    status = Status.PENDING if moment.name == "opened" else moment.name
+    actors = [each.actor for each in facts.transitions if each.status == status]
+    return replace(moment, by=text_of(actors[-1], facts.order.user_id, facts.names)) if actors else moment
 
 
 def _asked_user(facts: Facts) -> list[Moment]:
@@ -109,13 +118,15 @@ def _asked(name: str, title: str, service: str, step: dict[str, object]) -> Mome
 def _settled(facts: Facts) -> list[Moment]:
     order = facts.order
     if order.confirmed_at:
-        total = f"{amount_text(order.total or Decimal(0), order.currency, grouped=True)} {order.currency}"
-        moment = _own(Status.CONFIRMED.value, "Confirmed", order.confirmed_at, total)
+        moment = _own(Status.CONFIRMED.value, "Confirmed", order.confirmed_at, _total(order))
         return [replace(moment, duration_ms=_ms(order.confirmed_at - _began(facts)))]
     if order.status == Status.REJECTED:
-        reason = REASONS.get(order.reason, order.reason)
-        return [_own(Status.REJECTED.value, "Rejected", order.updated_at, reason, state=State.FAILED)]
+        return [_own(Status.REJECTED.value, "Rejected", order.updated_at, rejection_text(order), state=State.FAILED)]
     return [Moment("settled", "Confirmed or rejected", ORDER.name, State.WAITING)]
+
+
+def _total(order: Order) -> str:
+    return "" if order.total is None else grouped_amount(order.total, order.currency)
 
 
 def _began(facts: Facts) -> datetime:
@@ -124,9 +135,10 @@ def _began(facts: Facts) -> datetime:
 
 
 def _moved(facts: Facts) -> list[Moment]:
-    """The later changes of status, from the order's events. Without events, only the present status."""
+    """The later changes of status, from the order's transitions and events. Without both, only the present status."""
     requests = {event.type.removeprefix("order."): event.request_id for event in facts.events}
-    states = [status for status in _MOVES if status in requests or status == facts.order.status]
+    recorded = {*requests, *(each.status for each in facts.transitions), facts.order.status}
+    states = [status for status in _MOVES if status in recorded]
     return [
         _own(status, status.capitalize(), facts.became(status), f"request {requests.get(status) or 'not recorded'}")
         for status in states
@@ -142,11 +154,18 @@ def _message(facts: Facts, message: OutboxMessage) -> Moment:
     what = what_of(message)
     moment = Moment(f"outbox.{what}", _handing_over(what), message.destination, attempts=message.attempts)
     if message.delivered_at:
-        title = "Stock released" if what == "release" else moment.title
+        title = _released(facts) if what == "release" else moment.title
         took = _ms(message.delivered_at - message.created_at)
         return replace(moment, title=title, at=message.delivered_at, duration_ms=took)
     is_dead = message.state == OutboxMessage.State.DEAD
     return replace(moment, state=State.FAILED if is_dead else State.WAITING, detail=_delivery_detail(facts, message))
+
+
+def _released(facts: Facts) -> str:
+    """Every rejection sends a release, also if nothing was reserved."""
+    if facts.held_stock is None:
+        return "Release confirmed"
+    return "Stock released" if facts.held_stock else "Release confirmed: no stock was held"
 
 
 def _handing_over(what: str) -> str:

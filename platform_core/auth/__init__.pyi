@@ -19,6 +19,7 @@ from .rules import Rule as Rule
 from .sealing import BrokenSeal as BrokenSeal
 from .sealing import seal as seal
 from .sealing import unseal as unseal
+from .shadows import staff_names as staff_names
 from .tickets import TICKET_SECONDS as TICKET_SECONDS
 from .tokens import AUDIENCE as AUDIENCE
 from .tokens import LEEWAY as LEEWAY

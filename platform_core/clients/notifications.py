@@ -15,7 +15,7 @@ MAX_DATA_BYTES = 16_384
 
 
 class Notification(msgspec.Struct, frozen=True, rename="camel"):
-    """The delivery state of a message, without its text and recipient."""
+    """A message and the state of its delivery. ``recipient`` is empty until it is known."""
 
     id: str
     channel: str
@@ -24,6 +24,9 @@ class Notification(msgspec.Struct, frozen=True, rename="camel"):
     last_error: str | None
     created_at: datetime
     sent_at: datetime | None
+    recipient: str | None = ""
+    subject: str | None = ""
+    message: str | None = ""
 
 
 class _Page(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@ from . import production as production
 from .checks import START as START
 from .currencies import amount_text as amount_text
 from .currencies import decimals as decimals
+from .currencies import grouped_amount as grouped_amount
 from .currencies import rounded as rounded
 from .environment import EXIT_CODE as EXIT_CODE
 from .environment import ROOT as ROOT

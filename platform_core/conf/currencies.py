@@ -45,3 +45,8 @@ def amount_text(amount: Decimal, code: str = "", *, grouped: bool = False) -> st
     if places is not None:
         fraction = fraction.rstrip("0").ljust(places, "0")
     return f"{whole}.{fraction}" if fraction else whole
+
+
+def grouped_amount(amount: Decimal, code: str) -> str:
+    """An amount of any currency for people, such as ``1,234.50 EUR``. It has the currency's decimals."""
+    return f"{amount_text(amount, code, grouped=True)} {code}"

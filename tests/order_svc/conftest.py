@@ -5,6 +5,7 @@ import re
 import threading
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -199,3 +200,95 @@ def left_behind() -> tuple[list[str], list[str]]:
 
     events = list(Event.objects.order_by("id").values_list("type", flat=True))
     return events, list(OutboxMessage.objects.order_by("id").values_list("key", flat=True))
+
+
+SILENT = raising(requests.exceptions.ConnectionError("refused"))
+
+
+class Afterwards:
+    """The peers' records of a placed order. Tests may change ``held`` and ``notices`` and replace the steps."""
+
+    def __init__(self):
+        self.held = "reserved"
+        self.notices = {}
+        self.asked = []
+        self.product_step, self.notification_step = self.show_reservation, self.find
+
+    def product(self, request):
+        return self.answer(request, self.product_step)
+
+    def notification(self, request):
+        return self.answer(request, self.notification_step)
+
+    def answer(self, request, step):
+        self.asked.append(request)
+        return step(request)
+
+    def show_reservation(self, request):
+        if self.held is None:
+            return problem(404, "not_found")
+        items = [{"productId": str(LAMP), "name": "Lamp", "unitPrice": 19.99, "quantity": 2}]
+        order_id = request.path_url.split("/")[-1]
+        return 200, {}, json.dumps({"orderId": order_id, "status": self.held, "items": items})
+
+    def find(self, request):
+        (key,) = parse_qs(urlsplit(request.url).query)["senderKey"]
+        found = [self.notices[key]] if key in self.notices else []
+        return 200, {}, json.dumps({"results": found, "next": None, "previous": None})
+
+    def mailed(self, order, what="confirmed", status="sent", attempts=1, error=None, after=0.2):
+        """Stores a message in notification-service, sent the given seconds after it was written."""
+        from platform_core.outbox.models import OutboxMessage
+
+        created = now()
+        OutboxMessage.objects.filter(key=f"order-{order['id']}-{what}").update(
+            state="delivered", attempts=1, delivered_at=created
+        )
+        sent_at = created + timedelta(seconds=after) if status == "sent" else None
+        times = {"createdAt": created.isoformat(), "sentAt": sent_at and sent_at.isoformat()}
+        note = {"id": "5", "channel": "email", "status": status, "attempts": attempts, "lastError": error, **times}
+        self.notices[f"order-{order['id']}-{what}"] = note | {"recipient": "ann@example.com", "subject": "x"}
+
+
+@pytest.fixture
+def afterwards(neighbours, peers, settings):
+    found = Afterwards()
+    at = {name: re.escape(url) for name, url in settings.PEER_URLS.items()}
+    peers.add_callback("GET", re.compile(at["product-service"] + r"/api/stock-reservations/\d+$"), found.product)
+    peers.add_callback("GET", re.compile(at["notification-service"] + r"/api/notifications\?"), found.notification)
+    return found
+
+
+@pytest.fixture
+def explained(api, afterwards):
+    def ask(order):
+        answer = api.get(f"/api/orders/{order['id'] if isinstance(order, dict) else order.pk}/explain")
+        assert answer.status_code == 200, answer.content
+        return answer.json()
+
+    return ask
+
+
+@pytest.fixture(name="page")
+def order_page(client, afterwards):
+    def get(order, query=""):
+        pk = order["id"] if isinstance(order, dict) else order.pk
+        answer = client.get(f"/orders/{pk}/explain{query}", headers={"Accept": "text/html"})
+        assert answer.status_code == 200, answer.content
+        return answer.content.decode()
+
+    return get
+
+
+@pytest.fixture
+def press(client, afterwards):
+    """Presses a button of the page in an anonymous browser. Returns what the next page says about it."""
+
+    def press(order, operation):
+        pk = order["id"] if isinstance(order, dict) else order.pk
+        path, headers = f"/orders/{pk}/explain", {"Accept": "text/html"}
+        answer = client.post(f"{path}/{operation}", {"csrfmiddlewaretoken": "x"}, headers=headers)
+        assert (answer.status_code, answer["Location"]) == (303, path), answer.content
+        return "".join(re.findall(r'role="status">([^<]+)<', client.get(path, headers=headers).content.decode()))
+
+    return press

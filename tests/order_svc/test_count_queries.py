@@ -83,19 +83,20 @@ def test_a_repetition_is_two_queries(place):
     assert len(statements_of(lambda: place(key="k-1"))) == 2
 
 
-def test_a_refused_order_is_four_queries(place, neighbours):
+def test_a_refused_order_is_five_queries(place, neighbours):
     neighbours.stock = {LAMP: 0}
-    assert len(statements_of(place)) == 4
+    assert len(statements_of(place)) == 5
 
 
-def test_placing_an_order_without_a_peer_is_six_queries(place, neighbours):
+def test_placing_an_order_without_a_peer_is_seven_queries(place, neighbours):
     neighbours.product_step = lambda request: problem(503, "unavailable")
-    assert len(statements_of(place)) == 6
+    assert len(statements_of(place)) == 7
 
 
-@pytest.mark.parametrize("move, queries", [("cancel", 10), ("ship", 7)])
-def test_a_move_is_seven_queries_and_a_cancel_ten(api, placed, move, queries):
-    """The order and its lines for the permission check; then the change, both again, the event, the messages.
+@pytest.mark.parametrize("move, queries", [("cancel", 11), ("ship", 8)])
+def test_a_move_is_eight_queries_and_a_cancel_eleven(api, placed, move, queries):
+    """The order and its lines for the permission check; then the change, who caused it, both again, the event, the
+    messages.
 
     The release is written by itself, because it may be there already. An order that is done asks whether its customer
     was erased, with a lock.

@@ -220,8 +220,11 @@ def test_the_rows_of_a_person_are_read_in_pages(api, place, move):
         assert len(page["results"]) == 1
         rows += page["results"]
         url, pages = page["next"], pages + 1
-    assert pages == 4
-    assert [each["table"] for each in rows] == ["order_svc_order"] * 2 + ["order_svc_orderline"] * 2
+    assert pages == 8
+    assert [each["table"] for each in rows] == [
+        *("order_svc_order", "order_svc_order", "order_svc_orderline", "order_svc_orderline"),
+        *["order_svc_ordertransition"] * 4,
+    ]
     assert [each["row"]["id"] for each in rows[:2]] == [int(order["id"]) for order in orders]
     assert {each["row"]["customer_email"] for each in rows[:2]} == {"ann@example.com"}
     assert "fingerprint" not in rows[0]["row"]
