@@ -183,8 +183,8 @@ def test_other_metrics_are_exported_without_a_database(scrape, monkeypatch):
     assert found.sum("http_requests_total") > 0
 
 
-def test_a_scrape_asks_the_database_four_short_questions(client, django_assert_num_queries):
-    with django_assert_num_queries(4):
+def test_a_scrape_asks_the_database_five_short_questions(client, django_assert_num_queries):
+    with django_assert_num_queries(5):
         client.get("/metrics")
 
 
@@ -209,3 +209,14 @@ def test_a_workers_metrics_need_the_token_in_production(worker_port, settings, g
     answer = requests.get(f"http://127.0.0.1:{worker_port}/metrics", headers={"Authorization": given}, timeout=5)
     assert answer.status_code == status
     assert (b"peer_calls_total" in answer.content) is (status == 200)
+
+
+def test_unfinished_jobs_and_their_age_are_shown(scrape):
+    from platform_core.jobs.models import Job
+
+    assert (scrape().one("jobs_unfinished"), scrape().one("job_oldest_age_seconds")) == (0, 0)
+    for state in ("waiting", "running", "stopping", "draft"):
+        made = Job.objects.create(kind="x", by="user:1", state=state, request_id="r", traceparent="")
+        Job.objects.filter(pk=made.pk).update(created_at=now() - timedelta(minutes=5))
+    assert scrape().one("jobs_unfinished") == 3
+    assert 290 < scrape().one("job_oldest_age_seconds") < 600
