@@ -1,18 +1,18 @@
 """Orders in the admin. They are read-only; their status changes only through the use cases."""
 
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from unfold.decorators import display
 
-from order_svc import services
+from order_svc.bulk import MOVES, Move
 from order_svc.models import Order
 from platform_core.admin import ReadOnlyAdmin, act_as, amount_column
 from platform_core.http import PlatformError
+from platform_core.jobs import ask
 from platform_core.vocabulary import HOLDING_STOCK, WITHOUT_STOCK, OrderStatus
 
 # Statuses of one group share a colour. The entries for single statuses come last and override the group's.
@@ -56,23 +56,28 @@ class OrderAdmin(ReadOnlyAdmin):
         return order.status
 
     @admin.action(description="Cancel and release the stock", permissions=["operate"])
-    def cancel(self, request: HttpRequest, queryset: Any) -> None:
-        self.move(request, queryset, services.cancel_order)
+    def cancel(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return self.move(request, queryset, MOVES["cancel"])
 
     @admin.action(description="Mark as shipped", permissions=["operate"])
-    def ship(self, request: HttpRequest, queryset: Any) -> None:
-        self.move(request, queryset, services.ship_order)
+    def ship(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return self.move(request, queryset, MOVES["ship"])
 
     @admin.action(description="Mark as delivered", permissions=["operate"])
-    def deliver(self, request: HttpRequest, queryset: Any) -> None:
-        self.move(request, queryset, services.deliver_order)
+    def deliver(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return self.move(request, queryset, MOVES["deliver"])
 
-    def move(self, request: HttpRequest, queryset: Any, use_case: Callable[[int], Order]) -> None:
-        for order_id in queryset.values_list("pk", flat=True):
+    def move(self, request: HttpRequest, queryset: Any, move: Move) -> HttpResponse | None:
+        """Moves a single order at once. More than one are asked about first, and moved by a job."""
+        ids = list(queryset.values_list("pk", flat=True)[:2])
+        if len(ids) > 1:
+            return ask(request, move.kind, queryset)
+        for order_id in ids:
             try:
-                order = use_case(order_id)
+                order = move.use_case(order_id)
             except PlatformError as error:
                 self.message_user(request, f"Order {order_id}: {error.detail}", messages.ERROR)
             else:
                 self.log_change(request, order, f"Status changed to {order.status}.")
                 self.message_user(request, f"Order {order_id} is {order.status}.", messages.SUCCESS)
+        return None

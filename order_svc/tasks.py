@@ -1,4 +1,4 @@
-"""Background work of order-service: delivers its outbox and rejects orders that were left pending."""
+"""Background work of order-service: delivers its outbox, rejects orders that were left pending, runs jobs."""
 
 import logging
 import threading
@@ -9,6 +9,7 @@ from order_svc.services import RECOVERY, addressing, overdue_orders, reject_over
 from platform_core.clients import PeerRefused, release_stock, send_notification
 from platform_core.db import attempt_item, due_items
 from platform_core.http import context
+from platform_core.jobs import run_jobs
 from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage
 from platform_core.topology import NOTIFICATION, PRODUCT
 from platform_core.vocabulary import MessageKind
@@ -69,5 +70,6 @@ DUTIES = (
     Duty("outbox:product", RELEASES.run, pause=0.1, finish=RELEASES.finish),
     Duty("outbox:notification", NOTIFICATIONS.run, pause=0.05, finish=NOTIFICATIONS.finish),
     Duty(RECOVERY, recover, pause=2.0),
+    Duty("jobs", run_jobs, pause=1.0),
     HOUSEKEEPING,
 )

@@ -8,6 +8,7 @@ service's own tables, and these names: ``SEARCHES`` (texts to search for), ``REA
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.utils import quote
@@ -34,6 +35,7 @@ _READ_ONLY = (
     "platform_core.IdempotencyKey",
     "platform_core.FailedItem",
     "events.ServerHistory",
+    "jobs.Job",
 )
 """Read-only models of the library."""
 
@@ -50,6 +52,10 @@ def common_rows(api: Any) -> None:
     """Creates a row in each table that all services have."""
     IdempotencyKey.objects.create(caller="c", key="k", fingerprint=b"x", status=201, body=b"{}")
     FailedItem.objects.create(duty="d", item="1", attempts=1, error="e", failed_at=now(), retry_at=now())
+    if apps.is_installed("platform_core.jobs"):
+        from platform_core.jobs.models import Job
+
+        Job.objects.create(kind="of an earlier version", by="user:7", request_id="r", traceparent="")
     if settings.SERVICE.has_feed:
         history.look()
         api.get("/api/events?lastEventId=0-0-0", headers={"Feed-Consumer": "somebody"})

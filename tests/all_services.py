@@ -55,6 +55,7 @@ globals().update(
         "order_svc",
         apps=[
             "platform_core.events",
+            "platform_core.jobs",
             "platform_core.outbox",
             *(service.package for service in SERVICES if service is not ORDER),
         ],

@@ -21,7 +21,13 @@ TABLES = {model._meta.db_table: model for model in apps.get_models(include_auto_
 def _modules() -> list[str]:
     """The modules of the service, and those of the library that any service can import."""
     found = []
-    for package in (settings.SERVICE.package, "platform_core.events", "platform_core.outbox", "platform_core.auth"):
+    for package in (
+        settings.SERVICE.package,
+        "platform_core.events",
+        "platform_core.outbox",
+        "platform_core.jobs",
+        "platform_core.auth",
+    ):
         paths = importlib.import_module(package).__path__
         found += [each.name for each in pkgutil.walk_packages(paths, f"{package}.") if ".migrations" not in each.name]
     return [*found, "platform_core.api.idempotency", "platform_core.tools.verify"]

@@ -49,6 +49,8 @@ ignored_members = Counter(
 )
 duty_failures = Counter("duty_failures_total", "Failed attempts to process an item of a background duty.", ["duty"])
 outbox_deliveries = Counter("outbox_deliveries_total", "Attempts to deliver outbox messages.", ["kind", "outcome"])
+jobs_finished = Counter("jobs_finished_total", "Jobs that have ended, by their state.", ["kind", "state"])
+job_rows = Counter("job_rows_total", "Rows that jobs have settled, by outcome.", ["kind", "outcome"])
 outbox_trimmed = Counter("outbox_trimmed_total", "Delivered outbox messages that retention has deleted.")
 
 

@@ -68,7 +68,7 @@ class _Database(Collector):
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("database_up", "Whether the database answers.", value=1)
         try:
-            found = [*_connections(), *_outbox(), *_duties(), *_history()]
+            found = [*_connections(), *_outbox(), *_jobs(), *_duties(), *_history()]
         except (Error, PlatformError):
             up.samples[0] = up.samples[0]._replace(value=0)
             found = []
@@ -100,6 +100,17 @@ def _outbox() -> Iterator[Metric]:
     yield GaugeMetricFamily("outbox_dead_messages", f"Messages that were given up (dead letters), {bound}", found.dead)
     age = found.oldest_seconds or 0
     yield GaugeMetricFamily("outbox_oldest_message_age_seconds", "Age of the oldest message that waits.", age)
+
+
+def _jobs() -> Iterator[Metric]:
+    if not apps.is_installed("platform_core.jobs"):
+        return
+    from platform_core.jobs.depth import unfinished
+
+    found = unfinished()
+    yield GaugeMetricFamily("jobs_unfinished", "Jobs that wait, run or are being stopped.", found.number)
+    age = found.oldest_seconds or 0
+    yield GaugeMetricFamily("job_oldest_age_seconds", "Age of the oldest job that has not finished.", age)
 
 
 def _duties() -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""Cleaners that every worker runs: expired idempotency keys, old events, and delivered messages of the outbox."""
+"""Cleaners that every worker runs: expired idempotency keys, old events, delivered messages of the outbox, old jobs."""
 
 import threading
 from collections.abc import Callable
@@ -30,6 +30,7 @@ def keep_house(stopping: threading.Event) -> bool:
         "keys": lambda: expire_keys(stopping),
         "events": trim_feed,
         "outbox": _trim_outbox,
+        "jobs": _trim_jobs,
         "failures": _forget_settled,
         "history": _watch,
     }
@@ -43,6 +44,14 @@ def _trim_outbox() -> bool:
     from platform_core.outbox.retention import trim_outbox
 
     return trim_outbox()
+
+
+def _trim_jobs() -> bool:
+    if not apps.is_installed("platform_core.jobs"):
+        return False
+    from platform_core.jobs.retention import trim_jobs
+
+    return trim_jobs()
 
 
 def _forget_settled() -> bool:

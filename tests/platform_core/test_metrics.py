@@ -183,8 +183,8 @@ def test_other_metrics_are_exported_without_a_database(scrape, monkeypatch):
     assert found.sum("http_requests_total") > 0
 
 
-def test_a_scrape_asks_the_database_four_short_questions(client, django_assert_num_queries):
-    with django_assert_num_queries(4):
+def test_a_scrape_asks_the_database_five_short_questions(client, django_assert_num_queries):
+    with django_assert_num_queries(5):
         client.get("/metrics")
 
 
@@ -218,3 +218,14 @@ def test_a_worker_says_that_it_lives_and_needs_no_token_for_it(worker_port, sett
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
     assert answer.headers["Content-Type"] == "application/json"
     assert requests.post(f"http://127.0.0.1:{worker_port}/health/live", timeout=5).status_code == 404
+
+
+def test_unfinished_jobs_and_their_age_are_shown(scrape):
+    from platform_core.jobs.models import Job
+
+    assert (scrape().one("jobs_unfinished"), scrape().one("job_oldest_age_seconds")) == (0, 0)
+    for state in ("waiting", "running", "stopping", "draft"):
+        made = Job.objects.create(kind="x", by="user:1", state=state, request_id="r", traceparent="")
+        Job.objects.filter(pk=made.pk).update(created_at=now() - timedelta(minutes=5))
+    assert scrape().one("jobs_unfinished") == 3
+    assert 290 < scrape().one("job_oldest_age_seconds") < 600

@@ -1,0 +1,10 @@
+from .admin_actions import ask as ask
+from .items import each_item as each_item
+from .items import log_change as log_change
+from .kinds import Kind as Kind
+from .kinds import register as register
+from .models import Job as Job
+from .models import JobItem as JobItem
+from .running import GivenUp as GivenUp
+from .running import Run as Run
+from .running import run_jobs as run_jobs

@@ -1,0 +1,105 @@
+"""A job over 3,000 orders: its worker is killed in the middle, and still each order moves once and gets one mail."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+
+from platform_core.topology import ORDER
+from tests.e2e.stack import Stack, eventually, slow
+
+ORDERS = 3000
+PATIENCE = 400.0
+ORDERS_OF_A_DAY = """
+    WITH placed AS (
+        INSERT INTO order_svc.order_svc_order (
+            user_id, status, customer_name, customer_email, customer_address, total, currency, reason, confirmed_at,
+            steps, caller, request_id, traceparent, created_at, updated_at, version
+        )
+        SELECT n, 'confirmed', 'Ann', 'ann' || n || '@example.com', '1 Elm Street', 20, 'USD', '', now(),
+               '{}', '', '', '', now(), now(), 2
+        FROM generate_series(1, %s) AS n
+        RETURNING id
+    )
+    INSERT INTO order_svc.order_svc_orderline (order_id, product_id, quantity, name, unit_price, subtotal)
+    SELECT id, 1, 2, 'Lamp', 10, 20 FROM placed
+"""
+
+
+class Desk:
+    """The admin of order-service in a browser without scripts."""
+
+    def __init__(self, stack: Stack, password: str) -> None:
+        self.stack, self.session = stack, requests.Session()
+        self.session.trust_env = False
+        self.session.headers["Referer"] = stack.direct(ORDER, "/admin/")
+        self.get("/admin/login/")
+        answer = self.post("/admin/login/?next=/admin/", username="boss@example.com", password=password)
+        assert "/login" not in answer.url
+
+    def get(self, path: str) -> str:
+        answer = self.session.get(self.stack.direct(ORDER, path), timeout=40)
+        assert answer.status_code == 200, answer.text[:500]
+        return answer.text
+
+    def post(self, path: str, **form: Any) -> requests.Response:
+        form["csrfmiddlewaretoken"] = self.session.cookies["order_csrf"]
+        answer = self.session.post(self.stack.direct(ORDER, path), data=form, timeout=40)
+        assert answer.status_code == 200, answer.text[:500]
+        return answer
+
+
+@pytest.fixture
+def crashing(own_stack: Stack) -> Stack:
+    return own_stack.up(PLATFORM_FAILPOINTS=str(own_stack.folder))
+
+
+@pytest.mark.parametrize("point", ["job.item", slow("job.item_done")])
+def test_a_job_over_many_orders_survives_its_workers_death(crashing: Stack, point: str) -> None:
+    made = crashing.run("user_svc", "make_staff", "boss@example.com", "--role", "admin")
+    desk = Desk(crashing, made.stdout.split()[-1])
+    with psycopg.connect(crashing.database_url(), autocommit=True) as database:
+        database.execute(ORDERS_OF_A_DAY, [ORDERS])
+
+        def one(query: str) -> Any:
+            return database.execute(query).fetchone()[0]  # type: ignore[index]
+
+        def done() -> int:
+            return int(one("SELECT done FROM order_svc.jobs_job"))
+
+        chosen = {"action": "ship", "select_across": "1", "index": "0", "_selected_action": "1"}
+        began = time.monotonic()
+        asked = desk.post("/admin/order_svc/order/", **chosen)
+        assert time.monotonic() - began < 5, "the question is answered within a request's deadline"
+        assert f"{ORDERS:,} orders will be marked as shipped." in asked.text
+        assert f"{ORDERS:,} mails will be sent" in asked.text
+        (page,) = {*re.findall(r"/admin/jobs/job/\d+/change/", asked.url)}
+        desk.post(page.replace("change/", "confirm"))
+        for after in (ORDERS // 10, ORDERS // 2):
+            eventually(f"{after} orders are done", lambda after=after: done() >= after, PATIENCE)
+            trap = Path(crashing.folder, point)
+            trap.touch()
+            eventually("the worker died", lambda trap=trap: not trap.exists())
+        eventually("the job is done", lambda: "data-unfinished" not in desk.get(page), PATIENCE)
+        assert database.execute("SELECT state, done, changed, refused FROM order_svc.jobs_job").fetchall() == [
+            ("done", ORDERS, ORDERS, 0)
+        ]
+        assert database.execute(
+            "SELECT status, version, count(*) FROM order_svc.order_svc_order GROUP BY 1, 2"
+        ).fetchall() == [("shipped", 3, ORDERS)]
+        events = "SELECT count(*), count(DISTINCT subject) FROM order_svc.events_event WHERE type = 'order.shipped'"
+        assert database.execute(events).fetchall() == [(ORDERS, ORDERS)]
+        mails = """
+            SELECT count(*), count(DISTINCT user_id) FROM notification_svc.notification_svc_notification
+            WHERE type = 'order_shipped' AND status = 'sent' AND attempts = 1
+        """
+        eventually(
+            "each customer has one mail", lambda: database.execute(mails).fetchall() == [(ORDERS, ORDERS)], PATIENCE
+        )
+        time.sleep(1)
+        assert database.execute(mails).fetchall() == [(ORDERS, ORDERS)]
+        assert one("SELECT count(*) FROM order_svc.django_admin_log") == ORDERS
