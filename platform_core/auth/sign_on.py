@@ -6,6 +6,7 @@ return to is looked up by the service's name and never taken from the request.
 """
 
 import logging
+import re
 import secrets
 import time
 from typing import Any
@@ -277,7 +278,7 @@ def _remembered(request: HttpRequest) -> tuple[str, int, int]:
     """
     now = int(time.time())
     secret, *counts = request.COOKIES.get(cookie_name(), "").split(".")
-    began, starts = (int(text) if text.isascii() and text.isdigit() else 0 for text in (*counts, "", "")[:2])
+    began, starts = (int(text) if re.fullmatch("[0-9]{1,10}", text) else 0 for text in (*counts, "", "")[:2])
     if len(secret) < 32:
         return secrets.token_urlsafe(32), now, 0
     return (secret, began, starts) if 0 <= now - began < _STARTS_SECONDS else (secret, now, 0)
