@@ -17,7 +17,7 @@ from platform_core.conf.environment import ROOT
 from platform_core.topology import SERVICES
 
 LIBRARY = ROOT / "platform_core"
-FOUND_BY_DJANGO = {"management", "migrations"}
+FOUND_BY_DJANGO = {"management", "migrations", "templatetags"}
 PACKAGES = sorted(path.parent.name for path in LIBRARY.glob("*/__init__.pyi"))
 NO_PACKAGES = (
     "manage.py",
