@@ -9,11 +9,14 @@ class NotificationConfig(AppConfig):
         from django.core.checks import register
 
         from notification_svc.channels import check_handlers
+        from notification_svc.finding import find_notifications
         from notification_svc.mails import check_templates
         from notification_svc.privacy import PERSONAL_DATA
         from platform_core.conf import START
+        from platform_core.office import admin_viewers, finds
         from platform_core.privacy import holds_personal_data
 
         holds_personal_data(PERSONAL_DATA)
+        finds(find_notifications, admin_viewers("notification_svc"))
         register(check_handlers, START)
         register(check_templates, START)

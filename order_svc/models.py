@@ -43,8 +43,9 @@ class Order(Resource):
     class Meta:
         ordering = ("-id",)
         constraints = (
+            # In this order, so that an order is found by its key without the caller, too.
             models.UniqueConstraint(
-                fields=("caller", "idempotency_key"),
+                fields=("idempotency_key", "caller"),
                 name="order_once_per_key",
                 condition=Q(idempotency_key__isnull=False),
             ),
@@ -65,6 +66,7 @@ class Order(Resource):
             models.Index(fields=("status", "id"), name="order_by_status"),
             models.Index(fields=("user_id", "status", "id"), name="order_by_user_and_status"),
             models.Index(fields=("created_at",), name="order_by_creation"),
+            models.Index(fields=("request_id",), name="order_by_request"),
             models.Index(fields=("created_at",), name="order_pending", condition=Q(status=OrderStatus.PENDING.value)),
         )
 

@@ -389,22 +389,30 @@ def _reason(error: Exception) -> str:
     return "does not answer at the moment"
 
 
+STATUS_BEFORE = {
+    "cancel": Order.Status.CONFIRMED,
+    "ship": Order.Status.CONFIRMED,
+    "deliver": Order.Status.SHIPPED,
+}
+"""The status that an order must have for each change."""
+
+
 def cancel_order(order_id: int, actor: str = "") -> Order:
     """Cancels a confirmed order, releases its stock and notifies the customer.
 
     ``actor``: who causes it, by default the caller of the request. Raises NotFound, Conflict `invalid_transition`.
     """
-    return _transition(order_id, Order.Status.CONFIRMED, Order.Status.CANCELLED, actor)
+    return _transition(order_id, STATUS_BEFORE["cancel"], Order.Status.CANCELLED, actor)
 
 
 def ship_order(order_id: int) -> Order:
     """Marks a confirmed order as shipped and notifies the customer. Raises NotFound, Conflict `invalid_transition`."""
-    return _transition(order_id, Order.Status.CONFIRMED, Order.Status.SHIPPED)
+    return _transition(order_id, STATUS_BEFORE["ship"], Order.Status.SHIPPED)
 
 
 def deliver_order(order_id: int) -> Order:
     """Marks a shipped order as delivered. Raises NotFound, Conflict `invalid_transition`."""
-    return _transition(order_id, Order.Status.SHIPPED, Order.Status.DELIVERED)
+    return _transition(order_id, STATUS_BEFORE["deliver"], Order.Status.DELIVERED)
 
 
 @transaction.atomic

@@ -1,6 +1,6 @@
 """The API of order-service."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -100,6 +100,10 @@ class OrderViewSet(ListModelMixin, ResourceViewSet):
     def placed(self, placed: services.Placed) -> Response:
         response = self.answer(placed.order, status=201, lines=placed.lines)
         return replayed(response) if placed.is_replay else response
+
+    def offers(self, action: str, resource: Mapping[str, Any]) -> bool:
+        """A shipped order can be delivered, a confirmed one cancelled or shipped."""
+        return bool(resource.get("status") == services.STATUS_BEFORE[action])
 
     @extend_schema(request=None, responses={200: OrderSerializer})
     @action(detail=True, methods=["post"], serializer_class=None)

@@ -18,10 +18,14 @@ from django.core.paginator import Paginator
 from django.db.models import BinaryField, GeneratedField, JSONField, Model, Q, QuerySet, TextField
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.views import ChangeList
 
+from platform_core.api.stored_answers import shown_answer
 from platform_core.auth.staff import identity
 from platform_core.conf.currencies import amount_text, decimals, rounded
 from platform_core.db.isolation import retry_parked
@@ -144,10 +148,34 @@ class ReadOnlyAdmin(PlatformAdmin):
 
 @admin.register(IdempotencyKey)
 class IdempotencyKeyAdmin(ReadOnlyAdmin):
-    """The stored answers to requests with an Idempotency-Key."""
+    """The requests with an Idempotency-Key: who sent them and when, the answer, and what it created."""
 
-    list_display = ("key", "caller", "status", "created_at")
-    search_fields = ("key", "caller")
+    list_display = ("key", "path", "caller", "status", "created_at")
+    search_fields = ("key",)
+    search_help_text = "the whole key"
+    fieldsets = (
+        ("The request", {"fields": ("key", "method_and_path", "caller", "created_at")}),
+        ("The answer", {"fields": ("status", "resource", "answer")}),
+    )
+    readonly_fields = ("method_and_path", "resource", "answer")
+
+    @display(description="request")  # type: ignore[untyped-decorator]
+    def method_and_path(self, row: IdempotencyKey) -> str:
+        """Method and path of the request."""
+        return row.request or "not recorded (an earlier version has stored this key)"
+
+    @display(description="leads to")  # type: ignore[untyped-decorator]
+    def resource(self, row: IdempotencyKey) -> str | SafeString:
+        """A link to what the request created or changed."""
+        path = row.resource_path
+        return format_html('<a href="{0}">{0}</a>', path) if path else "–"
+
+    @display(description="body")  # type: ignore[untyped-decorator]
+    def answer(self, row: IdempotencyKey) -> str | SafeString:
+        """The stored answer as indented JSON, without personal data and secrets."""
+        if not row.body:
+            return "none, or erased"
+        return format_html('<pre class="office-answer" tabindex="0">{}</pre>', shown_answer(bytes(row.body)))
 
 
 @admin.register(FailedItem)

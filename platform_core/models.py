@@ -1,5 +1,6 @@
 """The base model of all resources, and the tables that every service has."""
 
+import re
 from typing import Any
 
 from django.db import models
@@ -48,6 +49,9 @@ class IdempotencyKey(models.Model):
 
     caller = models.CharField(max_length=200)
     key = models.CharField(max_length=255)
+    path = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="Empty if an earlier version has stored it."
+    )
     fingerprint = models.BinaryField(max_length=32)
     status = models.PositiveSmallIntegerField()
     headers = models.JSONField(default=dict)
@@ -56,11 +60,26 @@ class IdempotencyKey(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        constraints = (models.UniqueConstraint(fields=("caller", "key"), name="idempotency_key_once_per_caller"),)
+        # In this order, so that a key is found without its caller, too.
+        constraints = (models.UniqueConstraint(fields=("key", "caller"), name="idempotency_key_once_per_caller"),)
         indexes = (models.Index(KT("headers__Location"), name="idempotency_key_by_location"),)
 
     def __str__(self) -> str:
         return self.key
+
+    @property
+    def request(self) -> str:
+        """Method and path of the request; empty for a key that an earlier version has stored."""
+        return f"POST {self.path}" if self.path else ""
+
+    @property
+    def resource_path(self) -> str:
+        """The path of what the request created, or of the resource in its own path; empty if there is none."""
+        created: str = self.headers.get("Location", "")
+        if created.startswith("/"):
+            return created
+        changed = re.match(r"/[a-z/-]+/[0-9]+(?=/|$)", self.path, re.ASCII)
+        return changed[0] if changed else ""
 
 
 class ErasedPerson(models.Model):

@@ -33,6 +33,11 @@ class Service:
         return f"{self.stem}-service"
 
     @property
+    def title(self) -> str:
+        """The name in the bar of all pages, such as ``Orders``."""
+        return self.stem.capitalize() if self.stem.endswith("s") else f"{self.stem.capitalize()}s"
+
+    @property
     def role(self) -> str:
         """The Postgres role and, by the same name, the schema that it owns."""
         return self.package

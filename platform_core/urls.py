@@ -13,6 +13,7 @@ from platform_core.http.favicon import favicon
 from platform_core.http.problems import safe_methods_only
 from platform_core.observability import health
 from platform_core.observability import metrics_endpoint as scraping
+from platform_core.office.views import FindPage, FindView, ServicesView
 from platform_core.privacy.views import PersonView
 from platform_core.topology import USER
 
@@ -34,6 +35,9 @@ urlpatterns = [
     *_own,
     *_feed,
     *_people,
+    re_path(r"^find/?$", FindPage.as_view({"get": "show"}), name="find"),
+    re_path(r"^api/find/?$", FindView.as_view()),
+    re_path(r"^api/services/?$", ServicesView.as_view()),
     re_path(r"^$", RedirectView.as_view(url="/api/")),
     re_path(r"^api$", RedirectView.as_view(url="/api/")),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),

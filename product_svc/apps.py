@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class ProductConfig(AppConfig):
     name = "product_svc"
     verbose_name = "Catalog"
+
+    def ready(self) -> None:
+        from platform_core.office import admin_viewers, finds
+        from product_svc.finding import find_products
+
+        finds(find_products, admin_viewers("product_svc"))

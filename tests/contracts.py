@@ -18,10 +18,11 @@ import jsonschema
 import msgspec
 from django.conf import settings as django_settings
 
-from platform_core.clients import feeds, health, notifications, products, users
+from platform_core.clients import feeds, finding, health, notifications, products, users
 from platform_core.clients import people as people_client
 from platform_core.clients.errors import CallerRefused, PeerRefused
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
+from platform_core.vocabulary import Role
 from tests import people
 from tests.documents import document, operations_of, target
 
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 Schema = dict[str, Any]
-MODULES = (feeds, health, notifications, people_client, products, users)
+MODULES = (feeds, finding, health, notifications, people_client, products, users)
 FEEDING = [service for service in SERVICES if service.has_feed]
 TELLING = [service for service in SERVICES if service is not USER]
 """The services that user-service asks for what they hold of a person."""
@@ -108,6 +109,10 @@ CONTRACTS = [
     *(
         Contract(each, people_client.person_page, [each.name, 7, "0-5"], reads=people_client.PersonPage)
         for each in TELLING
+    ),
+    *(
+        Contract(each, finding.find_at, [each.name, "req-1", [Role.ORDERS, Role.SUPPORT], 1.0], reads=finding._Matches)
+        for each in SERVICES
     ),
     *(Contract(each, health.get_health, [each.name], reads=health.Health) for each in SERVICES),
 ]

@@ -6,7 +6,10 @@ class UserConfig(AppConfig):
     verbose_name = "Customers"
 
     def ready(self) -> None:
+        from platform_core.office import admin_viewers, finds
         from platform_core.privacy import holds_personal_data
+        from user_svc.finding import find_users
         from user_svc.privacy import PERSONAL_DATA
 
         holds_personal_data(PERSONAL_DATA)
+        finds(find_users, admin_viewers("user_svc"))

@@ -4,12 +4,14 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
+from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from django.conf import settings
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.template.loader import render_to_string
+from django.urls import NoReverseMatch, resolve
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from rest_framework import renderers, serializers
@@ -17,11 +19,15 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request, override_method
 
 from platform_core.api.fields import StringField
+from platform_core.api.id_links import id_links, with_id_links
 from platform_core.api.json import IndentedJSONRenderer, decode, encode
 from platform_core.api.pages import PageQuery
 from platform_core.api.queries import AnyOf
+from platform_core.auth.access import bare, may
+from platform_core.http.middleware import readable
 from platform_core.http.problems import CONTENT_TYPE
 
+_ids = count(1)
 _WRITING = ("POST", "PUT", "PATCH")
 
 
@@ -41,7 +47,24 @@ class FormRenderer(renderers.HTMLFormRenderer):
             field.value = ""
         own.label = own.field_name
         own.help_text = _marked(own.help_text or "")
-        return str(super().render_field(field, parent_style))
+        return _labelled(str(super().render_field(field, parent_style)))
+
+
+def _labelled(field: str) -> SafeString:
+    """Connects the label of DRF's field with its input, by an id that no other field of the page has."""
+    name = f"field-{next(_ids)}"
+    labelled = re.sub(r"<label(?=\s)", f'<label for="{name}"', field, count=1)
+    with_id = re.sub(r'(<(?:input|select|textarea)\b[^>]*?\sname="[^"]*")', rf'\1 id="{name}"', labelled, count=1)
+    return mark_safe(with_id)  # noqa: S308  # DRF's template, which escapes
+
+
+def _named(page: Any) -> Any:
+    """Says the language of DRF's page, and gives the fields of its raw forms ids of their own."""
+    page = page.replace("<html>", '<html lang="en">', 1)
+    for name in ("id__content_type", "id__content"):
+        parts = page.split(f'"{name}"')
+        page = parts[0] + "".join(f'"{name}-{(number - 1) // 2}"{part}' for number, part in enumerate(parts[1:], 1))
+    return page
 
 
 class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
@@ -63,7 +86,8 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
             return b""
         page = super().render(data, accepted_media_type, renderer_context)
         del response["ETag"]  # The ETag is that of the resource, not of the page around it.
-        return page
+        found = renderer_context or {}
+        return with_id_links(_named(page), id_links(found["request"]), self.address_of_rows(found["view"]))
 
     def get_context(
         self, data: Any, accepted_media_type: str | None, renderer_context: Mapping[str, Any]
@@ -76,17 +100,17 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         if "Location" in headers:
             headers["Location"] = format_html('<a href="{0}">{0}</a>', headers["Location"])
         buttons = self.buttons(view)
+        possible = self.possible(buttons, view, data, renderer_context["request"])
         return {
             **context,
             "response_headers": headers,
             "filter_form": self.filter_form(data, view, renderer_context["request"]),
             "extra_actions": {n: url for n, url in (context["extra_actions"] or {}).items() if n not in buttons},
             "code_style": None,  # an inline style, not used here
-            "signed_in_here": isinstance(context["user"], AbstractBaseUser),
             "service_name": settings.SERVICE_NAME,
             "next_page": links.get("next"),
             "previous_page": links.get("previous"),
-            "buttons": buttons if response.status_code != 404 else {},
+            "buttons": possible if response.status_code < 400 or response.status_code in (405, 409) else {},
             "display_edit_forms": response.status_code not in (204, 403),
         }
 
@@ -102,10 +126,27 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
 
     def buttons(self, view: Any) -> dict[str, str]:
         """The resource's actions that are a POST without a body, ``{name: url}``."""
-        if getattr(view, "detail", None) is not True:
-            return {}
-        bare = [a for a in view.get_extra_actions() if a.detail and _is_bare(a.kwargs) and "post" in a.mapping]
-        return {a.kwargs["name"]: view.reverse_action(a.url_name, kwargs=view.kwargs) for a in bare}
+        return {a.kwargs["name"]: view.reverse_action(a.url_name, kwargs=view.kwargs) for a in _bare_actions(view)}
+
+    def possible(self, buttons: dict[str, str], view: Any, data: Any, request: Request) -> dict[str, str]:
+        """The buttons that the caller may use, and for which the resource is in the right state."""
+        actions = {a.kwargs["name"]: a.mapping["post"] for a in _bare_actions(view)}
+        resource = decode(encode(data)) if buttons and isinstance(data, dict | msgspec.Struct) else {}
+        return {
+            name: url
+            for name, url in buttons.items()
+            if view.offers(actions[name], resource) and may(request, "POST", _route_of(url))
+        }
+
+    def address_of_rows(self, view: Any) -> str | None:
+        """What comes before the id in the address of a listed resource; None if the view shows none."""
+        basename = getattr(view, "basename", None)
+        if getattr(view, "detail", None) is not False or not basename:
+            return None
+        try:
+            return str(view.reverse_action("detail", args=["0"])).removesuffix("0")
+        except NoReverseMatch:
+            return None
 
     def filter_form(self, data: Any, view: Any, request: Request) -> str | None:
         """The HTML of a list's filter form; None for other views."""
@@ -159,6 +200,18 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
             same = request.method == method or {request.method, method} == {"PUT", "PATCH"}
             return (request.data or None) if same and isinstance(request.data, dict) else None
         return None
+
+
+def _bare_actions(view: Any) -> list[Any]:
+    """A resource's actions that are a POST without a body."""
+    if getattr(view, "detail", None) is not True:
+        return []
+    return [a for a in view.get_extra_actions() if a.detail and _is_bare(a.kwargs) and "post" in a.mapping]
+
+
+def _route_of(url: str) -> str:
+    """The route of an address of this service, as access rules write it."""
+    return bare(readable(resolve(urlsplit(url).path).route))
 
 
 def _marked(text: str) -> SafeString:

@@ -36,6 +36,7 @@ from platform_core.models import IdempotencyKey
 _KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
 _canonical = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
 _FINGERPRINT_BYTES = 32
+_MOST_OF_PATH = 200
 _ERASED = 404
 """The status of a stored answer that was erased. No answer of a use case is stored with it."""
 
@@ -50,6 +51,7 @@ class Claim:
     key: str
     fingerprint: bytes
     content: bytes
+    path: str = ""
 
     @classmethod
     def of(cls, request: Request) -> "Claim | None":
@@ -61,7 +63,7 @@ class Claim:
             raise InvalidInput.field("Idempotency-Key", "Expected 1 to 255 printable ASCII characters.")
         caller = caller_of(request).caller
         fingerprint = fingerprint_of(request.path, request.data, salt=f"{caller}:{key}")
-        return cls(caller, key, fingerprint, _content(request.path, request.data))
+        return cls(caller, key, fingerprint, _content(request.path, request.data), request.path[:_MOST_OF_PATH])
 
     def check(self, fingerprint: bytes | memoryview | None) -> None:
         """Raises Unprocessable if the key was used with another request."""
@@ -227,6 +229,7 @@ def _store(claim: Claim, response: Response, personal: Sequence[str]) -> Respons
     IdempotencyKey.objects.create(
         caller=claim.caller,
         key=claim.key,
+        path=claim.path,
         fingerprint=claim.fingerprint,
         status=response.status_code,
         headers={name: response[name] for name in ("Location", "ETag") if response.has_header(name)},

@@ -36,7 +36,7 @@ _OPERATIONS = {
     "partial_update": "update{}",
     "destroy": "delete{}",
 }
-_OF_ALL = ("events", "people", "health")
+_OF_ALL = ("events", "people", "back-office", "health")
 """The tags of the routes that all services have, in the order of the document."""
 _PLACES = ("path", "query", "header", "cookie")
 

@@ -125,6 +125,13 @@ class ResourceViewSet(GenericViewSet[Any]):
         self.check_object_permissions(self.request, found)
         return found
 
+    def offers(self, action: str, resource: Mapping[str, Any]) -> bool:
+        """Whether a page of the API shows the button of an action. ``resource`` is what the page shows.
+
+        Override it for actions that are possible in some states only.
+        """
+        return True
+
     def validated(self, instance: Any = None, **kwargs: Any) -> Any:
         """The body, validated by the view's serializer. Raises rest_framework's ValidationError, InvalidInput."""
         data = self.request.data

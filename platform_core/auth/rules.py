@@ -15,7 +15,7 @@ from django.conf import settings
 
 from platform_core.auth.identity import Identity, Kind
 from platform_core.http.errors import Forbidden, NotAuthenticated, NotFound
-from platform_core.topology import ANALYTICS, NOTIFICATION, USER, Service
+from platform_core.topology import ANALYTICS, NOTIFICATION, SERVICES, USER, Service
 from platform_core.vocabulary import Role
 
 
@@ -69,8 +69,10 @@ def common_rules(service: Service) -> tuple[Rule, ...]:
     """The rules of the routes that every service gets from the library."""
     public = ("/api/", "/api/schema", "/api/docs", "/favicon.ico", "/health", "/health/live", "/health/ready")
     feed = (Rule(GET, "/api/events", staff=STAFF, services=(ANALYTICS, NOTIFICATION)),) if service.has_feed else ()
+    office = (Rule(GET, "/find", staff=STAFF), Rule(GET, "/api/services", staff=STAFF))
+    search = (Rule(GET, "/api/find", services=SERVICES),)
     people = () if service is USER else (Rule((*GET, *DELETE), "/api/people/{id}", services=(USER,)),)
-    return (*(Rule(GET, route, anybody=True) for route in public), *feed, *people)
+    return (*(Rule(GET, route, anybody=True) for route in public), *office, *search, *feed, *people)
 
 
 def rules_of(service: Service, module: str) -> tuple[Rule, ...]:
@@ -83,6 +85,24 @@ def admin_pages_of(module: str) -> AdminPages:
     """``ADMIN_PAGES`` of ``module``."""
     pages: AdminPages = import_module(module).ADMIN_PAGES
     return pages
+
+
+def viewers_of_pages(app: str) -> frozenset[Role]:
+    """The roles that may see the pages of an app in this service's admin."""
+    pages = admin_pages_of(settings.ACCESS_RULES)
+    return frozenset((Role.ADMIN, *(role for role, apps in pages.items() if "view" in apps.get(app, ()))))
+
+
+def viewers_of(route: str) -> frozenset[Role]:
+    """The roles that may GET a route of this service for all rows."""
+    rule = rule_for("GET", route)
+    return frozenset() if rule is None else frozenset(Role) if rule.anybody else rule.roles
+
+
+def has_pages_in(service: Service, roles: frozenset[Role]) -> bool:
+    """Whether the admin of a service, which may be another one, has pages for somebody with these roles."""
+    module = settings.ACCESS_RULES if service is settings.SERVICE else service.access_module
+    return Role.ADMIN in roles or any(admin_pages_of(module).get(role) for role in roles)
 
 
 @cache

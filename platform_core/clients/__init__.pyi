@@ -12,6 +12,7 @@ from .feeds import has_expired as has_expired
 from .feeds import read_feed as read_feed
 from .feeds import read_kept_feed as read_kept_feed
 from .feeds import read_list as read_list
+from .finding import Match as Match
 from .health import Health as Health
 from .health import get_health as get_health
 from .notifications import MAX_DATA_BYTES as MAX_DATA_BYTES

@@ -26,7 +26,7 @@ _ADAPTER = Adapter()
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request to ``peer``. ``content`` is JSON."""
+    """A request to ``peer``. ``content`` is JSON. A parameter that is a list is sent once for each value."""
 
     peer: str
     method: str
@@ -75,7 +75,7 @@ def _exchange(ask: Ask, deadline: float) -> Answer:
 def _prepared(ask: Ask, left: float) -> requests.PreparedRequest:
     """Built by hand: a Session would also handle cookies, proxies and redirects, which doubles the cost of a call."""
     request = requests.PreparedRequest()
-    query = f"?{urlencode(ask.params)}" if ask.params else ""
+    query = f"?{urlencode(ask.params, doseq=True)}" if ask.params else ""
     request.method, request.url, request.body = ask.method, settings.PEER_URLS[ask.peer] + ask.path + query, ask.content
     traceparent = context.current().traceparent
     headers = {

@@ -91,6 +91,9 @@ def service_settings(
             "SITE_SYMBOL": "storefront",
             "LOGIN": {"form": "platform_core.auth.staff.SignInForm"},
             "SCRIPTS": [f"{STATIC_URL}platform_core/admin.js"],
+            "STYLES": [f"{STATIC_URL}platform_core/admin.css"],
+            "SIDEBAR": {"navigation": "platform_core.office.sidebar.navigation"},
+            "DASHBOARD_CALLBACK": "platform_core.office.sidebar.index",
             "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}platform_core/icon.svg"}],
         },
     }
@@ -131,8 +134,7 @@ CONTENT_SECURITY_POLICY = {
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [ROOT / "platform_core" / "templates"],
-        "APP_DIRS": True,
+        "APP_DIRS": True,  # platform_core is the first app, so its templates override those of the others
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
@@ -346,6 +348,7 @@ def _openapi(service: Service) -> dict[str, Any]:
         "SERVE_PUBLIC": True,
         "SWAGGER_UI_DIST": "SIDECAR",
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+        "SWAGGER_UI_SETTINGS": "platformSettings",  # of static/platform_core/docs.js
         "COMPONENT_SPLIT_REQUEST": True,
         "SCHEMA_PATH_PREFIX": r"/api",
         "CAMELIZE_NAMES": True,

@@ -16,6 +16,7 @@ from platform_core.api.fields import StringField
 from platform_core.api.views import ResourceViewSet
 from platform_core.http.problems import coded, problem_response
 from platform_core.outbox.models import OutboxMessage
+from tests import people
 from tests.clients import Browser
 
 pytestmark = pytest.mark.django_db
@@ -36,6 +37,12 @@ def browser(client):
         return answer
 
     return ask
+
+
+def resource_in(answer):
+    """The resource that the page shows, as text."""
+    shown = re.search(r'<div class="response-info".*?<pre[^>]*>(.*?)</pre>', answer.content.decode(), re.DOTALL)[1]
+    return html.unescape(re.sub(r"<[^>]*>", "", shown))
 
 
 @pytest.fixture
@@ -104,7 +111,7 @@ def test_pages_of_a_list_are_linked(browser, order):
     first = browser("get", "/api/orders?limit=1")
     link = re.search(r'rel="next" href="([^"]*)"', first.page)[1]
     second = browser("get", link.removeprefix("http://testserver"))
-    assert f'"id": "{order.pk}"' in second.page
+    assert f'"id": "{order.pk}"' in resource_in(second)
     assert 'rel="prev"' in second.page
     assert 'rel="next"' not in second.page
     assert f'<a href="{link}" rel="nofollow">' in first.page
@@ -155,10 +162,15 @@ def test_browsers_get_a_page_for_an_unreadable_body(browser, body):
     assert "HTTP 400 Bad Request" in answer.page
 
 
+def buttons_of(answer):
+    return re.findall(r'<form class="button-form" action="[^"]*/(\w+)" method="POST">', answer.page)
+
+
 def test_an_order_is_moved_by_buttons(browser, order):
-    page = browser("get", f"/api/orders/{order.pk}").page
-    assert f'<form class="button-form" action="http://testserver/api/orders/{order.pk}/cancel" method="POST">' in page
-    links = re.findall(rf'<a href="http://testserver/api/orders/{order.pk}/(\w+)">', page)
+    shown = browser("get", f"/api/orders/{order.pk}")
+    assert f'action="http://testserver/api/orders/{order.pk}/cancel" method="POST">' in shown.page
+    assert buttons_of(shown) == ["cancel", "ship"]
+    links = re.findall(rf'<a href="http://testserver/api/orders/{order.pk}/(\w+)">', shown.page)
     assert links == ["explain"]  # operations with a button are not links
     shipped = browser("post", f"/api/orders/{order.pk}/ship")
     assert shipped.status_code == 200
@@ -167,6 +179,42 @@ def test_an_order_is_moved_by_buttons(browser, order):
     refused = browser("post", f"/api/orders/{order.pk}/cancel")
     assert refused.status_code == 409
     assert "invalid_transition" in refused.page
+
+
+@pytest.mark.parametrize(("status", "offered"), [("pending", []), ("shipped", ["deliver"]), ("delivered", [])])
+def test_only_operations_that_are_possible_have_a_button(browser, order, status, offered):
+    Order.objects.update(status=status)
+    assert buttons_of(browser("get", f"/api/orders/{order.pk}")) == offered
+
+
+def test_only_operations_that_the_role_may_do_have_a_button(browser, order, known_callers):
+    headers = people.as_user(9, "support")
+    page = Browser().get(f"/api/orders/{order.pk}", headers={"Accept": BROWSER, **headers}).content.decode()
+    assert re.findall(r'<form class="button-form" action="[^"]*/(\w+)" method="POST">', page) == ["cancel"]
+
+
+def test_ids_lead_to_what_they_name(browser, order):
+    one = browser("get", f"/api/orders/{order.pk}").content.decode()
+    assert '<a href="http://testserver:8001/api/users/1">1</a>' in one
+    assert '<a href="http://testserver:8002/api/products/11">11</a>' in one
+    rows = browser("get", "/api/orders").content.decode()
+    assert f'<a href="http://testserver/api/orders/{order.pk}">{order.pk}</a>' in rows
+    assert "</a>" not in content_of_raw_form(rows)
+
+
+def test_a_text_that_looks_like_an_id_is_not_linked(browser, order):
+    OrderLine.objects.update(name='x", "userId": "5')
+    page = browser("get", f"/api/orders/{order.pk}").content.decode()
+    assert "/api/users/5" not in page
+
+
+def test_each_field_of_a_form_has_a_label_of_its_own(browser, order):
+    page = browser("get", "/api/orders").content.decode()
+    fields = re.findall(r'<(?:input|select|textarea)\b(?![^>]*type="hidden")[^>]*>', page)
+    ids = [re.search(r'\sid="([^"]+)"', field)[1] for field in fields]
+    assert len(ids) > 8 and len(set(ids)) == len(ids)
+    assert set(ids) <= set(re.findall(r'<label[^>]*\sfor="([^"]+)"', page))
+    assert '<html lang="en">' in page
 
 
 def test_operations_without_a_body_have_no_form(browser, order):
@@ -231,8 +279,8 @@ def test_anonymous_browsers_sign_in_and_return_to_the_page(browser, client, admi
 def test_a_signed_in_user_is_named_and_can_sign_out_on_the_page(signed_in):
     page = signed_in("get", "/api/orders?limit=5").content.decode()
     assert "Sign in" not in page
-    assert '<li class="navbar-text">admin</li>' in page
-    assert '<form class="sign-out" action="/admin/logout/" method="POST">' in page
+    assert '<span class="office-name">admin@example.com</span>' in page
+    assert '<form action="/admin/logout/" method="post">' in page
     form = {"csrfmiddlewaretoken": token_in(page), "next": re.search(r'name="next" value="([^"]*)"', page)[1]}
     assert signed_in("post", "/admin/logout/", {"next": form["next"]}).status_code == 403
     back = signed_in("post", "/admin/logout/", form)
@@ -253,7 +301,7 @@ def test_a_caller_with_a_token_is_named_and_has_no_sign_out_button(browser, monk
 
     monkeypatch.setattr(ResourceViewSet, "authentication_classes", [ByToken])
     page = browser("get", "/api/orders").content.decode()
-    assert '<li class="navbar-text">&lt;service&gt; shop</li>' in page
+    assert '<span class="office-name">&lt;service&gt; shop</span>' in page
     assert "Sign out" not in page
     assert "Sign in" not in page
 

@@ -1,0 +1,27 @@
+// The settings of Swagger UI. Below an answer it lists links to the resources whose ids are in it.
+"use strict";
+
+const idLinks = JSON.parse(document.getElementById("swagger-ui").dataset.links);
+
+function idsIn(value, found = new Map()) {
+  if (value && typeof value === "object") {
+    for (const [name, each] of Object.entries(value)) {
+      if (idLinks[name] && /^[0-9]{1,19}$/.test(each)) found.set(`${name.slice(0, -2)} ${each}`, idLinks[name] + each);
+      else idsIn(each, found);
+    }
+  }
+  return found;
+}
+
+function idLinksPlugin(system) {
+  const element = system.React.createElement;
+  const linked = (Body) => (props) => {
+    let ids = new Map();
+    try { ids = idsIn(JSON.parse(props.content)); } catch { /* not JSON */ }
+    const links = [...ids].slice(0, 20).map(([name, url]) => element("a", { key: url, href: url }, name));
+    return element("div", null, element(Body, props), links.length > 0 && element("p", { className: "linked-ids" }, "Leads to: ", ...links));
+  };
+  return { wrapComponents: { responseBody: linked } };
+}
+
+const platformSettings = { deepLinking: true, plugins: [idLinksPlugin] };
