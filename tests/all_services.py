@@ -59,4 +59,3 @@ globals().update(
         ],
     )
 )
-LOW_STOCK = 10

@@ -18,6 +18,8 @@ from .rules import Rule as Rule
 from .sealing import BrokenSeal as BrokenSeal
 from .sealing import seal as seal
 from .sealing import unseal as unseal
+from .staff import shadow_name as shadow_name
+from .staff import staff_identity as staff_identity
 from .tokens import AUDIENCE as AUDIENCE
 from .tokens import LEEWAY as LEEWAY
 from .tokens import USER_SECONDS as USER_SECONDS

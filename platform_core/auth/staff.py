@@ -97,6 +97,10 @@ def identity(user: Any) -> Identity:
     return Identity(Kind.LOCAL, name, frozenset({Role.ADMIN} if user.is_superuser else ()))
 
 
+staff_identity = identity
+"""The name of `identity` outside this package, which has a module of that name."""
+
+
 def shadow_name(user_id: int | str) -> str:
     """The username of the shadow of an account."""
     return f"{PREFIX}{user_id}"
