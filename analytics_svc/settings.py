@@ -3,6 +3,3 @@
 from platform_core.conf import service_settings
 
 globals().update(service_settings("analytics_svc"))
-
-LOW_STOCK = 10
-"""Products with at most this many pieces are listed as low."""

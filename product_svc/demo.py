@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
+from platform_core.auth import Kind
 from platform_core.conf import decimals
 from platform_core.db import PastEvent, Writer, new_ids, sketch, writing
 from platform_core.http import PlatformError
 from platform_core.tools import DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, raw
+from platform_core.topology import ORDER
 from platform_core.vocabulary import WITHOUT_STOCK, EventType
+from product_svc.actors import COMMAND
 from product_svc.events import snapshot
 from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
 from product_svc.services import adjust_stock, live_products
@@ -288,7 +291,7 @@ class _Books:
         for step in steps:
             product = self.products[step.product_id]
             if product.stock + step.delta < 0:
-                self._move(product, lots[product.pk], StockMovement.Reason.ADJUSTMENT, step.at, reason="Delivery")
+                self._move(product, lots[product.pk], StockMovement.Reason.ADJUSTMENT, step.at, reason="received")
             kind = StockMovement.Reason.RESERVATION if step.delta < 0 else StockMovement.Reason.RELEASE
             self._move(product, step.delta, kind, step.at, order_id=step.order_id)
 
@@ -345,6 +348,7 @@ def _movement(
         reason=reason,
         order_id=order_id,
         stock=product.stock,
+        actor=COMMAND if order_id is None else f"{Kind.SERVICE}:{ORDER.name}",
         created_at=at,
     )
 
@@ -372,7 +376,7 @@ def _lower(product_id: int, target: int) -> None:
     stock = live_products().filter(pk=product_id).values_list("stock", flat=True).first()
     if stock is not None and stock > target:
         with suppress(PlatformError):  # sold or deleted in the meantime
-            adjust_stock(product_id, target - stock, "Stocktaking")
+            adjust_stock(product_id, target - stock, "counted")
 
 
 STEPS = {"products": products, "reserve": reserve}

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
-from django.core.validators import MaxValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
@@ -29,6 +29,13 @@ class Product(Resource):
     sku = models.CharField(max_length=64, null=True, blank=True)
     price = models.DecimalField(max_digits=12, decimal_places=2)
     stock = models.BigIntegerField(default=0, validators=[MaxValueValidator(MAX_STOCK)])
+    low_stock_threshold = models.BigIntegerField(
+        null=True,
+        blank=True,
+        default=None,
+        validators=[MinValueValidator(0), MaxValueValidator(MAX_STOCK)],
+        help_text="The stock is low at this many pieces or fewer. Empty: as for the whole shop.",
+    )
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     text = models.GeneratedField(
         expression=ProductVector("name", "sku", "category", "description"),
@@ -41,6 +48,7 @@ class Product(Resource):
         constraints = (
             models.CheckConstraint(condition=Q(stock__gte=0), name=STOCK_CHECK),
             models.CheckConstraint(condition=Q(price__gte=0), name="product_price_not_negative"),
+            models.CheckConstraint(condition=Q(low_stock_threshold__gte=0), name="product_threshold_not_negative"),
             models.UniqueConstraint(
                 "sku",
                 condition=Q(deleted_at=None),
@@ -57,6 +65,12 @@ class Product(Resource):
             models.Index("name", "id", condition=Q(deleted_at=None), name="product_by_name"),
             models.Index("stock", "id", condition=Q(deleted_at=None), name="product_by_stock"),
             models.Index("id", condition=Q(deleted_at=None, stock__gt=0), name="product_in_stock"),
+            models.Index(
+                "low_stock_threshold",
+                "id",
+                condition=Q(deleted_at=None, low_stock_threshold__isnull=False),
+                name="product_by_threshold",
+            ),
         )
 
     @property
@@ -73,7 +87,11 @@ class Product(Resource):
 
 
 class StockMovement(models.Model):
-    """One change of a product's stock. The stock always equals the sum of the movements."""
+    """One change of a product's stock. The stock always equals the sum of the movements.
+
+    ``actor`` is who made it (`Identity.caller`): ``user:7``, ``service:order-service``, ``local:NAME`` for a local
+    account of the admin, ``anonymous``, or ``command`` for `manage.py`. Movements of earlier versions have none.
+    """
 
     class Reason(models.TextChoices):
         INITIAL = "initial"
@@ -85,13 +103,20 @@ class StockMovement(models.Model):
     delta = models.BigIntegerField()
     kind = models.CharField(max_length=16, choices=Reason.choices)
     reason = models.CharField(max_length=200, blank=True, default="")
+    note = models.CharField(max_length=500, blank=True, default="", db_default="")
+    actor = models.CharField(max_length=200, blank=True, default="", db_default="")
     order_id = models.BigIntegerField(null=True, blank=True)
     stock = models.BigIntegerField(help_text="The stock after the movement.")
     created_at = models.DateTimeField(default=now)
 
     class Meta:
         ordering = ("-id",)
-        indexes = (models.Index(fields=("product", "id"), name="movement_by_product"),)
+        indexes = (
+            models.Index(fields=("product", "id"), name="movement_by_product"),
+            models.Index(fields=("kind", "id"), name="movement_by_kind"),
+            models.Index(fields=("order_id",), condition=Q(order_id__isnull=False), name="movement_by_order"),
+            models.Index(fields=("created_at",), name="movement_by_time"),
+        )
         constraints = (models.CheckConstraint(condition=~Q(delta=0), name="movement_moves"),)
 
     def __str__(self) -> str:

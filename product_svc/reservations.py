@@ -13,6 +13,7 @@ from platform_core.db import array, prepared_atomic, violated_constraint
 from platform_core.events import NewEvent, append
 from platform_core.http import Conflict, FieldError, PlatformError, Unprocessable, context
 from platform_core.vocabulary import EventType, ReservationStatus
+from product_svc.actors import actor
 from product_svc.events import snapshot
 from product_svc.models import STOCK_CHECK, Product, ReservationLine, StockMovement, StockReservation
 from product_svc.statements import RELEASE, RESERVE
@@ -43,6 +44,7 @@ def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
         quantities[product_id] = quantities.get(product_id, 0) + quantity
     values: dict[str, Any] = {
         "order": order_id,
+        "actor": actor(),
         "products": array(quantities),
         "quantities": array(quantities.values()),
         "count": len(quantities),
@@ -105,7 +107,9 @@ def _give(order_id: int, product_id: int, quantity: int) -> tuple[StockMovement,
     """Returns the stock to the products. The caller must write the movements and the events."""
     (product,) = Product.objects.raw(RELEASE, {"id": product_id, "n": quantity})
     kind = StockMovement.Reason.RELEASE
-    movement = StockMovement(product=product, delta=quantity, stock=product.stock, kind=kind, order_id=order_id)
+    movement = StockMovement(
+        product=product, delta=quantity, stock=product.stock, kind=kind, order_id=order_id, actor=actor()
+    )
     data = {**snapshot(product), "delta": quantity, "reason": kind.value, "orderId": str(order_id)}
     return movement, NewEvent(EventType.STOCK_CHANGED, product.pk, data)
 

@@ -64,6 +64,14 @@ class ProductSerializer(Serializer):
         required=False,
         help_text="The pieces that can be sold now. A change is recorded as an adjustment.",
     )
+    lowStockThreshold = WholeField(
+        source="low_stock_threshold",
+        min_value=0,
+        max_value=MAX_STOCK,
+        allow_null=True,
+        default=None,
+        help_text="The stock counts as low at this many pieces or fewer. Null: as for the whole shop.",
+    )
     createdAt = TimestampField(source="created_at", read_only=True)
     updatedAt = TimestampField(source="updated_at", read_only=True)
 
@@ -136,13 +144,18 @@ class ProductQuery(Query):
         return products.filter(stock__gt=0) if wanted else products.filter(stock=0)
 
 
-@request_examples({"A delivery": {"delta": 25, "reason": "delivery"}})
+@request_examples({"A delivery": {"delta": 25, "reason": "received", "note": "half of the delivery"}})
 class StockMovementSerializer(Serializer):
     id = IdField(read_only=True)
     productId = IdField(source="product_id", read_only=True)
     delta = WholeField(min_value=-MAX_STOCK, max_value=MAX_STOCK, help_text="Pieces added or taken; not 0.")
     kind = serializers.ChoiceField(choices=StockMovement.Reason.choices, read_only=True)
     reason = OptionalStringField(max_length=200)
+    note = OptionalStringField(max_length=500)
+    actor = serializers.CharField(
+        read_only=True,
+        help_text="Who moved the stock, such as `user:7` or `service:order-service`. Empty for old movements.",
+    )
     orderId = IdField(source="order_id", read_only=True, allow_null=True)
     stock = serializers.IntegerField(read_only=True, help_text="The stock after the movement.")
     createdAt = TimestampField(source="created_at", read_only=True)

@@ -12,6 +12,7 @@ from platform_core.events import NewEvent, append
 from platform_core.http import Conflict, NotFound, context
 from platform_core.models import write
 from platform_core.vocabulary import EventType
+from product_svc.actors import actor
 from product_svc.events import snapshot
 from product_svc.models import MAX_STOCK, Product, StockMovement
 from product_svc.statements import CREATE, MOVE, values_of
@@ -26,7 +27,7 @@ def create_product(*, stock: int = 0, **catalog: Any) -> Product:
     product = Product(stock=stock, **catalog)
     product.updated_at = product.created_at
     event = {"snapshot": encode(snapshot(product)).decode()}
-    ((product.pk,),) = prepared_atomic(CREATE, {**context.origin(), **values_of(product), **event})
+    ((product.pk,),) = prepared_atomic(CREATE, {**context.origin(), **values_of(product), **event, "actor": actor()})
     return product
 
 
@@ -67,15 +68,35 @@ def delete_product(product_id: int, expected: list[int] | None) -> None:
 
 
 @transaction.atomic
-def adjust_stock(product_id: int, delta: int, reason: str = "") -> StockMovement:
+def adjust_stock(product_id: int, delta: int, reason: str = "", note: str = "") -> StockMovement:
     """Adds or removes pieces by hand. Raises NotFound; Conflict `insufficient_stock` or `stock_limit`."""
     room = live_products().filter(pk=product_id, stock__gte=-delta, stock__lte=MAX_STOCK - max(delta, 0))
     if not room.update(stock=F("stock") + delta, version=F("version") + 1, updated_at=now()):
         raise _no_room(product_id, delta)
     product = Product.objects.get(pk=product_id)
-    recorded = record_movement(product_id, delta, product.stock, StockMovement.Reason.ADJUSTMENT, reason=reason)
+    adjustment = StockMovement.Reason.ADJUSTMENT
+    recorded = record_movement(product_id, delta, product.stock, adjustment, reason=reason, note=note)
     append(_stock_changed(product, delta))
     return recorded
+
+
+@transaction.atomic
+def count_stock(product_id: int, stock: int, seen: int, reason: str = "", note: str = "") -> StockMovement | None:
+    """Sets the stock to a counted number of pieces, by an adjustment of the difference.
+
+    ``seen`` is the stock that the person had before them. Raises Conflict `stock_changed` if it is another one by now,
+    for pieces that were sold since may still be in the count; NotFound. Returns None if there is no difference.
+    """
+    rows = live_products().filter(pk=product_id).select_for_update(no_key=True)
+    present = rows.values_list("stock", flat=True).first()
+    if present is None:
+        raise NotFound()
+    if present != seen:
+        raise Conflict(
+            f"The stock was {seen} when this page was opened, and is {present} now. Nothing was changed.",
+            code="stock_changed",
+        )
+    return adjust_stock(product_id, stock - present, reason, note) if stock != present else None
 
 
 def _no_room(product_id: int, delta: int) -> Exception:
@@ -93,13 +114,17 @@ def _no_room(product_id: int, delta: int) -> Exception:
 
 
 def record_movement(
-    product_id: int, delta: int, stock: int, kind: StockMovement.Reason, *, reason: str = ""
+    product_id: int, delta: int, stock: int, kind: StockMovement.Reason, *, reason: str = "", note: str = ""
 ) -> StockMovement:
-    recorded = movement(product_id, delta, stock, kind, reason=reason)
+    recorded = movement(product_id, delta, stock, kind, reason=reason, note=note)
     recorded.save(force_insert=True)
     return recorded
 
 
-def movement(product_id: int, delta: int, stock: int, kind: StockMovement.Reason, *, reason: str = "") -> StockMovement:
-    """Builds a movement without saving it. ``stock`` is the stock after the movement."""
-    return StockMovement(product_id=product_id, delta=delta, stock=stock, kind=kind, reason=reason)
+def movement(
+    product_id: int, delta: int, stock: int, kind: StockMovement.Reason, *, reason: str = "", note: str = ""
+) -> StockMovement:
+    """Builds a movement by the present actor without saving it. ``stock`` is the stock after the movement."""
+    return StockMovement(
+        product_id=product_id, delta=delta, stock=stock, kind=kind, reason=reason, note=note, actor=actor()
+    )

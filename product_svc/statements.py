@@ -29,8 +29,9 @@ CREATE = f"""
         VALUES ({", ".join(f"%({f.column})s" for f in WRITTEN)})
         RETURNING id, stock
     ), moved AS (
-        INSERT INTO product_svc_stockmovement (product_id, delta, stock, kind, reason, created_at)
-        SELECT id, stock, stock, '{StockMovement.Reason.INITIAL}', '', %(created_at)s FROM made WHERE stock > 0
+        INSERT INTO product_svc_stockmovement (product_id, delta, stock, kind, reason, actor, created_at)
+        SELECT id, stock, stock, '{StockMovement.Reason.INITIAL}', '', %(actor)s, %(created_at)s
+        FROM made WHERE stock > 0
     ), recorded AS ({appending(f"SELECT '{EventType.PRODUCT_CREATED}', id::text, %(snapshot)s::jsonb FROM made")})
     SELECT id FROM made
 """
@@ -99,8 +100,8 @@ RESERVE = f"""
         ORDER BY w.n
         RETURNING id, product_id, name, unit_price, quantity
     ), moved AS (
-        INSERT INTO product_svc_stockmovement (product_id, delta, stock, kind, reason, order_id, created_at)
-        SELECT id, -quantity, stock, '{_RESERVATION}', '', %(order)s, now() FROM taken ORDER BY id
+        INSERT INTO product_svc_stockmovement (product_id, delta, stock, kind, reason, actor, order_id, created_at)
+        SELECT id, -quantity, stock, '{_RESERVATION}', '', %(actor)s, %(order)s, now() FROM taken ORDER BY id
     ), recorded AS ({appending(_EVENTS)})
     SELECT product_id, name, unit_price, quantity FROM lines ORDER BY id
 """

@@ -61,4 +61,3 @@ globals().update(
         ],
     )
 )
-LOW_STOCK = 10

@@ -20,6 +20,8 @@ from .sealing import BrokenSeal as BrokenSeal
 from .sealing import seal as seal
 from .sealing import unseal as unseal
 from .shadows import staff_names as staff_names
+from .staff import shadow_name as shadow_name
+from .staff import staff_identity as staff_identity
 from .tickets import TICKET_SECONDS as TICKET_SECONDS
 from .tokens import AUDIENCE as AUDIENCE
 from .tokens import LEEWAY as LEEWAY

@@ -141,6 +141,10 @@ def identity(user: Any) -> Identity:
     return Identity(Kind.LOCAL, name, frozenset({Role.ADMIN} if user.is_superuser else ()))
 
 
+staff_identity = identity
+"""The name of `identity` outside this package, which has a module of that name."""
+
+
 def account_of(user: Any) -> int | None:
     """The id of the account at user-service; None for a local account and for nobody."""
     name = user.get_username()

@@ -17,6 +17,8 @@ from platform_core.observability.logs import logging_config
 from platform_core.topology import BY_PACKAGE, SERVICES, Service
 
 STATIC_URL = "/static/"
+LOW_STOCK = 10
+"""A product's stock is low at this many pieces or fewer, unless the product has a threshold of its own."""
 
 
 def service_settings(
@@ -50,6 +52,7 @@ def service_settings(
         "PUBLIC_URLS": {peer.name: values[peer.public_url_variable] for peer in SERVICES},
         "PEER_URLS": {peer.name: values[peer.url_variable] for peer in SERVICES},
         "CURRENCY": values["CURRENCY"],
+        "LOW_STOCK": LOW_STOCK,
         "SHOP_TIME_ZONE": values["SHOP_TIME_ZONE"],
         "DEBUG": values["DEBUG"] == "true",
         "SECRET_KEY": values["SECRET_KEY"],

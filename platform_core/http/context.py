@@ -19,6 +19,8 @@ statement that is only slow, and the connection survives.
 """
 MAX_DEADLINE = 30.0
 """The longest allowed X-Request-Timeout, in seconds."""
+NO_REQUEST_ID = "-"
+"""The request id of commands and of background work that no request caused."""
 POLL = "poll"
 """The value of X-Purpose with which a caller marks a request that it repeats every few seconds."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
@@ -35,7 +37,7 @@ class Context:
     limits that the request counts under, for the answer's headers; None outside a request.
     """
 
-    request_id: str = "-"
+    request_id: str = NO_REQUEST_ID
     traceparent: str = ""
     deadline: float | None = None
     caller: str = ""

@@ -17,7 +17,10 @@ from tests.wire import assert_problem, at_once
 pytestmark = pytest.mark.django_db
 
 LAMP = {"name": "Lamp", "price": 10}
-KEYS = {"id", "name", "description", "category", "sku", "price", "currency", "stock", "createdAt", "updatedAt"}
+KEYS = {
+    *("id", "name", "description", "category", "sku", "price", "currency", "stock", "lowStockThreshold"),
+    *("createdAt", "updatedAt"),
+}
 MAX = 2147483647
 
 

@@ -1,8 +1,11 @@
 """Every filter and every order finds its rows by an index when there are many."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.timezone import now
 
 from product_svc.models import Product, StockMovement, StockReservation
 from tests.wire import rows_read
@@ -31,11 +34,14 @@ def warehouse() -> list[int]:
         ids = [row[0] for row in cursor.fetchall()]
         cursor.execute(
             f"""
-            INSERT INTO {movement} (product_id, delta, kind, reason, stock, created_at)
-            SELECT %s + n %% 1000, 1, 'adjustment', '', 1, now() FROM generate_series(1, 20000) AS n
+            INSERT INTO {movement} (product_id, delta, kind, reason, stock, order_id, created_at)
+            SELECT %s + n %% 1000, 1, CASE WHEN n <= 50 THEN 'release' ELSE 'adjustment' END, '', 1,
+                   CASE WHEN n %% 2 = 0 THEN n END, now() - (20000 - n) * interval '1 minute'
+            FROM generate_series(1, 20000) AS n
             """,
             [ids[0]],
         )
+        cursor.execute(f"UPDATE {product} SET low_stock_threshold = 500 WHERE id % 100 = 0")
         cursor.execute(
             f"INSERT INTO {reservation} (order_id, status, created_at) SELECT n, 'reserved', now() "
             "FROM generate_series(1, 20000) AS n"
@@ -77,6 +83,34 @@ def test_frequent_words_that_are_never_together_are_not_sought_in_all_products(a
     with CaptureQueriesContext(connection) as captured:
         assert api.get("/api/products?search=odd even").json()["results"] == []
     assert rows_read(captured[-1]["sql"]) <= A_FEW
+
+
+LISTS = [
+    *("product/?stock=low", "product/?stock=out", "product/?category=category7", "product/?category=nowhere"),
+    *("product/?o=1", "product/?o=-4", "product/?o=5", "product/?q=word123&stock=low"),
+    *(
+        "stockmovement/",
+        "stockmovement/?product={pk}",
+        "stockmovement/?product=0",
+        "stockmovement/?kind__exact=release",
+    ),
+    *("stockmovement/?kind__exact=initial", "stockmovement/?q=777", "stockmovement/?q=776"),
+    "stockmovement/?created_at__gte={day}&created_at__lt={later}",
+    *("product/{pk}/change/", "product/{pk}/adjust/"),
+]
+
+
+def test_no_page_of_the_stock_room_reads_whole_tables(admin_client, warehouse, subtests):
+    day, later = (f"{now() - timedelta(hours=hours):%Y-%m-%d %H:%M}%2B00:00" for hours in (100, 99))
+    for path in LISTS:
+        with subtests.test(path):
+            with CaptureQueriesContext(connection) as captured:
+                page = "/admin/product_svc/" + path.format(pk=warehouse[4], day=day, later=later)
+                assert admin_client.get(page).status_code == 200
+            selects = [q["sql"] for q in captured if "product_svc_" in q["sql"] and "count" not in q["sql"].lower()]
+            assert selects
+            for statement in selects:
+                assert rows_read(statement) <= A_FEW, statement[-300:]
 
 
 def test_nothing_else_reads_whole_tables(api, warehouse, subtests):
