@@ -1,27 +1,27 @@
 """Brings the figures up to date with the feeds before a report, within the request's deadline.
 
-Threads read all feeds in parallel and never use the database. The request's own thread applies the events. A service
-is fresh for a request only if the read of its feed began after the request.
+The worker follows the feeds (`following.py`), so a request finds only what is newer than the worker's last page.
+Without a worker the request reads everything itself. Threads read all feeds in parallel and never use the database. The
+request's own thread applies the events. A service is fresh for a request only if the read of its feed began after the
+request.
 """
 
 import contextvars
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q
-from django.db.models.functions import Now
 from django.utils.timezone import now
-from prometheus_client import Gauge
 
 from analytics_svc.models import FeedPosition
-from analytics_svc.projection import Superseded, take_in
+from analytics_svc.projection import IS_REBUILT, Occupied, Superseded, take_in
 from analytics_svc.sharing import Shared
 from platform_core.clients import (
     BulkheadFull,
@@ -45,12 +45,6 @@ NOTED_EVERY = timedelta(seconds=1)
 SOURCES = tuple(service.name for service in (USER, PRODUCT, ORDER, NOTIFICATION))
 """The services whose events are counted."""
 log = logging.getLogger("analytics.feeds")
-_lag = Gauge(
-    "feed_lag_seconds",
-    "Age of a service's figures at the last request for them.",
-    ["service"],
-    multiprocess_mode="mostrecent",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +62,28 @@ class Freshness:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class Read:
     """A page of a feed, the position before it, and the time when the read began."""
 
     after: FeedPosition
     began: datetime
     page: FeedPage
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is probably more to read."""
+        return len(self.page.events) >= PAGE
+
+    @property
+    def reached_the_end(self) -> bool:
+        """Whether the page ends with the last event that was committed before the read began."""
+        return not self.is_full and not self.page.pending
+
+    def expected(self) -> FeedPosition:
+        """The position after the page, unless somebody else applies it."""
+        following = copy(self.after)
+        following.last_event_id = self.page.events[-1].id
+        return following
 
 
 @cache
@@ -131,7 +141,7 @@ def new_position(service: str, **values: Any) -> FeedPosition:
 
 
 def _live_positions() -> dict[str, FeedPosition]:
-    live = FeedPosition.objects.filter(live=True).annotate(is_rebuilt=Q(rebuilding_until__gt=Now()))
+    live = FeedPosition.objects.filter(live=True).annotate(is_rebuilt=IS_REBUILT)
     return {position.service: position for position in live}
 
 
@@ -139,58 +149,78 @@ def _read_all(
     services: Sequence[str], until: float, positions: dict[str, FeedPosition], fresh: dict[str, datetime]
 ) -> None:
     """Reads the feeds in parallel, page after page, until all are at their ends or the time is over."""
-    running = {_start(positions[name]): name for name in services}
+    running = {start_read(_pool(), positions[name]): name for name in services}
     while running:
         done, _ = wait(running, timeout=max(0.0, until - time.monotonic()), return_when=FIRST_COMPLETED)
         if not done:
             break
         for future in done:
             name = running.pop(future)
-            again = _digest(name, future, positions, fresh)
-            if again is not None and time.monotonic() < until:
-                running[_start(positions[name], pause=again)] = name
+            following = _digest(name, future, positions, fresh, until)
+            if following is not None and time.monotonic() < until:
+                running[following] = name
 
 
-def _start(after: FeedPosition, pause: float = 0.0) -> Future[_Read]:
-    return _pool().submit(contextvars.copy_context().run, _read, after, pause)
+def start_read(pool: Executor, after: FeedPosition, *, pause: float = 0.0, acknowledging: bool = True) -> Future[Read]:
+    """Read the page after a position in another thread, after ``pause`` seconds.
+
+    With ``acknowledging``, the feed may delete the events up to the position, so it must be committed.
+    """
+    return pool.submit(contextvars.copy_context().run, _read, after, pause, acknowledging)
 
 
-def _read(after: FeedPosition, pause: float) -> _Read:
+def _read(after: FeedPosition, pause: float, acknowledging: bool) -> Read:
     if pause:
         time.sleep(pause)
     began = now()
-    return _Read(after, began, read_feed(after.service, after.last_event_id, PAGE))
+    page = read_feed(after.service, after.last_event_id, PAGE, acknowledging=acknowledging)
+    return Read(after, began, page)
+
+
+def apply(read: Read) -> FeedPosition:
+    """Applies a page and returns the stored position, which is another one if somebody else has moved it meanwhile.
+
+    Raises Superseded, and Occupied if somebody holds the position for longer than Postgres lets a statement wait.
+    """
+    return take_in(read.after, read.page.events, read.began if read.reached_the_end else None)
 
 
 def _digest(
-    name: str, future: Future[_Read], positions: dict[str, FeedPosition], fresh: dict[str, datetime]
-) -> float | None:
-    """Applies a page. Returns the pause in seconds before the next read, or None if the feed is finished."""
+    name: str, future: Future[Read], positions: dict[str, FeedPosition], fresh: dict[str, datetime], until: float
+) -> Future[Read] | None:
+    """Applies a page. Returns the read of the next one, or None if the feed is finished.
+
+    The next page is read while this one is applied.
+    """
+    ahead = None
     try:
         read = future.result()
-        events = read.page.events
-        whole = len(events) < PAGE and not read.page.pending
-        if events:
-            positions[name] = take_in(read.after, events, read.began if whole else None)
-    except (PeerError, DeadlineExceeded, Superseded) as error:
-        _tell(name, error)
+        if read.is_full and time.monotonic() < until:
+            ahead = start_read(_pool(), read.expected(), acknowledging=False)
+        if read.page.events:
+            positions[name] = apply(read)
+    except (PeerError, DeadlineExceeded, Superseded, Occupied) as error:
+        tell(name, error)
         return None
-    if events and positions[name].last_event_id != events[-1].id:
-        return 0.0
-    if len(events) == PAGE:
-        return 0.0
+    if read.page.events and positions[name].last_event_id != read.page.events[-1].id:
+        return start_read(_pool(), positions[name])
+    if ahead is not None or read.is_full:
+        return ahead
     if read.page.pending:
-        return PENDING_PAUSE
+        return start_read(_pool(), positions[name], pause=PENDING_PAUSE)
     fresh[name] = read.began
     return None
 
 
-def _tell(name: str, error: Exception) -> None:
+def tell(name: str, error: Exception) -> None:
+    """Log why a feed was not read to its end."""
     data = {"service": name, "error": str(error)}
     if has_expired(error):
         log.error("feed.expired", extra={"data": {**data, "remedy": "manage.py analytics_svc rebuild"}})
     elif isinstance(error, Superseded):
         log.info("feed.superseded", extra={"data": data})
+    elif isinstance(error, Occupied):
+        log.warning("feed.occupied", extra={"data": data})
     elif isinstance(error, CallerRefused):
         log.error("feed.refused", extra={"data": data})
     else:
@@ -198,23 +228,21 @@ def _tell(name: str, error: Exception) -> None:
 
 
 def _freshness(services: Sequence[str], positions: dict[str, FeedPosition], fresh: dict[str, datetime]) -> Freshness:
-    _note(positions, fresh)
+    note(positions, fresh, NOTED_EVERY)
     stale = [name for name in services if name not in fresh]
     known = [fresh.get(name) or positions[name].caught_up_at for name in services]
     epoch = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
     as_of = min(moment or epoch for moment in known)
-    for name in services:
-        _lag.labels(name).set((now() - (fresh.get(name) or positions[name].caught_up_at or epoch)).total_seconds())
     first = positions[services[0]]
     return Freshness(as_of, stale, first.generation, first.time_zone)
 
 
-def _note(positions: dict[str, FeedPosition], fresh: dict[str, datetime]) -> None:
-    """Stores when the figures were last up to date. It does so at intervals, to avoid a write for each request."""
+def note(positions: Mapping[str, FeedPosition], fresh: Mapping[str, datetime], every: timedelta) -> None:
+    """Stores when the figures were last up to date, unless the stored time is at most ``every`` older."""
     late = [
         name
         for name, at in fresh.items()
-        if at - (positions[name].caught_up_at or at.min.replace(tzinfo=at.tzinfo)) > NOTED_EVERY
+        if at - (positions[name].caught_up_at or at.min.replace(tzinfo=at.tzinfo)) > every
     ]
     if late:
         rows = FeedPosition.objects.filter(pk__in=[positions[name].pk for name in late])

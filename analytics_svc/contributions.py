@@ -23,25 +23,23 @@ AMOUNTS = frozenset({"orders.revenue", "products.stockValue"})
 
 _OUTERMOST = (timezone(-timedelta(hours=16)), timezone(timedelta(hours=16)))
 """No time zone has been farther from UTC."""
+_OF_STATUS: Mapping[tuple[str, str], str] = {
+    **{("orders", status): f"orders.status.{status}" for status in COUNTED},
+    **{("notifications", status): f"notifications.status.{status}" for status in SETTLED},
+}
+_DAILY_OF_STATUS = {status: f"notifications.{status}" for status in SETTLED}
+"""The names of figures. They are made once, because formatting an enum costs as much as all sums of an order."""
 Moment = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0, le=10**12)]
 
 
 @dataclass(slots=True)
-class Contribution:
-    """Amounts by figure, by figure and day, and by product (pieces sold, revenue)."""
+class Changes:
+    """Sums of contributions: amounts by figure, by figure and day, and by product (pieces sold, revenue)."""
 
     figures: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     daily: dict[tuple[str, date], Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     sold: dict[int, tuple[int, Decimal]] = field(default_factory=dict)
-
-    def add(self, other: "Contribution", sign: int) -> None:
-        for name, value in other.figures.items():
-            self.figures[name] += sign * value
-        for key, value in other.daily.items():
-            self.daily[key] += sign * value
-        for product_id, (units, revenue) in other.sold.items():
-            self.sell(product_id, sign * units, sign * revenue)
 
     def sell(self, product_id: int, units: int, revenue: Decimal) -> None:
         so_far = self.sold.get(product_id, (0, _NOUGHT))
@@ -68,14 +66,19 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
         if known is None:
             return self
         newer = self if self.version > known.version or self.version == 0 else known
-        version = max(self.version, known.version)
-        return msgspec.structs.replace(newer, version=version, deleted=self.deleted or known.deleted)
+        version, deleted = max(self.version, known.version), self.deleted or known.deleted
+        if (newer.version, newer.deleted) == (version, deleted):
+            return newer
+        return msgspec.structs.replace(newer, version=version, deleted=deleted)
 
     def as_deleted(self) -> Self:
         return msgspec.structs.replace(self, deleted=True)
 
-    def contribution(self, zone: tzinfo) -> Contribution:
-        """What the resource adds to the figures. ``zone`` is where days begin and end."""
+    def contribute(self, changes: Changes, sign: int, zone: tzinfo) -> None:
+        """Add the resource's contribution to ``changes`` (``sign`` 1), or take it away (-1).
+
+        ``zone`` is where days begin and end.
+        """
         raise NotImplementedError
 
     def day(self, zone: tzinfo) -> date:
@@ -84,12 +87,10 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class User(State, frozen=True):
-    def contribution(self, zone: tzinfo) -> Contribution:
-        found = Contribution()
-        found.daily["users.new", self.day(zone)] += 1
+    def contribute(self, changes: Changes, sign: int, zone: tzinfo) -> None:
+        changes.daily["users.new", self.day(zone)] += sign
         if not self.deleted:
-            found.figures["users.total"] += 1
-        return found
+            changes.figures["users.total"] += sign
 
 
 class Product(State, frozen=True):
@@ -102,14 +103,13 @@ class Product(State, frozen=True):
         if "\0" in self.name:
             raise ValueError("a name with a NUL")
 
-    def contribution(self, zone: tzinfo) -> Contribution:
-        found = Contribution()
+    def contribute(self, changes: Changes, sign: int, zone: tzinfo) -> None:
         if not self.deleted:
-            found.figures["products.total"] += 1
-            found.figures["products.outOfStock"] += self.stock == 0
-            found.figures["products.stockUnits"] += self.stock
-            found.figures["products.stockValue"] += self.stock * self.price
-        return found
+            figures = changes.figures
+            figures["products.total"] += sign
+            figures["products.outOfStock"] += sign * (self.stock == 0)
+            figures["products.stockUnits"] += sign * self.stock
+            figures["products.stockValue"] += sign * self.stock * self.price
 
 
 class Line(Struct, frozen=True, rename="camel"):
@@ -136,21 +136,21 @@ class Order(State, frozen=True):
         if self.status in PLACED and None in (self.total, *(line.subtotal for line in self.items)):
             raise ValueError(f"an order that is {self.status} without amounts")
 
-    def contribution(self, zone: tzinfo) -> Contribution:
-        found = Contribution()
-        found.figures[f"orders.status.{self.status}"] += 1
+    def contribute(self, changes: Changes, sign: int, zone: tzinfo) -> None:
+        figures, daily = changes.figures, changes.daily
+        figures[_OF_STATUS["orders", self.status]] += sign
         if self.status not in PLACED:
-            return found
-        found.figures["orders.total"] += 1
-        found.daily["orders.placed", self.day(zone)] += 1
+            return
+        day = self.day(zone)
+        figures["orders.total"] += sign
+        daily["orders.placed", day] += sign
         if self.status in HOLDING_STOCK:
-            total = self.total or _NOUGHT
-            found.figures["orders.paid"] += 1
-            found.figures["orders.revenue"] += total
-            found.daily["orders.revenue", self.day(zone)] += total
+            total = sign * (self.total or _NOUGHT)
+            figures["orders.paid"] += sign
+            figures["orders.revenue"] += total
+            daily["orders.revenue", day] += total
             for line in self.items:
-                found.sell(int(line.product_id), line.quantity, line.subtotal or _NOUGHT)
-        return found
+                changes.sell(int(line.product_id), sign * line.quantity, sign * (line.subtotal or _NOUGHT))
 
 
 class Notification(State, frozen=True):
@@ -159,22 +159,43 @@ class Notification(State, frozen=True):
     def __post_init__(self) -> None:
         _check_status(self.status, SETTLED)
 
-    def contribution(self, zone: tzinfo) -> Contribution:
-        found = Contribution()
-        found.figures["notifications.total"] += 1
-        found.figures[f"notifications.status.{self.status}"] += 1
-        found.daily[f"notifications.{self.status}", self.day(zone)] += 1
-        return found
+    def contribute(self, changes: Changes, sign: int, zone: tzinfo) -> None:
+        changes.figures["notifications.total"] += sign
+        changes.figures[_OF_STATUS["notifications", self.status]] += sign
+        changes.daily[_DAILY_OF_STATUS[self.status], self.day(zone)] += sign
 
 
 KINDS: Mapping[str, type[State]] = {"user": User, "product": Product, "order": Order, "notification": Notification}
 
 
+_DECODERS = {kind: msgspec.json.Decoder(each) for kind, each in KINDS.items()}
+_decode_any = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+
+
 def state_of(kind: str, data: Any) -> State:
-    """Reads a state from the data of an event. Raises ValueError or OverflowError if the data is invalid."""
-    state = msgspec.convert(data, KINDS[kind])
-    for zone in _OUTERMOST:
-        _ = state.day(zone)  # a time at the end of the calendar has no day in some zones
+    """Reads a state from a row of a list or a stored fact. Raises ValueError or OverflowError if it is invalid."""
+    return _on_the_calendar(msgspec.convert(data, KINDS[kind]))
+
+
+def state_in(kind: str, data: msgspec.Raw, *, deleted: bool) -> State:
+    """Reads a state from the data of an event, in JSON, which may have further members of any content.
+
+    Raises ValueError or OverflowError if the data is invalid, and RecursionError if it is nested too deeply.
+    """
+    try:
+        found = _DECODERS[kind].decode(data)
+    except ValueError:  # perhaps only because of a member `deleted`, which is no member of an event
+        return state_of(kind, {**_decode_any(data), "deleted": deleted})
+    if found.deleted is not deleted:
+        found = msgspec.structs.replace(found, deleted=deleted)
+    return _on_the_calendar(found)
+
+
+def _on_the_calendar(state: State) -> State:
+    """Refuses a time at the end of the calendar, which has no day in some zones. Raises OverflowError."""
+    if not datetime.min.year < state.created_at.year < datetime.max.year:
+        for zone in _OUTERMOST:
+            _ = state.day(zone)
     return state
 
 

@@ -50,7 +50,7 @@ def _pool() -> ThreadPoolExecutor:
 def platform() -> Report:
     """Reports the status of the five services, in the order of their ports. A service that does not answer is `down`.
 
-    Raises nothing. Queries: the positions in the feeds, and the check of this service's database.
+    Raises nothing. Queries: the positions in the feeds, and the checks of this service's database and of its worker.
     """
     positions = {position.service: position for position in FeedPosition.objects.filter(live=True)}
     after = {name: positions[name].last_event_id if name in positions else "" for name in SOURCES}

@@ -1,30 +1,32 @@
 """Applies events to the read models. A batch and its position are one transaction, so each event counts once."""
 
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
-from decimal import Decimal
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
-from django.db import connection, transaction
+from django.db import OperationalError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.timezone import now
-from msgspec import to_builtins
 from prometheus_client import Counter
+from psycopg.errors import QueryCanceled
 
-from analytics_svc.contributions import KINDS, Contribution, Product, State, state_of
-from analytics_svc.models import Fact, FeedPosition, ParkedEvent
+from analytics_svc.contributions import KINDS, Changes, Product, State, state_in, state_of
+from analytics_svc.models import FeedPosition, ParkedEvent
 from platform_core.api import encode
 from platform_core.clients import Event
 from platform_core.conf import reached
+from platform_core.db import array, prepared
 from platform_core.topology import SERVICES
 from platform_core.vocabulary import EventType
 
 MAX_CONTENT = 16_384
 log = logging.getLogger("analytics.feeds")
 _unknown = Counter("feed_events_unknown_total", "Events of types that change no figure.", ["service"])
+_applied = Counter("feed_events_applied_total", "Events that were taken from a feed.", ["service"])
 _parked = Counter("feed_events_parked_total", "Events that could not be applied.", ["service"])
 for _service in SERVICES:
     if _service.has_feed:
@@ -33,17 +35,36 @@ for _service in SERVICES:
 KIND_OF = {str(each): each.resource for each in EventType if each.resource in KINDS}
 """The types of events that change figures, and the kind of resource they are about. All other events are skipped."""
 
+IS_REBUILT = Q(rebuilding_until__gt=Now())
+"""Whether a rebuild holds its lease on a position, by Postgres' clock."""
 Key = tuple[str, int]
+_INVALID = (ValueError, OverflowError, RecursionError)
+MAX_DIGITS = 18
+_FACTS_OF = {kind: msgspec.json.Decoder(list[tuple[int, each]]) for kind, each in KINDS.items()}  # type: ignore[valid-type]
+_encode = msgspec.json.encode
 
-_ADD_FIGURES = """
-    INSERT INTO analytics_svc_figure AS f (generation, name, value)
-    SELECT %s, * FROM unnest(%s::text[], %s::numeric[]) ORDER BY 2
-    ON CONFLICT (generation, name) DO UPDATE SET value = f.value + excluded.value
+_KNOWN = """
+    SELECT wanted.kind, '[' || string_agg('[' || f.resource_id || ',' || f.state::text || ']', ',') || ']'
+    FROM unnest(%s::text[], %s::bigint[]) AS wanted (kind, id)
+    JOIN analytics_svc_fact f ON f.generation = %s AND f.kind = wanted.kind AND f.resource_id = wanted.id
+    GROUP BY wanted.kind
 """
-_ADD_DAILY = """
-    INSERT INTO analytics_svc_dailyfigure AS f (generation, name, date, value)
-    SELECT %s, * FROM unnest(%s::text[], %s::date[], %s::numeric[]) ORDER BY 2, 3
-    ON CONFLICT (generation, name, date) DO UPDATE SET value = f.value + excluded.value
+# Every writer takes the rows in the same order, which prevents deadlocks.
+_STORE = """
+    WITH facts AS (
+        INSERT INTO analytics_svc_fact (generation, kind, resource_id, version, state)
+        SELECT %(generation)s, kind, id, version, state::jsonb
+        FROM unnest(%(kinds)s::text[], %(ids)s::bigint[], %(versions)s::bigint[], %(states)s::text[])
+            AS fact (kind, id, version, state)
+        ON CONFLICT (generation, kind, resource_id) DO UPDATE SET version = excluded.version, state = excluded.state
+    ), daily AS (
+        INSERT INTO analytics_svc_dailyfigure AS f (generation, name, date, value)
+        SELECT %(generation)s, * FROM unnest(%(daily)s::text[], %(dates)s::date[], %(of_days)s::numeric[]) ORDER BY 2, 3
+        ON CONFLICT (generation, name, date) DO UPDATE SET value = f.value + excluded.value
+    )
+    INSERT INTO analytics_svc_figure AS f (generation, name, value)
+    SELECT %(generation)s, * FROM unnest(%(figures)s::text[], %(amounts)s::numeric[]) ORDER BY 2
+    ON CONFLICT (generation, name) DO UPDATE SET value = f.value + excluded.value
 """
 # Two feeds write product rows concurrently. The order by id prevents deadlocks.
 _ADD_SOLD = """
@@ -74,36 +95,50 @@ class Undigestible(Exception):
 
 
 class Superseded(Exception):
-    """A rebuild has replaced this generation by a newer one."""
+    """A rebuild is replacing this generation by a newer one, or has done so."""
+
+
+class Occupied(Exception):
+    """Another process holds the position for longer than Postgres lets a statement wait."""
 
 
 @transaction.atomic
 def take_in(position: FeedPosition, events: Sequence[Event], as_of: datetime | None) -> FeedPosition:
     """Applies the events that follow ``position`` and returns the new position.
 
-    If another request has moved the position, applies nothing and returns the stored one. ``as_of`` is the time up to
-    which the figures are then complete, or None if there is more to read. Raises Superseded.
+    If another process has moved the position, applies nothing and returns the stored one. ``as_of`` is the time up to
+    which the figures are then complete, or None if there is more to read. Raises Superseded, Occupied.
     """
     held = hold(position)
+    if held.is_rebuilt:  # type: ignore[attr-defined]
+        raise Superseded("The figures are being rebuilt.")
     if held.last_event_id == position.last_event_id:
         updates, parked = _sort_out(held, events)
         fold_in(held, updates)
-        ParkedEvent.objects.bulk_create(parked, ignore_conflicts=True)
+        if parked:
+            ParkedEvent.objects.bulk_create(parked, ignore_conflicts=True)
         reached("feed.applied")
         held.last_event_id = events[-1].id
         held.caught_up_at = as_of or held.caught_up_at
         held.save(update_fields=["last_event_id", "caught_up_at"])
+        _applied.labels(held.service).inc(len(events))
     return held
 
 
 def hold(position: FeedPosition) -> FeedPosition:
     """Locks and returns the stored position. Nobody else can apply events of its feed until the transaction ends.
 
-    Raises Superseded.
+    ``is_rebuilt``: a rebuild will replace its generation. Raises Superseded, Occupied.
     """
-    held = FeedPosition.objects.select_for_update().filter(pk=position.pk, live=position.live).first()
+    rows = FeedPosition.objects.select_for_update().filter(pk=position.pk, live=position.live)
+    try:
+        held = rows.annotate(is_rebuilt=IS_REBUILT).first()
+    except OperationalError as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            raise Occupied("Another process holds the position.") from None
+        raise
     if held is None:
-        raise Superseded
+        raise Superseded("A rebuild has replaced the figures.")
     return held
 
 
@@ -124,21 +159,21 @@ def _sort_out(position: FeedPosition, events: Sequence[Event]) -> tuple[list[Upd
 
 def read_event(kind: str, event: Event) -> Update:
     """The update in an event. Raises Undigestible."""
-    update = _update(kind, event.subject, {**event.data, "deleted": event.type.endswith(".deleted")})
-    if update.state.version < 1:
+    try:
+        key = kind, _resource_id(event.subject)
+        state = state_in(kind, event.data, deleted=event.type.endswith(".deleted"))
+    except _INVALID as error:
+        raise Undigestible(str(error)) from None
+    if state.version < 1:
         raise Undigestible("a version below 1")
-    return update
+    return Update(key, state)
 
 
 def read_row(kind: str, row: Mapping[str, Any]) -> Update:
     """The update in a row of a service's list. Raises Undigestible."""
-    return _update(kind, str(row.get("id")), {**row, "version": 0, "deleted": False})
-
-
-def _update(kind: str, subject: str, data: Mapping[str, Any]) -> Update:
     try:
-        return Update((kind, _resource_id(subject)), state_of(kind, data))
-    except (ValueError, OverflowError) as error:
+        return Update((kind, _resource_id(str(row.get("id")))), state_of(kind, {**row, "version": 0, "deleted": False}))
+    except _INVALID as error:
         raise Undigestible(str(error)) from None
 
 
@@ -153,7 +188,7 @@ def park(position: FeedPosition, event: Event, error: str) -> ParkedEvent:
         event_id=_bounded(event.id, 100),
         type=_bounded(event.type, 100),
         subject=_bounded(event.subject, 100),
-        content=_bounded(encode(event).decode(), MAX_CONTENT),
+        content=_bounded(encode(event).decode(errors="replace"), MAX_CONTENT),
         error=_bounded(error, 500),
         parked_at=now(),
     )
@@ -164,7 +199,7 @@ def _bounded(text: str, most: int) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:most]
 
 
-_decode = msgspec.json.Decoder(Event, float_hook=Decimal).decode
+_decode = msgspec.json.Decoder(Event).decode
 
 
 @transaction.atomic
@@ -191,83 +226,71 @@ def try_again(parked: ParkedEvent) -> bool:
 def fold_in(position: FeedPosition, updates: Sequence[Update]) -> None:
     """Applies updates to the facts and figures of the position's generation, whose days are those of its time zone.
 
-    The surrounding transaction must hold the lock on the position.
+    The surrounding transaction must hold the lock on the position. Queries: the known facts; facts and figures; and, if
+    they change, what was sold of products, and the products.
     """
-    known = _known(position.generation, {key for key, _ in updates})
-    _store(position.generation, *_fold(known, updates, ZoneInfo(position.time_zone)))
+    if updates:
+        known = _known(position.generation, {key for key, _ in updates})
+        _store(position.generation, *_fold(known, updates, ZoneInfo(position.time_zone)))
 
 
 def _resource_id(subject: str) -> int:
-    if not re.fullmatch("[0-9]{1,18}", subject, re.ASCII):
+    if not (subject.isascii() and subject.isdigit() and len(subject) <= MAX_DIGITS):
         raise ValueError("the subject is not an id")
     return int(subject)
 
 
-def _fold(known: dict[Key, State], updates: Sequence[Update], zone: tzinfo) -> tuple[dict[Key, State], Contribution]:
+def _fold(known: Mapping[Key, State], updates: Sequence[Update], zone: tzinfo) -> tuple[dict[Key, State], Changes]:
     """Computes the new states of the resources and the change of the figures."""
-    changed: dict[Key, State] = {}
-    changes = Contribution()
+    latest = dict(known)
     for key, state in updates:
+        latest[key] = state.following(latest.get(key))
+    states = {key: state for key, state in latest.items() if state != known.get(key)}
+    changes = Changes()
+    for key, state in states.items():
         old = known.get(key)
-        new = state.following(old)
-        if new != old:
-            if old is not None:
-                changes.add(old.contribution(zone), -1)
-            changes.add(new.contribution(zone), +1)
-            known[key] = changed[key] = new
-    return changed, changes
+        if old is not None:
+            old.contribute(changes, -1, zone)
+        state.contribute(changes, +1, zone)
+    return states, changes
 
 
 def _known(generation: int, keys: Iterable[Key]) -> dict[Key, State]:
-    found: dict[Key, State] = {}
-    for kind in {kind for kind, _ in keys}:
-        ids = [resource_id for k, resource_id in keys if k == kind]
-        facts = Fact.objects.filter(generation=generation, kind=kind, resource_id__in=ids)
-        found |= {
-            (kind, resource_id): state_of(kind, state)
-            for resource_id, state in facts.values_list("resource_id", "state")
-        }
-    return found
+    kinds, ids = zip(*keys, strict=True)
+    found = prepared(_KNOWN, [array(kinds), array(ids), generation])
+    return {(kind, resource_id): state for kind, facts in found for resource_id, state in _FACTS_OF[kind].decode(facts)}
 
 
-def _store(generation: int, states: dict[Key, State], changes: Contribution) -> None:
-    Fact.objects.bulk_create(
-        [
-            Fact(
-                generation=generation,
-                kind=kind,
-                resource_id=resource_id,
-                version=state.version,
-                state=to_builtins(state),
-            )
-            for (kind, resource_id), state in states.items()
-        ],
-        update_conflicts=True,
-        unique_fields=["generation", "kind", "resource_id"],
-        update_fields=["version", "state"],
-    )
-    _add(generation, changes)
+def _store(generation: int, states: Mapping[Key, State], changes: Changes) -> None:
+    if not states:
+        return
+    figures = {name: value for name, value in changes.figures.items() if value}
+    daily = {key: value for key, value in changes.daily.items() if value}
+    values = {
+        "generation": generation,
+        "kinds": array(kind for kind, _ in states),
+        "ids": array(resource_id for _, resource_id in states),
+        "versions": array(state.version for state in states.values()),
+        "states": array(_encode(state).decode() for state in states.values()),
+        "daily": array(name for name, _ in daily),
+        "dates": array(day.isoformat() for _, day in daily),
+        "of_days": array(daily.values()),
+        "figures": array(figures),
+        "amounts": array(figures.values()),
+    }
+    prepared(_STORE, values)
+    _add_sold(generation, changes)
     _set_products(generation, [(key[1], state) for key, state in states.items() if isinstance(state, Product)])
 
 
-def _add(generation: int, changes: Contribution) -> None:
-    figures = {name: value for name, value in changes.figures.items() if value}
-    daily = {key: value for key, value in changes.daily.items() if value}
+def _add_sold(generation: int, changes: Changes) -> None:
     sold = {product_id: amount for product_id, amount in changes.sold.items() if any(amount)}
-    with connection.cursor() as cursor:
-        if figures:
-            cursor.execute(_ADD_FIGURES, [generation, list(figures), list(figures.values())])
-        if daily:
-            names, days = zip(*daily, strict=True)
-            cursor.execute(_ADD_DAILY, [generation, list(names), list(days), list(daily.values())])
-        if sold:
-            units, revenue = zip(*sold.values(), strict=True)
-            cursor.execute(_ADD_SOLD, [generation, list(sold), list(units), list(revenue)])
+    if sold:
+        units, revenue = zip(*sold.values(), strict=True)
+        prepared(_ADD_SOLD, [generation, array(sold), array(units), array(revenue)])
 
 
 def _set_products(generation: int, products: Sequence[tuple[int, Product]]) -> None:
-    if not products:
-        return
-    columns = zip(*((pk, p.name, p.stock, not p.deleted) for pk, p in products), strict=True)
-    with connection.cursor() as cursor:
-        cursor.execute(_SET_PRODUCTS, [generation, *(list(column) for column in columns)])
+    if products:
+        columns = zip(*((pk, p.name, p.stock, str(not p.deleted)) for pk, p in products), strict=True)
+        prepared(_SET_PRODUCTS, [generation, *map(array, columns)])

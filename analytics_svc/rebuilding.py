@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import msgspec
 from django.db import connection, transaction
 from django.db.models import Max, Model, QuerySet
 from django.db.models.functions import Now
@@ -22,6 +23,7 @@ from analytics_svc.catching_up import PAGE, live_positions, new_position
 from analytics_svc.contributions import BIGINT, State, state_of
 from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
 from analytics_svc.projection import Undigestible, Update, fold_in, hold, park, read_row, take_in
+from platform_core.api import encode
 from platform_core.clients import (
     Event,
     FeedPage,
@@ -276,7 +278,7 @@ class _Refill:
             return read_row(self.source.kind, row)
         except Undigestible as error:
             kind, subject = self.source.kind, str(row["id"])
-            event = Event(f"list-{kind}-{subject}", f"{kind}.listed", subject, now(), row)
+            event = Event(f"list-{kind}-{subject}", f"{kind}.listed", subject, now(), msgspec.Raw(encode(row)))
             park(self.position, event, str(error)).save()
             return None
 

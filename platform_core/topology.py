@@ -88,7 +88,9 @@ ORDER = Service("order_svc", 8003, has_worker=True, duties=5, lanes=2, purpose="
 NOTIFICATION = Service(
     "notification_svc", 8004, has_worker=True, duties=4, lanes=2, purpose="messages to customers, and their delivery"
 )
-ANALYTICS = Service("analytics_svc", 8005, has_feed=False, purpose="figures over the events of all services")
+ANALYTICS = Service(
+    "analytics_svc", 8005, has_worker=True, has_feed=False, duties=1, purpose="figures over the events of all services"
+)
 
 SERVICES = (USER, PRODUCT, ORDER, NOTIFICATION, ANALYTICS)
 BY_PACKAGE = {service.package: service for service in SERVICES}

@@ -375,6 +375,7 @@ KINDS = {
     msgspec.inspect.DateTimeType: {"string"},
     msgspec.inspect.ListType: {"array"},
     msgspec.inspect.DictType: {"object"},
+    msgspec.inspect.RawType: {"object"},  # the data of an event
     msgspec.inspect.StructType: {"object"},
 }
 

@@ -17,13 +17,13 @@ MEDIA_TYPE = "application/cloudevents-batch+json"
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A CloudEvent. Numbers in ``data`` are exact (Decimal)."""
+    """A CloudEvent. ``data`` is its JSON as the service wrote it, which is decoded by who knows its shape."""
 
     id: str
     type: str
     subject: str
     time: datetime
-    data: dict[str, Any]
+    data: msgspec.Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +47,22 @@ class ListPage(msgspec.Struct, frozen=True):
 
 
 BEGINNING = "0-0-0"
-_decode = msgspec.json.Decoder(list[Event], float_hook=Decimal).decode
+_decode = msgspec.json.Decoder(list[Event]).decode
 _decode_texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(ListPage, float_hook=Decimal).decode
 
 
-def read_feed(peer: str, last_event_id: str, limit: int = 1000, *, texts: bool = False) -> FeedPage:
-    """The events after ``last_event_id`` (empty: from the beginning). Acknowledges the events up to that id.
+def read_feed(
+    peer: str, last_event_id: str, limit: int = 1000, *, texts: bool = False, acknowledging: bool = True
+) -> FeedPage:
+    """The events after ``last_event_id`` (empty: from the beginning).
 
-    With ``texts`` the page has the events' JSON, too. Raises PeerUnreachable, and PeerRefused; see `has_expired` for
-    events that have been deleted.
+    With ``acknowledging``, it acknowledges the events up to that id. Without, the feed keeps them, so that a consumer
+    can read ahead of what it has stored. With ``texts`` the page has the events' JSON, too. Raises PeerUnreachable, and
+    PeerRefused; see `has_expired` for events that have been deleted.
     """
-    return _page(peer, {"limit": limit, "lastEventId": last_event_id or BEGINNING}, texts=texts)
+    params = {"limit": limit, "lastEventId": last_event_id or BEGINNING}
+    return _page(peer, params, texts=texts, acknowledging=acknowledging)
 
 
 def read_kept_feed(peer: str, limit: int = 1000, *, texts: bool = False) -> FeedPage:
@@ -71,8 +75,8 @@ def has_expired(error: Exception) -> bool:
     return isinstance(error, PeerRefused) and error.code in ("events_expired", "events_lost")
 
 
-def _page(peer: str, params: dict[str, Any], *, texts: bool) -> FeedPage:
-    headers = {"Feed-Consumer": settings.SERVICE.name}
+def _page(peer: str, params: dict[str, Any], *, texts: bool, acknowledging: bool = True) -> FeedPage:
+    headers = {"Feed-Consumer": settings.SERVICE.name} if acknowledging else {}
     answer = call(peer, "GET", "/api/events", params=params, accept=MEDIA_TYPE, headers=headers)
     try:
         events = _decode(answer.content)

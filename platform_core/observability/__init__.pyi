@@ -5,4 +5,5 @@ from .lifecycle import Lifecycle as Lifecycle
 from .lifecycle import own_lifecycle as own_lifecycle
 from .logs import logging_config as logging_config
 from .logs import own_stdout as own_stdout
+from .metrics_endpoint import at_each_scrape as at_each_scrape
 from .metrics_files import forget_the_dead as forget_the_dead

@@ -62,13 +62,28 @@ def _is_local(request: HttpRequest) -> bool:
     return not through_proxy and request.META.get("REMOTE_ADDR", "") in ("127.0.0.1", "::1")
 
 
+_own: list[Callable[[], Iterable[Metric]]] = []
+
+
+def at_each_scrape(look: Callable[[], Iterable[Metric]]) -> None:
+    """Add figures that a service looks up in its database at each scrape. Call it when the service's app is ready."""
+    _own.append(look)
+
+
 class _Database(Collector):
     """Queries the database at each scrape. The cost does not depend on the number of messages."""
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("database_up", "Whether the database answers.", value=1)
         try:
-            found = [*_connections(), *_outbox(), *_jobs(), *_duties(), *_history()]
+            found = [
+                *_connections(),
+                *_outbox(),
+                *_jobs(),
+                *_duties(),
+                *_history(),
+                *(each for look in _own for each in look()),
+            ]
         except (Error, PlatformError):
             up.samples[0] = up.samples[0]._replace(value=0)
             found = []

@@ -261,8 +261,8 @@ def test_a_reader_that_was_overtaken_reads_on_from_there(shop, report, monkeypat
     shop.order(1)
     overtaken = []
 
-    def slow(name, after, limit):
-        page = read_feed(name, after, limit)
+    def slow(name, after, limit, **options):
+        page = read_feed(name, after, limit, **options)
         if not overtaken:
             overtaken.append(name)
             if further:
@@ -270,7 +270,7 @@ def test_a_reader_that_was_overtaken_reads_on_from_there(shop, report, monkeypat
             at_once([lambda: report("orders")])
             if not further:
                 shop.order(2)
-                page = read_feed(name, after, limit)
+                page = read_feed(name, after, limit, **options)
         return page
 
     monkeypatch.setattr(catching_up, "read_feed", slow)

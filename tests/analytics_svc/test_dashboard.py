@@ -345,11 +345,11 @@ def test_a_feed_that_cannot_show_everything_yet_is_pending_and_one_that_fails_is
     assert status_of(report, "order-service")["feedLag"]["status"] == "unknown"
 
 
-def test_the_platform_report_applies_no_events_and_is_two_queries(report, shop, healths):
+def test_the_platform_report_applies_no_events_and_is_three_queries(report, shop, healths):
     shop.order(1)
     with CaptureQueriesContext(connection) as captured:
         report("platform")
-    assert len(captured) == 2
+    assert len(captured) == 3
     assert not FeedPosition.objects.exists()
     assert [asked["limit"] for asked in shop.orders.asked] == ["1"]
 
