@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('platform_core', '0004_schema_currency'),
+        ("platform_core", "0005_idempotency_key_path"),
     ]
 
     operations = [

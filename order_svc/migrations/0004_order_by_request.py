@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("order_svc", "0002_order_customer"),
+        ("order_svc", "0003_transitions"),
     ]
 
     operations = [
