@@ -68,8 +68,8 @@ def needs_table() -> str:
     rows: list[tuple[str, Callable[[int], str]]] = []
     for name, milliseconds in costs.cpu.items():
         what = "cores" if name == "Postgres" else "processes"
-        rows.append((f"{name}: busy cores", lambda rate, ms=milliseconds: f"{rate * ms / 1000:,.2g}"))
-        rows.append((f"{name}: {what}, {BUSY:.0%} busy", lambda rate, ms=milliseconds: f"{processes(rate, ms):,}"))
+        rows.append((f"{name}: busy cores", _busy_cores(milliseconds)))
+        rows.append((f"{name}: {what}, {BUSY:.0%} busy", _processes(milliseconds)))
     rows += [
         ("threads of order-service that orders hold", lambda rate: f"{math.ceil(rate * costs.seconds):,}"),
         ("writing transactions per second", lambda rate: f"{rate * WRITES:,}"),
@@ -81,6 +81,14 @@ def needs_table() -> str:
     head = ["", *(f"{rate:,} orders/s" for rate in RATES)]
     lines = [head, ["---", *["---:"] * len(RATES)], *([what, *map(cell, RATES)] for what, cell in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _busy_cores(milliseconds: float) -> Callable[[int], str]:
+    return lambda rate: f"{rate * milliseconds / 1000:,.2g}"
+
+
+def _processes(milliseconds: float) -> Callable[[int], str]:
+    return lambda rate: f"{processes(rate, milliseconds):,}"
 
 
 def _bytes(number: float) -> str:
