@@ -18,7 +18,7 @@ from textwrap import indent
 from typing import Any
 
 from platform_core.conf.environment import ROOT, VARIABLES, configuration_table, parsed, shown_default
-from platform_core.tools import kubernetes
+from platform_core.tools import kubernetes, sizing
 from platform_core.tools.access_page import access_table, admin_table
 from platform_core.topology import SERVICES, Service
 
@@ -45,7 +45,7 @@ _PARTS = re.compile(
 
 
 class GenerateError(Exception):
-    """A file has no marks for a generated part, or an OpenAPI document cannot be generated."""
+    """A file has no marks for a generated part, or what is to be generated cannot be."""
 
 
 def generated_files(*, documents: bool = True) -> dict[Path, str]:
@@ -83,7 +83,10 @@ def with_parts(name: str, text: str) -> str:
         part = found["block"] or found["name"]
         if part not in wanted:
             raise GenerateError(f"{name}: the generated part {part!r} is not known, or marked twice.")
-        content = wanted.pop(part)()
+        try:
+            content = wanted.pop(part)()
+        except sizing.SizingError as error:
+            raise GenerateError(f"{name}: {error}") from None
         return f"{content}{found['mark']}" if found["name"] else f"{found['begin']}{content}\n"
 
     changed = _PARTS.sub(put, text)
@@ -284,6 +287,10 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"services": services_table},
     "docs/architecture.md": {"services": services_table},
     "docs/configuration.md": {"variables": configuration_table},
+    "docs/scaling.md": {
+        "needs": sizing.needs_table,
+        "connections": lambda: sizing.connections_table(parsed({})),
+    },
     "docs/kubernetes.md": {"connections": lambda: kubernetes.connections_table(parsed({}))},
     "docs/access.md": {"rules": access_table, "admins": admin_table},
 }

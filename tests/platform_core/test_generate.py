@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from platform_core.conf.environment import ROOT
-from platform_core.tools import generate
+from platform_core.tools import generate, sizing
 from platform_core.topology import SERVICES
 
 FILES = generate.generated_files(documents=False)
@@ -53,3 +53,14 @@ def test_a_renamed_service_is_renamed_in_every_file(monkeypatch):
     for path in ("compose.yaml", "compose.prod.yaml", "deploy/monitoring/prometheus.yml", "README.md"):
         written = generate.with_parts(path, (ROOT / path).read_text())
         assert "parcel-service" in written and "\n  order-service:" not in written, path
+
+
+def test_a_measured_figure_that_the_docs_no_longer_have_is_named(monkeypatch, tmp_path):
+    """Those of docs/scaling.md are computed from the figures in docs/performance.md."""
+    (tmp_path / "docs" / "performance").mkdir(parents=True)
+    for name in ("performance.md", "performance/results.md"):
+        text = (ROOT / "docs" / name).read_text()
+        (tmp_path / "docs" / name).write_text(text.replace("| order-service | 2.8 ms", "| order-service | much"))
+    monkeypatch.setattr(sizing, "ROOT", tmp_path)
+    with pytest.raises(generate.GenerateError, match=r"docs/scaling.md: .*order-service"):
+        generate.with_parts("docs/scaling.md", (ROOT / "docs" / "scaling.md").read_text())
