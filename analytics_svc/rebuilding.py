@@ -5,9 +5,11 @@ all services as stale. A rebuild that dies leaves the old generation unchanged. 
 generation again. The next rebuild deletes the unfinished one.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -27,6 +29,7 @@ from platform_core.api import encode
 from platform_core.clients import (
     Event,
     FeedPage,
+    ListPage,
     PeerError,
     PeerUnreachable,
     has_expired,
@@ -42,6 +45,8 @@ LEASE = timedelta(seconds=60)
 PEER_TIMEOUT = 30.0
 """Seconds that a service may be unreachable before the rebuild fails."""
 PAUSE = 0.2
+RENEWED_EVERY = 5.0
+"""Seconds between two renewals of the lease."""
 BATCH = 1000
 _LOCK = 4711_0005
 T = TypeVar("T")
@@ -96,8 +101,9 @@ def rebuild(progress: Progress) -> None:
         _claim(old)
         try:
             new = _new_generation(old)
-            for name in SOURCES:
-                _Refill(name, old, new, progress).run()
+            with _without_fsync():
+                for name in SOURCES:
+                    _Refill(name, old, new, progress).run()
             _make_live(old, new)
         finally:
             FeedPosition.objects.filter(live=True).update(rebuilding_until=None)
@@ -118,6 +124,18 @@ def _alone() -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
 
 
+@contextmanager
+def _without_fsync() -> Iterator[None]:
+    """Commits without waiting for the disk. `_make_live` waits, and by then all earlier commits are on it, too."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = off")
+        try:
+            yield
+        finally:
+            if not connection.needs_rollback and connection.connection is not None:
+                cursor.execute("RESET synchronous_commit")
+
+
 def _generation(positions: Mapping[str, FeedPosition]) -> int:
     return next(iter(positions.values())).generation
 
@@ -135,9 +153,9 @@ def _clear_all_but(live: Mapping[str, FeedPosition]) -> None:
 
 def _clear(model: type[Model], **which: int) -> None:
     """Deletes rows in batches, because of the statement timeout."""
-    rows = model._default_manager.filter(**which).order_by().values_list("pk", flat=True)
-    while ids := list(rows[: BATCH * 5]):
-        model._default_manager.filter(pk__in=ids).delete()
+    some = model._default_manager.filter(**which).order_by().values("pk")[: BATCH * 5]
+    while model._default_manager.filter(pk__in=some).delete()[0]:
+        pass
 
 
 def _new_generation(old: Mapping[str, FeedPosition]) -> dict[str, FeedPosition]:
@@ -176,6 +194,9 @@ class _Refill:
         self.all_old, self.progress = old, progress
         self.count, self.first = 0, ""
         self.share, self.part = 0.0, (0.0, 0.99)
+        self.renewed = 0.0
+        self.ended = threading.Event()
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="rebuild")
 
     def tell(self, share: float, what: str, count: int) -> None:
         """Report the share that is done of the present part of the work. It never falls, even if the feed grows."""
@@ -184,6 +205,14 @@ class _Refill:
         self.progress(self.name, self.share, what, count)
 
     def run(self) -> None:
+        try:
+            self.refill()
+        finally:
+            self.ended.set()
+            self.thread.shutdown(cancel_futures=True)
+        self.progress(self.name, 1.0, "events", self.count)
+
+    def refill(self) -> None:
         try:
             self.read_feed_on()
         except PeerError as error:
@@ -196,14 +225,14 @@ class _Refill:
             self.take_list()
             self.part = _LAST_EVENTS
             self.read_feed_on()
-        self.progress(self.name, 1.0, "events", self.count)
 
     def read_feed_on(self) -> None:
         """Reads the feed to its end. Hidden and later events are applied before the next report."""
-        self.take_pages(self.following)
+        self.take_pages(self.after(self.position.last_event_id))
 
-    def following(self) -> FeedPage:
-        return self.ask(partial(read_feed, self.name, self.position.last_event_id, PAGE))
+    def after(self, last_event_id: str) -> Callable[[], FeedPage]:
+        """The question for the page of the feed after an event."""
+        return partial(read_feed, self.name, last_event_id, PAGE)
 
     def take_list(self) -> None:
         """Applies the remaining events of the feed, then the list, then resources that only the old figures have.
@@ -219,30 +248,36 @@ class _Refill:
         for page in self.pages():
             counted = [row for row in page.rows if not self.source.statuses or row["status"] in self.source.statuses]
             self.fold([update for row in counted if (update := self.update_of(row))])
-            self.carry_over(page, {int(row["id"]) for row in counted}, newest)
+            self.carry_over(page, [int(row["id"]) for row in counted], newest)
         self.position.last_event_id = start
         self.position.save(update_fields=["last_event_id"])
 
     def take_kept(self) -> str:
         """Reads the feed from its present beginning to its end. Returns a position at which it hides no events."""
         until = time.monotonic() + PEER_TIMEOUT
-        page = self.take_pages(self.kept)
+        page = self.take_pages(self.kept())
         while page.pending or not page.position:
             if time.monotonic() > until:
                 raise RebuildError(f"An open transaction of {self.name} hides events for too long; try again.")
             time.sleep(PAUSE / 10)
-            page = self.take_pages(self.kept)
+            page = self.take_pages(self.kept())
         return page.position
 
-    def kept(self) -> FeedPage:
+    def kept(self) -> Callable[[], FeedPage]:
         if self.position.last_event_id:
-            return self.following()
-        return self.ask(partial(read_kept_feed, self.name, PAGE))
+            return self.after(self.position.last_event_id)
+        return partial(read_kept_feed, self.name, PAGE)
 
-    def take_pages(self, read: Callable[[], FeedPage]) -> FeedPage:
-        """Applies page after page. Returns the last one, which is the first that is not full."""
+    def take_pages(self, question: Callable[[], FeedPage]) -> FeedPage:
+        """Applies page after page. Returns the last one, which is the first that is not full.
+
+        Each page is read while the one before is applied.
+        """
+        answer = self.ask(question)
         while True:
-            page = read()
+            page = self.answer(answer)
+            if len(page.events) == PAGE:
+                answer = self.ask(self.after(page.events[-1].id))
             if page.events:
                 self.first = self.first or page.events[0].id
                 self.position = take_in(self.position, page.events, None)
@@ -260,12 +295,14 @@ class _Refill:
         return facts.aggregate(newest=Max("pk"))["newest"] or 0
 
     def pages(self) -> Iterator[_Page]:
-        cursor: str | None = ""
+        """The pages of the list. Each is read while the one before is applied."""
+        answer: Future[ListPage] | None = self.ask(partial(read_list, self.name, self.source.path, ""))
         seen, newest, end = 0, 0, BIGINT
-        while cursor is not None:
-            page = self.ask(partial(read_list, self.name, self.source.path, cursor))
-            cursor = page.next
-            first = int(page.results[-1]["id"]) if cursor and page.results else 0
+        while answer is not None:
+            page = self.answer(answer)
+            following = partial(read_list, self.name, self.source.path, page.next) if page.next else None
+            answer = self.ask(following) if following else None
+            first = int(page.results[-1]["id"]) if page.next and page.results else 0
             yield _Page(page.results, first, end)
             newest = newest or (int(page.results[0]["id"]) if page.results else 0)
             seen, end = seen + len(page.results), first
@@ -282,37 +319,52 @@ class _Refill:
             park(self.position, event, str(error)).save()
             return None
 
-    @transaction.atomic
     def fold(self, updates: Sequence[Update]) -> None:
-        hold(self.position)
-        fold_in(self.position, updates)
-        reached("rebuild.listed")
+        if updates:
+            with transaction.atomic():
+                hold(self.position)
+                fold_in(self.position, updates)
+                reached("rebuild.listed")
 
-    def carry_over(self, page: _Page, listed: set[int], newest: int) -> None:
+    def carry_over(self, page: _Page, listed: Sequence[int], newest: int) -> None:
         """Carries over resources in the page's range of ids that the page lacks, from old figures and from events."""
         remember, kind = self.source.remembered, self.source.kind
         if remember is None:
             return
         stretch = Fact.objects.filter(kind=kind, resource_id__gte=page.first, resource_id__lt=page.end)
+        lacking = stretch.exclude(resource_id__in=listed)
         for rows in (
-            stretch.filter(generation=self.old.generation, pk__lte=newest),
-            stretch.filter(generation=self.position.generation),
+            lacking.filter(generation=self.old.generation, pk__lte=newest),
+            lacking.filter(generation=self.position.generation),
         ):
             for facts in _batches(rows):
-                absent = [(pk, state) for pk, state in facts if pk not in listed]
-                self.fold([Update((kind, pk), remember(state_of(kind, state))) for pk, state in absent])
+                self.fold([Update((kind, pk), remember(state_of(kind, state))) for pk, state in facts])
 
-    def ask(self, question: Callable[[], T]) -> T:
-        """Calls a peer and waits if it is unreachable. Renews the lease of the rebuild."""
+    def ask(self, question: Callable[[], T]) -> Future[T]:
+        """Calls a peer in another thread, which waits if the peer is unreachable."""
+        return self.thread.submit(self.insist, question)
+
+    def insist(self, question: Callable[[], T]) -> T:
+        """Asks again while the peer is unreachable, for at most PEER_TIMEOUT. Raises PeerError."""
         until = time.monotonic() + PEER_TIMEOUT
         while True:
-            _claim(self.all_old)
             try:
                 return question()
             except PeerUnreachable:
-                if time.monotonic() > until:
+                if time.monotonic() > until or self.ended.wait(PAUSE):
                     raise
-                time.sleep(PAUSE)
+
+    def answer(self, asked: Future[T]) -> T:
+        """The answer of a peer. Renews the lease of the rebuild meanwhile. Raises PeerError."""
+        while True:
+            self.renew()
+            with suppress(TimeoutError):
+                return asked.result(RENEWED_EVERY)
+
+    def renew(self) -> None:
+        if time.monotonic() > self.renewed + RENEWED_EVERY:
+            self.renewed = time.monotonic()
+            _claim(self.all_old)
 
 
 def _batches(rows: QuerySet[Fact]) -> Iterator[list[tuple[int, Any]]]:

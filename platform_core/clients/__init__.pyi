@@ -8,6 +8,7 @@ from .errors import PeerRefused as PeerRefused
 from .errors import PeerUnreachable as PeerUnreachable
 from .feeds import Event as Event
 from .feeds import FeedPage as FeedPage
+from .feeds import ListPage as ListPage
 from .feeds import has_expired as has_expired
 from .feeds import read_feed as read_feed
 from .feeds import read_kept_feed as read_kept_feed

@@ -288,6 +288,7 @@ def test_a_feed_that_always_hides_events_fails_the_rebuild(shop, figures):
     assert figures() == before
 
 
+@pytest.mark.django_db(transaction=True)
 def test_during_a_rebuild_reports_show_old_figures_and_all_services_are_stale(shop, report, figures):
     happen(shop)
     before = figures()
