@@ -21,6 +21,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
+from django.views.decorators.http import require_GET
 
 from platform_core.auth import staff
 from platform_core.auth.keys import KeysError
@@ -40,7 +41,8 @@ REDEEM = "/admin/signed-on/"
 LOCAL = "local"
 """With this parameter, the sign-in page shows the form for accounts of the service itself."""
 _INDEX = "/admin/"
-_LONGEST_PATH = 2000
+_LONGEST_PATH = 1500
+"""So that a URL with it fits into a request line, although it is quoted twice."""
 _COOKIE_SECONDS = 3600
 """How long a browser may stay at user-service's sign-in page."""
 _MOST_STARTS = 10
@@ -112,6 +114,7 @@ def begin(request: HttpRequest) -> HttpResponse:
     return response
 
 
+@require_GET
 def issue(request: HttpRequest) -> HttpResponse:
     """Sends the browser back with a ticket. It signs in first if it has no live session here."""
     service, state = asking_service(request.GET), request.GET.get("state", "")
@@ -154,6 +157,7 @@ def issue(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(f"{public_url(service, request)}{REDEEM}?{urlencode({'ticket': ticket})}")
 
 
+@require_GET
 def redeem(request: HttpRequest) -> HttpResponse:
     """Signs the browser in with its ticket, and shows the page that it wanted.
 
