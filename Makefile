@@ -31,6 +31,7 @@ compile = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 lock: .venv/requirements-dev.installed ## update the .lock files (ARGS=--upgrade uses the newest versions)
 	@$(compile) requirements.txt -o requirements.lock
 	@$(compile) requirements-dev.txt -c requirements.lock -o requirements-dev.lock
+	@$(compile) requirements-xlsx.txt -c requirements-dev.lock -o requirements-xlsx.lock
 	@$(compile) requirements-tracing.txt -c requirements-dev.lock -o requirements-tracing.lock
 	@$(compile) requirements-browser.txt -c requirements-dev.lock -o requirements-browser.lock
 	@$(compile) requirements-generated.txt -c requirements-dev.lock -o requirements-generated.lock

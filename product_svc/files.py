@@ -34,10 +34,10 @@ SOURCES = {name: str(_FIELDS[name].source) for name in FIELDS}
 """The attribute of a product for each column; the id is its primary key."""
 _BY_NAME = {name: name for name in COLUMNS}
 _BY_LOWER_NAME = {name.lower(): name for name in COLUMNS}
-CSV, JSON_LINES = "csv", "jsonl"
+CSV, JSON_LINES, XLSX = "csv", "jsonl", "xlsx"
 ENDINGS = {".csv": CSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES}
-IMPORTED_ENDINGS = {**ENDINGS, ".tsv": CSV}
-"""The suffixes of files that can be imported. Exports have no tabs."""
+IMPORTED_ENDINGS = {**ENDINGS, ".tsv": CSV, ".xlsx": XLSX, ".xlsm": XLSX}
+"""The suffixes of files that can be imported. `product_svc.workbooks` reads XLSX."""
 REJECTS = ".rejects"
 REJECTED = "#rejected "
 """Prefix of a line with the reasons why the record below it was rejected. Such lines are skipped when reading."""
@@ -60,7 +60,7 @@ class FileError(Exception):
 
 
 class Record(NamedTuple):
-    """A record: the number of its first line, its unchanged text, and its values or the problem with them."""
+    """A record: the number of its first line or of its row, its text, and its values or the problem with them."""
 
     number: int
     raw: str
@@ -85,12 +85,13 @@ class Reading:
 
 
 class Source(NamedTuple):
-    """A file that is being read: the unchanged lines of its header (empty if it has none), its records, and what the
-    user should know about how it is read."""
+    """A file that is being read: the unchanged lines of its header (empty if it has none), its records, what the
+    user should know about how it is read, and what the numbers of its records count."""
 
     header: str
     records: Iterator[Record]
     notes: list[str]
+    unit: str = "line"
 
 
 def format_of(path: Path, endings: Mapping[str, str] = ENDINGS) -> str | None:
@@ -157,13 +158,9 @@ def read(stream: TextIO, kind: str, reading: Reading | None = None) -> Source:
             return _parsed(line, names, reading.ignore_unknown)
 
         return Source("", (_checked(Record(lines.number, line), parsed, lines.encoding) for line in lines), [])
-    table = _table(lines, reading)
-    notes = [] if table.delimiter == "," else [f"The columns are separated by {DELIMITERS[table.delimiter]}."]
-    if table.preset:
-        notes.append(f"The file is read as one of {table.preset.system}.")
-    if table.ignored:
-        notes.append(f"Ignored columns: {', '.join(table.ignored)}.")
-    return Source(table.header, _csv_records(lines, table, reading), notes)
+    header, delimiter, layout = _table(lines, reading)
+    notes = [] if delimiter == "," else [f"The columns are separated by {DELIMITERS[delimiter]}."]
+    return Source(header, _csv_records(lines, delimiter, layout, reading), notes + layout.notes())
 
 
 def _checked(record: Record, parse: Callable[[str], Any], encoding: str) -> Record:
@@ -191,19 +188,42 @@ def _unknown(names: Sequence[str]) -> str:
     return f"{listed} {'is' if len(names) == 1 else 'are'} unknown; the columns are {', '.join(COLUMNS)}"
 
 
-class _Table(NamedTuple):
-    """The layout of a CSV file: its first lines unchanged, its delimiter, the column of each cell (None if the cell is
-    ignored), the titles of ignored columns, the titles of all, and the preset, if any."""
+class Layout(NamedTuple):
+    """The columns of a table: the column of each cell (None if the cell is ignored), the titles of ignored columns, the
+    titles of all, and the preset, if any."""
 
-    header: str
-    delimiter: str
     names: list[str | None]
     ignored: list[str]
     titles: list[str]
     preset: Preset | None
 
+    def notes(self) -> list[str]:
+        """What the user should know about it."""
+        notes = [f"The file is read as one of {self.preset.system}."] if self.preset else []
+        return notes + ([f"Ignored columns: {', '.join(self.ignored)}."] if self.ignored else [])
 
-def _table(lines: _Lines, reading: Reading) -> _Table:
+    def matters(self, index: int) -> bool:
+        """Whether the cells at ``index`` have any influence on the products."""
+        return self.names[index] is not None or (self.preset is not None and self.titles[index] in self.preset.others)
+
+
+def layout_of(cells: Sequence[str], reading: Reading) -> Layout:
+    """The layout of a table with these titles. Raises ValueError."""
+    preset = PRESETS.get(reading.preset) if reading.preset else recognise(cells)
+    names, ignored = _columns(cells, reading, preset)
+    return Layout(names, ignored, [cell.lower() for cell in cells], preset)
+
+
+def values_of(layout: Layout, reading: Reading) -> "_Values":
+    """A function that turns the cells of a row into values by column, or None if the row is no product.
+
+    It raises ValueError.
+    """
+    return _ValuesOfPreset(layout, layout.preset, reading) if layout.preset else _Values(layout.names, reading)
+
+
+def _table(lines: _Lines, reading: Reading) -> tuple[str, str, Layout]:
+    """The first lines of a CSV file unchanged, its delimiter, and its layout."""
     rows = iter(lines)
     before, line, delimiters = "", next(rows, ""), list(DELIMITERS)
     if said := _SAYS_DELIMITER.fullmatch(line):
@@ -211,14 +231,13 @@ def _table(lines: _Lines, reading: Reading) -> _Table:
     try:
         line.encode()
         delimiter, cells = _cells(line, delimiters, reading)
-        preset = PRESETS.get(reading.preset) if reading.preset else recognise(cells)
-        names, ignored = _columns(cells, reading, preset)
+        layout = layout_of(cells, reading)
     except UnicodeEncodeError:
         problem = f"not {lines.encoding}"
     except (csv.Error, ValueError) as error:
         problem = str(error)
     else:
-        return _Table(before + line, delimiter, names, ignored, [cell.lower() for cell in cells], preset)
+        return before + line, delimiter, layout
     if "\0" in line:
         problem += " (if the file is UTF-16 without a byte order mark, give --encoding utf-16-le)"
     raise FileError(f"line {max(lines.number, 1)}: expected a header: {problem}")
@@ -279,9 +298,9 @@ def _column(title: str, mapped: Mapping[str, str], own: Mapping[str, str]) -> st
     return None if name in mapped.values() and title not in mapped else name
 
 
-def _csv_records(lines: _Lines, table: _Table, reading: Reading) -> Iterator[Record]:
-    dialect: dict[str, Any] = {"delimiter": table.delimiter, "strict": True, "skipinitialspace": True}
-    values = _ValuesOfPreset(table, table.preset, reading) if table.preset else _Values(table.names, reading)
+def _csv_records(lines: _Lines, delimiter: str, layout: Layout, reading: Reading) -> Iterator[Record]:
+    dialect: dict[str, Any] = {"delimiter": delimiter, "strict": True, "skipinitialspace": True}
+    values = values_of(layout, reading)
     for first in lines:
         number, taken, problem, cells = lines.number, list[str](), "", list[str]()
         try:
@@ -321,7 +340,7 @@ class _Values:
     def __call__(self, cells: Sequence[str]) -> dict[str, str | None] | None:
         """Returns None if the row is not a product."""
         cells = self.sized(cells)
-        values = {name: _unguarded(cell.strip()) for name, cell in zip(self.names, cells, strict=True) if name}
+        values = {name: unguarded(cell.strip()) for name, cell in zip(self.names, cells, strict=True) if name}
         problems = []
         for name, read_number in self.numbers.items():
             try:
@@ -338,11 +357,11 @@ class _Values:
 class _ValuesOfPreset(_Values):
     """The values of the rows of another shop system."""
 
-    def __init__(self, table: _Table, preset: Preset, reading: Reading) -> None:
-        super().__init__(table.names, reading)
+    def __init__(self, layout: Layout, preset: Preset, reading: Reading) -> None:
+        super().__init__(layout.names, reading)
         self.preset = preset
-        self.at = {title: index for index, title in reversed([*enumerate(table.titles[: len(table.names)])])}
-        self.column = {name: index for index, name in enumerate(table.names) if name}
+        self.at = {title: index for index, title in reversed([*enumerate(layout.titles[: len(layout.names)])])}
+        self.column = {name: index for index, name in enumerate(layout.names) if name}
         self.inherited = [self.column[name] for name in ("name", "category", "description") if name in self.column]
         self.parents: dict[str, Sequence[str]] = {}
 
@@ -387,6 +406,8 @@ class _ValuesOfPreset(_Values):
         return row
 
 
+NUMBERS = frozenset(name for name, each in _FIELDS.items() if isinstance(each, DecimalField | IntegerField))
+"""The columns with numbers."""
 _DECIMALS = {name for name, each in _FIELDS.items() if isinstance(each, DecimalField)}
 _WHOLE = {name for name, each in _FIELDS.items() if isinstance(each, IntegerField)}
 _NOT_TEXT = {name for name, field in _FIELDS.items() if not isinstance(field, CharField) and not field.required}
@@ -396,11 +417,13 @@ _SAY_NOTHING = _NOT_TEXT - _EMPTY.keys()
 """The columns, such as the stock, that an empty cell leaves unchanged, as if the column were missing."""
 
 
-def _guarded(value: Any) -> Any:
+def guarded(value: Any) -> Any:
+    """A text that a spreadsheet would run gets an apostrophe in front."""
     return f"'{value}" if isinstance(value, str) and _DANGEROUS.match(value) else value
 
 
-def _unguarded(cell: str) -> str:
+def unguarded(cell: str) -> str:
+    """The text without the apostrophe that `guarded` put in front."""
     return cell[1:] if _GUARDED.match(cell) else cell
 
 
@@ -422,7 +445,7 @@ def _write_csv(stream: TextIO, products: Iterable[Mapping[str, Any]]) -> int:
     stream.write(",".join(COLUMNS) + "\r\n")
     writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC)
     for count, product in enumerate(products, start=1):  # noqa: B007  # the last one is how many there are
-        writer.writerow(["" if value is None else _guarded(value) for value in _shown(product).values()])
+        writer.writerow(["" if value is None else guarded(value) for value in _shown(product).values()])
     return count
 
 

@@ -30,6 +30,8 @@ class Import:
     on_progress: Callable[[Counter[str]], None]
     allow_without_sku: bool = False
     preview: Callable[[Record, Wanted, Merged], None] | None = None
+    unit: str = "line"
+    """What the numbers of records count."""
     counts: Counter[str] = field(default_factory=Counter)
     lines: dict[str, int] = field(default_factory=dict)
     """The line of each sku. A million skus take about 150 MB."""
@@ -92,7 +94,7 @@ class Import:
             is_fine = self.allow_without_sku or pk
             return "" if is_fine else "It is missing, and so is an id. Every import would add the product again."
         first = self.lines.setdefault(sku, number)
-        return "" if first == number else f"Line {first} has the same sku."
+        return "" if first == number else f"{self.unit.capitalize()} {first} has the same sku."
 
 
 def _without_id(values: Any) -> tuple[Any, int | str | None]:

@@ -29,6 +29,11 @@ class Preset:
     continues: bool = False
     escaped_line_ends: bool = False
 
+    @property
+    def others(self) -> frozenset[str]:
+        """The titles that matter besides those of the columns."""
+        return frozenset({*self.kind, *self.translated, *self.parent, *self.known_by, *self.options})
+
 
 NO_OPTION = "Default Title"
 """Shopify's option of a product without variants."""

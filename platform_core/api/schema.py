@@ -1,7 +1,7 @@
 """The common parts of all OpenAPI operations. `openapi_types` describes the types."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -191,7 +191,21 @@ def finish(result: Schema, **_: Any) -> Schema:
     tags = dict.fromkeys(tag for operation in operations for tag in operation.get("tags", []))
     result["tags"] = [{"name": tag} for tag in sorted(tags, key=_place)]
     result["paths"] = dict(sorted(result["paths"].items(), key=lambda item: _place(_tag(item[1]))))
+    for kind in ("parameters", "responses", "headers"):  # responses refer to headers
+        used = set(_references(result))
+        components[kind] = {name: each for name, each in components[kind].items() if _path(kind, name) in used}
     return result
+
+
+def _references(part: Any) -> Iterator[str]:
+    """All values of ``$ref``."""
+    if isinstance(part, Mapping):
+        if isinstance(reference := part.get("$ref"), str):
+            yield reference
+        part = list(part.values())
+    if isinstance(part, list | tuple):
+        for each in part:
+            yield from _references(each)
 
 
 def _place(tag: str) -> tuple[int, bool]:
@@ -217,7 +231,11 @@ def _refer(operation: Schema) -> None:
 
 def _reference(kind: str, components: Schema, found: Schema) -> Schema:
     names = [name for name, component in components.items() if component == found]
-    return {"$ref": f"#/components/{kind}/{names[0]}"} if names else found
+    return {"$ref": _path(kind, names[0])} if names else found
+
+
+def _path(kind: str, name: str) -> str:
+    return f"#/components/{kind}/{name}"
 
 
 def _link(paths: Schema) -> None:

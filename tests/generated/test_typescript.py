@@ -43,6 +43,13 @@ def test_redocly_finds_no_error_by_its_recommended_rules(folder):
     assert "Your API descriptions are valid" in said
 
 
+def test_spectral_finds_nothing_by_its_rules_for_openapi(folder):
+    """Warnings count, too."""
+    documents = [str(committed(service)) for service in SERVICES]
+    said = tool(folder, "spectral", "lint", "--fail-severity=hint", "--ruleset=spectral.yaml", *documents)
+    assert "No results with a severity of 'hint' or higher found!" in said
+
+
 def test_the_program_orders_turns_pages_cancels_and_deletes(folder, stack):
     tool(folder, "tsc", *COMPILED, "shop.ts", *(f"{service.stem}.ts" for service in SERVICES))
     urls = [stack.direct(service) for service in (USER, PRODUCT, ORDER)]

@@ -217,6 +217,13 @@ def test_webs_and_workers_get_the_trace_endpoint(name, service):
     assert "!requirements-tracing.lock" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
+@pytest.mark.parametrize("argument, name", [("TRACING", "tracing"), ("XLSX", "xlsx")])
+def test_the_image_can_have_the_optional_packages(argument, name):
+    assert f"ARG {argument}=\n" in DOCKERFILE
+    assert f"${{{argument}:+-r requirements-{name}.lock}}" in DOCKERFILE
+    assert f"!requirements-{name}.lock" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
 @services
 def test_a_new_volume_for_keys_belongs_to_the_user_of_the_image(service):
     (command,) = re.findall(r"^RUN (for package in .*install -d -o platform .*)$", DOCKERFILE, re.MULTILINE)

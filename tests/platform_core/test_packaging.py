@@ -23,6 +23,7 @@ from tests.suites import plain_environment
 LOCKED = {
     "requirements": "what runs",
     "requirements-dev": "tests and linters",
+    "requirements-xlsx": "the import of workbooks",
     "requirements-tracing": "OpenTelemetry",
     "requirements-browser": "the browser's suite",
     "requirements-audit": "pip-audit",

@@ -308,7 +308,9 @@ def test_an_invalid_header_is_reported_at_once(load, content, reason):
     [
         (("nowhere.csv",), "No such file"),
         (("catalog.txt",), "--format"),
-        (("catalog.XLSX",), "is a workbook"),
+        (("catalog.XLS",), "is a workbook of another format"),
+        (("catalog.csv", "--sheet=x"), "--sheet is for workbooks"),
+        (("catalog.xlsx", "--encoding=cp1252"), "--encoding is not for workbooks"),
         (("-",), "--format"),
         (("setup.csv", "--rejects=setup.csv"), "overwrite"),
     ],

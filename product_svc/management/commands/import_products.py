@@ -33,21 +33,25 @@ from product_svc.files import (
     REJECTED,
     REJECTS,
     SOURCES,
+    XLSX,
     FileError,
     Reading,
     Record,
+    Source,
     format_of,
     read,
 )
 from product_svc.importing import Import
 from product_svc.numbers import COMMA, POINT
 from product_svc.presets import PRESETS
+from product_svc.workbooks import read_workbook
 
 LINE_EVERY = 5.0
 MAX_PRINTED = 100
 """The maximum number of reasons that are printed. The file of rejects holds all of them."""
 FURTHER = "The reasons of further records are only in the file of rejects."
-WORKBOOKS = (".xlsx", ".xls", ".ods")
+WORKBOOKS = (".xls", ".xlsb", ".ods")
+"""Suffixes of workbooks that cannot be imported."""
 MAX_PREVIEWED = 20
 """The maximum number of products that a dry run shows."""
 MAX_SHOWN = 60
@@ -82,12 +86,13 @@ class Lines:
 class Rejects:
     """The file of rejected records, unchanged, each below a line with its reasons. It can be corrected and imported."""
 
-    def __init__(self, stream: TextIO, header: str, console: Console, further: str) -> None:
+    def __init__(self, stream: TextIO, source: Source, console: Console, further: str) -> None:
         self.stream, self.console, self.count, self.further = stream, console, 0, further
-        stream.write(_ended(header))
+        self.unit = source.unit
+        stream.write(_ended(source.header))
 
     def __call__(self, record: Record, reasons: list[str]) -> None:
-        reason = f"line {record.number}: {' '.join('; '.join(reasons).split())}"
+        reason = f"{self.unit} {record.number}: {' '.join('; '.join(reasons).split())}"
         self.count += 1
         self.stream.write(f"{REJECTED}{reason}\n{_ended(record.raw)}")
         if self.count <= MAX_PRINTED:
@@ -99,15 +104,15 @@ class Rejects:
 class Preview:
     """Shows the first products that an import would add or change, with their old and new values."""
 
-    def __init__(self, console: Console) -> None:
-        self.console, self.count = console, 0
+    def __init__(self, console: Console, unit: str) -> None:
+        self.console, self.count, self.unit = console, 0, unit
 
     def __call__(self, record: Record, wanted: Wanted, merged: Merged) -> None:
         if merged.outcome == Outcome.UNCHANGED:
             return
         self.count += 1
         if self.count <= MAX_PREVIEWED:
-            self._print(f"line {record.number}: {self._product(wanted)}: {self._changes(wanted, merged)}")
+            self._print(f"{self.unit} {record.number}: {self._product(wanted)}: {self._changes(wanted, merged)}")
         elif self.count == MAX_PREVIEWED + 1:
             self._print("Further products are only counted.")
 
@@ -144,7 +149,7 @@ def summary(counts: Counter[str]) -> str:
 
 class Command(BaseCommand):
     help = (
-        "Import a file of products into the catalog: CSV with a header, or JSON Lines, with "
+        "Import a file of products into the catalog: CSV with a header, a workbook (XLSX), or JSON Lines, with "
         f"{', '.join(COLUMNS)}. A product with a known sku, or else with a known id and the same name, is updated; "
         "a different stock is recorded as an adjustment. Others are added. Importing the same file again changes "
         "nothing. Invalid records are reported and written to FILE.rejects; the exit code is then 1."
@@ -152,18 +157,23 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="- for standard input")
-        parser.add_argument("--format", choices=(CSV, JSON_LINES), help="default: from the file's name")
-        parser.add_argument("--rejects", type=Path, help="file for the rejected records (default: FILE.rejects)")
+        parser.add_argument("--format", choices=(CSV, JSON_LINES, XLSX), help="default: from the file's name")
+        parser.add_argument(
+            "--rejects",
+            type=Path,
+            help="file for the rejected records (default: FILE.rejects, and FILE.rejects.csv of a workbook)",
+        )
         parser.add_argument(
             "--allow-without-sku",
             action="store_true",
             help="import records with neither a sku nor a known id; each run adds them again",
         )
+        parser.add_argument("--sheet", metavar="NAME", help="the sheet of a workbook (default: the first visible one)")
         parser.add_argument("--encoding", help="such as cp1252 (default: detected)")
         parser.add_argument(
             "--decimal",
             choices=(POINT, COMMA),
-            help="the decimal mark of CSV; by default a number that reads two ways, such as 1,234, is rejected",
+            help="the decimal mark of texts; by default a number that reads two ways, such as 1,234, is rejected",
         )
         parser.add_argument(
             "--map",
@@ -176,7 +186,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--preset",
             choices=(*PRESETS, NO_PRESET),
-            help="the shop system that wrote the CSV file (default: Shopify and WooCommerce are recognised)",
+            help="the shop system that wrote the file (default: Shopify and WooCommerce are recognised)",
         )
         parser.add_argument(
             "--dry-run",
@@ -186,18 +196,10 @@ class Command(BaseCommand):
         parser.add_argument("--ignore-unknown", action="store_true", help="leave out columns that are unknown")
 
     def handle(self, *args: Any, file: str, rejects: Path | None, allow_without_sku: bool, **options: Any) -> None:
-        _check_encoding(options["encoding"])
-        kind = options["format"] or format_of(Path(file), IMPORTED_ENDINGS)
-        if kind is None and Path(file).suffix.lower() in WORKBOOKS:
-            raise CommandError(
-                f"{file} is a workbook. Save it in the spreadsheet as CSV (UTF-8), and import that file."
-            )
-        if kind is None:
-            raise CommandError(f"{file}: unknown suffix. Give --format {CSV} or --format {JSON_LINES}.")
-        if options["preset"] not in (None, NO_PRESET) and kind != CSV:
-            raise CommandError("--preset is for CSV.")
+        kind = _kind(file, options)
         is_dry = options["dry_run"]
-        self.rejects = Path(os.devnull) if is_dry else rejects or Path(("stdin" if file == "-" else file) + REJECTS)
+        default = ("stdin" if file == "-" else file) + REJECTS + (".csv" if kind == XLSX else "")
+        self.rejects = Path(os.devnull) if is_dry else rejects or Path(default)
         with _one_line_errors(), _opened(file, self.rejects) as source:
             counts = self._take_in(source, kind, allow_without_sku, options)
         self.stdout.write(summary(counts) + ".")
@@ -212,30 +214,58 @@ class Command(BaseCommand):
     def _take_in(
         self, source: IO[bytes], kind: str, allow_without_sku: bool, options: Mapping[str, Any]
     ) -> Counter[str]:
-        encoding = options["encoding"] or _encoding(source, kind)
-        wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
-        text = io.TextIOWrapper(source, encoding, errors="strict" if wide else "surrogateescape", newline="")
-        header, records, notes = read(text, kind, _reading(options))
+        found = self._begun(source, kind, options)
         out, err = Console(file=options.get("stdout")), Console(file=options.get("stderr"), stderr=True)
-        if encoding == LAST_RESORT and not options["encoding"]:
-            notes = [f"The file is not UTF-8. It is read as {LAST_RESORT}; --encoding names another encoding.", *notes]
-        if options["dry_run"]:
-            notes = ["Dry run: nothing is written.", *notes]
-        for note in notes:
+        for note in ["Dry run: nothing is written.", *found.notes] if options["dry_run"] else found.notes:
             out.print(note, markup=False, highlight=False, soft_wrap=True)
+        encoding = UTF_8 if kind == XLSX else "utf-8"  # with a byte order mark for the spreadsheet
         with (
-            self.rejects.open("w", encoding="utf-8", errors="surrogateescape", newline="") as left_out,
+            self.rejects.open("w", encoding=encoding, errors="surrogateescape", newline="") as left_out,
             _progress(out, source) as progress,
         ):
             further = "The reasons of further records are not shown." if options["dry_run"] else FURTHER
-            reject = Rejects(left_out, header, out if out.is_terminal else err, further)
+            reject = Rejects(left_out, found, out if out.is_terminal else err, further)
 
             def show_progress(counts: Counter[str]) -> None:
                 left_out.flush()
                 progress(source.tell() if source.seekable() else 0, counts)
 
-            preview = Preview(out) if options["dry_run"] else None
-            return Import(reject, show_progress, allow_without_sku, preview).run(records)
+            preview = Preview(out, found.unit) if options["dry_run"] else None
+            return Import(reject, show_progress, allow_without_sku, preview, found.unit).run(found.records)
+
+    def _begun(self, source: IO[bytes], kind: str, options: Mapping[str, Any]) -> Source:
+        """The records of the file, and notes on how it is read. Raises FileError."""
+        reading = _reading(options)
+        if kind == XLSX:
+            return read_workbook(source, reading, options["sheet"])
+        encoding = options["encoding"] or _encoding(source, kind)
+        wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+        self.text = io.TextIOWrapper(
+            source, encoding, errors="strict" if wide else "surrogateescape", newline=""
+        )  # kept, for it closes its file when it goes
+        found = read(self.text, kind, reading)
+        if encoding == LAST_RESORT and not options["encoding"]:
+            note = f"The file is not UTF-8. It is read as {LAST_RESORT}; --encoding names another encoding."
+            found.notes.insert(0, note)
+        return found
+
+
+def _kind(file: str, options: Mapping[str, Any]) -> str:
+    """The format of the file. Raises CommandError if it is unknown, or if the options do not fit it."""
+    _check_encoding(options["encoding"])
+    kind: str | None = options["format"] or format_of(Path(file), IMPORTED_ENDINGS)
+    if kind is None and Path(file).suffix.lower() in WORKBOOKS:
+        raise CommandError(
+            f"{file} is a workbook of another format. Save it in the spreadsheet as XLSX, and import that file."
+        )
+    if kind is None:
+        raise CommandError(f"{file}: unknown suffix. Give --format {CSV}, --format {JSON_LINES} or --format {XLSX}.")
+    if options["preset"] not in (None, NO_PRESET) and kind == JSON_LINES:
+        raise CommandError("--preset is for CSV and workbooks.")
+    for name, ours in (("sheet", kind == XLSX), ("encoding", kind != XLSX)):
+        if options[name] and not ours:
+            raise CommandError(f"--{name} is {'not ' * (kind == XLSX)}for workbooks.")
+    return kind
 
 
 @contextmanager
