@@ -54,11 +54,14 @@ _ADD_SOLD = """
     DO UPDATE SET units = f.units + excluded.units, revenue = f.revenue + excluded.revenue
 """
 _SET_PRODUCTS = """
-    INSERT INTO analytics_svc_productfigure (generation, product_id, name, stock, listed, units, revenue)
-    SELECT %s, id, name, stock, listed, 0, 0
-    FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::boolean[]) AS p (id, name, stock, listed) ORDER BY id
+    INSERT INTO analytics_svc_productfigure
+        (generation, product_id, name, stock, low_stock_threshold, listed, units, revenue)
+    SELECT %s, id, name, stock, threshold, listed, 0, 0
+    FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::boolean[])
+        AS p (id, name, stock, threshold, listed) ORDER BY id
     ON CONFLICT (generation, product_id)
-    DO UPDATE SET name = excluded.name, stock = excluded.stock, listed = excluded.listed
+    DO UPDATE SET name = excluded.name, stock = excluded.stock, low_stock_threshold = excluded.low_stock_threshold,
+        listed = excluded.listed
 """
 
 
@@ -268,6 +271,6 @@ def _add(generation: int, changes: Contribution) -> None:
 def _set_products(generation: int, products: Sequence[tuple[int, Product]]) -> None:
     if not products:
         return
-    columns = zip(*((pk, p.name, p.stock, not p.deleted) for pk, p in products), strict=True)
+    columns = zip(*((pk, p.name, p.stock, p.own_threshold, not p.deleted) for pk, p in products), strict=True)
     with connection.cursor() as cursor:
         cursor.execute(_SET_PRODUCTS, [generation, *(list(column) for column in columns)])
