@@ -12,14 +12,27 @@ from decimal import Decimal
 from typing import Annotated, Any, Self
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from platform_core.vocabulary import COUNTED, HOLDING_STOCK, PLACED, SETTLED, NotificationStatus, OrderStatus
+from platform_core.vocabulary import (
+    COUNTED,
+    HOLDING_STOCK,
+    PLACED,
+    SETTLED,
+    WITHOUT_STOCK,
+    NotificationStatus,
+    OrderStatus,
+)
 
 BIGINT = 2**63 - 1
 _NOUGHT = Decimal(0)
 AMOUNTS = frozenset({"orders.revenue", "products.stockValue"})
 """The figures that are amounts of money. The others are counts."""
+REASONS = ("insufficient_stock", "unknown_product", "unavailable", "abandoned")
+"""Why order-service rejects orders. Reports list the reasons in this sequence."""
+OTHER_REASON = "other"
+REJECTED_FOR = "orders.rejected."
+"""Prefix of the daily figures with the rejected orders of one reason."""
 
 _OUTERMOST = (timezone(-timedelta(hours=16)), timezone(timedelta(hours=16)))
 """No time zone has been farther from UTC."""
@@ -27,6 +40,7 @@ _OF_STATUS: Mapping[tuple[str, str], str] = {
     **{("orders", status): f"orders.status.{status}" for status in COUNTED},
     **{("notifications", status): f"notifications.status.{status}" for status in SETTLED},
 }
+_DAILY_WITHOUT_STOCK = {status: f"orders.{status}" for status in WITHOUT_STOCK}
 _DAILY_OF_STATUS = {status: f"notifications.{status}" for status in SETTLED}
 """The names of figures. They are made once, because formatting an enum costs as much as all sums of an order."""
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -94,14 +108,30 @@ class User(State, frozen=True):
 
 
 class Product(State, frozen=True):
+    """A product. ``low_stock_threshold`` is unset in events of versions that did not know it, and then stays."""
+
     name: Annotated[str, Meta(max_length=200)]
     price: Decimal
     stock: Count
+    low_stock_threshold: Count | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
         _check_amount(self.price)
         if "\0" in self.name:
             raise ValueError("a name with a NUL")
+
+    @property
+    def own_threshold(self) -> int | None:
+        """The product's own number of pieces at which its stock is low, if it has one."""
+        return None if self.low_stock_threshold is UNSET else self.low_stock_threshold  # type: ignore[return-value]
+
+    def following(self, known: Self | None) -> Self:
+        """As for every state. A threshold that the newer state does not name is taken from the older one."""
+        newest = super().following(known)
+        if known is None or newest.low_stock_threshold is not UNSET:
+            return newest
+        older = known.low_stock_threshold if self.low_stock_threshold is UNSET else self.low_stock_threshold
+        return msgspec.structs.replace(newest, low_stock_threshold=older)
 
     def contribute(self, changes: Changes, sign: int, zone: tzinfo) -> None:
         if not self.deleted:
@@ -110,6 +140,11 @@ class Product(State, frozen=True):
             figures["products.outOfStock"] += sign * (self.stock == 0)
             figures["products.stockUnits"] += sign * self.stock
             figures["products.stockValue"] += sign * self.stock * self.price
+
+
+def bounded_reason(reason: str) -> str:
+    """The reason if it is a known one, otherwise OTHER_REASON, so that the number of figures has a bound."""
+    return reason if reason in REASONS else OTHER_REASON
 
 
 class Line(Struct, frozen=True, rename="camel"):
@@ -123,11 +158,12 @@ class Line(Struct, frozen=True, rename="camel"):
 
 
 class Order(State, frozen=True):
-    """An order. One that was never confirmed has no amounts."""
+    """An order. One that was never confirmed has no amounts. ``reason`` is why it was rejected, an error's code."""
 
     status: OrderStatus
     total: Decimal | None
     items: list[Line]
+    reason: str = ""
 
     def __post_init__(self) -> None:
         _check_status(self.status, COUNTED)
@@ -139,9 +175,13 @@ class Order(State, frozen=True):
     def contribute(self, changes: Changes, sign: int, zone: tzinfo) -> None:
         figures, daily = changes.figures, changes.daily
         figures[_OF_STATUS["orders", self.status]] += sign
-        if self.status not in PLACED:
-            return
         day = self.day(zone)
+        if self.status in WITHOUT_STOCK:
+            daily[_DAILY_WITHOUT_STOCK[self.status], day] += sign
+        if self.status not in PLACED:
+            if self.reason:
+                daily[f"{REJECTED_FOR}{bounded_reason(self.reason)}", day] += sign
+            return
         figures["orders.total"] += sign
         daily["orders.placed", day] += sign
         if self.status in HOLDING_STOCK:

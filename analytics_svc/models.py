@@ -109,6 +109,9 @@ class ProductFigure(models.Model):
     product_id = models.BigIntegerField()
     name = models.CharField(max_length=200)
     stock = models.BigIntegerField(default=0)
+    low_stock_threshold = models.BigIntegerField(
+        null=True, blank=True, help_text="The product's own number of pieces at which its stock is low."
+    )
     listed = models.BooleanField(default=False, help_text="Whether the product is in the catalog.")
     units = models.BigIntegerField(default=0)
     revenue = models.DecimalField(max_digits=30, decimal_places=2, default=0)
@@ -120,7 +123,18 @@ class ProductFigure(models.Model):
         )
         indexes = (
             models.Index(
-                "generation", "stock", "product_id", condition=models.Q(listed=True), name="product_figure_by_stock"
+                "generation",
+                "stock",
+                "product_id",
+                condition=models.Q(listed=True, low_stock_threshold=None),
+                name="product_figure_by_shop",
+            ),
+            models.Index(
+                "generation",
+                "stock",
+                "product_id",
+                condition=models.Q(listed=True, stock__lte=models.F("low_stock_threshold")),
+                name="product_figure_low",
             ),
             models.Index(
                 "generation",

@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from django.conf import settings
 from django.utils.timezone import now
 
 from analytics_svc.catching_up import SOURCES
@@ -22,13 +24,17 @@ from platform_core.clients import (
     get_health,
     peer_bulkhead,
     read_feed,
+    read_list,
 )
 from platform_core.http import DeadlineExceeded, context
 from platform_core.observability import health
-from platform_core.topology import ANALYTICS, SERVICES, Service
+from platform_core.topology import ANALYTICS, ORDER, SERVICES, Service
+from platform_core.vocabulary import OrderStatus
 
 TIMEOUT = 1.0
 """Time limit of the checks in seconds."""
+OVERDUE_BOUND = 100
+"""Overdue orders are counted up to this number."""
 STATUSES = ("ok", "down", "unknown")
 LAGS = ("current", "pending", "behind", "unknown")
 
@@ -54,7 +60,7 @@ def platform() -> Report:
     """
     positions = {position.service: position for position in FeedPosition.objects.filter(live=True)}
     after = {name: positions[name].last_event_id if name in positions else "" for name in SOURCES}
-    healths, pages = _asked(after)
+    healths, pages, overdue = _asked(after)
     services = [
         {
             **(_own_row() if service is ANALYTICS else _peer_row(service, healths[service.name])),
@@ -62,20 +68,41 @@ def platform() -> Report:
         }
         for service in SERVICES
     ]
-    return {"asOf": now(), "services": services}
+    return {"asOf": now(), "services": services, "overdueOrders": overdue}
 
 
-def _asked(after: Mapping[str, str]) -> tuple[dict[str, _Answer | Exception], dict[str, FeedPage | Exception]]:
-    """Reads the health of each peer, and the first event of each feed that is not in the figures yet."""
+class _Asked(NamedTuple):
+    healths: dict[str, _Answer | Exception]
+    pages: dict[str, FeedPage | Exception]
+    overdue: int | None
+
+
+def _asked(after: Mapping[str, str]) -> _Asked:
+    """Reads the health of each peer, the first event of each feed that is not in the figures yet, overdue orders."""
     peers = [service.name for service in SERVICES if service is not ANALYTICS]
     try:
         with context.within(TIMEOUT), peer_bulkhead().place(TIMEOUT):
             healths = {name: _start(partial(_ask, name)) for name in peers}
             pages = {name: _start(partial(read_feed, name, position, 1)) for name, position in after.items()}
-            return _results(healths), _results(pages)
+            overdue = {ORDER.name: _start(_overdue_orders)}
+            counted = _results(overdue)[ORDER.name]
+            return _Asked(_results(healths), _results(pages), counted if isinstance(counted, int) else None)
     except BulkheadFull:
         busy = {name: PeerBusy(name, "too many requests wait for peers") for name in peers}
-        return {**busy}, {**busy}
+        return _Asked({**busy}, {**busy}, None)
+
+
+def _overdue_orders() -> int:
+    """Counts orders that are pending for longer than any request can run, up to `OVERDUE_BOUND`."""
+    limit = now() - timedelta(seconds=settings.PENDING_SECONDS)
+    found = read_list(
+        ORDER.name,
+        "/api/orders",
+        limit=OVERDUE_BOUND,
+        status=OrderStatus.PENDING.value,
+        createdBefore=limit.isoformat(),
+    )
+    return len(found.results)
 
 
 def _start(ask: Callable[[], T]) -> Future[T]:

@@ -75,11 +75,14 @@ _ADD_SOLD = """
     DO UPDATE SET units = f.units + excluded.units, revenue = f.revenue + excluded.revenue
 """
 _SET_PRODUCTS = """
-    INSERT INTO analytics_svc_productfigure (generation, product_id, name, stock, listed, units, revenue)
-    SELECT %s, id, name, stock, listed, 0, 0
-    FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::boolean[]) AS p (id, name, stock, listed) ORDER BY id
+    INSERT INTO analytics_svc_productfigure
+        (generation, product_id, name, stock, low_stock_threshold, listed, units, revenue)
+    SELECT %s, id, name, stock, threshold, listed, 0, 0
+    FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::boolean[])
+        AS p (id, name, stock, threshold, listed) ORDER BY id
     ON CONFLICT (generation, product_id)
-    DO UPDATE SET name = excluded.name, stock = excluded.stock, listed = excluded.listed
+    DO UPDATE SET name = excluded.name, stock = excluded.stock, low_stock_threshold = excluded.low_stock_threshold,
+        listed = excluded.listed
 """
 
 
@@ -292,5 +295,5 @@ def _add_sold(generation: int, changes: Changes) -> None:
 
 def _set_products(generation: int, products: Sequence[tuple[int, Product]]) -> None:
     if products:
-        columns = zip(*((pk, p.name, p.stock, str(not p.deleted)) for pk, p in products), strict=True)
-        prepared(_SET_PRODUCTS, [generation, *map(array, columns)])
+        rows = ((pk, p.name, p.stock, p.own_threshold, str(not p.deleted)) for pk, p in products)
+        prepared(_SET_PRODUCTS, [generation, *map(array, zip(*rows, strict=True))])

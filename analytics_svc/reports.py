@@ -7,9 +7,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.db.models import F, Q, Sum
 from django.utils.timezone import now
 
 from analytics_svc.catching_up import Freshness, catch_up
+from analytics_svc.contributions import OTHER_REASON, REASONS, REJECTED_FOR
 from analytics_svc.models import DailyFigure, Figure, ProductFigure
 from platform_core.conf import decimals, rounded
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
@@ -44,7 +46,57 @@ def overview(days: int) -> tuple[Freshness, Mapping[str, Report]]:
         "products": {**_products(figures), **_product_lists(generation)},
         "orders": {**_orders(figures), "byDay": _orders_by_day(freshness, days)},
         "notifications": _notifications(figures),
+        "period": _period(freshness, days),
     }
+
+
+_REJECTIONS = {f"{REJECTED_FOR}{reason}": reason for reason in (*REASONS, OTHER_REASON)}
+_SUMMED = (
+    *("orders.placed", "orders.revenue", "orders.cancelled", "orders.rejected", *_REJECTIONS),
+    *("users.new", "notifications.sent", "notifications.failed"),
+)
+
+
+def _period(freshness: Freshness, days: int) -> Report:
+    """The sums of the last ``days`` days, including today, and of as many days before. One query.
+
+    ``rejections`` are the rejected orders by reason; "unknown" for those of versions that did not tell it.
+    """
+    first = _today(freshness) - timedelta(days=days - 1)
+    rows = DailyFigure.objects.filter(
+        generation=freshness.generation, name__in=_SUMMED, date__gte=first - timedelta(days=days)
+    )
+    recent = Q(date__gte=first)
+    sums = (
+        rows.order_by()
+        .values_list("name")
+        .annotate(recent=Sum("value", filter=recent), earlier=Sum("value", filter=~recent))
+    )
+    now_, before = _Figures(), _Figures()
+    for name, value, earlier in sums:
+        now_[name], before[name] = value or Decimal(0), earlier or Decimal(0)
+    rejections = {reason: int(now_[name]) for name, reason in _REJECTIONS.items() if now_[name]}
+    if (unknown := int(now_["orders.rejected"]) - sum(rejections.values())) > 0:
+        rejections["unknown"] = unknown
+    return {"days": days, "now": _sums(now_), "before": _sums(before), "rejections": rejections}
+
+
+def _sums(figures: Figures) -> Report:
+    paid = figures["orders.placed"] - figures["orders.cancelled"]
+    revenue = figures["orders.revenue"]
+    return {
+        "orders": int(figures["orders.placed"]),
+        "revenue": rounded(revenue),
+        "averageOrderValue": _average(revenue, paid),
+        "rejected": int(figures["orders.rejected"]),
+        "newUsers": int(figures["users.new"]),
+        "sent": int(figures["notifications.sent"]),
+        "failed": int(figures["notifications.failed"]),
+    }
+
+
+def _average(revenue: Decimal, orders: Decimal) -> Decimal:
+    return (revenue / orders).quantize(Decimal(1).scaleb(-decimals()), ROUND_HALF_UP) if orders > 0 else Decimal(0)
 
 
 def users(days: int) -> Report:
@@ -115,13 +167,13 @@ def _products(figures: Figures) -> Report:
 def _product_lists(generation: int) -> Report:
     """The products with low stock, and the top sellers."""
     rows = ProductFigure.objects.filter(generation=generation)
-    low = rows.filter(listed=True, stock__lte=settings.LOW_STOCK).order_by("stock", "product_id")
+    listed = rows.filter(listed=True).order_by("stock", "product_id").values_list("product_id", "name", "stock")
+    by_shop = listed.filter(low_stock_threshold=None, stock__lte=settings.LOW_STOCK)[:LISTED]
+    by_product = listed.filter(stock__lte=F("low_stock_threshold"))[:LISTED]
+    low = by_shop.union(by_product, all=True).order_by("stock", "product_id")[:LISTED]
     top = rows.filter(units__gt=0).order_by("-units", "product_id")
     return {
-        "lowStock": [
-            {"productId": str(product_id), "name": name, "stock": stock}
-            for product_id, name, stock in low.values_list("product_id", "name", "stock")[:LISTED]
-        ],
+        "lowStock": [{"productId": str(product_id), "name": name, "stock": stock} for product_id, name, stock in low],
         "topSellers": [
             {"productId": str(product_id), "name": name, "units": units, "revenue": rounded(revenue)}
             for product_id, name, units, revenue in top.values_list("product_id", "name", "units", "revenue")[:LISTED]
@@ -138,12 +190,11 @@ def _orders_by_day(freshness: Freshness, days: int) -> list[Report]:
 
 def _orders(figures: Figures) -> Report:
     paid, revenue = figures["orders.paid"], figures["orders.revenue"]
-    average = (revenue / paid).quantize(Decimal(1).scaleb(-decimals()), ROUND_HALF_UP) if paid else Decimal(0)
     return {
         "total": int(figures["orders.total"]),
         "byStatus": {status.value: int(figures[f"orders.status.{status}"]) for status in COUNTED},
         "revenue": rounded(revenue),
-        "averageOrderValue": average,
+        "averageOrderValue": _average(revenue, paid),
     }
 
 

@@ -122,6 +122,10 @@ class ServiceStatus(serializers.Serializer[Any]):
 class PlatformStatus(serializers.Serializer[Any]):
     asOf = serializers.DateTimeField()
     services = ServiceStatus(many=True)
+    overdueOrders = serializers.IntegerField(
+        allow_null=True,
+        help_text="Orders that stay pending, counted by order-service now, up to 100. Null if it did not answer.",
+    )
 
 
 class NotificationDay(serializers.Serializer[Any]):

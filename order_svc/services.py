@@ -282,7 +282,7 @@ def _reject_by_rule(order: Order, lines: list[OrderLine], refusal: PeerRefused) 
         rejected = {"reason": refusal.code, "refusal": stored, "steps": order.steps}
         if not _move(order.pk, Order.Status.PENDING, Order.Status.REJECTED, PLACING, **rejected):
             return _given_up()
-        append(_rejection(order, lines))
+        append(_rejection(order, lines, refusal.code))
         release(order.pk)
     _count_rejection(refusal.code)
     return error
@@ -309,16 +309,16 @@ def reject_pending(order_id: int, reason: str, actor: str, **changes: Any) -> bo
         moved = _move(order_id, Order.Status.PENDING, Order.Status.REJECTED, actor, **changes)
         if moved:
             order = Order.objects.get(pk=order_id)
-            append(_rejection(order, list(order.lines.all())))
+            append(_rejection(order, list(order.lines.all()), reason))
             release(order_id)
     if moved:
         _count_rejection(reason)
     return moved
 
 
-def _rejection(order: Order, lines: list[OrderLine]) -> NewEvent:
+def _rejection(order: Order, lines: list[OrderLine], reason: str) -> NewEvent:
     """The event of an order that was pending and has just been rejected. ``order`` may be as it was before."""
-    data = {**snapshot(order, lines), "status": Order.Status.REJECTED, "version": SETTLED_VERSION}
+    data = {**snapshot(order, lines), "status": Order.Status.REJECTED, "version": SETTLED_VERSION, "reason": reason}
     return NewEvent(EventType.ORDER_REJECTED, order.pk, data)
 
 

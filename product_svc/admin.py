@@ -245,8 +245,9 @@ class MovementList(LeanChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.result_list = list(self.result_list)
-        told(request, self.result_list)
+        rows: list[StockMovement] = list(self.result_list)
+        told(request, rows)
+        self.result_list = rows
 
 
 @admin.register(StockMovement)

@@ -1,4 +1,4 @@
-"""Formats of the dashboard's figures. static/analytics_svc/dashboard.js formats them in the same way."""
+"""Formats of the dashboard's figures."""
 
 from datetime import date, datetime
 from typing import Any
@@ -60,3 +60,34 @@ def size(text: str) -> str:
 def of(part: Any, whole: Any) -> str:
     """A share in percent, for the length of a bar."""
     return f"{100 * float(part) / float(whole):.2f}" if whole else "0"
+
+
+_MUCH = 1000
+"""Percent from which on a growth says nothing: before, there was next to nothing."""
+
+
+@register.filter
+def growth(present: Any, before: Any) -> str:
+    """The change in percent since the period before, such as ``+12 %``. Empty if that period had nothing."""
+    if not before:
+        return ""
+    percent = round(100 * (float(present) - float(before)) / float(before))
+    if percent > _MUCH:
+        return f"over +{_MUCH:,} %"
+    return f"{percent:+,} %" if percent else "±0 %"
+
+
+_REASONS = {
+    "insufficient_stock": "too little stock",
+    "unknown_product": "unknown product",
+    "unavailable": "a service did not answer",
+    "abandoned": "given up by recovery",
+    "other": "another reason",
+    "unknown": "reason not recorded",
+}
+
+
+@register.filter
+def reason(code: str) -> str:
+    """Why orders were rejected, in words."""
+    return _REASONS.get(code, code)

@@ -87,9 +87,9 @@ def _page(peer: str, params: dict[str, Any], *, texts: bool, acknowledging: bool
     return FeedPage(events, pending, answer.headers.get("Feed-Position", ""), raw)
 
 
-def read_list(peer: str, path: str, cursor: str = "", limit: int = 200) -> ListPage:
-    """A page of a list, with exact numbers. Raises PeerRefused, PeerUnreachable."""
-    answer = call(peer, "GET", path, params={"limit": limit, **({"cursor": cursor} if cursor else {})})
+def read_list(peer: str, path: str, cursor: str = "", limit: int = 200, **filters: str) -> ListPage:
+    """A page of a list, with exact numbers. ``filters`` are query parameters. Raises PeerRefused, PeerUnreachable."""
+    answer = call(peer, "GET", path, params={"limit": limit, **({"cursor": cursor} if cursor else {}), **filters})
     try:
         page = _decode_list(answer.content)
     except UNREADABLE as error:

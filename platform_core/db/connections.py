@@ -90,13 +90,17 @@ def violated_constraint(error: DatabaseError) -> str | None:
     return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
 
 
-def array(values: Iterable[int | Decimal | str]) -> str:
+def array(values: Iterable[int | Decimal | str | None]) -> str:
     """The text of a Postgres array, for ``%s::bigint[]``. Faster than psycopg's conversion of lists."""
-    return "{" + ",".join(_quoted(value) if isinstance(value, str) else str(value) for value in values) + "}"
+    return "{" + ",".join(map(_element, values)) + "}"
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", r"\\").replace('"', r"\"")
+def _element(value: int | Decimal | str | None) -> str:
+    if value is None:
+        return "NULL"
+    if not isinstance(value, str):
+        return str(value)
+    escaped = value.replace("\\", r"\\").replace('"', r"\"")
     return f'"{escaped}"'
 
 

@@ -98,6 +98,8 @@ class Feed:
         """The list, newest first, with all members of the rows but the version."""
         below, limit = int(query.get("cursor", 2**63)), int(query["limit"])
         found = [pk for pk in sorted(self.rows, reverse=True) if pk < below and pk not in self.gone]
+        if "status" in query:
+            found = [pk for pk in found if self.rows[pk]["status"] == query["status"]]
         rows = [{k: v for k, v in self.rows[pk].items() if k != "version"} for pk in found[:limit]]
         following = f"http://x/api/x?limit={limit}&cursor={found[limit - 1]}" if len(found) > limit else None
         return 200, {}, encode({"results": rows, "next": following, "previous": None})
@@ -118,7 +120,13 @@ class Shop:
         self.products.tell(what, product_id, {**usual, "version": version, **fields})
 
     def order(
-        self, order_id: int, status: str = "confirmed", version: int = 2, items: Any = ((11, 2, PRICE),), day: int = 0
+        self,
+        order_id: int,
+        status: str = "confirmed",
+        version: int = 2,
+        items: Any = ((11, 2, PRICE),),
+        day: int = 0,
+        **others: Any,
     ) -> None:
         lines = [
             {
@@ -132,7 +140,7 @@ class Shop:
         ]
         total = sum((number * price for _, number, price in items), Decimal(0))
         data = {"version": version, "userId": "1", "status": status, "total": total, "currency": "USD"}
-        self.orders.tell(f"order.{status}", order_id, {**data, "createdAt": at(day), "items": lines})
+        self.orders.tell(f"order.{status}", order_id, {**data, "createdAt": at(day), "items": lines, **others})
 
     def notification(self, notification_id: int, status: str = "sent", version: int = 2, day: int = 0) -> None:
         data = {"version": version, "userId": "1", "type": "x", "channel": "email", "status": status}

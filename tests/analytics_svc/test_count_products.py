@@ -37,6 +37,20 @@ def test_the_low_stock_limit_is_a_setting(shop, report, settings):
     assert [entry["productId"] for entry in report("products")["lowStock"]] == ["2"]
 
 
+def test_a_product_may_have_a_limit_of_its_own(shop, report):
+    for product_id, stock, limit in ((1, 40, 50), (2, 51, 50), (3, 5, 4), (4, 0, 0), (5, 10, None), (6, 11, None)):
+        shop.product(product_id, stock=stock, lowStockThreshold=limit)
+    assert [entry["productId"] for entry in report("products")["lowStock"]] == ["4", "5", "1"]
+
+
+def test_a_limit_of_its_own_outlives_events_of_versions_that_do_not_know_it(shop, report):
+    shop.product(1, stock=60, lowStockThreshold=50)
+    shop.product(1, "stock.changed", version=2, stock=45)
+    assert [entry["productId"] for entry in report("products")["lowStock"]] == ["1"]
+    shop.product(1, "product.updated", version=3, stock=45, lowStockThreshold=None)
+    assert report("products")["lowStock"] == []
+
+
 def test_figures_follow_the_stock(shop, report):
     shop.product(1, stock=2, price=Decimal("1.50"))
     assert report("products")["stockValue"] == 3

@@ -262,6 +262,7 @@ def test_an_order_that_a_rule_refuses_is_rejected_and_gives_back_what_it_may_hol
     assert order.status == "rejected"
     assert order.reason in ("insufficient_stock", "unknown_product")
     assert left_behind() == (["order.rejected"], [f"order-{order.pk}-release"])
+    assert Event.objects.get().data["reason"] == order.reason
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
@@ -296,6 +297,7 @@ def test_without_an_answer_from_product_service_it_is_503_and_the_stock_goes_bac
     order = Order.objects.get()
     assert (order.status, order.reason, order.idempotency_key) == ("rejected", "unavailable", None)
     assert left_behind() == (["order.rejected"], [f"order-{order.pk}-release"])
+    assert Event.objects.get().data["reason"] == "unavailable"
     release = OutboxMessage.objects.get()
     assert (release.kind, release.destination) == ("stock.release", "product-service")
 

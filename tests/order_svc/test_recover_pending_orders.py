@@ -12,6 +12,7 @@ from order_svc import tasks
 from order_svc.models import Order
 from order_svc.services import release
 from platform_core.db import isolation
+from platform_core.events.models import Event
 from platform_core.models import FailedItem
 from platform_core.outbox.models import OutboxMessage
 from platform_core.worker.duties import Duty, work
@@ -42,6 +43,7 @@ def test_an_overdue_order_is_rejected_with_a_reason_and_its_stock_goes_back(api,
     order.refresh_from_db()
     assert (order.status, order.reason, order.total, order.idempotency_key) == ("rejected", "abandoned", None, None)
     assert left_behind() == (["order.rejected"], [f"order-{order.pk}-release"])
+    assert Event.objects.get().data["reason"] == "abandoned"
     assert api.get(f"/api/orders/{order.pk}").json()["status"] == "rejected"
 
 

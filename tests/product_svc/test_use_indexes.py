@@ -88,13 +88,13 @@ def test_frequent_words_that_are_never_together_are_not_sought_in_all_products(a
 LISTS = [
     *("product/?stock=low", "product/?stock=out", "product/?category=category7", "product/?category=nowhere"),
     *("product/?o=1", "product/?o=-4", "product/?o=5", "product/?q=word123&stock=low"),
+    *("stockmovement/", "stockmovement/?product={pk}", "stockmovement/?product=0"),
     *(
-        "stockmovement/",
-        "stockmovement/?product={pk}",
-        "stockmovement/?product=0",
         "stockmovement/?kind__exact=release",
+        "stockmovement/?kind__exact=initial",
+        "stockmovement/?q=777",
+        "stockmovement/?q=776",
     ),
-    *("stockmovement/?kind__exact=initial", "stockmovement/?q=777", "stockmovement/?q=776"),
     "stockmovement/?created_at__gte={day}&created_at__lt={later}",
     *("product/{pk}/change/", "product/{pk}/adjust/"),
 ]
