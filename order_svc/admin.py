@@ -39,6 +39,10 @@ SHOWN_LINES = 2
 """The number of an order's lines that the list names."""
 
 
+def linked(url: str, text: object) -> SafeString:
+    return format_html('<a href="{}" class="font-semibold text-primary-600 dark:text-primary-500">{}</a>', url, text)
+
+
 def right_aligned(text: str) -> SafeString:
     return format_html('<span class="block text-right whitespace-nowrap">{}</span>', text)
 
@@ -154,28 +158,29 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @display(description="order", ordering="pk")  # type: ignore[untyped-decorator]
     def number(self, order: Order) -> SafeString:
-        return format_html('<a href="{}">{}</a>', reverse("order-page", args=[order.pk]), order.pk)
+        return linked(reverse("order-page", args=[order.pk]), order.pk)
 
     @display(description="customer")  # type: ignore[untyped-decorator]
     def customer(self, order: Order) -> SafeString:
         name = order.customer_name or f"user {order.user_id}"
         url = getattr(order, "customer_url", "")  # OrderChangeList
-        return format_html('<a href="{}">{}</a><br>{}', url, name, order.customer_email or "")
+        return format_html('<span class="block">{}<br>{}</span>', linked(url, name), order.customer_email or "")
 
     @display(description="items")  # type: ignore[untyped-decorator]
-    def items(self, order: Order) -> str:
+    def items(self, order: Order) -> SafeString:
         lines = list(order.lines.all())
         named = [f"{line.quantity:,} × {line.name or f'product {line.product_id}'}" for line in lines[:SHOWN_LINES]]
         more = [f"and {len(lines) - SHOWN_LINES} more"] if len(lines) > SHOWN_LINES else []
-        return ", ".join([*named, *more])
+        text = ", ".join([*named, *more])
+        return format_html('<span class="block truncate max-w-48" title="{0}">{0}</span>', text)
 
     @display(description="total")  # type: ignore[untyped-decorator]
     def shown_total(self, order: Order) -> SafeString:
         return right_aligned("–" if order.total is None else grouped_amount(order.total, order.currency))
 
     @display(description="age")  # type: ignore[untyped-decorator]
-    def age(self, order: Order) -> str:
-        return duration_text(now() - order.created_at)
+    def age(self, order: Order) -> SafeString:
+        return format_html('<span class="whitespace-nowrap">{}</span>', duration_text(now() - order.created_at))
 
     @display(description="status", label=_COLOURS)  # type: ignore[untyped-decorator]
     def shown_status(self, order: Order) -> str:
