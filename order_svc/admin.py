@@ -3,16 +3,27 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Lower
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import now
 from unfold.decorators import display
 
+from order_svc import services
 from order_svc.bulk import MOVES, Move
-from order_svc.models import Order
-from platform_core.admin import ReadOnlyAdmin, act_as, amount_column
-from platform_core.http import PlatformError
+from order_svc.explaining.formatting import duration_text
+from order_svc.models import Order, OrderLine
+from platform_core.admin import LeanChangeList, ReadOnlyAdmin, act_as
+from platform_core.admin_filters import ChoiceFilter, DaysFilter, ValueFilter, id_of
+from platform_core.conf import grouped_amount
+from platform_core.http import PlatformError, link
 from platform_core.jobs import ask
+from platform_core.topology import USER
 from platform_core.vocabulary import HOLDING_STOCK, WITHOUT_STOCK, OrderStatus
 
 # Statuses of one group share a colour. The entries for single statuses come last and override the group's.
@@ -25,16 +36,89 @@ _COLOURS = {
 }
 
 
-TOTAL = amount_column("total")
+SHOWN_LINES = 2
+"""The number of an order's lines that the list names."""
+
+
+def linked(url: str, text: object) -> SafeString:
+    return format_html('<a href="{}" class="font-semibold text-primary-600 dark:text-primary-500">{}</a>', url, text)
+
+
+def right_aligned(text: str) -> SafeString:
+    return format_html('<span class="block text-right whitespace-nowrap">{}</span>', text)
+
+
+class StatusFilter(ChoiceFilter):
+    title, parameter_name = "status", "status"
+    options = tuple(OrderStatus.choices)
+
+    def matching(self, rows: QuerySet[Order], text: str) -> QuerySet[Order]:
+        return rows.filter(status=text)
+
+
+class StuckFilter(ChoiceFilter):
+    """Orders that recovery should have rejected, or with a message that is late or was given up."""
+
+    title, parameter_name = "stuck", "stuck"
+    options = (("yes", "stuck orders only"),)
+
+    def matching(self, rows: QuerySet[Order], text: str) -> QuerySet[Order]:
+        return rows.filter(pk__in=services.stuck_orders())
+
+
+class CustomerFilter(ValueFilter):
+    title, parameter_name, hint = "customer", "customer", "a user's id or email address"
+
+    def matching(self, rows: QuerySet[Order], text: str) -> QuerySet[Order] | None:
+        if "@" in text:
+            return with_email(rows, text)
+        user_id = id_of(text)
+        return None if user_id is None else rows.filter(user_id=user_id)
+
+
+class ProductFilter(ValueFilter):
+    title, parameter_name, hint = "product", "product", "a product's id"
+
+    def matching(self, rows: QuerySet[Order], text: str) -> QuerySet[Order] | None:
+        product_id = id_of(text)
+        return None if product_id is None else with_product(rows, product_id)
+
+
+def with_email(rows: QuerySet[Order], email: str) -> QuerySet[Order]:
+    """The orders with this address of the customer; capitals do not matter."""
+    return rows.alias(email_in_lower_case=Lower("customer_email")).filter(email_in_lower_case=Lower(Value(email)))
+
+
+def with_product(rows: QuerySet[Order], product_id: int) -> QuerySet[Order]:
+    """The orders with a line of this product."""
+    return rows.filter(pk__in=OrderLine.objects.filter(product_id=product_id).values("order_id"))
+
+
+class OrderChangeList(LeanChangeList):
+    """Gives each row the link to its customer, for which the request is needed."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        for order in self.result_list:
+            order.customer_url = link(USER, f"/admin/user_svc/user/{order.user_id}/change/", request)
 
 
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
-    list_display = ("id", "user_id", "shown_status", TOTAL, "currency", "reason", "created_at")
-    list_filter = ("status", "created_at")
-    search_fields = ("id", "user_id", "request_id")
-    search_help_text = "id, user id or request id"
-    sortable_by = ("id", "created_at")
+    list_display = ("number", "shown_status", "customer", "items", "shown_total", "age", "created_at", "reason")
+    list_display_links = None
+    list_filter = (StatusFilter, StuckFilter, ("created_at", DaysFilter), CustomerFilter, ProductFilter)
+    list_filter_submit = True
+    search_fields = ("id", "request_id", "customer_email")
+    search_help_text = "order number, email, request id, or product:7"
+    sortable_by = ("number", "created_at")
+    saved_views = {
+        "All": {},
+        "To ship": {"status": "confirmed"},
+        "Stuck": {"stuck": "yes"},
+        "On its way": {"status": "shipped"},
+        "Rejected": {"status": "rejected"},
+    }
     actions = ("cancel", "ship", "deliver")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
@@ -50,6 +134,54 @@ class OrderAdmin(ReadOnlyAdmin):
         if order is None or not self.has_view_permission(request, order):
             return super().change_view(request, object_id, form_url, extra_context)
         return redirect("order-page", pk=order.pk)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("lines")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[OrderChangeList]:
+        return OrderChangeList
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Order], search_term: str) -> Any:
+        """Each kind of term has one index: an id, an address, ``product:7``, a request id."""
+        term = search_term.strip()
+        kind, _, rest = term.partition(":")
+        number, product = id_of(term), id_of(rest.strip()) if kind.lower() == "product" else None
+        if not term:
+            return queryset, False
+        if "\0" in term:
+            return queryset.none(), False
+        if product is not None:
+            return with_product(queryset, product), False
+        if "@" in term:
+            return with_email(queryset, term), False
+        found = Q(request_id=term) if number is None else Q(request_id=term) | Q(pk=number)
+        return queryset.filter(found), False
+
+    @display(description="order", ordering="pk")  # type: ignore[untyped-decorator]
+    def number(self, order: Order) -> SafeString:
+        return linked(reverse("order-page", args=[order.pk]), order.pk)
+
+    @display(description="customer")  # type: ignore[untyped-decorator]
+    def customer(self, order: Order) -> SafeString:
+        name = order.customer_name or f"user {order.user_id}"
+        url = getattr(order, "customer_url", "")  # OrderChangeList
+        return format_html('<span class="block">{}<br>{}</span>', linked(url, name), order.customer_email or "")
+
+    @display(description="items")  # type: ignore[untyped-decorator]
+    def items(self, order: Order) -> SafeString:
+        lines = list(order.lines.all())
+        named = [f"{line.quantity:,} × {line.name or f'product {line.product_id}'}" for line in lines[:SHOWN_LINES]]
+        more = [f"and {len(lines) - SHOWN_LINES} more"] if len(lines) > SHOWN_LINES else []
+        text = ", ".join([*named, *more])
+        return format_html('<span class="block truncate max-w-48" title="{0}">{0}</span>', text)
+
+    @display(description="total")  # type: ignore[untyped-decorator]
+    def shown_total(self, order: Order) -> SafeString:
+        return right_aligned("–" if order.total is None else grouped_amount(order.total, order.currency))
+
+    @display(description="age")  # type: ignore[untyped-decorator]
+    def age(self, order: Order) -> SafeString:
+        return format_html('<span class="whitespace-nowrap">{}</span>', duration_text(now() - order.created_at))
 
     @display(description="status", label=_COLOURS)  # type: ignore[untyped-decorator]
     def shown_status(self, order: Order) -> str:

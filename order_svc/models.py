@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Lower
 
 from platform_core.models import Resource
 from platform_core.vocabulary import UNPLACED, OrderStatus
@@ -66,7 +67,9 @@ class Order(Resource):
             models.Index(fields=("status", "id"), name="order_by_status"),
             models.Index(fields=("user_id", "status", "id"), name="order_by_user_and_status"),
             models.Index(fields=("created_at",), name="order_by_creation"),
+            models.Index(fields=("status", "created_at"), name="order_by_status_and_time"),
             models.Index(fields=("request_id",), name="order_by_request"),
+            models.Index(Lower("customer_email"), "id", name="order_by_email"),
             models.Index(fields=("created_at",), name="order_pending", condition=Q(status=OrderStatus.PENDING.value)),
         )
 
@@ -110,6 +113,7 @@ class OrderLine(models.Model):
             models.UniqueConstraint(fields=("order", "product_id"), name="order_line_once_per_product"),
             models.CheckConstraint(condition=Q(quantity__gt=0), name="order_line_quantity_positive"),
         )
+        indexes = (models.Index(fields=("product_id", "order"), name="order_line_by_product"),)
 
     def __str__(self) -> str:
         return f"{self.quantity} × product {self.product_id}"

@@ -142,5 +142,6 @@ def _mail(
 def _status(message: OutboxMessage | None, note: MessageToCustomer | None) -> str:
     if note is None:
         assert message is not None
-        return "given up" if message.state == OutboxMessage.State.DEAD else "not handed over yet"
+        words = {OutboxMessage.State.DEAD: "given up", OutboxMessage.State.DELIVERED: "handed over"}
+        return words.get(OutboxMessage.State(message.state), "not handed over yet")
     return {"none": "missing", "unknown": "not known at the moment"}.get(note.status, note.status)

@@ -61,6 +61,9 @@ from platform_core.vocabulary import (
 )
 
 CLEANUP_SECONDS = 2.0
+MOST_STUCK = 500
+LATE_MESSAGE = timedelta(seconds=30)
+"""The longest time that the delivery of a message takes in normal operation."""
 RECOVERY = "recovery"
 """The name of the duty that rejects overdue orders."""
 ABANDONED = "abandoned"
@@ -326,6 +329,20 @@ def overdue_orders() -> QuerySet[Order]:
     """Orders that have been pending for longer than any request can run, by Postgres' clock."""
     limit = Now() - timedelta(seconds=settings.PENDING_SECONDS)
     return Order.objects.filter(status=Order.Status.PENDING, created_at__lt=limit)
+
+
+def stuck_orders() -> list[int]:
+    """The ids of orders that somebody should look at: overdue ones, and those with a message that is late or dead.
+
+    At most `MOST_STUCK` of each, the oldest. Two queries, each by an index of what is unfinished.
+    """
+    overdue = overdue_orders().order_by("created_at").values_list("pk", flat=True)[:MOST_STUCK]
+    unsettled = (OutboxMessage.State.PENDING, OutboxMessage.State.DEAD)
+    late = OutboxMessage.objects.filter(
+        state__in=unsettled, aggregate__startswith="order:", created_at__lt=Now() - LATE_MESSAGE
+    )
+    aggregates = late.order_by("id").values_list("aggregate", flat=True)[:MOST_STUCK]
+    return [*overdue, *(int(each.removeprefix("order:")) for each in aggregates)]
 
 
 def reject_overdue(order: Order, actor: str = RECOVERING) -> bool:

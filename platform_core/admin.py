@@ -3,28 +3,35 @@
 Lists cost the same for tables of any size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG, ORDER_VAR, PAGE_VAR
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
+from django.db import DataError
 from django.db.models import BinaryField, GeneratedField, JSONField, Model, Q, QuerySet, TextField
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.views import ChangeList
 
+from platform_core.admin_filters import DaysFilter
 from platform_core.api.stored_answers import shown_answer
 from platform_core.auth.staff import identity
 from platform_core.conf.currencies import amount_text, decimals, rounded
@@ -71,6 +78,18 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         return rows.order_by()[: self.most].count()
 
 
+_NOT_FILTERS = (PAGE_VAR, ORDER_VAR, ERROR_FLAG)
+
+
+def _has_days(request: HttpRequest, column: str) -> bool:
+    return any(request.GET.get(f"{column}_{end}") for end in ("from", "to"))
+
+
+def _rendered(response: Any) -> Any:
+    """Renders the template now, in the time zone of the block around the call."""
+    return response.render() if hasattr(response, "render") else response
+
+
 class LeanChangeList(ChangeList):  # type: ignore[misc]
     """Does not load long columns that the list does not show."""
 
@@ -91,7 +110,8 @@ class PlatformAdmin(ModelAdmin):  # type: ignore[misc]
     """Base of all admin pages. Searches and sorting use indexes.
 
     A search finds rows in which one of ``search_fields`` equals the search term. A subclass lists the columns that have
-    an index in ``sortable_by``.
+    an index in ``sortable_by``. Times are shown in the shop's time zone. ``saved_views`` are links above the list, each
+    with a title and the filters of the query string.
     """
 
     paginator = BoundedPaginator
@@ -99,6 +119,45 @@ class PlatformAdmin(ModelAdmin):  # type: ignore[misc]
     show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
     sortable_by: Any = ()
+    list_before_template = "admin/list_head.html"
+    saved_views: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """The list, with the links to its saved views."""
+        shown = {"saved_views": self._views_for(request), "time_zone": settings.SHOP_TIME_ZONE}
+        with timezone.override(settings.SHOP_TIME_ZONE):
+            return _rendered(super().changelist_view(request, {**shown, **(extra_context or {})}))
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        """The page of one row."""
+        with timezone.override(settings.SHOP_TIME_ZONE):
+            return _rendered(super().changeform_view(request, object_id, form_url, extra_context))
+
+    def _views_for(self, request: HttpRequest) -> list[dict[str, Any]]:
+        chosen = {name: value for name, value in request.GET.items() if value and name not in _NOT_FILTERS}
+        return [
+            {"title": title, "url": f"?{urlencode(filters)}", "is_current": dict(filters) == chosen}
+            for title, filters in self.saved_views.items()
+        ]
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list. A value that does not fit its filter is named in a message; the list then shows everything."""
+        try:
+            return super().get_changelist_instance(request)
+        except (IncorrectLookupParameters, DataError) as error:
+            if ERROR_FLAG not in request.GET:
+                given = ", ".join(f"{name}={value}" for name, value in request.GET.items() if name != ERROR_FLAG)
+                messages.error(request, f"The list has no such filter, value or page, and shows everything: {given!r}")
+            raise IncorrectLookupParameters(str(error)) from error
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """The model's order; by the column of a `DaysFilter` while that is used."""
+        for entry in self.get_list_filter(request):
+            if isinstance(entry, tuple) and entry[1] is DaysFilter and _has_days(request, entry[0]):
+                return f"-{entry[0]}", "-pk"
+        return super().get_ordering(request)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Adds each field's initial value to the form, so that an unedited field does not overwrite a later change."""

@@ -118,15 +118,18 @@ def assert_untouchable(client: Any, model: Any, forged: dict[str, Any]) -> None:
     assert list(model._default_manager.order_by("pk").values()) == before
 
 
+def _typed(field: dict[str, Any]) -> list[str]:
+    """Values for a field of `platform_core.admin_filters`, good and bad."""
+    return [*(value for value, _ in field.get("options", ())), "1", "2026-01-31", "a@example.com", "%00", "9" * 30]
+
+
 def assert_filters_work(client: Any, model: Any) -> None:
     page = url(model, "changelist")
     listed = client.get(page).context["cl"]
-    chosen = [
-        query
-        for spec in listed.filter_specs
-        for choice in spec.choices(listed)
-        if (query := choice.get("query_string"))
-    ]
+    choices = [choice for spec in listed.filter_specs for choice in spec.choices(listed)]
+    fields = [field for choice in choices for field in choice.get("fields", ())]
+    chosen = [query for choice in choices if (query := choice.get("query_string"))]
+    chosen += [f"?{field['name']}={value}" for field in fields for value in _typed(field)]
     assert chosen or not listed.filter_specs
     for query in chosen:
         assert client.get(page + query).status_code == 200, query

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 
 from order_svc.models import Order
+from order_svc.services import LATE_MESSAGE
 from platform_core.outbox import OutboxMessage
 from platform_core.vocabulary import Channel, OrderStatus
 
@@ -25,7 +26,7 @@ WHAT = {
 DELIVERED_BY = {Channel.EMAIL.value: "mailed", Channel.LOG.value: "written to the log"}
 MOST_SHORTAGES = 3
 """Limit of the products that a rejection names."""
-LATE = timedelta(seconds=30)
+LATE = LATE_MESSAGE
 """The longest time that recovery or the delivery of a message takes in normal operation."""
 _SPANS = ((0.1, 0.001, "ms", 0), (10, 1, "s", 1), (120, 1, "s", 0), (7200, 60, "min", 0), (172_800, 3600, "h", 0))
 _SILENCE = re.compile(r"Peer(Unreachable|ConnectionFailed|Dropped|Timeout|Resting|Busy|Failed)\b")
