@@ -9,12 +9,13 @@ from unfold.admin import TabularInline
 
 from platform_core.admin import PlatformAdmin, ReadOnlyAdmin
 from product_svc import services
+from product_svc.admin_files import FilesOfProducts
 from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovement, StockReservation
 from product_svc.search import search_products
 
 
 @admin.register(Product)
-class ProductAdmin(PlatformAdmin):
+class ProductAdmin(FilesOfProducts, PlatformAdmin):
     """Changes go through the use cases, so that they write events. A new stock is recorded as an adjustment."""
 
     list_display = ("id", "name", "category", "sku", "price", "stock", "created_at")

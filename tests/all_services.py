@@ -60,4 +60,5 @@ globals().update(
         ],
     )
 )
+UPLOADS: tuple[str, ...]
 LOW_STOCK = 10
