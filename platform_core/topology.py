@@ -83,7 +83,7 @@ class Service:
 
 
 USER = Service("user_svc", 8001, has_worker=True, lanes=1, purpose="accounts, profiles, sign-in")
-PRODUCT = Service("product_svc", 8002, has_worker=True, duties=1, purpose="catalog, stock, stock reservations")
+PRODUCT = Service("product_svc", 8002, has_worker=True, duties=2, purpose="catalog, stock, stock reservations")
 ORDER = Service("order_svc", 8003, has_worker=True, duties=5, lanes=2, purpose="orders, and the saga that places one")
 NOTIFICATION = Service(
     "notification_svc", 8004, has_worker=True, duties=4, lanes=2, purpose="messages to customers, and their delivery"

@@ -21,6 +21,7 @@ from platform_core.topology import ORDER, USER
 from platform_core.vocabulary import MAX_ID
 from product_svc import services
 from product_svc.actors import acting, names_of, user_id_of
+from product_svc.admin_files import FilesOfProducts
 from product_svc.categories import first_categories
 from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovement, StockReservation
 from product_svc.search import search_products
@@ -96,7 +97,7 @@ PRICE = amount_column("price")
 
 
 @admin.register(Product)
-class ProductAdmin(PlatformAdmin):
+class ProductAdmin(FilesOfProducts, PlatformAdmin):
     """Changes go through the use cases, so that they write events. The stock of a new product is its first movement."""
 
     list_display = ("name", "sku", "category", PRICE, "shown_stock", "created_at")

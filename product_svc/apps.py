@@ -6,7 +6,10 @@ class ProductConfig(AppConfig):
     verbose_name = "Catalog"
 
     def ready(self) -> None:
+        from platform_core.jobs import register
         from platform_core.office import admin_viewers, finds
+        from product_svc.file_jobs import KINDS
         from product_svc.finding import find_products
 
+        register(*KINDS)
         finds(find_products, admin_viewers("product_svc"))

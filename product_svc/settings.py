@@ -2,4 +2,10 @@
 
 from platform_core.conf import service_settings
 
-globals().update(service_settings("product_svc", apps=["platform_core.events"]))
+globals().update(
+    service_settings(
+        "product_svc",
+        apps=["platform_core.events", "platform_core.jobs"],
+        uploads=["/admin/product_svc/product/files/upload/"],
+    )
+)

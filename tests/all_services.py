@@ -62,3 +62,4 @@ globals().update(
         ],
     )
 )
+UPLOADS: tuple[str, ...]

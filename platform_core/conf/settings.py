@@ -22,9 +22,11 @@ LOW_STOCK = 10
 
 
 def service_settings(
-    package: str, *, apps: Sequence[str] = (), environment: Mapping[str, str] = os.environ
+    package: str, *, apps: Sequence[str] = (), uploads: Sequence[str] = (), environment: Mapping[str, str] = os.environ
 ) -> dict[str, Any]:
     """All settings of the service in ``package``; ``apps`` come on top of the common ones.
+
+    ``uploads`` are the paths to which files are uploaded (`platform_core.http.request_body`).
 
     Raises ConfigurationError, which names every variable that is malformed.
     """
@@ -76,6 +78,7 @@ def service_settings(
         "APPEND_SLASH": False,
         "LOGGING": logging_config(name, values["LOG_LEVEL"], values["LOG_FORMAT"] or "json"),
         "DATA_UPLOAD_MAX_MEMORY_SIZE": MAX_BODY_BYTES,
+        "UPLOADS": tuple(uploads),
         "PASSWORD_HASHERS": ["platform_core.auth.hashers.Argon2Hasher"],
         "AUTH_PASSWORD_VALIDATORS": _password_validators(values["BREACHED_PASSWORDS"]),
         "REST_FRAMEWORK": REST_FRAMEWORK,

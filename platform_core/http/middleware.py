@@ -4,7 +4,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
@@ -26,12 +26,21 @@ from platform_core.http.context import (
 )
 from platform_core.http.errors import UNKNOWN_HOST, DeadlineExceeded, InvalidInput, PlatformError, TooLarge
 from platform_core.http.problems import problem_response
-from platform_core.http.request_body import LATE, LONGEST_LENGTH, MAX_BODY_BYTES, SHORT
+from platform_core.http.request_body import (
+    BEGAN,
+    LATE,
+    LONGEST_LENGTH,
+    MAX_BODY_BYTES,
+    MAX_ENVELOPE_BYTES,
+    MAX_UPLOAD_BYTES,
+    SHORT,
+    UPLOAD,
+    UPLOAD_SECONDS,
+)
 from platform_core.observability import metrics, tracing
 
 log = logging.getLogger("platform.request")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?", re.ASCII)
-BEGAN = "platform.began"
 NOT_STORED = "no-store"
 """Answers depend on the caller, unless a view says otherwise."""
 REVALIDATED = "private, no-cache"
@@ -58,7 +67,9 @@ class RequestMiddleware:
         ctx = Context(
             request_id=accepted_request_id(meta.get("HTTP_X_REQUEST_ID")),
             traceparent=accepted_traceparent(meta.get("HTTP_TRACEPARENT")),
-            deadline=deadline_of(meta.get(BEGAN), meta.get("HTTP_X_REQUEST_TIMEOUT")),
+            deadline=meta[BEGAN] + UPLOAD_SECONDS
+            if UPLOAD in meta
+            else deadline_of(meta.get(BEGAN), meta.get("HTTP_X_REQUEST_TIMEOUT")),
             is_poll=meta.get("HTTP_X_PURPOSE") == POLL,
             allowances={},
         )
@@ -89,7 +100,7 @@ class RequestMiddleware:
         try:
             self.refuse_malformed(request)
         except PlatformError as error:
-            return problem_response(error)
+            return problem_response(error, request if UPLOAD in request.META else None)
         return None
 
     def refuse_malformed(self, request: HttpRequest) -> None:
@@ -107,13 +118,7 @@ class RequestMiddleware:
         if meta.get(SHORT):
             raise InvalidInput.field("Content-Length", "The body ended before it was that long.")
         self.check_host(request)
-        length = meta.get("CONTENT_LENGTH")
-        if not length:
-            return
-        if not (length.isascii() and length.isdigit()):
-            raise InvalidInput.field("Content-Length", "Expected a whole number of bytes.")
-        if len(length) > LONGEST_LENGTH or int(length) > MAX_BODY_BYTES:
-            raise TooLarge()
+        check_length(meta)
 
     def check_host(self, request: HttpRequest) -> None:
         """Raises InvalidInput. Caches up to 100 allowed hosts, because Django's check costs 4 % of a read."""
@@ -152,6 +157,20 @@ class RequestMiddleware:
                 **_callers(),
             }
             log.log(level, "request", extra={"data": data})
+
+
+def check_length(meta: Mapping[str, Any]) -> None:
+    """Check the length of a body. Raises InvalidInput, TooLarge."""
+    length = meta.get("CONTENT_LENGTH")
+    if not length:
+        return
+    if not (length.isascii() and length.isdigit()):
+        raise InvalidInput.field("Content-Length", "Expected a whole number of bytes.")
+    if UPLOAD in meta:
+        if int(length) > MAX_UPLOAD_BYTES + MAX_ENVELOPE_BYTES:
+            raise TooLarge(f"The file is larger than {MAX_UPLOAD_BYTES // 1024**2} MiB.")
+    elif len(length) > LONGEST_LENGTH or int(length) > MAX_BODY_BYTES:
+        raise TooLarge()
 
 
 def _is_quiet(request: HttpRequest, status: int) -> bool:

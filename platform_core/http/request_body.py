@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
@@ -20,6 +20,14 @@ MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES
 """The maximum number of bytes that are read of a body that is too large. Most clients send all first."""
 LONGEST_LENGTH = 15
 """The maximum number of digits of a Content-Length."""
+MAX_UPLOAD_BYTES = 64 * MAX_BODY_BYTES
+"""The maximum size of an uploaded file."""
+MAX_ENVELOPE_BYTES = 64 * 1024
+"""The maximum size of what surrounds the file in the body of its form."""
+UPLOAD_SECONDS = 60.0
+"""Within this time a file arrives and is stored."""
+BEGAN = "platform.began"
+UPLOAD = "platform.upload"
 LATE = "platform.body_is_late"
 SHORT = "platform.body_is_short"
 _TICK = 0.05
@@ -64,6 +72,68 @@ def take_in(environ: dict[str, Any], deadline: float) -> bool:
 def _discard(source: Any, discarded: int) -> None:
     while discarded < MAX_DISCARDED_BYTES and (piece := source.read(65536)):
         discarded += len(piece)
+
+
+class Upload:
+    """The body of an upload, which its view reads as it arrives, so that no process holds all of it.
+
+    The view has asked who the caller is before it reads. ``deadline`` is a ``time.monotonic()`` value.
+    """
+
+    def __init__(self, environ: dict[str, Any], length: int, deadline: float) -> None:
+        self._source = environ["wsgi.input"]
+        self._socket: Any = environ.get("gunicorn.socket")
+        self._deadline = deadline
+        self._left = length
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the body has been read."""
+        return not self._left
+
+    def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes; none at the end. Raises ConnectionError if the rest does not arrive in time."""
+        wanted = self._left if size < 0 else min(size, self._left)
+        watch = None if self._socket is None or not wanted else _watch(os.getpid())
+        if watch is not None:
+            watch.begin(self._socket, self._deadline)
+        try:
+            found: bytes = self._source.read(wanted)
+        finally:
+            is_late = watch is not None and not watch.end(self._socket)
+        if is_late:
+            raise ConnectionAbortedError("The file did not arrive in time.")
+        if len(found) < wanted:
+            raise ConnectionAbortedError("The upload was broken off.")
+        self._left -= len(found)
+        return found
+
+    def readline(self, size: int = -1) -> bytes:
+        """The rest of the line, or at most ``size`` bytes of it. Django's parser of forms does not use it."""
+        line = b""
+        while not line.endswith(b"\n") and len(line) != size and (byte := self.read(1)):
+            line += byte
+        return line
+
+    def discard(self, seconds: float) -> None:
+        """Read the rest, so that a client that sends all first gets the answer. Gives up after ``seconds``."""
+        self._deadline = time.monotonic() + seconds
+        left = MAX_DISCARDED_BYTES + MAX_UPLOAD_BYTES
+        with suppress(OSError):
+            while left > 0 and (piece := self.read(65536)):
+                left -= len(piece)
+
+
+def upload_of(environ: dict[str, Any], paths: Collection[str]) -> Upload | None:
+    """The upload that a WSGI request to one of ``paths`` is; None for any other request. Chunked bodies are none."""
+    length = environ.get("CONTENT_LENGTH") or ""
+    is_number = length.isascii() and length.isdigit() and len(length) <= LONGEST_LENGTH
+    is_upload = environ.get("REQUEST_METHOD") == "POST" and environ.get("PATH_INFO") in paths
+    if not (is_upload and is_number) or environ.get("HTTP_TRANSFER_ENCODING"):
+        return None
+    upload = Upload(environ, int(length), environ[BEGAN] + UPLOAD_SECONDS)
+    environ[UPLOAD] = environ["wsgi.input"] = upload
+    return upload
 
 
 class LastAnswer:

@@ -114,7 +114,8 @@ class JobAdmin(ReadOnlyAdmin):
             "refused_rows": [(_linked(kind, item), item.reason) for item in refused[:SHOWN_REFUSED]],
             "has_more_refused": len(refused) > SHOWN_REFUSED,
             "retried": list(queue.waiting_items(job).filter(attempts__gt=0)[:10]),
-            "files": [part for part in _FILES if job.is_finished and has_file(job, part)],
+            "has_upload": job.state == Job.State.DONE and has_file(job, JobChunk.Part.UPLOAD),
+            "files": [part for part in _FILES if _is_ready(job, part)],
             "show_save": False,
             "show_close": False,
         }
@@ -122,8 +123,8 @@ class JobAdmin(ReadOnlyAdmin):
     def confirm(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Begin a draft. Only who has made it may, because the job is recorded under that name."""
         job = self._permitted(request, pk)
-        if job.by != str(identity(request.user)):
-            raise PermissionDenied
+        if job.by != str(identity(request.user)) or not job.question:
+            raise PermissionDenied  # without a question, its file is still arriving
         if not queue.confirm(job):
             messages.warning(request, "It was confirmed already.")
         return _to_page(job)
@@ -154,7 +155,7 @@ class JobAdmin(ReadOnlyAdmin):
     def _download(self, part: str) -> Callable[[HttpRequest, int], Any]:
         def download(request: HttpRequest, pk: int) -> Any:
             job = self._permitted(request, pk)
-            if not (job.is_finished and has_file(job, part)):
+            if not _is_ready(job, part):
                 messages.error(request, "The file has been erased. Files of a job are kept for a day.")
                 return _to_page(job)
             name = job.parameters.get(f"{part}_name") or f"job-{job.pk}-{_FILES[part]}.csv"
@@ -167,6 +168,12 @@ class JobAdmin(ReadOnlyAdmin):
         if job is None or not self.has_view_permission(request, job):
             raise PermissionDenied
         return job
+
+
+def _is_ready(job: Job, part: str) -> bool:
+    """Whether a file can be downloaded. The result of a job that did not end well is incomplete."""
+    states = (Job.State.DONE,) if part == JobChunk.Part.RESULT else Job.FINISHED
+    return job.state in states and has_file(job, part)
 
 
 def _title(job: Job) -> str:

@@ -11,9 +11,7 @@ _UNFINISHED = """
 
 
 class Unfinished(NamedTuple):
-    """The ``number`` of jobs; ``oldest_seconds`` is None if there is no unfinished job.
-    There are never many (`queue.MOST_WAITING`).
-    """
+    """The ``number`` of jobs, at most `queue.MOST_WAITING`; ``oldest_seconds`` is None if there is none."""
 
     number: int
     oldest_seconds: float | None

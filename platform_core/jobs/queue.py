@@ -179,6 +179,21 @@ def finish(job: Job, state: str, error: str = "", *, keeps_upload: bool = False)
     return True
 
 
+@transaction.atomic
+def hand_over(job: Job, kind: Kind, user: Any, **values: Any) -> Job | None:
+    """Create a job of another kind that gets the uploaded file of ``job``. None if the file is not there any more.
+
+    Raises Conflict `too_many_jobs`.
+    """
+    Job.objects.select_for_update().get(pk=job.pk)
+    uploaded = JobChunk.objects.filter(job=job, part=JobChunk.Part.UPLOAD)
+    if not uploaded.exists():
+        return None
+    next_job = create(kind, user, **values)
+    uploaded.update(job=next_job)
+    return next_job
+
+
 def waiting_items(job: Job) -> QuerySet[JobItem]:
     """The rows that are left to do, in their order."""
     return JobItem.objects.filter(job=job, state=JobItem.State.WAITING).order_by("id")

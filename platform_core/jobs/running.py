@@ -12,7 +12,7 @@ from django.db import transaction
 from platform_core.db.isolation import is_outage
 from platform_core.http import context
 from platform_core.jobs import kinds, queue
-from platform_core.jobs.models import Job
+from platform_core.jobs.models import Job, JobChunk
 from platform_core.jobs.queue import MAX_ATTEMPTS, LeaseLost, StopRequested
 
 SLICE_SECONDS: Final = 5.0
@@ -55,6 +55,14 @@ class Run:
         """Store columns of the job in a transaction of its own, and renew the lease."""
         with transaction.atomic():
             self.commit(**values)
+
+    def restart(self) -> None:
+        """Forget the progress and the results of earlier runs, for work that cannot continue where it was."""
+        with transaction.atomic():
+            Job.objects.filter(pk=self.job.pk, lease=self.job.lease).update(done=0, changed=0, refused=0, result={})
+            JobChunk.objects.filter(job=self.job).exclude(part=JobChunk.Part.UPLOAD).delete()
+            self.commit()
+        self.job.refresh_from_db(fields=["done", "changed", "refused", "result"])
 
     def check_end(self) -> None:
         """Raises Yielded if the worker is about to end."""

@@ -84,7 +84,7 @@ def test_the_slash_may_be_left_out(client, path):
 def test_every_table_has_a_readable_title(admin_client):
     page = admin_client.get("/admin/")
     titles = [app["name"] for app in page.context["app_list"]]
-    assert titles == ["Orders", "Authentication and Authorization", "Events", "Outbox", "Platform"]
+    assert titles == ["Orders", "Authentication and Authorization", "Events", "Jobs", "Outbox", "Platform"]
     assert len(admin.site._registry) == sum(len(app["models"]) for app in page.context["app_list"])
 
 

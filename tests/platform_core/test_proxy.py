@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import yaml
 
 from platform_core.conf.environment import ROOT
 from platform_core.http.context import MAX_DEADLINE
-from platform_core.http.request_body import MAX_BODY_BYTES
+from platform_core.http.request_body import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, MAX_UPLOAD_BYTES, UPLOAD_SECONDS
 from platform_core.topology import ORDER, SERVICES
 from tests.ports import free_ports
 from tests.servers import Received, Server, Wire, answers, serving
@@ -37,8 +38,8 @@ needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
 def directive(name: str) -> str:
-    """The arguments of a directive that stands in the file once."""
-    (found,) = re.findall(rf"^\s*{name}\s+([^;]+);", TEXT, re.MULTILINE)
+    """The arguments of a directive that holds for all servers."""
+    (found,) = re.findall(rf"^ {{4}}{name}\s+([^;]+);", TEXT, re.MULTILINE)
     return found
 
 
@@ -61,6 +62,16 @@ def gunicorn() -> dict[str, Any]:
 
 def test_it_takes_the_bodies_that_the_services_take():
     assert size(directive("client_max_body_size")) == MAX_BODY_BYTES
+
+
+def test_the_upload_of_a_file_alone_may_be_larger_and_is_not_kept_by_the_proxy():
+    ((path, block),) = re.findall(r"^ {8}location = (/admin/\S+) \{\n(.*?)^ {8}\}", TEXT, re.MULTILINE | re.DOTALL)
+    assert [path] == list(import_module("product_svc.settings").UPLOADS)
+    allowed = re.search(r"client_max_body_size (\w+);", block)
+    assert allowed and size(allowed[1]) >= MAX_UPLOAD_BYTES + MAX_ENVELOPE_BYTES
+    assert "proxy_request_buffering off;" in block
+    waits = re.search(r"proxy_read_timeout (\d+)s;", block)
+    assert waits and int(waits[1]) > UPLOAD_SECONDS
 
 
 def test_it_takes_all_heads_that_the_services_take_so_that_they_answer_for_themselves():

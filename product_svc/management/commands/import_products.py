@@ -11,7 +11,6 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -20,7 +19,6 @@ from django.db import DatabaseError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from platform_core.conf import amount_text
 from product_svc.bulk import Merged, Outcome, Wanted
 from product_svc.encodings import LAST_RESORT, UTF_8, encoding_of
 from product_svc.files import (
@@ -32,7 +30,6 @@ from product_svc.files import (
     NO_PRESET,
     REJECTED,
     REJECTS,
-    SOURCES,
     XLSX,
     FileError,
     Reading,
@@ -41,7 +38,7 @@ from product_svc.files import (
     format_of,
     read,
 )
-from product_svc.importing import Import
+from product_svc.importing import Import, described, ended, reason_of, rejected_text, summary
 from product_svc.numbers import COMMA, POINT
 from product_svc.presets import PRESETS
 from product_svc.workbooks import read_workbook
@@ -54,8 +51,6 @@ WORKBOOKS = (".xls", ".xlsb", ".ods")
 """Suffixes of workbooks that cannot be imported."""
 MAX_PREVIEWED = 20
 """The maximum number of products that a dry run shows."""
-MAX_SHOWN = 60
-"""The maximum length of a value that a dry run shows, in characters."""
 AGAIN = "Committed batches are kept. Run the same command again to complete the import."
 
 
@@ -89,12 +84,12 @@ class Rejects:
     def __init__(self, stream: TextIO, source: Source, console: Console, further: str) -> None:
         self.stream, self.console, self.count, self.further = stream, console, 0, further
         self.unit = source.unit
-        stream.write(_ended(source.header))
+        stream.write(ended(source.header))
 
     def __call__(self, record: Record, reasons: list[str]) -> None:
-        reason = f"{self.unit} {record.number}: {' '.join('; '.join(reasons).split())}"
+        reason = reason_of(record, reasons, self.unit)
         self.count += 1
-        self.stream.write(f"{REJECTED}{reason}\n{_ended(record.raw)}")
+        self.stream.write(rejected_text(record, reason))
         if self.count <= MAX_PRINTED:
             self.console.print(reason, markup=False, highlight=False, soft_wrap=True)
         elif self.count == MAX_PRINTED + 1:
@@ -112,39 +107,12 @@ class Preview:
             return
         self.count += 1
         if self.count <= MAX_PREVIEWED:
-            self._print(f"{self.unit} {record.number}: {self._product(wanted)}: {self._changes(wanted, merged)}")
+            self._print(described(record, wanted, merged, self.unit))
         elif self.count == MAX_PREVIEWED + 1:
             self._print("Further products are only counted.")
 
-    def _product(self, wanted: Wanted) -> str:
-        return _shown(wanted.sku or (f"product {wanted.pk}" if wanted.pk else wanted.values["name"]))
-
-    def _changes(self, wanted: Wanted, merged: Merged) -> str:
-        if merged.outcome == Outcome.NEW:
-            given = {name: wanted.values[source] for name, source in SOURCES.items() if source in wanted.given}
-            return "new: " + ", ".join(f"{name} {_shown(value)}" for name, value in given.items() if value is not None)
-        changes = {name: merged.changes[source] for name, source in SOURCES.items() if source in merged.changes}
-        return ", ".join(f"{name} {_shown(old)} → {_shown(new)}" for name, (old, new) in changes.items())
-
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _shown(value: Any) -> str:
-    """A value on one line, shortened."""
-    if isinstance(value, Decimal):
-        return amount_text(value)
-    text = " ".join(str("" if value is None else value).split())
-    text = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
-    return (text if text.isprintable() else repr(text)) or "(empty)"
-
-
-def _ended(line: str) -> str:
-    return line if not line or line.endswith(("\n", "\r")) else line + "\n"
-
-
-def summary(counts: Counter[str]) -> str:
-    return ", ".join(f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "rejected"))
 
 
 class Command(BaseCommand):
