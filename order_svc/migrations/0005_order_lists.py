@@ -1,17 +1,16 @@
 """Indexes for the searches and filters of the order list.
 
-They are built concurrently, so that orders go on. After a failure the migration can be run again: an index that is
-there is built anew.
+Each is a transaction of its own, so that new orders wait for one index at a time. After a failure the migration can be
+run again: an index that is there is built anew.
 """
 
 import django.db.models.functions.text
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 
 
 def _built(model_name, index):
-    drop = migrations.RunSQL(f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}", migrations.RunSQL.noop)
-    return drop, AddIndexConcurrently(model_name, index)
+    drop = migrations.RunSQL(f"DROP INDEX IF EXISTS {index.name}", migrations.RunSQL.noop)
+    return drop, migrations.AddIndex(model_name, index)
 
 
 class Migration(migrations.Migration):

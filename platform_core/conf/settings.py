@@ -97,6 +97,7 @@ def service_settings(
             "SITE_SYMBOL": "storefront",
             "LOGIN": {"form": "platform_core.auth.staff.SignInForm"},
             "SCRIPTS": [f"{STATIC_URL}platform_core/admin.js"],
+            "COLORS": {"base": _GREYS},
             "STYLES": [f"{STATIC_URL}platform_core/admin.css"],
             "SIDEBAR": {"navigation": "platform_core.office.sidebar.navigation"},
             "DASHBOARD_CALLBACK": "platform_core.office.sidebar.index",
@@ -104,6 +105,12 @@ def service_settings(
         },
     }
 
+
+_GREYS = {
+    **{"50": "#f9f9fb", "100": "#f3f3f6", "200": "#e3e3e9", "300": "#cbcbd4", "400": "#a5a5b1", "500": "#65656f"},
+    **{"600": "#4d4d58", "700": "#3c3c46", "800": "#2d2d35", "900": "#1b1b20", "950": "#121215"},
+}
+"""The admin's greys: those of the dashboard and of `static/platform_core/theme.css`."""
 
 MIDDLEWARE = [
     "platform_core.http.middleware.RequestMiddleware",

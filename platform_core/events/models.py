@@ -72,6 +72,9 @@ class ServerHistory(models.Model):
     lost = models.TextField(blank=True, default="", db_default="", help_text="What was lost, and what to do.")
     lost_at = models.DateTimeField(null=True, blank=True)
 
+    class Meta:
+        verbose_name_plural = "server history"
+
     def __str__(self) -> str:
         return f"{self.system_identifier}, timeline {self.timeline}"
 

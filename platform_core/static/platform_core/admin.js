@@ -38,3 +38,47 @@ function otherwise(expression) {
     .replace(/;\s*$/, "");
   return single.includes(";") ? `[${single.split(";").join(",")}]` : single;
 }
+
+// Some of unfold's controls are links without an address, or plain elements, that only a mouse can use; and its icons are
+// words in an icon font, which screen readers would read aloud. Here the controls become buttons, and the icons are hidden.
+const CONTROLS = "a:not([href]), span, div, h2, li";
+const NAMES = {
+  dock_to_right: "Show or hide the sidebar", close: "Close", search: "Search", more_horiz: "More", arrow_back: "Back",
+  unfold_more: "Account", filter_list: "Filters", light_mode: "Theme", dark_mode: "Theme", computer: "Theme",
+};
+const isControl = (element) => element.hasAttribute("x-on:click") && element.matches(CONTROLS) && element.id !== "changelist-filter-close";
+const iconsOf = (element) => element.querySelectorAll(".material-symbols-outlined");
+
+function makeUsable(root) {
+  for (const element of root.querySelectorAll(CONTROLS)) {
+    if (!isControl(element) || element.hasAttribute("role") || !element.textContent.trim()) continue;
+    element.setAttribute("role", "button");
+    element.tabIndex = 0;
+  }
+  for (const icon of root.querySelectorAll(".material-symbols-outlined")) {
+    const name = NAMES[icon.textContent.trim()] ?? icon.textContent.trim().replaceAll("_", " ");
+    if (icon.getAttribute("role") === "button") {
+      if (!icon.hasAttribute("aria-label")) icon.setAttribute("aria-label", name);
+      continue;
+    }
+    icon.setAttribute("aria-hidden", "true");
+    const control = icon.closest("a, button, [role=button]");
+    if (!control || control.hasAttribute("aria-label")) continue;
+    const words = [...iconsOf(control)].reduce((text, each) => text.replace(each.textContent, ""), control.textContent);
+    if (!words.trim()) control.setAttribute("aria-label", control.title.trim() || name);
+  }
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  document.getElementById("main")?.setAttribute("role", "main");
+  document.getElementById("content")?.setAttribute("tabindex", "-1"); // where the skip link leads
+  makeUsable(document);
+  new MutationObserver(() => makeUsable(document)).observe(document.body, { childList: true, subtree: true });
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") document.getElementById("changelist-filter-close")?.click();
+  if ((event.key !== "Enter" && event.key !== " ") || !isControl(event.target)) return;
+  event.preventDefault();
+  event.target.click();
+});
