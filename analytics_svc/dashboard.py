@@ -14,6 +14,7 @@ from analytics_svc.serializers import DaysQuery
 from analytics_svc.templatetags import figures as formats
 from platform_core.api import PageViewSet, read_query
 from platform_core.auth import is_open
+from platform_core.conf import amount_text
 from platform_core.http import context, link
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER
 from platform_core.vocabulary import HOLDING_STOCK, PLACED, OrderStatus
@@ -96,7 +97,7 @@ def _bar(each: Mapping[str, Any], currency: str) -> dict[str, Any]:
         "orders": orders,
         "ordersText": f"{orders:,} {'order' if orders == 1 else 'orders'}",
         "revenue": float(each["revenue"]),
-        "revenueText": f"{formats.money(each['revenue'])} {currency}",
+        "revenueText": f"{amount_text(each['revenue'], currency, grouped=True)} {currency}",
     }
 
 

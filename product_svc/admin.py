@@ -244,6 +244,8 @@ def told(request: HttpRequest, movements: Iterable[StockMovement]) -> None:
 class MovementList(LeanChangeList):
     """Looks up the names of all actors of the page at once."""
 
+    result_list: Any
+
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows: list[StockMovement] = list(self.result_list)

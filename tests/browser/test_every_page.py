@@ -191,7 +191,8 @@ def test_no_icon_is_read_aloud_as_a_word(open_page):
         page = open_page(kind)
         page.wait_for_load_state("networkidle")
         read = """() => [...document.querySelectorAll(".material-symbols-outlined")].filter((icon) =>
-            !icon.closest("[aria-hidden=true]") && !icon.hasAttribute("aria-label")).map((icon) => icon.textContent.trim())"""
+            !icon.closest("[aria-hidden=true]") && !icon.hasAttribute("aria-label"))
+            .map((icon) => icon.textContent.trim())"""
         assert page.evaluate(read) == [], kind
 
 
