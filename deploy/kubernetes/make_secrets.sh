@@ -10,5 +10,6 @@ set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 secrets=$(cd "$1" && pwd)/secrets
 "$root/deploy/make_secrets.sh" "$secrets"
+[ -n "${PYTHON:-}" ] || make --no-print-directory -C "$root" .venv/requirements.installed
 umask 077
 KEYS_DIR=$secrets/keys "${PYTHON:-$root/.venv/bin/python}" "$root/manage.py" keys

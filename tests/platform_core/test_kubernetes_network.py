@@ -80,12 +80,18 @@ def test_a_service_reaches_those_that_the_access_rules_let_it_call_and_no_other(
         for caller, callee in product(OWNERS, SERVICES)
         if OWNERS[caller] is not callee and OWNERS[caller] in generator.call_graph()[callee]
     }
-    found = {
+    ways = list(product(pods, SERVICES))
+    out = {
         (caller, callee.name)
-        for caller, callee in product(pods, SERVICES)
-        if pods[caller] != pods[callee.name] and reaches(overlay, pods[caller], pods[callee.name], callee.port)
+        for caller, callee in ways
+        if is_allowed(overlay, "Egress", pods[caller], Place(pod=pods[callee.name]), {callee.port, "http"})
     }
-    assert found == expected
+    into = {
+        (caller, callee.name)
+        for caller, callee in ways
+        if is_allowed(overlay, "Ingress", pods[callee.name], Place(pod=pods[caller]), {callee.port, "http"})
+    }
+    assert out == into == expected
 
 
 def test_the_call_graph_is_what_the_architecture_says():

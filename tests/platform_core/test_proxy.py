@@ -26,7 +26,7 @@ from platform_core.http.context import MAX_DEADLINE
 from platform_core.http.request_body import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, MAX_UPLOAD_BYTES, UPLOAD_SECONDS
 from platform_core.topology import ORDER, SERVICES
 from tests.ports import free_ports
-from tests.servers import Received, Server, Wire, answers, serving
+from tests.servers import Received, Server, Wire, answers, hangs_up, serving
 from tests.wire import until
 
 TEXT = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
@@ -85,6 +85,17 @@ def test_it_waits_for_an_answer_longer_than_any_deadline():
     assert seconds("proxy_read_timeout") > MAX_DEADLINE
 
 
+def test_a_request_is_not_sent_again_after_it_has_waited_for_its_answer():
+    assert seconds("proxy_connect_timeout") < seconds("proxy_next_upstream_timeout") < seconds("proxy_read_timeout")
+    assert directive("proxy_next_upstream_tries") == "2"
+    assert "non_idempotent" not in directive("proxy_next_upstream")
+    assert "http_" not in directive("proxy_next_upstream"), "a 503 is an answer"
+
+
+def test_it_changes_no_answer_so_that_etags_stay_strong():
+    assert not re.search(r"^\s*(gzip|brotli|gunzip|etag)\b", TEXT, re.MULTILINE)
+
+
 def test_all_waits_for_a_client_are_bounded():
     for name in ("client_header_timeout", "client_body_timeout", "send_timeout"):
         assert seconds(name) <= 10
@@ -130,7 +141,8 @@ def test_it_is_given_what_its_configuration_names():
 class Proxy:
     """nginx with the configuration of production, but for its ports, paths and services."""
 
-    def __init__(self, folder: Path, upstream: str) -> None:
+    def __init__(self, folder: Path, upstream: str, *more: str) -> None:
+        """``more`` are further addresses of the service. As with names, an address that fails is asked again."""
         self.folder = folder
         self.plain, self.port = free_ports(2)
         certificate, key = folder / "certificate", folder / "key"
@@ -143,7 +155,10 @@ class Proxy:
         text = re.sub(r"listen \[::\][^;]*;", "", text)
         text = text.replace("listen 8080", f"listen 127.0.0.1:{self.plain}")
         text = text.replace("listen 8443", f"listen 127.0.0.1:{self.port}")
-        text = text.replace(f"{ORDER.name}:{ORDER.port}", upstream)
+        if more:
+            addresses = " ".join(f"server {each} max_fails=0;" for each in (upstream, *more))
+            text = text.replace("http {", f"http {{ upstream several {{ {addresses} }}", 1)
+        text = text.replace(f"{ORDER.name}:{ORDER.port}", "several" if more else upstream)
         text = text.replace("worker_rlimit_nofile 16384;", "worker_rlimit_nofile 1024;").replace("4096", "200")
         text = (
             text.replace("10s", "3s").replace("/dev/stderr", f"{folder}/errors").replace("/dev/stdout", f"{folder}/log")
@@ -178,8 +193,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequ
 
 
 @contextmanager
-def proxied(folder: Path, upstream: str) -> Iterator[Proxy]:
-    proxy = Proxy(folder, upstream)
+def proxied(folder: Path, upstream: str, *more: str) -> Iterator[Proxy]:
+    proxy = Proxy(folder, upstream, *more)
     try:
         yield proxy
     finally:
@@ -208,12 +223,15 @@ def _fresh(service: Server) -> None:
 @needs_nginx
 def test_a_request_reaches_the_service_of_its_host_with_the_address_of_its_client(proxy, service):
     headers = {"X-Forwarded-For": "192.0.2.1", "Forwarded": "for=192.0.2.1", "X-Forwarded-Host": "evil.example.com"}
+    passed_on = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "X-Request-ID": "mine", "If-Match": '"3"'}
+    headers |= passed_on
     assert proxy.ask("GET", "/api/orders?a=%2F&b", headers=headers).status_code == 200
     (received,) = service.requests
     assert (received.method, received.path) == ("GET", "/api/orders?a=%2F&b")
     assert received.headers["Host"] == HOST
     assert received.headers["X-Forwarded-For"] == "127.0.0.1"
     assert received.headers["X-Forwarded-Proto"] == "https"
+    assert {name: received.headers[name] for name in passed_on} == passed_on
     assert not {"Forwarded", "X-Forwarded-Host"} & received.headers.keys()
 
 
@@ -355,3 +373,32 @@ def test_answers_of_the_services_are_passed_on_as_they_are(proxy, service):
         service.will(answers({"code": "own"}, status, {"Retry-After": "7"}))
         answer = proxy.ask("GET", "/")
         assert (answer.status_code, answer.json(), answer.headers["Retry-After"]) == (status, {"code": "own"}, "7")
+
+
+@needs_nginx
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
+def test_a_request_that_one_address_refuses_goes_to_another(tmp_path, service, method):
+    (closed,) = free_ports(1)
+    with proxied(tmp_path, f"127.0.0.1:{closed}", f"127.0.0.1:{service.port}") as proxy:
+        answers_of = [proxy.ask(method, "/api/orders").status_code for _ in range(6)]
+    assert answers_of == [200] * 6
+    assert len(service.requests) == 6
+    assert "Connection refused" in (tmp_path / "errors").read_text(), "the first address was asked"
+
+
+@needs_nginx
+@pytest.mark.parametrize("method, is_repeated", [("GET", True), ("PUT", True), ("POST", False), ("PATCH", False)])
+def test_what_an_address_has_taken_is_sent_again_only_if_that_does_no_harm(tmp_path, service, method, is_repeated):
+    with serving() as dying, proxied(tmp_path, f"127.0.0.1:{dying.port}", f"127.0.0.1:{service.port}") as proxy:
+        dying.will(hangs_up)
+        said = [proxy.ask(method, "/api/orders") for _ in range(6)]
+    assert dying.requests, "it has taken some"
+    failed = [answer for answer in said if answer.status_code != 200]
+    if is_repeated:
+        assert not failed
+        assert len(service.requests) == 6
+    else:
+        assert len(failed) == len(dying.requests)
+        assert len(service.requests) + len(dying.requests) == 6, "each was sent once"
+        for answer in failed:
+            assert_problem(answer, 503, "unavailable")
