@@ -36,6 +36,7 @@ MOST_SECONDS = 4.0
 """What the pause doubles to while a feed has nothing new."""
 FAILED_SECONDS = 5.0
 """The pause after a feed could not be read or its page could not be applied."""
+LOGGED_FAILURE = 2
 WAIT_SECONDS = 0.5
 """The longest that a round waits for a read, so that the worker can stop."""
 NOTED_EVERY = timedelta(seconds=5)
@@ -48,7 +49,7 @@ class Follower:
         self._due_at = dict.fromkeys(sources, 0.0)
         self._pauses = dict.fromkeys(sources, POLL_SECONDS)
         self._reads: dict[str, Future[Read]] = {}
-        self._failing: dict[str, type[Exception]] = {}
+        self._failures: dict[str, int] = {}
         self._threads: ThreadPoolExecutor | None = None
 
     def run(self, stopping: threading.Event) -> bool:
@@ -112,11 +113,11 @@ class Follower:
         self._due_at[name] = time.monotonic() + self._pauses[name]
 
     def _fail(self, name: str, error: Exception) -> None:
-        """Logs each outage once."""
-        if self._failing.get(name) is not type(error):
-            self._failing[name] = type(error)
+        """Logs each outage once, at its second failure: a service that is just starting is no outage."""
+        self._failures[name] = self._failures.get(name, 0) + 1
+        if self._failures[name] == LOGGED_FAILURE:
             tell(name, error)
 
     def _succeed(self, name: str) -> None:
-        if self._failing.pop(name, None) is not None:
+        if self._failures.pop(name, 0) >= LOGGED_FAILURE:
             log.info("feed.back", extra={"data": {"service": name}})

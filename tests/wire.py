@@ -49,8 +49,11 @@ def feed(api: Any, query: str = "") -> Any:
     return until(complete)
 
 
-def ask_wsgi(method: str, path: str, body: Any = None) -> str:
-    """Calls the WSGI application as a server does, without a test client. Returns the status line."""
+def ask_wsgi(method: str, path: str, body: Any = None, **headers: str) -> str:
+    """Calls the WSGI application as a server does, without a test client. Returns the status line.
+
+    ``headers`` are named as in WSGI, such as ``HTTP_IDEMPOTENCY_KEY``.
+    """
     from wsgiref.util import setup_testing_defaults
 
     from platform_core.wsgi import application
@@ -59,6 +62,7 @@ def ask_wsgi(method: str, path: str, body: Any = None) -> str:
     path, _, query = path.partition("?")
     environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, "wsgi.input": io.BytesIO(content)}
     environ |= {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(content))} if content else {}
+    environ |= headers
     setup_testing_defaults(environ)
     statuses: list[str] = []
     answer: Any = application(environ, lambda status, headers, exc_info=None: statuses.append(status))

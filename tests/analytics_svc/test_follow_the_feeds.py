@@ -287,6 +287,17 @@ def test_a_report_does_not_wait_for_ever_for_somebody_who_holds_a_position(shop,
     assert report("orders")["total"] == 2
 
 
+def test_a_page_that_somebody_else_has_applied_is_not_applied_again_and_moves_nothing_back(shop):
+    happen(shop, 1, 3)
+    position = live_positions()["order-service"]
+    early = catching_up._read(position, 0, True)
+    happen(shop, 3, 5)
+    assert catching_up.apply(catching_up._read(position, 0, True)).last_event_id == "1-4-4"
+    found = statements_of(lambda: catching_up.apply(early))
+    assert len(found) == 1, found  # the lock
+    assert last_ids()["order-service"] == "1-4-4"
+
+
 def test_one_page_is_a_few_statements_however_many_kinds_it_holds(shop):
     happen(shop, 1, 200)
     for kind in ("users", "products", "notifications"):
