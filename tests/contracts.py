@@ -72,6 +72,7 @@ class Contract:
 LETTER = {"user_id": 7, "type": "order_confirmed", "subject": "Your order", "message": "Thank you."}
 ADDRESSED = {"recipient": "ann@example.com", "data": {"orderId": "9", "lines": [{"name": "Lamp"}]}}
 RESERVED = {"items": [{"productId": "3", "name": "Lamp", "unitPrice": 1.5, "quantity": 2}]}
+STAFF_SESSION = "7a1b2c3d-0000-4000-8000-000000000001"
 CONTRACTS = [
     Contract(USER, users.get_user, [7], reads=users.User, refusals=(404,)),
     Contract(USER, users.key_set, reads=dict[str, Any]),
@@ -79,10 +80,12 @@ CONTRACTS = [
         USER,
         users.sign_staff_in,
         ["a@example.com", "secret", "::1"],
-        reads=users.StaffAccount,
-        refusals=(401, 403, 429),
+        reads=users.StaffSignIn,
+        refusals=(401, 403, 422, 429),
     ),
     Contract(USER, users.staff_account, [7], reads=users.StaffAccount, refusals=(404,)),
+    Contract(USER, users.staff_account, [7, STAFF_SESSION], reads=users.StaffAccount, refusals=(404,)),
+    Contract(USER, users.end_staff_session, [7, STAFF_SESSION]),
     Contract(
         PRODUCT, products.reserve_stock, [9, {3: 2}], reads=products.Reservation, refusals=(409, 422), like=RESERVED
     ),

@@ -9,9 +9,9 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils.crypto import salted_hmac
-from msgspec.structs import replace
+from msgspec.structs import asdict
 
-from platform_core.clients import SessionEnded, StaffAccount
+from platform_core.clients import SessionEnded, StaffAccount, StaffSignIn
 from platform_core.http import NotAuthenticated, Unprocessable
 from platform_core.topology import USER, Service
 from user_svc import sign_in
@@ -22,7 +22,7 @@ from user_svc.signing import key_set, ticket
 __all__ = ["end_staff_session", "key_set", "session_is_live", "sign_on_ticket", "sign_staff_in", "staff_account"]
 
 
-def sign_staff_in(email: str, password: str, address: str) -> StaffAccount | None:
+def sign_staff_in(email: str, password: str, address: str) -> StaffSignIn | None:
     """Checks the credentials of a member of the staff, and begins a session that lasts as long as the admin's.
 
     Returns None if they are wrong. Raises Unprocessable `no_role` for a customer's account, Throttled.
@@ -38,7 +38,7 @@ def sign_staff_in(email: str, password: str, address: str) -> StaffAccount | Non
         session = sign_in.begin_session(user, timedelta(seconds=settings.SESSION_COOKIE_AGE))
     except NotAuthenticated:
         return None
-    return replace(account, session=str(session.pk))
+    return StaffSignIn(**asdict(account), session=str(session.pk))
 
 
 def staff_account(account_id: int, session: str = "") -> StaffAccount | None:

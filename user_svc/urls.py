@@ -17,7 +17,5 @@ urlpatterns = [
     path(".well-known/jwks.json", key_set, name="key-set"),
     re_path(r"^api/auth/staff/?$", staff, name="staff"),
     re_path(rf"^api/auth/staff/(?P<pk>{ID})/?$", staff_account, name="staff-account"),
-    re_path(
-        rf"^api/auth/staff/(?P<pk>{ID})/sessions/(?P<session>[0-9a-f-]{{36}})/?$", staff_session, name="staff-session"
-    ),
+    re_path(rf"^api/auth/staff/(?P<pk>{ID})/sessions/(?P<session>[0-9a-f-]+)/?$", staff_session, name="staff-session"),
 ]

@@ -49,8 +49,9 @@ class PlatformAdminSite(UnfoldAdminSite):  # type: ignore[misc]
     @method_decorator(never_cache)
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Ends the session here and at user-service. The other services end theirs within a minute."""
+        is_shared = staff.SESSION in request.session
         ended = request.method != "POST" or staff.end_session(request)
-        response: HttpResponse = super().logout(request, {"is_ended": ended, **(extra_context or {})})
+        response: HttpResponse = super().logout(request, {"is_shared": is_shared, **(extra_context or {})})
         if ended or response.status_code >= 400:
             return response
         return sign_on.page(

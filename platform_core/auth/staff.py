@@ -30,7 +30,7 @@ from platform_core.auth.identity import Identity, Kind, known_roles
 from platform_core.auth.rules import admin_pages_of
 from platform_core.auth.throttle import address_of, attempts, counted, give_back
 from platform_core.clients.errors import CallerRefused, PeerError, PeerRefused
-from platform_core.clients.users import SessionEnded, StaffAccount
+from platform_core.clients.users import SessionEnded, StaffAccount, StaffSignIn
 from platform_core.db.erased import is_erased
 from platform_core.http import context
 from platform_core.http.errors import PlatformError
@@ -68,7 +68,7 @@ class StaffBackend(BaseBackend):
         if request is None or not username or not password or "@" not in username:
             return None
         sign_in = import_string(f"{settings.ACCOUNTS}.sign_staff_in")
-        account: StaffAccount | None = sign_in(username, password, address_of(request))
+        account: StaffSignIn | None = sign_in(username, password, address_of(request))
         user = None if account is None else shadow(account)
         if account is not None and user is not None:
             user.platform_session = account.session  # type: ignore[attr-defined]  # for `note_session`

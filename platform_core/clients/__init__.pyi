@@ -32,5 +32,6 @@ from .products import reserve_stock as reserve_stock
 from .users import SESSION_ENDED as SESSION_ENDED
 from .users import SessionEnded as SessionEnded
 from .users import StaffAccount as StaffAccount
+from .users import StaffSignIn as StaffSignIn
 from .users import User as User
 from .users import get_user as get_user

@@ -26,17 +26,19 @@ class User(msgspec.Struct, frozen=True, rename="camel"):
     email_verified: bool = True
 
 
-class StaffAccount(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A staff account with its roles. ``stamp`` changes with each change of the password.
-
-    ``session`` is the id of the session that a sign-in has begun; empty in other answers.
-    """
+class StaffAccount(msgspec.Struct, frozen=True, rename="camel"):
+    """A staff account with its roles. ``stamp`` changes with each change of the password."""
 
     id: str
     name: str
     email: str
     roles: list[str]
     stamp: str = ""
+
+
+class StaffSignIn(StaffAccount, frozen=True, rename="camel"):
+    """A staff account that has signed in. ``session`` is the id of the session that this has begun."""
+
     session: str = ""
 
 
@@ -54,14 +56,14 @@ def key_set() -> Any:
     return decoded(PEER, call(PEER, "GET", "/.well-known/jwks.json", timeout=2.0), dict[str, Any])
 
 
-def sign_staff_in(email: str, password: str, address: str) -> StaffAccount | None:
+def sign_staff_in(email: str, password: str, address: str) -> StaffSignIn | None:
     """The account, with a new session; None if the password is wrong.
 
     Raises PeerRefused (422 `no_role`: a customer's account; 429), PeerUnreachable.
     """
     body = {"email": email, "password": password, "address": address}
     try:
-        return decoded(PEER, call(PEER, "POST", "/api/auth/staff", body=body), StaffAccount)
+        return decoded(PEER, call(PEER, "POST", "/api/auth/staff", body=body), StaffSignIn)
     except PeerRefused as refusal:
         if refusal.status == 401 and refusal.code == "invalid_credentials":
             return None

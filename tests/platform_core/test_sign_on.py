@@ -478,7 +478,8 @@ def test_signing_out_without_user_service_ends_it_here_and_says_so(ola, users):
 def test_a_local_account_signs_out_without_user_service(client, users, admin_user):
     client.force_login(admin_user, backend="platform_core.auth.staff.LocalBackend")
     users.down = True
-    assert "You are signed out" in client.post("/admin/logout/", headers=HTML).content.decode()
+    page = client.post("/admin/logout/", headers=HTML).content.decode()
+    assert "You used a local account of order-service." in page
     assert not users.asked
 
 
