@@ -36,7 +36,7 @@ from platform_core.stack.postgres import PostgresError
 from platform_core.stack.processes import bound_socket
 from platform_core.stack.restarts import RestartError
 from platform_core.stack.roles import RolesError, ensure_roles
-from platform_core.topology import ANALYTICS, BY_PACKAGE, SERVICES, Service
+from platform_core.topology import ANALYTICS, BY_PACKAGE, NOTIFICATION, SERVICES, Service
 
 PORT_TIMEOUT_SECONDS = 10.0
 START_TIMEOUT_SECONDS = 90.0
@@ -332,6 +332,8 @@ class Stack:
         if is_development:
             self.console.print("[yellow]Development mode: everybody who can reach the services may do everything.[/]")
         self.console.print(f"Dashboard: {local_url(ANALYTICS, self.values)}/", highlight=False)
+        if is_development:
+            self.console.print(f"Mails: {local_url(NOTIFICATION, self.values)}/mails", highlight=False)
         if is_development and not has_data(self.values):
             self.console.print(f"No data yet: `{python} manage.py demo` makes some.", highlight=False)
         self.console.print(f"Staff account: `{python} manage.py user_svc make_staff you@example.com`", highlight=False)
