@@ -16,6 +16,9 @@ RULES = (
     Rule(POST, "/api/webhooks/{id}/secret", staff=STAFF),
     Rule(GET, "/api/webhooks/{id}/deliveries", staff=STAFF),
     Rule(POST, "/api/webhooks/{id}/deliveries/{id}/retry", staff=STAFF),
+    Rule(GET, "/mails", staff=STAFF, development=True),
+    Rule(GET, "/mails/{id}", staff=STAFF, development=True),
+    Rule(GET, "/mails/{id}/html", staff=STAFF, development=True),
 )
 
 ADMIN_PAGES: AdminPages = {

@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Error
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 
+from notification_svc.development.mailbox import Letter, keep
 from notification_svc.mails import rendered
 from notification_svc.models import Notification
 from notification_svc.services import text_of
@@ -67,6 +68,7 @@ def send_email(notification: Notification) -> str:
             raise _meaning(refusal.smtp_code, refusal.smtp_error, what) or refusal from None
         finally:
             connection.close()
+    keep(notification.user_id, Letter(mail.from_email, recipient, content.subject, content.text, content.html))
     return recipient
 
 

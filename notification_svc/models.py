@@ -3,11 +3,12 @@
 from django.db import models
 from django.db.models import Q
 
+from notification_svc.development.models import DevelopmentMail
 from notification_svc.webhooks.models import WebhookEndpoint, WebhookPosition
 from platform_core.models import Resource
 from platform_core.vocabulary import Channel, NotificationStatus
 
-__all__ = ["Notification", "WebhookEndpoint", "WebhookPosition"]
+__all__ = ["DevelopmentMail", "Notification", "WebhookEndpoint", "WebhookPosition"]
 
 
 class Notification(Resource):

@@ -8,7 +8,7 @@ from django.db.models import Case, F, Q, QuerySet, TextField, Value, When
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
-from notification_svc.models import Notification
+from notification_svc.models import DevelopmentMail, Notification
 from notification_svc.services import ERASED, NOTHING, announce, delivery_key
 from platform_core.outbox import OutboxMessage
 from platform_core.privacy import PersonalData
@@ -23,6 +23,7 @@ def erase(user_id: int) -> bool:
 
     A message whose delivery is running keeps its status: its attempt decides, and is the last one.
     """
+    DevelopmentMail.objects.filter(user_id=user_id).delete()
     left = Notification.objects.filter(user_id=user_id, erased_at=None).order_by("pk")
     batch = list(left.values_list("pk", flat=True)[:BATCH])
     running = _end_deliveries(batch)

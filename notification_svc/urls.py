@@ -1,5 +1,7 @@
+from django.conf import settings
 from django.urls import re_path
 
+from notification_svc.development.views import Mails, OneMail
 from notification_svc.views import NotificationViewSet
 from notification_svc.webhooks.views import WebhookDeliveryViewSet, WebhookViewSet
 from platform_core.api import ID, Query, Router
@@ -20,3 +22,10 @@ urlpatterns = [
     re_path(rf"^api/webhooks/(?P<webhook_id>{ID})/deliveries/?$", deliveries, name="webhook-deliveries"),
     re_path(rf"^api/webhooks/(?P<webhook_id>{ID})/deliveries/(?P<pk>{ID})/retry/?$", retry, name="webhook-retry"),
 ]
+
+if settings.PLATFORM_ENV == "development":
+    urlpatterns += [
+        re_path(r"^mails/?$", Mails.as_view({"get": "list"}), name="development-mails"),
+        re_path(rf"^mails/(?P<pk>{ID})/?$", OneMail.as_view({"get": "retrieve"}), name="development-mail"),
+        re_path(rf"^mails/(?P<pk>{ID})/html/?$", OneMail.as_view({"get": "html"}), name="development-mail-html"),
+    ]

@@ -45,6 +45,8 @@ MAX_LINE = 2**20
 """Maximum length of a line in characters. A longer line stops the import."""
 MAX_RECORD = 2**16
 """Maximum length in characters of a record with several lines. It limits the effect of an unclosed quote."""
+_QUOTED_DIGITS = re.compile(r"'\d+", re.ASCII)
+_ESCAPED_COMMA = "\\,"
 _GUARDED = re.compile("'+[=+@＝＋－＠-]")
 _DANGEROUS = re.compile("'*[=+@＝＋－＠-]")
 
@@ -275,7 +277,8 @@ def _columns(titles: Sequence[str], reading: Reading, preset: Preset | None) -> 
         raise ValueError(f"--map names {', '.join(map(repr, absent))}; the columns of the file are {', '.join(titles)}")
     own = _titles_of(preset, {title.lower() for title in titles}) if preset else _BY_LOWER_NAME
     names = [_column(title.lower(), mapped, own) for title in titles]
-    ignored = [title for title, name in zip(titles, names, strict=True) if name is None]
+    others = preset.others if preset else frozenset()
+    ignored = [title for title, name in zip(titles, names, strict=True) if name is None and title.lower() not in others]
     if ignored and not (reading.ignore_unknown or preset):
         raise ValueError(f"{_unknown(ignored)}. Name a column with --map name=Title, or give --ignore-unknown")
     counted = Counter(name for name in names if name)
@@ -363,11 +366,18 @@ class _ValuesOfPreset(_Values):
         self.at = {title: index for index, title in reversed([*enumerate(layout.titles[: len(layout.names)])])}
         self.column = {name: index for index, name in enumerate(layout.names) if name}
         self.inherited = [self.column[name] for name in ("name", "category", "description") if name in self.column]
+        self.instead = [
+            (self.column[name], preset.titles[name])
+            for name in preset.instead
+            if name in self.column and layout.titles[self.column[name]] in preset.titles[name]
+        ]
         self.parents: dict[str, Sequence[str]] = {}
 
     def __call__(self, cells: Sequence[str]) -> dict[str, str | None] | None:
         cells = [cell.strip() for cell in self.sized(cells)]
         preset = self.preset
+        for index, titles in self.instead:
+            cells[index] = cells[index] or next(filter(None, (self._first(cells, [title]) for title in titles)), "")
         kinds = {kind.strip() for kind in self._first(cells, preset.kind).lower().split(",")}
         is_parent = not preset.no_product.isdisjoint(kinds)
         if is_parent or (preset.continues and self._cell(cells, "name")):
@@ -375,12 +385,23 @@ class _ValuesOfPreset(_Values):
         is_empty = preset.continues and not any(self._cell(cells, name) for name in ("name", "sku", "price"))
         if is_parent or is_empty or self._first(cells, preset.translated):
             return None
-        if parent := self.parents.get(self._first(cells, preset.parent)):
-            cells = self._completed(cells, parent)
-        if "description" in self.column:
-            html = cells[self.column["description"]]
-            cells[self.column["description"]] = text_of(html.replace("\\n", "\n") if preset.escaped_line_ends else html)
-        return super().__call__(cells)
+        if (of := self._first(cells, preset.parent)) and of in self.parents:
+            cells = self._completed(cells, self.parents[of])
+        elif of and not preset.continues:
+            raise ValueError(f"its parent {of!r} is in no row above, and it takes category and description from there")
+        return super().__call__(self._plain(cells))
+
+    def _plain(self, cells: list[str]) -> list[str]:
+        """The cells without what the shop system has added to them."""
+        description, category, sku = (self.column.get(name) for name in ("description", "category", "sku"))
+        if self.preset.escaped and category is not None:
+            cells[category] = cells[category].replace(_ESCAPED_COMMA, ",")
+        if self.preset.apostrophes and sku is not None and _QUOTED_DIGITS.fullmatch(cells[sku]):
+            cells[sku] = cells[sku][1:]
+        if description is not None:
+            html = cells[description]
+            cells[description] = text_of(html.replace("\\n", "\n") if self.preset.escaped else html)
+        return cells
 
     def _cell(self, cells: Sequence[str], column: str) -> str:
         return cells[self.column[column]] if column in self.column else ""
@@ -390,6 +411,8 @@ class _ValuesOfPreset(_Values):
 
     def _remember(self, cells: Sequence[str]) -> None:
         if self.preset.continues:
+            if self._first(cells, self.preset.known_by) in self.parents:
+                return  # a variant that repeats the name of its product
             self.parents.clear()
         for title, prefix in self.preset.known_by.items():
             if key := self._first(cells, [title]):
@@ -402,7 +425,7 @@ class _ValuesOfPreset(_Values):
         if row[name] == parent[name]:
             options = [self._first(cells, [title]) for title in self.preset.options]
             if variant := " / ".join(option for option in options if option not in ("", NO_OPTION)):
-                row[name] = f"{row[name]} – {variant}"
+                row[name] = f"{row[name]} – {variant.replace(_ESCAPED_COMMA, ',') if self.preset.escaped else variant}"
         return row
 
 

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 class Preset:
     """How a shop system writes its products.
 
-    ``titles``: for each column its possible titles; the first one that the file has is taken. ``recognised``: sets of
+    ``titles``: for each column its possible titles; the first one that the file has is taken. ``instead``: of these
+    columns, the first one that has a value in the row. ``recognised``: sets of
     titles; a file that has all of one set is of this system. ``kind``: titles of the column with the kind of a row;
     rows of the kinds in ``no_product``, and rows with a value in ``translated``, are no products of their own.
 
     A row with a value in a column of ``parent`` belongs to the row that has this value, after a prefix, in a column of
     ``known_by``. It takes from it the name, category and description that it lacks, and values of ``options`` are
-    appended to a name that is only the parent's. ``continues``: whether the parent is the last row with a name.
+    appended to a name that is only the parent's. ``continues``: whether the parent is the last row with a name. If it
+    is not, a row without its parent above it is rejected.
+
+    ``escaped``: whether line ends in descriptions are written as ``\\n``, and commas in lists as ``\\,``.
+    ``apostrophes``: whether a sku of digits has an apostrophe in front, so that spreadsheets keep its zeros.
     """
 
     system: str
@@ -27,12 +32,15 @@ class Preset:
     known_by: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     continues: bool = False
-    escaped_line_ends: bool = False
+    escaped: bool = False
+    apostrophes: bool = False
+    instead: tuple[str, ...] = ("category", "description")
 
     @property
     def others(self) -> frozenset[str]:
         """The titles that matter besides those of the columns."""
-        return frozenset({*self.kind, *self.translated, *self.parent, *self.known_by, *self.options})
+        instead = (title for column in self.instead for title in self.titles[column][1:])
+        return frozenset({*self.kind, *self.translated, *self.parent, *self.known_by, *self.options, *instead})
 
 
 NO_OPTION = "Default Title"
@@ -56,6 +64,7 @@ PRESETS: Mapping[str, Preset] = {
         known_by={"handle": "", "url handle": ""},
         options=("option1 value", "option2 value", "option3 value"),
         continues=True,
+        apostrophes=True,
     ),
     "woocommerce": Preset(
         system="WooCommerce",
@@ -73,7 +82,7 @@ PRESETS: Mapping[str, Preset] = {
         parent=("parent",),
         known_by={"sku": "", "id": "id:"},
         options=tuple(f"attribute {number} value(s)" for number in range(1, 6)),
-        escaped_line_ends=True,
+        escaped=True,
     ),
     "magento": Preset(
         system="Magento",

@@ -86,6 +86,8 @@ def _incomplete_module() -> list[CheckMessage]:
 
 def _rules_and_routes() -> Iterator[CheckMessage]:
     module, rules = settings.ACCESS_RULES, rules_of(settings.SERVICE, settings.ACCESS_RULES)
+    if settings.PLATFORM_ENV != "development":
+        rules = tuple(rule for rule in rules if not rule.development)
     named = Counter((method, rule.route) for rule in rules for method in rule.methods)
     found = list(routes())
     there = {(method, route.rule_path) for route in found for method in route.methods}

@@ -46,6 +46,8 @@ class Rule:
     """Roles that may access all rows of the route. ADMIN is added if there is any."""
     services: tuple[Service, ...] = ()
     """Services that may call it."""
+    development: bool = False
+    """The route is there in development only."""
 
     @property
     def roles(self) -> frozenset[Role]:

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from platform_core.auth.keys import KeysError
+from platform_core.auth.rules import rules_of
 from platform_core.conf import production
 from platform_core.conf.environment import ROOT, ConfigurationError, as_url, database_parts
 from platform_core.db.bounds import long_waits
@@ -332,6 +333,9 @@ class Stack:
         if is_development:
             self.console.print("[yellow]Development mode: everybody who can reach the services may do everything.[/]")
         self.console.print(f"Dashboard: {local_url(ANALYTICS, self.values)}/", highlight=False)
+        for service, path in development_pages() if is_development else ():
+            name = path.strip("/").capitalize()
+            self.console.print(f"{name}: {local_url(service, self.values)}{path}", highlight=False)
         if is_development and not has_data(self.values):
             self.console.print(f"No data yet: `{python} manage.py demo` makes some.", highlight=False)
         self.console.print(f"Staff account: `{python} manage.py user_svc make_staff you@example.com`", highlight=False)
@@ -494,6 +498,14 @@ def port_of(service: Service, values: Mapping[str, Any]) -> int:
     """The port on which the service listens under `up`."""
     own = values[service.listen_port_variable] or urlsplit(values[service.url_variable]).port
     return int(own or service.port)
+
+
+def development_pages() -> Iterator[tuple[Service, str]]:
+    """The services and the paths of pages that there are in development only."""
+    for service in SERVICES:
+        for rule in rules_of(service, service.access_module):
+            if rule.development and "{" not in rule.route:
+                yield service, rule.route
 
 
 def local_url(service: Service, values: Mapping[str, Any]) -> str:

@@ -24,7 +24,8 @@ def _row(rule: Rule) -> str:
         staff = "every role" if rule.staff == STAFF else ", ".join(f"`{role}`" for role in sorted(rule.roles))
         callers = "all" if rule.services == SERVICES else ", ".join(service.name for service in rule.services)
         who = ["–", rule.customers, staff or "–", callers or "–"]
-    return f"| {', '.join(rule.methods)} | `{rule.route}` | {' | '.join(who)} |"
+    where = " (development only)" if rule.development else ""
+    return f"| {', '.join(rule.methods)} | `{rule.route}`{where} | {' | '.join(who)} |"
 
 
 def admin_table() -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from platform_core.conf.environment import ROOT
 from platform_core.stack import postgres, running
-from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES, USER
+from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER
 from tests.e2e.stack import Shop, Stack, eventually, own_folder, temporary_stack
 
 NOBODY = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -224,6 +224,7 @@ def test_up_ends_its_start_with_the_next_steps_and_warns_once(own_stack):
     said = own_stack.said()
     assert "manage.py demo` makes some" in said
     assert said.index(f"Dashboard: {own_stack.url(ANALYTICS)}/") < said.index("No data yet") < said.index("make_staff")
+    assert f"Mails: {own_stack.url(NOTIFICATION)}/mails" in said
     assert said.count("Development mode") == 1
     Shop(own_stack).made(USER, "/api/users", name="Ann", email="ann@example.com")
     own_stack.end()

@@ -37,7 +37,7 @@ def test_a_file_of_shopify_is_recognised_and_its_variants_become_products(load):
     run = load(SHOPIFY)
     assert run.counts == counts(new=3, rejected=1)
     assert "The file is read as one of Shopify." in run.shown
-    assert any(line.startswith("Ignored columns: Handle, Vendor, Tags, ") for line in run.shown)
+    assert any(line.startswith("Ignored columns: Vendor, Tags, ") for line in run.shown)
     assert products() == [
         ("T-S", "T-shirt – S / Red", Decimal("19.90"), 5, "Shirts", "Soft & light."),
         ("T-M", "T-shirt – M / Red", 21, 0, "Shirts", "Soft & light."),
