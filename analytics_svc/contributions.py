@@ -119,7 +119,7 @@ class Product(State, frozen=True):
     @property
     def own_threshold(self) -> int | None:
         """The product's own number of pieces at which its stock is low, if it has one."""
-        return None if self.low_stock_threshold is UNSET else self.low_stock_threshold  # type: ignore[return-value]
+        return None if self.low_stock_threshold is UNSET else self.low_stock_threshold
 
     def following(self, known: Self | None) -> Self:
         """As for every state. A threshold that the newer state does not name is taken from the older one."""

@@ -242,7 +242,7 @@ class MovementList(LeanChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        rows: list[StockMovement] = list(self.result_list)
+        rows: list[StockMovement] = list(self.result_list)  # type: ignore[has-type]
         told(request, rows)
         self.result_list = rows
 
