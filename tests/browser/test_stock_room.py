@@ -78,5 +78,6 @@ def test_low_stock_is_a_filter_that_leads_to_the_product(product, stack, shoot):
 def test_the_page_fits_every_width(product, shoot, width, scheme):
     product.set_viewport_size({"width": width, "height": 844})
     product.emulate_media(color_scheme=scheme)
+    product.reload()
     assert product.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     shoot(product, f"product {width} {scheme}")
