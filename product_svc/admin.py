@@ -105,10 +105,6 @@ class ProductAdmin(FilesOfProducts, PlatformAdmin):
     search_fields = ("text",)
     search_help_text = "words of name, sku, category or description"
     sortable_by = ("name", PRICE, "shown_stock")
-    fieldsets = (
-        (None, {"fields": ("name", "sku", "category", "price", "description")}),
-        ("Stock", {"fields": ("stock", "low_stock_threshold")}),
-    )
     change_form_outer_before_template = "product_svc/adjustment_panel.html"
     change_form_outer_after_template = "product_svc/movements_panel.html"
 
@@ -116,10 +112,16 @@ class ProductAdmin(FilesOfProducts, PlatformAdmin):
         css = {"all": ("product_svc/stock_room.css",)}
 
     def get_fieldsets(self, request: HttpRequest, obj: Product | None = None) -> Any:
+        """All editable fields. The stock of an existing product is in the panel above."""
+        editable = [field.name for field in self.opts.fields if field.editable and not field.primary_key]
+        catalog = sorted(editable, key=lambda name: name == "description")
+        for name in ("stock", "low_stock_threshold"):
+            catalog.remove(name)
+        catalog_fields = (None, {"fields": catalog})
         if obj is None:
-            return self.fieldsets
+            return catalog_fields, ("Stock", {"fields": ("stock", "low_stock_threshold")})
         times = ("Times", {"fields": ("created_at", "updated_at", "version")})
-        return self.fieldsets[0], ("Stock", {"fields": ("low_stock_threshold",)}), times
+        return catalog_fields, ("Stock", {"fields": ("low_stock_threshold",)}), times
 
     def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> Any:
         return () if obj is None else ("created_at", "updated_at", "version")

@@ -5,6 +5,7 @@ import json
 import re
 from decimal import Decimal
 from html.parser import HTMLParser
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from rest_framework.throttling import BaseThrottle
 
 from analytics_svc.catching_up import SOURCES
 from analytics_svc.dashboard import Dashboard
-from analytics_svc.models import FeedPosition
+from analytics_svc.models import DailyFigure, FeedPosition
 from platform_core import __version__
 from platform_core.conf.environment import ROOT
 from platform_core.topology import ANALYTICS, ORDER, SERVICES
@@ -226,6 +227,22 @@ def test_rejected_orders_are_counted_by_reason(api, visit, shop, healths):
     text = " ".join("".join(visit("?days=7").text).split())
     assert "2 too little stock, 1 given up by recovery, 1 another reason, 1 reason not recorded" in text
     assert "no sale was lost" not in text
+
+
+def test_the_migration_counts_the_days_of_earlier_orders(shop, report, settings):
+    settings.SHOP_TIME_ZONE = "Pacific/Kiritimati"
+    for order_id, (status, day) in enumerate((("cancelled", 0), ("cancelled", 3), ("rejected", 3), ("shipped", 3))):
+        shop.order(order_id, status, day=day)
+    report("orders")
+    days = DailyFigure.objects.filter(name__in=("orders.cancelled", "orders.rejected"))
+    before = set(days.values_list("name", "date", "value"))
+    assert len(before) == 3
+    days.delete()
+    migration = import_module("analytics_svc.migrations.0003_stock_and_rejections")
+    for _ in range(2):
+        with connection.cursor() as cursor:
+            cursor.execute(migration.FILL)
+        assert set(days.values_list("name", "date", "value")) == before
 
 
 def test_overdue_orders_are_counted_by_order_service_at_that_moment(api, visit, shop, healths, report):

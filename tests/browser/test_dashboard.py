@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from platform_core.topology import ANALYTICS, ORDER, SERVICES
+from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES
 from tests.e2e.stack import eventually
 
 _BARS = """name => {
@@ -38,22 +38,60 @@ def test_it_shows_the_figures_of_the_api(dashboard, shop, shoot):
     assert Decimal(figure(dashboard, "revenue")) == summary["orders"]["revenue"]
     assert Decimal(figure(dashboard, "average")) == summary["orders"]["averageOrderValue"]
     assert Decimal(figure(dashboard, "stockValue")) == summary["products"]["stockValue"]
-    assert figure(dashboard, "users") == str(summary["users"]["total"])
+    assert figure(dashboard, "newUsers") == str(summary["users"]["total"])
     table = dashboard.inner_text("#services")
     assert all(service.name in table for service in SERVICES)
     assert table.count("up\n") >= len(SERVICES)
     shoot(dashboard, "dashboard light")
 
 
+def test_figures_are_there_without_the_script_and_charts_before_its_first_request(stack, browser, shop, watch):
+    shop.get(ANALYTICS, "/api/analytics/summary")
+    plain = browser.new_context(java_script_enabled=False)
+    page = plain.new_page()
+    page.goto(stack.direct(ANALYTICS, "/"))
+    assert int(figure(page, "orders")) >= 8 and Decimal(figure(page, "revenue")) > 0
+    plain.close()
+    lively = browser.new_context()
+    page = lively.new_page()
+    watch.follow(page)
+    asked = []
+    page.on("request", lambda request: asked.append(request) if request.resource_type == "fetch" else None)
+    page.goto(stack.direct(ANALYTICS, "/"))
+    assert all(page.evaluate(_BARS, name) for name in ("revenue", "orders"))
+    assert not asked
+    lively.close()
+
+
+def test_one_range_holds_for_all_figures(dashboard, stack):
+    dashboard.click("nav.ranges >> text=7")
+    dashboard.wait_for_url("**/?days=7")
+    assert "Last 7 days" in dashboard.inner_text("#period-title")
+    assert dashboard.get_attribute("nav.ranges a[aria-current]", "href") == "/?days=7"
+    assert dashboard.evaluate("Chart.getChart('orders').data.labels.length") == 7
+    assert dashboard.locator("#days tr").count() == 7
+
+
+def test_a_row_leads_to_its_product_and_a_refresh_keeps_the_focus(dashboard, stack, shop):
+    row = dashboard.locator("[data-live=sellers] a").first
+    assert row.get_attribute("href").startswith(stack.direct(PRODUCT, "/admin/product_svc/product/"))
+    row.focus()
+    before = figure(dashboard, "orders")
+    shop.made(ORDER, "/api/orders", userId="1", productId="12", quantity=1)
+    eventually("the new order", lambda: figure(dashboard, "orders") != before)
+    assert dashboard.evaluate("document.activeElement.matches('[data-live=sellers] a')")
+
+
 def test_an_order_appears_by_itself(dashboard, shop):
     before = int(figure(dashboard, "orders"))
     shop.made(ORDER, "/api/orders", userId="1", productId="12", quantity=1)
     eventually("the new order", lambda: int(figure(dashboard, "orders")) == before + 1)
-    assert Decimal(figure(dashboard, "revenue")) == api_summary(shop)["orders"]["revenue"]
+    revenue = api_summary(shop)["orders"]["revenue"]
+    eventually("its revenue", lambda: Decimal(figure(dashboard, "revenue")) == revenue)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 820])
+@pytest.mark.parametrize("width", [375, 820, 1280])
 def test_it_fits_a_phone_and_a_tablet_in_both_schemes(dashboard, shoot, width, scheme):
     dashboard.set_viewport_size({"width": width, "height": 844})
     dashboard.emulate_media(color_scheme=scheme)

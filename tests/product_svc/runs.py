@@ -45,7 +45,7 @@ def everything() -> list[list[tuple]]:
 
 
 def catalog() -> list[tuple]:
-    return list(Product.objects.order_by("pk").values_list(*files.FIELDS))
+    return list(Product.objects.order_by("pk").values_list(*files.SOURCES.values()))
 
 
 def counts(new: int = 0, changed: int = 0, unchanged: int = 0, rejected: int = 0) -> str:

@@ -67,15 +67,19 @@ function show(page) {
   Object.keys(charts).forEach(fill);
 }
 
-// Only the deepest elements that differ are replaced, so that nothing flickers and focus and selections are kept.
+// Elements stay and take over what is new, so that nothing flickers, and focus and selections are kept.
 function merge(shown, fresh) {
   if (shown.isEqualNode(fresh)) return;
-  const [old, young] = [[...shown.childNodes], [...fresh.childNodes]];
-  const isAlike = shown.cloneNode().isEqualNode(fresh.cloneNode());
-  if (!isAlike || old.length !== young.length || young.length === 0) {
+  if (shown.nodeName !== fresh.nodeName) {
     shown.replaceWith(document.importNode(fresh, true));
+  } else if (shown.nodeType === Node.TEXT_NODE) {
+    shown.data = fresh.data;
   } else {
-    old.forEach((each, index) => merge(each, young[index]));
+    for (const { name } of [...shown.attributes]) if (!fresh.hasAttribute(name)) shown.removeAttribute(name);
+    for (const { name, value } of fresh.attributes) shown.setAttribute(name, value);
+    const [old, young] = [[...shown.childNodes], [...fresh.childNodes]];
+    young.forEach((each, n) => (n < old.length ? merge(old[n], each) : shown.append(document.importNode(each, true))));
+    old.slice(young.length).forEach((each) => each.remove());
   }
 }
 

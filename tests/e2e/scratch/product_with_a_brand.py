@@ -98,7 +98,9 @@ def in_files(api: Any) -> None:
     assert (brand("N-1"), brand("N-2")) == ("Gulf", "H")
     for kind in ("csv", "jsonl"):
         rows = exported(kind)
-        assert list(rows[0]) == ["id", "sku", "name", "price", "stock", "category", "description", "brand"]
+        columns = list(rows[0])
+        assert columns[:7] == ["id", "sku", "name", "price", "stock", "category", "description"]
+        assert set(columns[7:]) == {"brand", "lowStockThreshold"}
         assert {row["sku"]: row["brand"] for row in rows if row["sku"]} == {"L-1": "Core", "N-1": "Gulf", "N-2": "H"}
 
 
