@@ -24,6 +24,7 @@ class Event(models.Model):
         indexes = (
             models.Index(fields=("epoch", "txid", "id"), name="event_feed_order"),
             models.Index(fields=("subject", "id"), name="event_by_subject"),
+            models.Index(fields=("request_id",), name="event_by_request"),
         )
 
     def __str__(self) -> str:

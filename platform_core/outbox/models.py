@@ -65,6 +65,7 @@ class OutboxMessage(models.Model):
                 fields=("aggregate", "destination", "id"), name="outbox_in_order", condition=Q(state="pending")
             ),
             models.Index(fields=("aggregate",), name="outbox_by_aggregate"),
+            models.Index(fields=("request_id",), name="outbox_by_request"),
             models.Index(fields=("state", "id"), name="outbox_unsettled", condition=Q(state__in=["pending", "dead"])),
             models.Index(
                 fields=("state", "id"),
