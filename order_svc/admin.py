@@ -120,7 +120,8 @@ class OrderAdmin(ReadOnlyAdmin):
         """Leads to the page of the order, which is not part of the admin."""
         order = self.get_object(request, object_id)
         if order is None or not self.has_view_permission(request, order):
-            return super().change_view(request, object_id, form_url, extra_context)
+            missing: HttpResponseBase = super().change_view(request, object_id, form_url, extra_context)
+            return missing
         return redirect("order-page", pk=order.pk)
 
     def get_queryset(self, request: HttpRequest) -> Any:

@@ -68,7 +68,7 @@ class DaysFilter(admin.FieldListFilter):
             queryset = queryset.filter(**{f"{self.field_path}__{lookup}": begin})
         return queryset
 
-    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+    def choices(self, changelist: Any) -> Iterator[Any]:
         """The two fields."""
         labels = (("from", f"{self.title}, from"), ("to", f"{self.title}, to"))
         yield {"fields": [_field("date", self.names[end], label, self.text(end)) for end, label in labels]}
@@ -100,7 +100,7 @@ class ValueFilter(admin.SimpleListFilter):
         found = None if "\0" in text else self.matching(queryset, text)
         return complain(request, queryset, f"{self.title}: expected {self.hint}.") if found is None else found
 
-    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+    def choices(self, changelist: Any) -> Iterator[Any]:
         """The field."""
         yield {"fields": [_field("text", str(self.parameter_name), f"{self.title} ({self.hint})", self.value() or "")]}
 
@@ -117,7 +117,7 @@ class ChoiceFilter(ValueFilter):
             return complain(request, queryset, f"{self.title}: expected one of {', '.join(known)}.")
         return super().queryset(request, queryset)
 
-    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+    def choices(self, changelist: Any) -> Iterator[Any]:
         """The field."""
         field = _field("select", str(self.parameter_name), str(self.title), self.value() or "")
         yield {"fields": [{**field, "options": [("", "any"), *self.options]}]}
