@@ -87,8 +87,8 @@ def with_email(rows: QuerySet[Order], email: str) -> QuerySet[Order]:
 
 def with_product(rows: QuerySet[Order], product_id: int) -> QuerySet[Order]:
     """The newest `MOST_OF_A_PRODUCT` orders with a line of this product, as far as they are among ``rows``."""
-    newest = OrderLine.objects.filter(product_id=product_id).order_by("-order_id").values("order_id")
-    return rows.filter(pk__in=newest[:MOST_OF_A_PRODUCT])
+    newest = OrderLine.objects.filter(product_id=product_id).order_by("-order_id").values_list("order_id", flat=True)
+    return rows.filter(pk__in=list(newest[:MOST_OF_A_PRODUCT]))
 
 
 @admin.register(Order)
