@@ -4,6 +4,8 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Lower
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
@@ -13,7 +15,8 @@ from unfold.decorators import display
 from notification_svc import services
 from notification_svc.mails import rendered
 from notification_svc.models import Notification, WebhookEndpoint
-from platform_core.admin import ReadOnlyAdmin
+from platform_core.admin import ReadOnlyAdmin, linked_user
+from platform_core.admin_filters import ChoiceFilter, DaysFilter, ValueFilter, id_of
 from platform_core.vocabulary import NotificationStatus
 
 _COLOURS = {
@@ -23,11 +26,35 @@ _COLOURS = {
 }
 
 
+class StatusFilter(ChoiceFilter):
+    title, parameter_name = "status", "status"
+    options = tuple(NotificationStatus.choices)
+
+    def matching(self, rows: QuerySet[Notification], text: str) -> QuerySet[Notification]:
+        return rows.filter(status=text)
+
+
+class ChannelFilter(ChoiceFilter):
+    title, parameter_name = "channel", "channel"
+    options = tuple(Notification.Channel.choices)
+
+    def matching(self, rows: QuerySet[Notification], text: str) -> QuerySet[Notification]:
+        return rows.filter(channel=text)
+
+
+class UserFilter(ValueFilter):
+    title, parameter_name, hint = "user", "user", "a user's id"
+
+    def matching(self, rows: QuerySet[Notification], text: str) -> QuerySet[Notification] | None:
+        user_id = id_of(text)
+        return None if user_id is None else rows.filter(user_id=user_id)
+
+
 @admin.register(Notification)
 class NotificationAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "user_id",
+        "user",
         "type",
         "channel",
         "recipient",
@@ -36,9 +63,11 @@ class NotificationAdmin(ReadOnlyAdmin):
         "created_at",
         "sent_at",
     )
-    list_filter = ("status", "channel", "created_at")
-    search_fields = ("id", "user_id", "type", "recipient", "sender_key")
+    list_filter = (StatusFilter, ChannelFilter, ("created_at", DaysFilter), UserFilter)
+    list_filter_submit = True
+    search_fields = ("id", "user_id", "type", "sender_key")
     search_help_text = "id, user id, type, recipient or the sender's key"
+    saved_views = {"All": {}, "Failed": {"status": "failed"}, "Waiting": {"status": "queued"}}
     sortable_by = ("id",)
     fieldsets = (
         (None, {"fields": ("user_id", "type", "channel", "recipient", "subject", "message", "data", "preview")}),
@@ -62,6 +91,18 @@ class NotificationAdmin(ReadOnlyAdmin):
         if mail is None or mail.html is None:
             raise Http404
         return HttpResponse(mail.html)
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Notification], search_term: str) -> Any:
+        """An address is compared without regard to capitals; anything else equals a column."""
+        if "@" not in search_term:
+            return super().get_search_results(request, queryset, search_term)
+        term = search_term.strip()
+        found = Q(address=Lower(Value(term))) | Q(sender_key=term)
+        return queryset.alias(address=Lower("recipient")).filter(found), False
+
+    @display(description="user")  # type: ignore[untyped-decorator]
+    def user(self, notification: Notification) -> SafeString | str:
+        return linked_user(notification)
 
     @display(description="the mail")  # type: ignore[untyped-decorator]
     def preview(self, notification: Notification) -> SafeString:

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Lower
 
 from notification_svc.development.models import DevelopmentMail
 from notification_svc.webhooks.models import WebhookEndpoint, WebhookPosition
@@ -55,6 +56,8 @@ class Notification(Resource):
             models.Index(fields=("status", "id"), name="notification_by_status"),
             models.Index(fields=("type", "id"), name="notification_by_type"),
             models.Index(fields=("channel", "id"), name="notification_by_channel"),
+            models.Index(fields=("created_at",), name="notification_by_time"),
+            models.Index(Lower("recipient"), "id", name="notification_by_recipient"),
         )
 
     def __str__(self) -> str:

@@ -165,31 +165,34 @@ class OrderPages(PageViewSet):
 
     @idempotent
     def retry(self, request: Request, pk: int) -> Response:
-        return self.done(pk, lambda: DONE["retry" if services.retry_messages(pk) else "nothing"])
+        return self.done(pk, "retry", services.retry_messages)
 
     @sends_mail
     @idempotent
     def cancel(self, request: Request, pk: int) -> Response:
-        return self.done(pk, lambda: services.cancel_order(pk) and DONE["cancel"])
+        return self.done(pk, "cancel", services.cancel_order)
 
     @sends_mail
     @idempotent
     def ship(self, request: Request, pk: int) -> Response:
-        return self.done(pk, lambda: services.ship_order(pk) and DONE["ship"])
+        return self.done(pk, "ship", services.ship_order)
 
     @sends_mail
     @idempotent
     def deliver(self, request: Request, pk: int) -> Response:
-        return self.done(pk, lambda: services.deliver_order(pk) and DONE["deliver"])
+        return self.done(pk, "deliver", services.deliver_order)
 
     @idempotent
     def reject(self, request: Request, pk: int) -> Response:
-        return self.done(pk, lambda: services.reject_order(pk) and DONE["reject"])
+        return self.done(pk, "reject", services.reject_order)
 
-    def done(self, pk: int, use_case: Callable[[], str]) -> Response:
-        """Redirects to the page. For a browser it shows the text that ``use_case`` returns, or why it was refused."""
+    def done(self, pk: int, did: str, use_case: Callable[[int], Order | int]) -> Response:
+        """Redirects to the page. For a browser it shows what was done (`DONE`), or why it was refused.
+
+        A use case that returns 0 had nothing to do.
+        """
         try:
-            level, text = messages.SUCCESS, use_case()
+            level, text = messages.SUCCESS, DONE["nothing" if use_case(pk) == 0 else did]
         except Conflict as conflict:
             if not self.wants_page():
                 raise

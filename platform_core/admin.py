@@ -21,6 +21,7 @@ from django.core.paginator import Paginator
 from django.db import DataError
 from django.db.models import BinaryField, GeneratedField, JSONField, Model, Q, QuerySet, TextField
 from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
@@ -36,8 +37,9 @@ from platform_core.api.stored_answers import shown_answer
 from platform_core.auth.staff import identity
 from platform_core.conf.currencies import amount_text, decimals, rounded
 from platform_core.db.isolation import retry_parked
-from platform_core.http import context
+from platform_core.http import context, link
 from platform_core.models import FailedItem, IdempotencyKey
+from platform_core.topology import USER
 
 
 def amount_column(name: str) -> Callable[[Model], str | None]:
@@ -91,7 +93,7 @@ def _rendered(response: Any) -> Any:
 
 
 class LeanChangeList(ChangeList):  # type: ignore[misc]
-    """Does not load long columns that the list does not show."""
+    """Does not load long columns that the list does not show. Each row gets the request, for links to services."""
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
         long = (BinaryField, GeneratedField, JSONField, TextField)
@@ -99,9 +101,15 @@ class LeanChangeList(ChangeList):  # type: ignore[misc]
         found: QuerySet[Any] = super().get_queryset(request, *args, **kwargs).defer(*unseen)
         return found
 
+    def get_ordering_field(self, field_name: Any) -> Any:
+        """Ignores a column in the query string that the list does not offer for sorting, for it may have no index."""
+        return super().get_ordering_field(field_name) if field_name in self.sortable_by else None
+
     def get_results(self, request: HttpRequest) -> None:
         """Without a search or filter, the page shows everything, so it gets no link "Show all"."""
         super().get_results(request)
+        for row in self.result_list:
+            row.list_request = request
         if not self.query and not self.has_active_filters:
             self.full_result_count = self.result_count
 
@@ -177,6 +185,27 @@ class PlatformAdmin(ModelAdmin):  # type: ignore[misc]
             with suppress(ValidationError):
                 wanted |= Q(**{name: self.opts.get_field(name).to_python(search_term)})
         return queryset.filter(wanted), False
+
+
+def linked(url: str, text: object) -> SafeString:
+    """A link in a list or on a page of the admin."""
+    return format_html('<a href="{}" class="font-semibold text-primary-600 dark:text-primary-500">{}</a>', url, text)
+
+
+def linked_resource(resource: str, pk: str, text: str) -> SafeString | str:
+    """A link to a resource of this service, such as ``order`` and ``7``; the text alone if it has no page here."""
+    try:
+        return linked(reverse(f"admin:{settings.SERVICE.package}_{resource}_change", args=[pk]), text)
+    except NoReverseMatch:
+        return text
+
+
+def linked_user(row: Any) -> SafeString | str:
+    """A link to the user of a row in a list, by its ``user_id``."""
+    request = getattr(row, "list_request", None)
+    if request is None:
+        return str(row.user_id)
+    return linked(link(USER, f"/admin/user_svc/user/{row.user_id}/change/", request), row.user_id)
 
 
 def act_as(request: HttpRequest) -> None:

@@ -9,6 +9,7 @@ from django.forms import CheckboxSelectMultiple
 from django.http import HttpRequest
 
 from platform_core.admin import PlatformAdmin
+from platform_core.admin_filters import ChoiceFilter, DaysFilter
 from platform_core.vocabulary import Role
 from user_svc import services
 from user_svc.emails import BadAddress, email_key
@@ -34,10 +35,22 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable 
         return email
 
 
+class KindFilter(ChoiceFilter):
+    title, parameter_name = "kind", "kind"
+    options = (("staff", "staff"), ("disabled", "disabled accounts"), ("unverified", "unverified addresses"))
+
+    def matching(self, rows: QuerySet[User], text: str) -> QuerySet[User]:
+        if text == "staff":
+            return rows.exclude(roles=[])
+        return rows.filter(is_active=False) if text == "disabled" else rows.filter(email_verified=False)
+
+
 @admin.register(User)
 class UserAdmin(PlatformAdmin):
     list_display = ("id", "name", "email", "is_active", "roles", "created_at")
-    list_filter = ("is_active", "created_at")
+    list_filter = (KindFilter, ("created_at", DaysFilter))
+    list_filter_submit = True
+    saved_views = {"All": {}, "Staff": {"kind": "staff"}, "Disabled": {"kind": "disabled"}}
     search_fields = ("name", "email")
     search_help_text = "prefixes of words in name or email"
     sortable_by = ("id",)

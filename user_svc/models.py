@@ -52,6 +52,9 @@ class User(Resource):
         indexes = (
             GinIndex(fields=("words",), name="user_words"),
             models.Index(fields=("id",), name="user_unverified", condition=Q(email_verified=False)),
+            models.Index(fields=("id",), name="user_inactive", condition=Q(is_active=False)),
+            models.Index(fields=("id",), name="user_staff", condition=~Q(roles=[])),
+            models.Index(fields=("created_at",), name="user_by_time"),
         )
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from django.conf import settings
@@ -147,7 +148,7 @@ def _ask_for_people(facts: Facts) -> None:
         facts.customer = _ask(facts, USER.name, lambda: _person(facts.order.user_id))
     unnamed = [each for each in _staff(facts) if each not in facts.names]
     for each in unnamed[:MOST_NAMES]:
-        found = _ask(facts, USER.name, lambda person=each: _person(person))
+        found = _ask(facts, USER.name, partial(_person, each))
         if found is not None:
             facts.names[each] = found.name
 

@@ -3,20 +3,26 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from platform_core.admin import ReadOnlyAdmin
+from platform_core.admin import ReadOnlyAdmin, linked_resource
 from platform_core.events.models import Event, FeedConsumer, ServerHistory
 from platform_core.events.retention import waiting_since
+from platform_core.vocabulary import EventType
 
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ("id", "type", "subject", "time", "request_id")
-    list_filter = ("time",)
-    search_fields = ("id", "type", "subject", "request_id")
-    search_help_text = "id, type, subject or request id"
+    list_display = ("id", "type", "resource", "time", "request_id")
+    search_fields = ("id", "subject", "request_id")
+    search_help_text = "id, id of the resource, or request id"
     sortable_by = ("id",)
+
+    @display(description="subject")  # type: ignore[untyped-decorator]
+    def resource(self, event: Event) -> SafeString | str:
+        kind = EventType(event.type).resource if event.type in list(EventType) else event.type.partition(".")[0]
+        return linked_resource(kind, event.subject, event.subject)
 
 
 @admin.register(ServerHistory)
