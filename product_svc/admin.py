@@ -4,12 +4,14 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import TabularInline
 
 from platform_core.admin import PlatformAdmin, ReadOnlyAdmin
+from platform_core.jobs import delete_many
 from product_svc import services
 from product_svc.admin_files import FilesOfProducts
+from product_svc.file_jobs import DELETE
 from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovement, StockReservation
 from product_svc.search import search_products
 
@@ -24,6 +26,12 @@ class ProductAdmin(FilesOfProducts, PlatformAdmin):
     search_help_text = "words of name, sku, category or description"
     sortable_by = ("id", "name", "price", "stock")
     readonly_fields = ("created_at", "updated_at", "version")
+    actions = ("delete_selected",)
+
+    @admin.action(description="Delete selected products", permissions=["delete"])
+    def delete_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Asks about a single product as Django does. More than one are deleted by a job."""
+        return delete_many(self, request, queryset, DELETE)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).filter(deleted_at=None)

@@ -6,7 +6,10 @@ class UserConfig(AppConfig):
     verbose_name = "Customers"
 
     def ready(self) -> None:
+        from platform_core.jobs import register
         from platform_core.privacy import holds_personal_data
+        from user_svc.bulk import KINDS
         from user_svc.privacy import PERSONAL_DATA
 
+        register(*KINDS)
         holds_personal_data(PERSONAL_DATA)
