@@ -13,10 +13,12 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from notification_svc import services
+from notification_svc.bulk import RESEND
 from notification_svc.mails import rendered
 from notification_svc.models import Notification, WebhookEndpoint
 from platform_core.admin import ReadOnlyAdmin, linked_user
 from platform_core.admin_filters import ChoiceFilter, DaysFilter, ValueFilter, id_of
+from platform_core.jobs import ask
 from platform_core.vocabulary import NotificationStatus
 
 _COLOURS = {
@@ -122,8 +124,12 @@ class NotificationAdmin(ReadOnlyAdmin):
         return notification.status
 
     @admin.action(description="Resend failed notifications", permissions=["operate"])
-    def retry(self, request: HttpRequest, queryset: Any) -> None:
+    def retry(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Resends a single notification at once. More than one are asked about first, and resent by a job."""
+        if len(queryset[:2]) > 1:
+            return ask(request, RESEND, queryset)
         self.message_user(request, f"{services.retry(queryset)} will be sent again.", messages.SUCCESS)
+        return None
 
 
 @admin.register(WebhookEndpoint)

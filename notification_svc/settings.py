@@ -5,7 +5,8 @@ from typing import Any
 
 from platform_core.conf import service_settings
 
-_settings = service_settings("notification_svc", apps=["platform_core.events", "platform_core.outbox"])
+_APPS = ("platform_core.events", "platform_core.jobs", "platform_core.outbox")
+_settings = service_settings("notification_svc", apps=_APPS)
 _MAILS = Path(__file__).parent / "templates" / "notification_svc" / "mails"
 
 

@@ -6,6 +6,7 @@ from notification_svc import channels, services
 from notification_svc.models import Notification
 from notification_svc.webhooks.consuming import Feeds
 from notification_svc.webhooks.delivering import HANDLER, new_lanes
+from platform_core.jobs import run_jobs
 from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage, PermanentFailure, close_mail_connection
 from platform_core.vocabulary import MessageKind
 from platform_core.worker import HOUSEKEEPING, Duty
@@ -64,4 +65,4 @@ class _Webhooks:
 
 _webhooks = _Webhooks()
 WEBHOOKS = Duty("webhooks", _webhooks.run, pause=0.25, finish=_webhooks.finish)
-DUTIES = (*LANES, WEBHOOKS, HOUSEKEEPING)
+DUTIES = (*LANES, WEBHOOKS, Duty("jobs", run_jobs, pause=1.0), HOUSEKEEPING)

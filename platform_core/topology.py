@@ -82,11 +82,11 @@ class Service:
         return (environ.get(self.url_variable) or self.default_url).rstrip("/")
 
 
-USER = Service("user_svc", 8001, has_worker=True, lanes=1, purpose="accounts, profiles, sign-in")
+USER = Service("user_svc", 8001, has_worker=True, duties=5, lanes=1, purpose="accounts, profiles, sign-in")
 PRODUCT = Service("product_svc", 8002, has_worker=True, duties=2, purpose="catalog, stock, stock reservations")
 ORDER = Service("order_svc", 8003, has_worker=True, duties=5, lanes=2, purpose="orders, and the saga that places one")
 NOTIFICATION = Service(
-    "notification_svc", 8004, has_worker=True, duties=4, lanes=2, purpose="messages to customers, and their delivery"
+    "notification_svc", 8004, has_worker=True, duties=5, lanes=2, purpose="messages to customers, and their delivery"
 )
 ANALYTICS = Service(
     "analytics_svc", 8005, has_worker=True, has_feed=False, duties=1, purpose="figures over the events of all services"

@@ -17,12 +17,14 @@ from unfold.decorators import display
 
 from platform_core.admin import AmountField, LeanChangeList, PlatformAdmin, ReadOnlyAdmin, amount_column
 from platform_core.http import PlatformError, link
+from platform_core.jobs import delete_many
 from platform_core.topology import ORDER, USER
 from platform_core.vocabulary import MAX_ID
 from product_svc import services
 from product_svc.actors import acting, names_of, user_id_of
 from product_svc.admin_files import FilesOfProducts
 from product_svc.categories import first_categories
+from product_svc.file_jobs import DELETE
 from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovement, StockReservation
 from product_svc.search import search_products
 from product_svc.stock_room import AdjustmentForm, AlreadyMade, adjust, blank_form
@@ -105,6 +107,7 @@ class ProductAdmin(FilesOfProducts, PlatformAdmin):
     search_fields = ("text",)
     search_help_text = "words of name, sku, category or description"
     sortable_by = ("name", PRICE, "shown_stock")
+    actions = ("delete_selected",)
     change_form_outer_before_template = "product_svc/adjustment_panel.html"
     change_form_outer_after_template = "product_svc/movements_panel.html"
 
@@ -122,6 +125,11 @@ class ProductAdmin(FilesOfProducts, PlatformAdmin):
             return catalog_fields, ("Stock", {"fields": ("stock", "low_stock_threshold")})
         times = ("Times", {"fields": ("created_at", "updated_at", "version")})
         return catalog_fields, ("Stock", {"fields": ("low_stock_threshold",)}), times
+
+    @admin.action(description="Delete selected products", permissions=["delete"])
+    def delete_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Asks about a single product as Django does. More than one are deleted by a job."""
+        return delete_many(self, request, queryset, DELETE)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> Any:
         return () if obj is None else ("created_at", "updated_at", "version")

@@ -1,4 +1,4 @@
-"""Import and export of the catalog as jobs. The files are stored in the database while they are needed."""
+"""Jobs over the catalog: import, export, deletion. Files are stored in the database while they are needed."""
 
 import codecs
 import io
@@ -8,16 +8,28 @@ from typing import Any
 
 from django.db import transaction
 
-from platform_core.jobs import CHUNK_BYTES, ChunkReader, ChunkWriter, GivenUp, JobChunk, Kind, Run
+from platform_core.jobs import (
+    CHUNK_BYTES,
+    ChunkReader,
+    ChunkWriter,
+    GivenUp,
+    Job,
+    JobChunk,
+    Kind,
+    Run,
+    each_item,
+    log_change,
+)
 from product_svc.bulk import Merged, Outcome, Wanted
 from product_svc.encodings import LAST_RESORT, UTF_8, encoding_of
 from product_svc.exporting import catalog
 from product_svc.files import CSV, JSON_LINES, MAX_LINE, XLSX, FileError, Reading, Record, read, write
 from product_svc.files import REJECTED as REJECTED_LINE
 from product_svc.importing import Import, described, ended, reason_of, rejected_text
+from product_svc.services import delete_product, live_products
 from product_svc.workbooks import read_workbook
 
-PREVIEW, IMPORT, EXPORT = "product.preview", "product.import", "product.export"
+PREVIEW, IMPORT, EXPORT, DELETE = "product.preview", "product.import", "product.export", "product.delete"
 CHANGE = "product_svc.change_product"
 MAX_PREVIEWED = 20
 """The most products whose changes a preview shows."""
@@ -182,8 +194,31 @@ class _Stored(io.RawIOBase):
         super().close()
 
 
+def delete(job: Job, product_id: int) -> bool:
+    """Deletes one product. False if it is deleted already."""
+    product = live_products().filter(pk=product_id).first()
+    if product is None:
+        return False
+    delete_product(product_id, None)
+    log_change(job, product, "Deleted.")
+    return True
+
+
+def question_of_deletion(job: Job) -> str:
+    """Says how many products will be deleted."""
+    return f"{job.total:,} products will be deleted. Orders of them keep their lines, names and prices."
+
+
 KINDS = (
     Kind(PREVIEW, "Preview of an import", CHANGE, preview, row="line", template=TEMPLATE, keeps_upload=True),
     Kind(IMPORT, "Import of products", CHANGE, import_file, row="line", template=TEMPLATE),
+    Kind(
+        DELETE,
+        "Delete the products",
+        "product_svc.delete_product",
+        each_item(delete),
+        question_of_deletion,
+        row="product",
+    ),
     Kind(EXPORT, "Export of products", "product_svc.view_product", export, row="product"),
 )

@@ -91,6 +91,20 @@ def act(client: Any, model: Any, action: str, *rows: Any) -> Any:
     return client.post(url(model, "changelist"), chosen, follow=True)
 
 
+def done_job(client: Any) -> Any:
+    """Confirms the only draft of a job, runs it, and returns it."""
+    import threading
+
+    from platform_core.jobs import Job, run_jobs
+
+    job = Job.objects.get(state="draft")
+    assert client.post(reverse("admin:jobs_job_confirm", args=[job.pk])).status_code == 302
+    while run_jobs(threading.Event()):
+        pass
+    job.refresh_from_db()
+    return job
+
+
 def said(answer: Any) -> list[str]:
     return [str(message) for message in answer.context["messages"]]
 

@@ -6,12 +6,14 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.forms import CheckboxSelectMultiple
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from platform_core.admin import PlatformAdmin
 from platform_core.admin_filters import ChoiceFilter, DaysFilter
+from platform_core.jobs import delete_many
 from platform_core.vocabulary import Role
 from user_svc import services
+from user_svc.bulk import DELETE, STAFF_TOO
 from user_svc.emails import BadAddress, email_key
 from user_svc.models import User
 
@@ -54,7 +56,13 @@ class UserAdmin(PlatformAdmin):
     search_fields = ("name", "email")
     search_help_text = "prefixes of words in name or email"
     sortable_by = ("id",)
+    actions = ("delete_selected",)
     readonly_fields = ("email_verified", "pending_email", "created_at", "updated_at", "version")
+
+    @admin.action(description="Delete selected users", permissions=["delete"])
+    def delete_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Asks about a single account as Django does. More than one are deleted by a job."""
+        return delete_many(self, request, queryset, DELETE, **{STAFF_TOO: request.user.is_superuser})
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         return super().get_form(request, obj, change, form=UserForm, **kwargs)

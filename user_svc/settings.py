@@ -2,7 +2,9 @@
 
 from platform_core.conf import service_settings
 
-globals().update(service_settings("user_svc", apps=["platform_core.events", "platform_core.outbox"]))
+_APPS = ("platform_core.events", "platform_core.jobs", "platform_core.outbox")
+
+globals().update(service_settings("user_svc", apps=_APPS))
 
 ACCOUNTS = "user_svc.accounts"
 """Accounts are local in this service. The other services call it over HTTP."""

@@ -9,6 +9,7 @@ from django.utils.timezone import now
 
 from platform_core.clients import erase_person_at
 from platform_core.db import attempt_item, attempt_items, due_items
+from platform_core.jobs import run_jobs
 from platform_core.outbox import Handler, Handlers, Lane, OutboxMessage, deliver_one
 from platform_core.topology import NOTIFICATION
 from platform_core.vocabulary import MessageKind
@@ -99,5 +100,6 @@ DUTIES = (
     Duty("outbox:notification", NOTIFICATIONS.run, pause=0.1, finish=NOTIFICATIONS.finish),
     HOUSEKEEPING,
     Duty("sessions", clean_up, pause=60.0),
+    Duty("jobs", run_jobs, pause=1.0),
     Duty("outbox:erasure", erase_due, pause=0.5),
 )

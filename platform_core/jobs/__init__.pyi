@@ -1,4 +1,5 @@
 from .admin_actions import ask as ask
+from .admin_actions import delete_many as delete_many
 from .files import CHUNK_BYTES as CHUNK_BYTES
 from .files import ChunkReader as ChunkReader
 from .files import ChunkWriter as ChunkWriter

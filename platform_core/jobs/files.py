@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
+from django.db import connection
 from django.db.models.functions import Length
 
 from platform_core.jobs.models import Job, JobChunk
 
 CHUNK_BYTES = 256 * 1024
 """The size of a piece; the last one of a file may be shorter."""
+
+
+# Not by the ORM, whose queries are cycles: many pieces would stay in memory until the garbage collector runs.
+_STORE = "INSERT INTO jobs_jobchunk (job_id, part, number, data) VALUES (%s, %s, %s, %s)"
 
 
 def pieces(job: Job, part: str) -> Iterator[bytes]:
@@ -96,5 +101,6 @@ class ChunkWriter:
             self._left.clear()
 
     def _store(self, data: bytes) -> None:
-        JobChunk.objects.create(job=self._job, part=self._part, number=self._number, data=data)
+        with connection.cursor() as cursor:
+            cursor.execute(_STORE, [self._job.pk, self._part, self._number, data])
         self._number += 1

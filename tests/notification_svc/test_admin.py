@@ -7,7 +7,7 @@ from notification_svc.models import Notification, WebhookEndpoint
 from platform_core.events.models import Event
 from platform_core.outbox.models import OutboxMessage
 from tests.admin_pages import *  # noqa: F403
-from tests.admin_pages import act, said, url
+from tests.admin_pages import act, done_job, said, url
 from tests.notification_svc.conftest import NOBODY, deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +41,7 @@ def test_a_failed_message_is_tried_again_and_sent(admin_client, send, users, sta
     failed, sent = send(userId=NOBODY), send()
     deliver()
     users.step = lambda request: (200, {}, '{"id": "404", "name": "New", "email": "new@example.com"}')
-    answer = act(admin_client, Notification, "retry", *Notification.objects.all())
+    answer = act(admin_client, Notification, "retry", Notification.objects.get(status="failed"))
     assert said(answer) == ["1 will be sent again."]
     assert (state(failed)["status"], state(sent)["status"]) == ("queued", "sent")
     deliver()
@@ -50,6 +50,19 @@ def test_a_failed_message_is_tried_again_and_sent(admin_client, send, users, sta
     events = list(Event.objects.filter(subject=failed.json()["id"]).order_by("id").values_list("type", "data__version"))
     assert [kind for kind, _ in events] == ["notification.failed", "notification.sent"]
     assert events[0][1] < events[1][1]
+
+
+def test_many_failed_messages_are_resent_by_a_job(admin_client, send, users, state):
+    failed, sent = [send(userId=NOBODY) for _ in range(2)], send()
+    deliver()
+    answer = act(admin_client, Notification, "retry", *Notification.objects.all())
+    for text in ("2 failed notifications will be sent again.", "1 cannot be resent and will be refused."):
+        assert text in answer.content.decode()
+    assert {state(each)["status"] for each in failed} == {"failed"}
+    job = done_job(admin_client)
+    assert (job.changed, job.refused) == (2, 1)
+    assert job.items.get(state="refused").reason == "It is sent; only failed notifications are resent."
+    assert [state(each)["status"] for each in (*failed, sent)] == ["queued", "queued", "sent"]
 
 
 def test_a_message_that_fails_again_can_be_tried_again(admin_client, send, users, state):

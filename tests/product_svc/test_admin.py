@@ -5,7 +5,7 @@ import pytest
 from platform_core.events.models import Event
 from product_svc.models import Product, StockMovement, StockReservation
 from tests.admin_pages import *  # noqa: F403
-from tests.admin_pages import url
+from tests.admin_pages import act, done_job, url
 from tests.wire import form_fields
 
 pytestmark = pytest.mark.django_db
@@ -76,10 +76,11 @@ def test_a_product_can_be_deleted_though_it_has_movements_and_reservations(admin
 
 
 def test_several_products_can_be_deleted_together(admin_client, rows):
-    chosen = list(Product.objects.values_list("pk", flat=True))
-    body = {"action": "delete_selected", "_selected_action": chosen}
-    assert admin_client.post(url(Product, "changelist"), body).status_code == 200
-    assert admin_client.post(url(Product, "changelist"), {**body, "post": "yes"}).status_code == 302
+    answer = act(admin_client, Product, "delete_selected", *Product.objects.all())
+    assert "2 products will be deleted." in answer.content.decode()
+    assert Product.objects.filter(deleted_at=None).count() == 2
+    job = done_job(admin_client)
+    assert (job.kind, job.state, job.changed) == ("product.delete", "done", 2)
     assert not Product.objects.filter(deleted_at=None).exists()
     assert Event.objects.filter(type="product.deleted").count() == 2
 

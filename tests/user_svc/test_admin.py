@@ -6,7 +6,7 @@ from platform_core.events.models import Event
 from platform_core.outbox import enqueue
 from platform_core.topology import ORDER
 from tests.admin_pages import *  # noqa: F403
-from tests.admin_pages import url
+from tests.admin_pages import act, done_job, url
 from tests.wire import form_fields
 from user_svc.models import User
 from user_svc.services import erasure
@@ -68,9 +68,10 @@ def test_deleting_a_user_writes_an_event(admin_client, ann):
 
 
 def test_several_users_can_be_deleted_together(admin_client, rows):
-    chosen = list(User.objects.values_list("pk", flat=True))
-    body = {"action": "delete_selected", "_selected_action": chosen, "post": "yes"}
-    assert admin_client.post(url(User, "changelist"), body).status_code == 302
+    answer = act(admin_client, User, "delete_selected", *User.objects.all())
+    assert "2 accounts will be deleted with all personal data" in answer.content.decode()
+    assert User.objects.count() == 2
+    assert done_job(admin_client).changed == 2
     assert not User.objects.exists()
     assert Event.objects.filter(type="user.deleted").count() == 2
 

@@ -9,7 +9,7 @@ from platform_core.auth import staff
 from platform_core.auth.throttle import attempts
 from platform_core.events.models import Event
 from platform_core.models import Throttle
-from tests.admin_pages import url
+from tests.admin_pages import act, done_job, url
 from tests.user_svc.conftest import PASSWORD
 from tests.wire import assert_problem, form_fields
 from user_svc import accounts, services
@@ -280,10 +280,12 @@ def test_in_the_admin_a_shadow_has_no_password_to_change(support):
 
 def test_in_the_admin_support_deletes_no_staff_among_many(support, person, account):
     boss = person("boss@example.com", "admin")
-    chosen = {"action": "delete_selected", "_selected_action": [account["id"], boss], "post": "yes"}
-    support.post(url(User, "changelist"), chosen)
+    answer = act(support, User, "delete_selected", *User.objects.filter(pk__in=[account["id"], boss]))
+    assert "1 with roles will be refused" in answer.content.decode()
+    job = done_job(support)
+    assert (job.changed, job.refused) == (1, 1)
+    assert job.items.get(state="refused").reason == "Only an admin may delete an account with roles."
     assert User.objects.filter(pk=boss).exists()
-    support.post(url(User, "changelist"), {**chosen, "_selected_action": [account["id"]]})
     assert not User.objects.filter(pk=account["id"]).exists()
 
 
