@@ -245,7 +245,9 @@ def misfits(callee: Callee, request: Any) -> Iterator[str]:
         if place[0] != "header" or place[1] not in OF_ALL:
             yield f"{' '.join(place)} is not known"
     for place, parameter in known.items():
-        if place in sent and not _fits(callee.document, parameter["schema"], sent[place]):
+        is_repeated = target(callee.document, parameter["schema"]).get("type") == "array"
+        value = [sent[place]] if place in sent and is_repeated else sent.get(place)
+        if place in sent and not _fits(callee.document, parameter["schema"], value):
             yield f"{' '.join(place)} may not be {sent[place]!r}"
         if place not in sent and parameter.get("required"):
             yield f"{' '.join(place)} is missing"

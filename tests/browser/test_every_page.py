@@ -114,11 +114,21 @@ def test_the_bar_stands_above_the_page_and_names_the_services(open_page, kind):
     page = open_page(kind)
     page.set_viewport_size({"width": 375, "height": 800})
     bar, title = page.locator(".office-bar").bounding_box(), page.locator("h1 >> visible=true").first.bounding_box()
+    assert bar["y"] == 0
     if kind != "api docs":
         assert title["y"] >= bar["y"] + bar["height"], "the bar covers the page"
     up = "() => [...document.querySelectorAll('[data-service]')].filter((link) => link.dataset.status === 'ok').length"
     assert eventually("all services are up", lambda: page.evaluate(up) == len(SERVICES))
     assert page.get_attribute("html", "lang")
+
+
+def find(page, text, target):
+    """Types a text into the bar and waits for the page that it leads to. A slow service may make a list of it first."""
+    start = page.url
+    page.fill("#office-q", text)
+    page.press("#office-q", "Enter")
+    page.wait_for_url(lambda url: url != start)
+    eventually(target, lambda: page.url.startswith(target) or page.reload() is None)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +142,7 @@ def test_the_bar_stands_above_the_page_and_names_the_services(open_page, kind):
 )
 def test_find_leads_there_from_another_service(stack, open_page, text, service, path):
     page = open_page("dashboard")
-    page.fill("#office-q", text)
-    page.press("#office-q", "Enter")
-    page.wait_for_url(f"{stack.direct(service, path)}**")
+    find(page, text, stack.direct(service, path))
     assert page.locator(".office-bar").count() == 1
 
 
@@ -144,9 +152,7 @@ def test_a_request_id_leads_to_its_order(stack, shop, open_page):
         headers={"X-Request-ID": "from-the-log-1"},
     ).json()  # fmt: skip
     page = open_page("api list")
-    page.fill("#office-q", "from-the-log-1")
-    page.press("#office-q", "Enter")
-    page.wait_for_url(f"{stack.direct(ORDER, '/orders/')}{order['id']}/explain**")
+    find(page, "from-the-log-1", f"{stack.direct(ORDER, '/orders/')}{order['id']}/explain")
 
 
 def test_a_member_without_pages_is_led_to_where_they_have_some(stack, browser, signed_in, watch):
@@ -179,7 +185,7 @@ def test_the_first_stop_of_the_keyboard_is_a_link_to_the_content(open_page):
 
 def test_filters_are_reached_and_opened_by_keyboard(open_page):
     page = open_page("admin list")
-    assert any(name == "Filters" for name in focused(page)), "the filters are not among what Tab reaches"
+    assert any(name.startswith("Filters") for name in focused(page)), "the filters are not among what Tab reaches"
     page.keyboard.press("Enter")
     page.locator("#changelist-filter").wait_for(state="visible")
     page.keyboard.press("Escape")
@@ -190,8 +196,9 @@ def test_no_icon_is_read_aloud_as_a_word(open_page):
     for kind in ("sign-in", "admin index", "admin list", "admin form"):
         page = open_page(kind)
         page.wait_for_load_state("networkidle")
-        read = """() => [...document.querySelectorAll(".material-symbols-outlined")].filter((icon) =>
-            !icon.closest("[aria-hidden=true]") && !icon.hasAttribute("aria-label"))
+        page.wait_for_function("() => document.querySelectorAll('[aria-hidden=true].material-symbols-outlined').length")
+        read = """() => [...document.querySelectorAll(".material-symbols-outlined")]
+            .filter((icon) => !icon.closest("[aria-hidden=true]") && !icon.hasAttribute("aria-label"))
             .map((icon) => icon.textContent.trim())"""
         assert page.evaluate(read) == [], kind
 
