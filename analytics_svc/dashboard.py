@@ -85,7 +85,7 @@ def _links_of(name: str, request: Request) -> dict[str, str]:
     """The addresses of a service's admin, and of its dead messages."""
     service = next(each for each in SERVICES if each.name == name)
     admin = link(service, _ADMIN, request)
-    return {"admin": admin, "dead_messages": f"{admin}outbox/outboxmessage/?state__exact=dead"}
+    return {"admin": admin, "dead_messages": f"{admin}outbox/outboxmessage/?state=dead"}
 
 
 def _bar(each: Mapping[str, Any], currency: str) -> dict[str, Any]:

@@ -278,9 +278,9 @@ def test_figures_lead_to_their_lists(visit, shop, healths, settings):
         "https://p.example/admin/product_svc/product/12/change/",
         "https://p.example/admin/product_svc/product/11/change/",
         "https://p.example/admin/product_svc/product/?stock=low",
-        "https://o.example/admin/order_svc/order/?status__exact=rejected",
-        "https://o.example/admin/order_svc/order/?status__exact=pending",
-        "https://o.example/admin/outbox/outboxmessage/?state__exact=dead",
+        "https://o.example/admin/order_svc/order/?status=rejected",
+        "https://o.example/admin/order_svc/order/?status=pending",
+        "https://o.example/admin/outbox/outboxmessage/?state=dead",
         "https://o.example/admin/",
     } <= links
     assert page.figures["dead"] == "2"
