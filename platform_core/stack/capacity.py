@@ -45,6 +45,15 @@ def platform_connections(values: Mapping[str, Any], *, webs: int, workers: int) 
     return of_webs + of_workers + RESERVE
 
 
+def connections_under_up(values: Mapping[str, Any]) -> int:
+    """The most that `manage.py up` opens on one server: the threads of a web that replaces another are among them."""
+    return platform_connections(values, webs=1, workers=1) + _of_a_restart(values)
+
+
+def _of_a_restart(values: Mapping[str, Any]) -> int:
+    return int(values["WEB_CONCURRENCY"]) * int(values["WEB_THREADS"])
+
+
 def shortages(values: Mapping[str, Any]) -> list[str]:
     """One line for each Postgres server that allows fewer connections than its services need; they say what to do.
 
@@ -58,8 +67,7 @@ def shortages(values: Mapping[str, Any]) -> list[str]:
     found = []
     for (host, port), services in servers.items():
         limit = _limit(database_parts(services[0], values) or {})
-        restarted = int(values["WEB_CONCURRENCY"]) * int(values["WEB_THREADS"])
-        needed = sum(connections_of(service, values) for service in services) + restarted + RESERVE
+        needed = sum(connections_of(service, values) for service in services) + _of_a_restart(values) + RESERVE
         if limit is not None and needed > limit:
             found.append(_shortage(f"{host}:{port}", needed, limit, services, values))
     return found

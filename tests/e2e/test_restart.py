@@ -17,7 +17,8 @@ import pytest
 import requests
 
 from platform_core import __version__
-from platform_core.conf.environment import EXIT_CODE, ROOT
+from platform_core.conf.environment import EXIT_CODE, ROOT, parsed
+from platform_core.stack.capacity import connections_under_up
 from platform_core.stack.processes import die_with_parent
 from platform_core.stack.supervisor import health_of
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
@@ -310,7 +311,8 @@ def test_a_server_with_too_few_connections_is_refused_in_one_line(own_stack):
     done = own_stack.run("up", **many)
     assert done.returncode == 1
     [line] = [line for line in done.stderr.splitlines() if not line.startswith("·")]
-    for part in ("allows 197 connections", "up to 464", "max_connections", "WEB_CONCURRENCY (8)", "WEB_THREADS (8)"):
+    needed = f"up to {connections_under_up(parsed(many))}"
+    for part in ("allows 197 connections", needed, "max_connections", "WEB_CONCURRENCY (8)", "WEB_THREADS (8)"):
         assert part in line
     eventually("nothing runs", lambda: not own_stack.processes())
     migrated = own_stack.run("migrate", **many)
