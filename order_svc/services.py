@@ -192,11 +192,10 @@ def _open(
         "user_id": user_id,
         "currency": settings.CURRENCY,
         "steps": encode(steps).decode(),
-        "caller": claim.caller if claim else "",
+        "caller": claim.caller if claim else acting(),
         "key": claim.key if claim else None,
         "fingerprint": claim.fingerprint if claim else None,
         "lock": claim.lock if claim else "",
-        "actor": acting(),
         "products": array(quantities),
         "quantities": array(quantities.values()),
     }
@@ -245,7 +244,6 @@ def _confirm(order: Order, lines: list[OrderLine], reservation: Reservation, cus
     values = {
         "order": order.pk,
         "at": order.confirmed_at,
-        "actor": PLACING,
         "total": order.total,
         "steps": encode(order.steps).decode(),
         "name": order.customer_name,

@@ -25,13 +25,10 @@ OPEN = f"""
         FROM opened, unnest(%(products)s::bigint[], %(quantities)s::int[]) WITH ORDINALITY
              AS line (product_id, quantity, n)
         ORDER BY line.n
-    ), noted AS (
-        INSERT INTO order_svc_ordertransition (order_id, status, at, actor)
-        SELECT id, '{OrderStatus.PENDING}', created_at, %(actor)s FROM opened
     )
     SELECT id, created_at FROM opened
 """
-"""Inserts the pending order, its lines and its first transition. Returns its id and the time, which is Postgres'.
+"""Inserts the pending order and its lines. Returns its id and the time, which is Postgres'.
 
 Returns no row if the caller has an order with this key, or if a concurrent request is just creating one.
 """
@@ -62,9 +59,6 @@ CONFIRM = f"""
         FROM confirmed, unnest(%(products)s::bigint[], %(names)s::text[], %(prices)s::numeric[])
              AS priced (product_id, name, unit_price)
         WHERE line.order_id = %(order)s AND line.product_id = priced.product_id
-    ), noted AS (
-        INSERT INTO order_svc_ordertransition (order_id, status, at, actor)
-        SELECT id, '{OrderStatus.CONFIRMED}', %(at)s, %(actor)s FROM confirmed
     ), recorded AS ({
     appending(f"SELECT '{EventType.ORDER_CONFIRMED}', id::text, %(snapshot)s::jsonb FROM confirmed")
 }), queued AS ({

@@ -140,7 +140,7 @@ def collect_facts(order_id: int, *, with_people: bool = False) -> Facts:
 
 
 def _staff(facts: Facts) -> list[int]:
-    return staff_ids([each.actor for each in facts.transitions], facts.order.user_id)
+    return staff_ids([facts.order.caller, *(each.actor for each in facts.transitions)], facts.order.user_id)
 
 
 def _ask_for_people(facts: Facts) -> None:

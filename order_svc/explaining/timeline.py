@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from django.utils.dateparse import parse_datetime
 
-from order_svc.actors import text_of
+from order_svc.actors import PLACING, text_of
 from order_svc.explaining.facts import Facts, MessageToCustomer, Status
 from order_svc.explaining.formatting import WHAT, counted, delivery_status, duration_text, rejection_text, what_of
 from order_svc.models import Order
@@ -72,10 +72,17 @@ def timeline(facts: Facts) -> list[Moment]:
 
 
 def _with_actor(facts: Facts, moment: Moment) -> Moment:
-    """The moment with who caused it. The name of a moment is the status that the order took."""
-    status = Status.PENDING if moment.name == "opened" else moment.name
-    actors = [each.actor for each in facts.transitions if each.status == status]
-    return replace(moment, by=text_of(actors[-1], facts.order.user_id, facts.names)) if actors else moment
+    """The moment with who caused it. The name of a moment is the status that the order took.
+
+    Placing an order writes no transition: its caller is a column of the order, and only the saga confirms.
+    """
+    if moment.name == "opened":
+        actor = facts.order.caller
+    elif moment.name == Status.CONFIRMED:
+        actor = PLACING
+    else:
+        actor = next((each.actor for each in reversed(facts.transitions) if each.status == moment.name), "")
+    return replace(moment, by=text_of(actor, facts.order.user_id, facts.names)) if actor else moment
 
 
 def _asked_user(facts: Facts) -> list[Moment]:

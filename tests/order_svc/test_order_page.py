@@ -41,14 +41,21 @@ def test_the_customer_and_the_products_lead_to_their_services(placed, page, sett
     assert f"{host}{product.rpartition(':')[2]}/admin/product_svc/product/{LAMP}/change/" in found
 
 
-def test_amounts_are_grouped_and_have_the_decimals_of_the_orders_currency(place, neighbours, page):
-    neighbours.catalog[LAMP] = ("Lamp", "1234.5")
-    order = place({"userId": ANN, "productId": LAMP, "quantity": 1000}).json()
-    words = text_of(page(order))
-    assert "1,234.50 1,000 1,234,500.00" in words
-    assert "1,234,500.00 USD" in words
-    Order.objects.update(currency="JPY")
-    assert "1,234,500 JPY" in text_of(page(order)) and "1,234,500.00" not in text_of(page(order))
+@pytest.mark.parametrize(
+    "code, price, line, total",
+    [
+        ("USD", "1234.5", "1,234.50 1,000 1,234,500.00", "1,234,500.00 USD"),
+        ("JPY", "1500", "1,500 1,000 1,500,000", "1,500,000 JPY"),
+    ],
+)
+def test_amounts_are_grouped_and_have_the_decimals_of_the_currency(
+    settings, place, neighbours, page, code, price, line, total
+):
+    settings.CURRENCY = code
+    neighbours.catalog[LAMP] = ("Lamp", price)
+    words = text_of(page(place({"userId": ANN, "productId": LAMP, "quantity": 1000}).json()))
+    assert f"{line} " in words and total in words
+    assert code == "USD" or ".00" not in words
 
 
 def test_an_order_without_a_customer_shows_the_account(place, neighbours, page):

@@ -191,7 +191,7 @@ def test_an_import_is_stopped_between_two_batches(admin_client, monkeypatch):
 WRONG = {
     "no file": ({"decimal": ""}, "Choose a file."),
     "an empty file": ({"file": SimpleUploadedFile("a.csv", b"")}, "The file is empty."),
-    "a workbook": ({"file": SimpleUploadedFile("a.xlsx", b"PK")}, "a.xlsx: expected a file that ends in .csv"),
+    "another kind": ({"file": SimpleUploadedFile("a.ods", b"PK")}, "a.ods: expected a file that ends in .csv"),
     "no suffix": ({"file": SimpleUploadedFile("products", b"x")}, "products: expected a file"),
     "another field": ({"other": SimpleUploadedFile("a.csv", b"x")}, "Expected one file."),
     "two files": (
