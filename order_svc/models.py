@@ -78,7 +78,7 @@ class Order(Resource):
 
 
 class OrderTransition(models.Model):
-    """A status that an order took after it was placed, when, and who caused it. Written in the transaction of the change.
+    """A status that a placed order took, when, and who caused it. Written in the transaction of the change.
 
     ``actor`` is a caller such as ``user:7``, or a part of the system such as ``system:recovery``
     (`order_svc.actors`). It holds no name. Who placed the order is its ``caller``, and only the saga confirms, so

@@ -2,7 +2,10 @@
 
 import msgspec
 
-from platform_core.clients.engine import call, decoded
+from platform_core.clients.engine import FAIR_CHANCE, call, decoded
+
+HEALTH_SECONDS = FAIR_CHANCE
+"""How long a service may take to say how it is."""
 
 
 class Outbox(msgspec.Struct, frozen=True, rename="camel"):
@@ -36,6 +39,6 @@ class Health(msgspec.Struct, frozen=True):
         return None if found is None or found.pending is None else found
 
 
-def get_health(service: str, timeout: float = 1.0) -> Health:
+def get_health(service: str, timeout: float = HEALTH_SECONDS) -> Health:
     """The state of a service. Raises PeerUnreachable if it is down or answers 503, and PeerRefused."""
     return decoded(service, call(service, "GET", "/health", timeout=timeout), Health)

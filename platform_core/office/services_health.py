@@ -8,9 +8,8 @@ from functools import partial
 from django.conf import settings
 
 from platform_core.clients.breaker import State
-from platform_core.clients.engine import FAIR_CHANCE
 from platform_core.clients.errors import CallerRefused, PeerBusy
-from platform_core.clients.health import Health, get_health
+from platform_core.clients.health import HEALTH_SECONDS, Health, get_health
 from platform_core.clients.parallel import begin_all
 from platform_core.clients.peers import peer_states
 from platform_core.http.errors import DeadlineExceeded
@@ -50,7 +49,7 @@ def current_states() -> dict[str, str]:
         return known_states()
     try:
         peers = [service.name for service in SERVICES if service is not settings.SERVICE]
-        answers = begin_all({name: partial(get_health, name, FAIR_CHANCE) for name in peers}, FAIR_CHANCE)
+        answers = begin_all({name: partial(get_health, name) for name in peers}, HEALTH_SECONDS)
         own = health.report()["status"]
         states = {settings.SERVICE.name: OK if own == OK else DOWN}
         states |= {name: _state(answer) for name, answer in answers().items()}

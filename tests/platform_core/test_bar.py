@@ -51,7 +51,7 @@ def member(settings, known_callers, peers):
         user.is_superuser = "admin" in roles
         user.save()
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in roles])
-        staff._asked[os.getpid(), user.pk] = time.monotonic()
+        staff._asked[os.getpid(), user.pk, ""] = time.monotonic()
         browser = Browser()
         browser.force_login(user, "platform_core.auth.staff.StaffBackend")
         return browser

@@ -67,7 +67,9 @@ def visit(client, admin_client, admin_user):
 
     def get(path):
         path = path.replace("/user/1/", f"/user/{admin_user.pk}/")
-        answer = (client if "login" in path else admin_client).get(path, headers={"Accept": BROWSER})
+        answer = (client if "login" in path else admin_client).get(
+            path, headers={"Accept": BROWSER}, follow="/change/" in path
+        )
         assert answer.status_code in (200, 400, 404, 405)
         return answer
 
