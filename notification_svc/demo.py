@@ -13,7 +13,7 @@ from platform_core.api import fingerprint_of
 from platform_core.auth import Kind
 from platform_core.db import PastEvent, new_ids, sketch, writing
 from platform_core.outbox import Message
-from platform_core.tools import DEMO, Batch, Spec
+from platform_core.tools import DEMO, Batch, Spec, encoded
 from platform_core.topology import ORDER
 from platform_core.vocabulary import EventType, MessageKind
 
@@ -28,9 +28,13 @@ class Sent(Struct):
 
 
 class Sale(Struct):
-    """The part of an order that this service needs: the messages that order-service has sent."""
+    """The part of an order that this service needs: the messages that order-service has sent.
+
+    ``mail`` has the ``recipient`` and the ``data`` that order-service adds to those that are mails.
+    """
 
     messages: list[Sent]
+    mail: dict[str, Any] = {}
 
 
 def accept(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -38,7 +42,7 @@ def accept(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
     for batch in batches:
         sales = [msgspec.json.decode(row, type=Sale) for row in batch.rows]
         made = [
-            _notification(sent)
+            _notification(sent, sale.mail)
             for sale in sales
             for sent in sale.messages
             if sent.message.kind == MessageKind.NOTIFICATION_SEND
@@ -48,12 +52,14 @@ def accept(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
         yield batch
 
 
-def _notification(sent: Sent) -> Notification:
+def _notification(sent: Sent, mail: dict[str, Any]) -> Notification:
     payload = sent.message.payload
     sent_at = sent.at + _ON_ITS_WAY
     return sketch(
         Notification,
         **payload,
+        recipient=mail["recipient"],
+        data=encoded(mail["data"]).decode(),
         channel=Notification.Channel.EMAIL.value,
         status=Notification.Status.SENT.value,
         attempts=1,
@@ -63,13 +69,14 @@ def _notification(sent: Sent) -> Notification:
         sent_at=sent_at,
         caller=CALLER,
         sender_key=sent.message.key,
-        fingerprint=_fingerprint(payload),
+        fingerprint=_fingerprint(payload, mail),
     )
 
 
-def _fingerprint(payload: Any) -> bytes:
+def _fingerprint(payload: Any, mail: dict[str, Any]) -> bytes:
     """The fingerprint of the request that `clients.notifications.send_notification` would make."""
     body = {"userId": str(payload["user_id"]), **{name: payload[name] for name in ("type", "subject", "message")}}
+    body |= mail
     return fingerprint_of("/api/notifications/send", body)
 
 

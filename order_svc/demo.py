@@ -4,6 +4,7 @@ This is the order of the saga. If a run is interrupted, some stock stays reserve
 `manage.py verify --repair` releases it. An order never exists without its stock and its messages.
 """
 
+import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import accumulate
 from random import Random
+from typing import IO, Any
 
 import msgspec
 from django.conf import settings
@@ -19,7 +21,7 @@ from msgspec import Struct
 
 from order_svc.actors import PLACING, SYSTEM
 from order_svc.models import Order, OrderLine, OrderTransition
-from order_svc.services import confirmation, consequences, snapshot
+from order_svc.services import addressed, confirmation, consequences, snapshot
 from platform_core.auth import Kind
 from platform_core.db import PastEvent, new_ids, sketch, writing
 from platform_core.outbox import Message, OutboxMessage
@@ -27,10 +29,19 @@ from platform_core.tools import DAYS, DEMO, OPENING, Batch, Calendar, Spec, batc
 from platform_core.vocabulary import EventType, OrderStatus
 
 _CANCELLED_SHARE = 0.07
+_REJECTED_SHARE = 0.03
+_SHORT = "insufficient_stock"
 _LINES, _LINES_WEIGHTS = (1, 2, 3, 4), (62, 24, 10, 4)
 _PIECES, _PIECES_WEIGHTS = (1, 2, 3, 4), (74, 18, 5, 3)
-_CONFIRMING = timedelta(milliseconds=150)
+_SETTLING = timedelta(milliseconds=150)
 _DELIVERING = timedelta(seconds=1)
+
+
+class Customer(Struct):
+    id: int
+    name: str
+    email: str
+    address: str
 
 
 class Product(Struct):
@@ -59,34 +70,53 @@ class Sent(Struct):
 
 
 class Sale(Struct):
-    """An order with its whole history, as the demo's steps pass it on. ``number`` counts the orders of one seed."""
+    """An order with its whole history, as the demo's steps pass it on. ``number`` counts the orders of one seed.
+
+    ``mail`` has the ``recipient`` and the ``data`` of its mails. The outbox does not hold them, as for real orders.
+    ``refusal`` is the response of a rejected order.
+    """
 
     id: int
     number: int
-    user_id: int
+    customer: Customer
     created_at: datetime
     steps: list[Change]
     items: list[Item]
+    refusal: dict[str, Any] | None = None
     messages: list[Sent] = []
+    mail: dict[str, Any] = {}
+
+    @property
+    def is_rejected(self) -> bool:
+        return self.steps[0].status == OrderStatus.REJECTED
 
 
 class Market:
-    """The demo's users, oldest first, and its products, most popular first."""
+    """The demo's users, oldest first, and its products, most popular first.
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self.users = array("q")
+    The users are kept in ``file``, an empty one, so that a million of them takes 8 MB of memory.
+    """
+
+    def __init__(self, batches: Iterator[Batch], file: IO[bytes]) -> None:
+        self._file = file
+        self._users = array("q")
+        """Where in the file each user begins."""
         self.products: list[Product] = []
         for batch in batches:
             if batch.of == "users":
-                self.users.extend(msgspec.json.decode(row, type=int) for row in batch.rows)
+                for row in batch.rows:
+                    self._users.append(file.tell())
+                    file.write(row)
+                    file.write(b"\n")
             else:
                 self.products.extend(msgspec.json.decode(row, type=Product) for row in batch.rows)
         self._popularity = list(accumulate(1 / (rank + 3) ** 0.9 for rank in range(len(self.products))))
 
-    def buyer(self, chance: Random, part: float) -> int:
+    def buyer(self, chance: Random, part: float) -> Customer:
         """Draws a user who existed after ``part`` of the period. Older users are drawn more often."""
-        there = max(1, int(len(self.users) * part))
-        return self.users[int(there * chance.random() ** 1.4)]
+        there = max(1, int(len(self._users) * part))
+        self._file.seek(self._users[int(there * chance.random() ** 1.4)])
+        return msgspec.json.decode(self._file.readline(), type=Customer)
 
     def product(self, chance: Random) -> Product:
         """Draws a product by Zipf's law."""
@@ -95,12 +125,13 @@ class Market:
 
 def plan(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
     """Plans the missing orders without writing them. The first batch says how many exist already."""
-    market, calendar, first = Market(batches), Calendar(spec), _kept(spec)
-    yield Batch("orders", min(first, spec.orders))
-    for numbers in batches_of(spec.orders, first):
-        ids = new_ids(Order, len(numbers))
-        sales = (_sale(spec, market, calendar, number, pk) for number, pk in zip(numbers, ids, strict=True))
-        yield Batch("orders", len(numbers), [raw(sale) for sale in sales])
+    with tempfile.TemporaryFile() as file:
+        market, calendar, first = Market(batches, file), Calendar(spec), _kept(spec)
+        yield Batch("orders", min(first, spec.orders))
+        for numbers in batches_of(spec.orders, first):
+            ids = new_ids(Order, len(numbers))
+            sales = (_sale(spec, market, calendar, number, pk) for number, pk in zip(numbers, ids, strict=True))
+            yield Batch("orders", len(numbers), [raw(sale) for sale in sales])
 
 
 def _key(spec: Spec, number: int) -> str:
@@ -121,13 +152,33 @@ def _sale(spec: Spec, market: Market, calendar: Calendar, number: int, pk: int) 
     sale = Sale(
         id=pk,
         number=number,
-        user_id=market.buyer(chance, part),
+        customer=market.buyer(chance, part),
         created_at=created_at,
         steps=_status_changes(chance, created_at, (1 - part) * DAYS, calendar.end),
         items=_items(chance, market),
     )
-    sale.messages = _messages(sale)
+    if sale.is_rejected:
+        sale.refusal = _refusal(chance, sale.items)
+    order, lines = _rows(sale)
+    sale.messages = [Sent(message, each.at) for each in sale.steps for message in _caused(order, lines, each.status)]
+    if not sale.is_rejected:
+        sale.mail = addressed(order, lines)
     return sale
+
+
+def _refusal(chance: Random, items: list[Item]) -> dict[str, Any]:
+    """The response to an order whose last item was short of stock, as the saga stores it."""
+    short = items[-1]
+    available = chance.randrange(short.quantity)
+    error = {
+        "field": f"items[{len(items) - 1}]",
+        "code": _SHORT,
+        "detail": f"{short.quantity} wanted, {available} in stock.",
+        "productId": str(short.product_id),
+        "requested": short.quantity,
+        "available": available,
+    }
+    return {"status": 409, "code": _SHORT, "detail": "There is not enough stock.", "errors": [error]}
 
 
 def _items(chance: Random, market: Market) -> list[Item]:
@@ -147,19 +198,17 @@ def _status_changes(chance: Random, created_at: datetime, age: float, end: datet
     """
     cancelling, shipping = chance.uniform(0.02, 0.5), chance.uniform(0.3, 2.5)
     delivering = shipping + chance.uniform(0.8, 4.5)
-    if chance.random() < _CANCELLED_SHARE:
+    outcome = chance.random()
+    if outcome > 1 - _REJECTED_SHARE:
+        return [Change(OrderStatus.REJECTED, created_at + _SETTLING)]
+    if outcome < _CANCELLED_SHARE:
         due = [(OrderStatus.CANCELLED, cancelling)]
     else:
         due = [(OrderStatus.SHIPPED, shipping), (OrderStatus.DELIVERED, delivering)]
     room = (end - created_at) / timedelta(days=1)
     pace = min(1.0, room / age) if age else 1.0
     later = [Change(status, created_at + timedelta(days=after * pace)) for status, after in due if after < age]
-    return [Change(OrderStatus.CONFIRMED, created_at + _CONFIRMING), *later]
-
-
-def _messages(sale: Sale) -> list[Sent]:
-    order, lines = _rows(sale)
-    return [Sent(message, change.at) for change in sale.steps for message in _caused(order, lines, change.status)]
+    return [Change(OrderStatus.CONFIRMED, created_at + _SETTLING), *later]
 
 
 def _caused(order: Order, lines: list[OrderLine], status: OrderStatus) -> list[Message]:
@@ -167,33 +216,48 @@ def _caused(order: Order, lines: list[OrderLine], status: OrderStatus) -> list[M
 
 
 def _rows(sale: Sale) -> tuple[Order, list[OrderLine]]:
-    """The order as it is opened, except that it already has its total."""
+    """The order as it is opened, except that it already has its total and its customer if it will be confirmed."""
     lines = [
         sketch(
             OrderLine,
             order_id=sale.id,
             product_id=item.product_id,
             quantity=item.quantity,
-            name=item.name,
-            unit_price=item.unit_price,
-            subtotal=item.unit_price * item.quantity,
+            **({} if sale.is_rejected else _priced(item)),
         )
         for item in sale.items
     ]
     order = sketch(
         Order,
         id=sale.id,
-        user_id=sale.user_id,
+        user_id=sale.customer.id,
         created_at=sale.created_at,
         updated_at=sale.created_at,
-        total=sum((line.subtotal or Decimal(0) for line in lines), Decimal(0)),
         currency=settings.CURRENCY,
-        confirmed_at=sale.steps[0].at,
         caller=DEMO,
         request_id=DEMO,
         steps="{}",  # durations are not invented
+        **(_rejected(sale) if sale.is_rejected else _confirmed(sale, lines)),
     )
     return order, lines
+
+
+def _priced(item: Item) -> dict[str, Any]:
+    return {"name": item.name, "unit_price": item.unit_price, "subtotal": item.unit_price * item.quantity}
+
+
+def _confirmed(sale: Sale, lines: list[OrderLine]) -> dict[str, Any]:
+    return {
+        "total": sum((line.subtotal or Decimal(0) for line in lines), Decimal(0)),
+        "confirmed_at": sale.steps[0].at,
+        "customer_name": sale.customer.name,
+        "customer_email": sale.customer.email,
+        "customer_address": sale.customer.address,
+    }
+
+
+def _rejected(sale: Sale) -> dict[str, Any]:
+    return {"reason": _SHORT, "refusal": encoded(sale.refusal).decode()}
 
 
 def keep(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -226,7 +290,7 @@ def _write(spec: Spec, sales: Sequence[Sale]) -> dict[str, int]:
 
 
 def _transitions(sale: Sale) -> list[OrderTransition]:
-    """Who caused each status: the customer places the order, the demo does everything else."""
+    """Who caused each status: the customer and the saga until the order is settled, then the demo."""
     opened = Change(OrderStatus.PENDING, sale.created_at)
     return [
         sketch(OrderTransition, order_id=sale.id, status=change.status.value, at=change.at, actor=_actor(sale, change))
@@ -236,15 +300,16 @@ def _transitions(sale: Sale) -> list[OrderTransition]:
 
 def _actor(sale: Sale, change: Change) -> str:
     if change.status == OrderStatus.PENDING:
-        return f"{Kind.USER}:{sale.user_id}"
-    return PLACING if change.status == OrderStatus.CONFIRMED else f"{SYSTEM}:{DEMO}"
+        return f"{Kind.USER}:{sale.customer.id}"
+    return PLACING if change.status in (OrderStatus.CONFIRMED, OrderStatus.REJECTED) else f"{SYSTEM}:{DEMO}"
 
 
 def _stepped(order: Order, lines: list[OrderLine], change: Change) -> PastEvent:
     order.status = change.status.value
     order.version += 1
     order.updated_at = change.at
-    return PastEvent(change.at, EventType.of_order(change.status), order.pk, snapshot(order, lines))
+    reason = {"reason": order.reason} if change.status == OrderStatus.REJECTED else {}
+    return PastEvent(change.at, EventType.of_order(change.status), order.pk, {**snapshot(order, lines), **reason})
 
 
 def _delivered(sent: Sent) -> OutboxMessage:

@@ -3,7 +3,7 @@
 Each change of status is one transaction: a conditional update, who caused it, the event, and the outbox messages.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from itertools import accumulate
@@ -460,6 +460,8 @@ def confirmation(order: Order, lines: list[OrderLine]) -> Message:
 
 def consequences(order: Order, new: OrderStatus) -> list[Message]:
     """The outbox messages that a change to this status causes."""
+    if new == Order.Status.REJECTED:
+        return [_release(order.pk)]
     if new == Order.Status.CANCELLED:
         text = f"Your order {order.pk} was cancelled. Nothing will be charged."
         return [_release(order.pk), _notification(order, new, f"Order {order.pk} was cancelled", text)]
@@ -545,10 +547,15 @@ def addressing(order_id: int) -> dict[str, Any]:
     order = Order.objects.prefetch_related("lines").filter(pk=order_id).first()
     if order is None or order.customer_email is None or is_erased(order.user_id):
         return {}
-    return {"recipient": order.customer_email, "data": _mail_data(order)}
+    return addressed(order, order.lines.all())
 
 
-def _mail_data(order: Order) -> dict[str, Any]:
+def addressed(order: Order, lines: Iterable[OrderLine]) -> dict[str, Any]:
+    """``recipient`` and ``data`` of the mails of an order that has a customer."""
+    return {"recipient": order.customer_email, "data": _mail_data(order, lines)}
+
+
+def _mail_data(order: Order, its_lines: Iterable[OrderLine]) -> dict[str, Any]:
     """The values for the templates of mails. Amounts are texts, with the decimals of the currency.
 
     If the lines do not fit into `MAX_DATA_BYTES`, ``moreLines`` counts those that are left out.
@@ -561,7 +568,7 @@ def _mail_data(order: Order) -> dict[str, Any]:
             "unitPrice": _amount(line.unit_price, order),
             "subtotal": _amount(line.subtotal, order),
         }
-        for line in order.lines.all()
+        for line in its_lines
     ]
     data = {
         "orderId": str(order.pk),

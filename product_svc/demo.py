@@ -17,7 +17,7 @@ from platform_core.db import PastEvent, Writer, new_ids, sketch, writing
 from platform_core.http import PlatformError
 from platform_core.tools import DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, raw
 from platform_core.topology import ORDER
-from platform_core.vocabulary import WITHOUT_STOCK, EventType
+from platform_core.vocabulary import WITHOUT_STOCK, EventType, OrderStatus
 from product_svc.actors import COMMAND
 from product_svc.events import snapshot
 from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
@@ -186,11 +186,15 @@ class Change(Struct):
 
 
 class Sale(Struct):
-    """The part of an order that stock needs: its id, its items, and whether it was cancelled."""
+    """The part of an order that stock needs: its id, its items, and whether it was rejected or cancelled."""
 
     id: int
     steps: list[Change]
     items: list[Item]
+
+    @property
+    def is_rejected(self) -> bool:
+        return self.steps[0].status == OrderStatus.REJECTED
 
     @property
     def reserved_at(self) -> datetime:
@@ -211,7 +215,7 @@ class _Step(NamedTuple):
 
 
 def reserve(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Reserves the stock of each order, and releases it for cancelled orders.
+    """Reserves the stock of each order, and releases it for cancelled orders. A rejected order leaves a tombstone.
 
     An order whose stock cannot be reserved (a tombstone refuses its id, or a product is deleted) is not passed on.
     After the last batch, if any order was new, some products are sold out (see `_sell_out`).
@@ -245,10 +249,15 @@ def _reserve(writer: Writer, rows: Sequence[Raw]) -> list[Raw]:
 
 
 def _reservation(sale: Sale) -> StockReservation:
+    """A rejected order has never held stock: what it has is the tombstone of its release."""
     released_at = sale.released_at
     status = StockReservation.Status.RELEASED if released_at else StockReservation.Status.RESERVED
     return sketch(
-        StockReservation, order_id=sale.id, status=status.value, created_at=sale.reserved_at, released_at=released_at
+        StockReservation,
+        order_id=sale.id,
+        status=status.value,
+        created_at=sale.reserved_at,
+        released_at=None if sale.is_rejected else released_at,
     )
 
 
@@ -262,7 +271,7 @@ def _lines(sale: Sale) -> list[ReservationLine]:
             unit_price=item.unit_price,
             quantity=item.quantity,
         )
-        for item in sale.items
+        for item in ([] if sale.is_rejected else sale.items)
     ]
 
 
@@ -325,7 +334,7 @@ class _Books:
 
 
 def _steps(sale: Sale) -> Iterator[_Step]:
-    for item in sale.items:
+    for item in [] if sale.is_rejected else sale.items:
         yield _Step(sale.reserved_at, sale.id, item.product_id, -item.quantity)
         if sale.released_at:
             yield _Step(sale.released_at, sale.id, item.product_id, item.quantity)

@@ -32,12 +32,16 @@ _TOWNS = _words("Ashford,Brookfield,Eastport,Fairview,Greenhill,Lakewood,Northfi
 
 
 def users(spec: Spec, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Creates the missing users and yields batches with the ids of all of them, oldest first."""
+    """Creates the missing users and yields all of them, oldest first.
+
+    The rows of a batch are ``{"id", "name", "email", "address"}``, with the values of their sign-up.
+    """
     calendar = Calendar(spec)
     for numbers in batches_of(spec.users):
         wanted = [_user(spec, calendar, number) for number in numbers]
         written = _make([user for user in wanted if user.pk is None]) if _find_existing_ids(wanted) else {}
-        yield Batch("users", len(wanted), [raw(user.pk) for user in wanted], written)
+        rows = [raw({"id": u.pk, "name": u.name, "email": u.email, "address": u.address}) for u in wanted]
+        yield Batch("users", len(wanted), rows, written)
 
 
 def _user(spec: Spec, calendar: Calendar, number: int) -> User:

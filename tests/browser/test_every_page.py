@@ -30,6 +30,7 @@ PAGES = {
     "api docs": (ORDER, "/api/docs"),
     "problem": (ORDER, "/nowhere"),
     "find": (ORDER, "/find?q=nothing"),
+    "mails": (NOTIFICATION, "/mails"),
 }
 every_page = pytest.mark.parametrize("kind", PAGES)
 _FINDINGS = """async () => {
@@ -89,6 +90,12 @@ def open_page(stack, signed_in, browser, watch):
         each.close()
 
 
+_IS_WIDE = """() => {
+    const bar = document.querySelector(".office-bar")?.getBoundingClientRect();
+    return !bar || (bar.left === 0 && bar.width === document.documentElement.clientWidth);
+}"""
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @every_page
 def test_axe_finds_nothing_critical_or_serious(open_page, axe, kind, scheme):
@@ -106,6 +113,7 @@ def test_a_page_fits_all_widths(open_page, shoot, kind):
             page.set_viewport_size({"width": width, "height": 900})
             fits = "document.documentElement.scrollWidth <= window.innerWidth"
             eventually(f"{kind} fits {width}", lambda page=page, fits=fits: page.evaluate(fits))
+            eventually(f"the bar is {width} wide on {kind}", lambda page=page: page.evaluate(_IS_WIDE))
             shoot(page, f"page {kind} {width} {scheme}")
 
 

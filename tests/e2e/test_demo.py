@@ -78,10 +78,14 @@ def test_the_figures_are_what_the_services_list(filled):
     assert figures["orders"]["byStatus"] == {
         status: counted[status] for status in ("confirmed", "cancelled", "shipped", "delivered", "rejected")
     }
-    assert all(number for status, number in figures["orders"]["byStatus"].items() if status != "rejected")
-    paid = sum(Decimal(str(order["total"])) for order in orders if order["status"] != "cancelled")
+    assert all(figures["orders"]["byStatus"].values())
+    paid = sum(Decimal(str(order["total"])) for order in orders if order["status"] not in ("cancelled", "rejected"))
     assert Decimal(str(figures["orders"]["revenue"])) == paid
     assert figures["notifications"]["byStatus"] == {"sent": len(notes), "failed": 0}
+    emails = {user["id"]: user["email"] for user in users}
+    assert all(order["customer"]["email"] == emails[order["userId"]] for order in orders if order["customer"])
+    assert {order["status"] for order in orders if not order["customer"]} == {"rejected"}
+    assert all(note["recipient"] == emails[note["userId"]] for note in notes)
     assert all(user["email"].endswith(("@example.com", "@example.org")) for user in users)
 
 

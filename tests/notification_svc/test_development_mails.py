@@ -103,9 +103,17 @@ def test_the_link_of_a_mail_with_a_token_can_be_followed_and_is_readable_nowhere
     assert "planted" not in stored() + admin_client.get(url).content.decode() + page().content.decode()
 
 
+def test_the_pages_have_the_bar_and_the_colours_of_all_pages(page, sent):
+    for path in (sent(), "/mails"):
+        text = page(path).content.decode()
+        assert 'class="office-bar"' in text
+        for file in ("theme.css", "theme.js"):
+            assert f"platform_core/{file}" in text
+
+
 def test_what_a_mail_says_runs_nowhere_on_the_page(page, sent):
     text = page(sent(subject="<script>alert(1)</script>", message="<img src=x onerror=alert(1)>")).content.decode()
-    assert "<script>alert" not in text and "<img" not in text
+    assert "<script>alert" not in text and "<img src=x" not in text
 
 
 def test_only_the_last_mails_are_kept(monkeypatch, sent, page):

@@ -11,7 +11,7 @@ import pytest
 
 from order_svc import demo
 from order_svc.models import Order
-from order_svc.services import cancel_order, deliver_order, ship_order, snapshot
+from order_svc.services import addressing, cancel_order, deliver_order, ship_order, snapshot
 from platform_core.api.json import encode
 from platform_core.events.models import Event
 from platform_core.outbox.models import OutboxMessage
@@ -23,8 +23,12 @@ NOW = datetime(2026, 6, 17, 12, tzinfo=UTC)
 SPEC = Spec(seed=7, users=40, products=20, orders=300, now=NOW)
 
 
+def customer(pk: int) -> dict[str, Any]:
+    return {"id": pk, "name": f"Ann {pk}", "email": f"ann.{pk}@example.com", "address": f"{pk} Elm Street"}
+
+
 def market() -> Iterator[Batch]:
-    yield Batch("users", 40, [raw(100 + number) for number in range(40)])
+    yield Batch("users", 40, [raw(customer(100 + number)) for number in range(40)])
     products = [{"id": 200 + n, "name": f"Thing {n}", "price": Decimal("9.99") + n} for n in range(20)]
     yield Batch("products", 20, [raw(product) for product in products])
 
@@ -44,20 +48,43 @@ def test_totals_are_right_and_orders_match_their_last_events():
     assert len(orders) == 300
     for order in orders:
         lines = list(order.lines.all())
-        assert all(line.subtotal == line.unit_price * line.quantity for line in lines)
-        assert order.total == sum(line.subtotal for line in lines)
         events = events_of(order)
         assert [event.data["version"] for event in events] == list(range(2, order.version + 1))
         assert events[-1].type == f"order.{order.status}"
+        assert order.created_at < events[-1].time == order.updated_at < NOW
+        if order.status == "rejected":
+            continue
+        assert all(line.subtotal == line.unit_price * line.quantity for line in lines)
+        assert order.total == sum(line.subtotal for line in lines)
         assert events[-1].data == json.loads(encode(snapshot(order, lines)))
-        assert order.created_at < order.confirmed_at <= events[-1].time == order.updated_at < NOW
+        assert order.created_at < order.confirmed_at <= order.updated_at
+
+
+def test_orders_have_the_customer_of_their_user_unless_they_were_rejected():
+    for order in made():
+        expected = customer(order.user_id) if order.status != "rejected" else dict.fromkeys(customer(0))
+        found = (order.customer_name, order.customer_email, order.customer_address)
+        assert found == (expected["name"], expected["email"], expected["address"])
+
+
+def test_the_messages_of_an_order_are_addressed_as_order_service_would_address_them():
+    spec = msgspec.structs.replace(SPEC, orders=100)
+    rows = []
+    for batch in demo.plan(spec, market()):
+        rows += batch.rows
+        list(demo.keep(spec, iter([batch])))
+    for row in rows:
+        sale = msgspec.json.decode(row)
+        assert json.loads(encode(addressing(sale["id"]))) == sale["mail"]
+    assert not OutboxMessage.objects.filter(payload__icontains="@example.com").exists()
 
 
 def test_the_orders_are_of_all_kinds_spread_over_the_weeks_and_the_popular_sells_best():
     orders = made()
     statuses = [order.status for order in orders]
     assert statuses.count("delivered") > 200
-    assert all(statuses.count(status) > 2 for status in ("confirmed", "shipped", "cancelled"))
+    assert all(statuses.count(status) > 2 for status in ("confirmed", "shipped", "cancelled", "rejected"))
+    assert statuses.count("rejected") < 20
     days = {order.created_at.date() for order in orders}
     assert len(days) > 35
     assert max(days) == NOW.date()
@@ -94,7 +121,7 @@ def test_existing_orders_are_kept_and_missing_orders_are_created():
     assert len(made(msgspec.structs.replace(SPEC, seed=70, orders=10))) == 310
 
 
-def test_a_demo_order_leaves_the_same_rows_as_a_real_one(place):
+def test_a_demo_order_leaves_the_same_rows_as_a_real_one(neighbours, place):
     real = {}
     for status in ("delivered", "cancelled"):
         items = [{"productId": LAMP, "quantity": 2}, {"productId": DESK, "quantity": 1}]
@@ -102,14 +129,30 @@ def test_a_demo_order_leaves_the_same_rows_as_a_real_one(place):
     ship_order(real["delivered"])
     deliver_order(real["delivered"])
     cancel_order(real["cancelled"])
+    neighbours.stock = {LAMP: 1}
+    assert place().status_code == 409
+    real["rejected"] = Order.objects.get(status="rejected").pk
     orders = {order.status: order for order in made() if order.user_id != ANN}
     for status, pk in real.items():
         assert left_by(orders[status].pk) == left_by(pk)
+        assert shape_of(orders[status]) == shape_of(Order.objects.get(pk=pk))
+
+
+def shape_of(order: Order) -> Any:
+    """Which columns of an order are set, the members of its refusal, and which columns of its lines are set."""
+    columns = ("reason", "confirmed_at", "total", "customer_name", "customer_email", "customer_address")
+    refusal = order.refusal and {**order.refusal, "errors": [error.keys() for error in order.refusal["errors"]]}
+    priced = {line.name is not None and None not in (line.unit_price, line.subtotal) for line in order.lines.all()}
+    actors = [row.actor.split(":")[0] for row in order.transitions.all()][:2]
+    return [bool(getattr(order, column)) for column in columns], {**(refusal or {}), "detail": ""}, priced, actors[1:]
 
 
 def left_by(pk: int) -> Any:
     """Compares types and shapes of the events, and keys and shapes of the messages, of one order."""
-    events = [(e.type, e.data.keys(), e.data["status"]) for e in Event.objects.filter(subject=pk).order_by("id")]
+    events = [
+        (e.type, e.data.keys(), e.data["status"], e.data.get("reason"))
+        for e in Event.objects.filter(subject=pk).order_by("id")
+    ]
     messages = OutboxMessage.objects.filter(aggregate=f"order:{pk}").order_by("id")
     return events, [
         (m.kind, m.destination, m.key.replace(str(pk), "N"), m.payload.keys(), m.payload.get("type")) for m in messages

@@ -28,6 +28,12 @@ def catalog() -> list[dict[str, Any]]:
     return [msgspec.json.decode(row) for batch in demo.products(SPEC, iter(())) for row in batch.rows]
 
 
+def rejected(order_id: int, catalog: list[dict[str, Any]]) -> Any:
+    refused = msgspec.json.decode(sale(order_id, catalog, {0: 1}, False, 0))
+    refused["steps"][0]["status"] = "rejected"
+    return raw(refused)
+
+
 def sale(order_id: int, catalog: list[dict[str, Any]], wanted: dict[int, int], cancelled: bool, hour: int) -> Any:
     at = NOW - timedelta(days=30) + timedelta(hours=hour)
     items = [
@@ -90,6 +96,16 @@ def test_a_demo_reservation_leaves_the_same_rows_as_a_real_one(catalog):
     assert list(lines[:2]) == list(lines[2:])
     moved = StockMovement.objects.exclude(order_id=None).order_by("id").values_list("product_id", "delta", "kind")
     assert list(moved[:4]) == list(moved[4:])
+
+
+def test_a_rejected_demo_order_takes_no_stock_and_leaves_a_tombstone(catalog):
+    assert reserve(rejected(1, catalog)) == [1]
+    reservations.release(2)
+    demo_row, real_row = StockReservation.objects.order_by("pk").values_list("status", "released_at")
+    assert demo_row == real_row
+    assert not ReservationLine.objects.exists()
+    assert not StockMovement.objects.exclude(order_id=None).exists()
+    assert_books_are_right()
 
 
 def test_an_order_whose_id_has_a_tombstone_or_whose_product_is_gone_is_left_out(catalog):

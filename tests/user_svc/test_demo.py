@@ -1,6 +1,7 @@
 """The people of the demo."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,6 +19,11 @@ SPEC = Spec(seed=7, users=60, products=0, orders=0, now=NOW)
 
 
 def ids(spec: Spec = SPEC) -> list[int]:
+    return [row["id"] for row in rows(spec)]
+
+
+def rows(spec: Spec = SPEC) -> list[dict[str, Any]]:
+    """The users as they are passed to order-service."""
     return [msgspec.json.decode(row) for batch in demo.users(spec, iter(())) for row in batch.rows]
 
 
@@ -40,6 +46,16 @@ def test_existing_users_are_kept_and_missing_users_are_created():
     again = ids(msgspec.structs.replace(SPEC, users=62))
     assert again[:3] + again[4:60] == found[:3] + found[4:]
     assert User.objects.count() == 62
+
+
+def test_order_service_gets_names_and_addresses_of_new_and_existing_users():
+    new = rows()
+    kept = {user.pk: user for user in User.objects.all()}
+    assert len(kept) == len(new) == 60
+    for row in new:
+        user = kept[row["id"]]
+        assert row == {"id": user.pk, "name": user.name, "email": user.email, "address": user.address}
+    assert rows() == new
 
 
 def test_another_seed_brings_other_people():
