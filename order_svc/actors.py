@@ -15,6 +15,8 @@ TIMEOUT = f"{SYSTEM}:timeout"
 """The saga, which gives up because a service did not answer."""
 RECOVERING = f"{SYSTEM}:recovery"
 """The duty that rejects orders that were left pending."""
+DEMO = "demo"
+"""The caller of the orders that `manage.py demo` makes."""
 RESERVING = f"{SYSTEM}:reserving"
 """The repair that reserves the stock of a confirmed order again, and cancels the order if that is refused."""
 _PARTS = {
@@ -22,6 +24,7 @@ _PARTS = {
     TIMEOUT: "the system, because a service did not answer in time",
     RECOVERING: "the system's recovery",
     RESERVING: "the system, because its stock could not be reserved again",
+    DEMO: "the demo",
 }
 
 
@@ -49,7 +52,7 @@ def text_of(actor: str, customer: int, names: Mapping[int, str]) -> str:
     if _is_id(kind, subject):
         person = int(subject)
         return "the customer" if person == customer else names.get(person) or f"staff {person}"
-    if kind == SYSTEM:
+    if kind == SYSTEM or actor in _PARTS:
         return _PARTS.get(actor, f"the system ({subject})")
     if kind == Kind.LOCAL:
         return f"{subject} (a local account)"

@@ -19,10 +19,10 @@ from django.conf import settings
 from django.db.models import Max
 from msgspec import Struct
 
+from order_svc.actors import DEMO as CALLER
 from order_svc.actors import PLACING, SYSTEM
 from order_svc.models import Order, OrderLine, OrderTransition
 from order_svc.services import addressed, confirmation, consequences, snapshot
-from platform_core.auth import Kind
 from platform_core.db import PastEvent, new_ids, sketch, writing
 from platform_core.outbox import Message, OutboxMessage
 from platform_core.tools import DAYS, DEMO, OPENING, Batch, Calendar, Spec, batches_of, draw, encoded, raw
@@ -140,7 +140,7 @@ def _key(spec: Spec, number: int) -> str:
 
 def _kept(spec: Spec) -> int:
     """How many orders of this seed exist. They are written in the order of their numbers, so the last one gives it."""
-    ours = Order.objects.filter(caller=DEMO, idempotency_key__startswith=f"{spec.seed}-")
+    ours = Order.objects.filter(caller=CALLER, idempotency_key__startswith=f"{spec.seed}-")
     last = ours.aggregate(last=Max("idempotency_key"))["last"]
     return int(last.split("-")[1]) + 1 if last else 0
 
@@ -234,7 +234,7 @@ def _rows(sale: Sale) -> tuple[Order, list[OrderLine]]:
         created_at=sale.created_at,
         updated_at=sale.created_at,
         currency=settings.CURRENCY,
-        caller=DEMO,
+        caller=CALLER,
         request_id=DEMO,
         steps="{}",  # durations are not invented
         **(_rejected(sale) if sale.is_rejected else _confirmed(sale, lines)),
@@ -290,18 +290,16 @@ def _write(spec: Spec, sales: Sequence[Sale]) -> dict[str, int]:
 
 
 def _transitions(sale: Sale) -> list[OrderTransition]:
-    """Who caused each status: the customer and the saga until the order is settled, then the demo."""
-    opened = Change(OrderStatus.PENDING, sale.created_at)
+    """Who caused each later status. As in the saga, placing and confirming leave none."""
+    changes = [change for change in sale.steps if change.status != OrderStatus.CONFIRMED]
     return [
-        sketch(OrderTransition, order_id=sale.id, status=change.status.value, at=change.at, actor=_actor(sale, change))
-        for change in (opened, *sale.steps)
+        sketch(OrderTransition, order_id=sale.id, status=change.status.value, at=change.at, actor=_actor(change))
+        for change in changes
     ]
 
 
-def _actor(sale: Sale, change: Change) -> str:
-    if change.status == OrderStatus.PENDING:
-        return f"{Kind.USER}:{sale.customer.id}"
-    return PLACING if change.status in (OrderStatus.CONFIRMED, OrderStatus.REJECTED) else f"{SYSTEM}:{DEMO}"
+def _actor(change: Change) -> str:
+    return PLACING if change.status == OrderStatus.REJECTED else f"{SYSTEM}:{DEMO}"
 
 
 def _stepped(order: Order, lines: list[OrderLine], change: Change) -> PastEvent:
