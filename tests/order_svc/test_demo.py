@@ -139,12 +139,12 @@ def test_a_demo_order_leaves_the_same_rows_as_a_real_one(neighbours, place):
 
 
 def shape_of(order: Order) -> Any:
-    """Which columns of an order are set, the members of its refusal, and which columns of its lines are set."""
+    """Which columns of an order and its lines are set, the members of its refusal, and its recorded transitions."""
     columns = ("reason", "confirmed_at", "total", "customer_name", "customer_email", "customer_address")
     refusal = order.refusal and {**order.refusal, "errors": [error.keys() for error in order.refusal["errors"]]}
     priced = {line.name is not None and None not in (line.unit_price, line.subtotal) for line in order.lines.all()}
-    actors = [row.actor.split(":")[0] for row in order.transitions.all()][:2]
-    return [bool(getattr(order, column)) for column in columns], {**(refusal or {}), "detail": ""}, priced, actors[1:]
+    became = [row.status for row in order.transitions.all()]
+    return [bool(getattr(order, column)) for column in columns], {**(refusal or {}), "detail": ""}, priced, became
 
 
 def left_by(pk: int) -> Any:
