@@ -26,7 +26,7 @@ TAG = "back-office"
 class FindQuery(Query):
     """The query parameters of the search in one service."""
 
-    q = TextField(max_length=MOST_CHARACTERS, help_text="Compared exactly.")
+    q = TextField(max_length=MOST_CHARACTERS, help_text="Compared exactly, except for the case of emails.")
     role = AnyOf(
         serializers.ChoiceField(choices=[role.value for role in Role]),
         help_text="The roles of the person who looks. Without a role nothing is found.",
