@@ -214,7 +214,7 @@ def _digest(
 
 def tell(name: str, error: Exception) -> None:
     """Log why a feed was not read to its end."""
-    data = {"service": name, "error": str(error)}
+    data = {"peer": name, "error": str(error)}
     if has_expired(error):
         log.error("feed.expired", extra={"data": {**data, "remedy": "manage.py analytics_svc rebuild"}})
     elif isinstance(error, Superseded):

@@ -120,4 +120,4 @@ class Follower:
 
     def _succeed(self, name: str) -> None:
         if self._failures.pop(name, 0) >= LOGGED_FAILURE:
-            log.info("feed.back", extra={"data": {"service": name}})
+            log.info("feed.back", extra={"data": {"peer": name}})

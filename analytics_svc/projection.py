@@ -183,7 +183,7 @@ def read_row(kind: str, row: Mapping[str, Any]) -> Update:
 def park(position: FeedPosition, event: Event, error: str) -> ParkedEvent:
     """Logs and counts an invalid event. Returns an unsaved row for an operator to look at."""
     _parked.labels(position.service).inc()
-    data = {"service": position.service, "id": event.id, "type": event.type, "error": error}
+    data = {"peer": position.service, "id": event.id, "type": event.type, "error": error}
     log.error("feed.event_parked", extra={"data": data})
     return ParkedEvent(
         generation=position.generation,

@@ -137,6 +137,7 @@ class FilesOfProducts:
             "opts": self.opts,
             "form": form,
             "endings": ",".join(IMPORTED_ENDINGS),
+            "endings_text": " or ".join(", ".join(IMPORTED_ENDINGS).rsplit(", ", 1)),
             "columns": COLUMNS,
             "required": REQUIRED,
             "may_import": request.user.has_perm(CHANGE),

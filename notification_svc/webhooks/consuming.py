@@ -135,7 +135,7 @@ def _page(position: WebhookPosition, limit: int) -> FeedPage:
     except PeerRefused as error:
         if not has_expired(error):
             raise
-        log.error("webhook.events_missed", extra={"data": {"service": source, "after": after, "error": error.detail}})
+        log.error("webhook.events_missed", extra={"data": {"peer": source, "after": after, "error": error.detail}})
         if error.code == "events_expired":
             return read_kept_feed(source, limit, texts=True)
         return FeedPage([], pending=False, position=read_kept_feed(source, 1).position)
@@ -206,7 +206,7 @@ def _note(source: str, error: PeerError | None) -> None:
     if error is None:
         if source in _unreachable:
             _unreachable.discard(source)
-            log.info("webhook.feed_back", extra={"data": {"service": source}})
+            log.info("webhook.feed_back", extra={"data": {"peer": source}})
     elif source not in _unreachable:
         _unreachable.add(source)
-        log.warning("webhook.feed_unreachable", extra={"data": {"service": source, "error": str(error)}})
+        log.warning("webhook.feed_unreachable", extra={"data": {"peer": source, "error": str(error)}})

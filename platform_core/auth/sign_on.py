@@ -153,7 +153,7 @@ def issue(request: HttpRequest) -> HttpResponse:
         if account is not None:  # the session has ended within the last minute
             request.session.flush()
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-    log.info("sign_on.issued", extra={"data": {"account": account, "service": service.name}})
+    log.info("sign_on.issued", extra={"data": {"account": account, "for": service.name}})
     return HttpResponseRedirect(f"{public_url(service, request)}{REDEEM}?{urlencode({'ticket': ticket})}")
 
 

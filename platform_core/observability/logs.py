@@ -22,6 +22,8 @@ logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 _encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
 
 LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
+_OWN = frozenset(("time", "level", "service", "event", "logger", "requestId", "traceId", "exception"))
+"""The fields that the formatter sets."""
 _WIRE_LEVELS = {name: wire for wire, name in LEVELS.items()} | {"CRITICAL": "error"}
 
 
@@ -37,7 +39,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def fields_of(record: logging.LogRecord, service: str) -> dict[str, Any]:
-    """All fields of a log line, in the order of the docs."""
+    """All fields of a log line, in the order of the docs.
+
+    ``data`` cannot replace a field of every line: its member ``service`` becomes ``data.service``.
+    """
     ctx = context.current()
     line: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC),
@@ -49,7 +54,8 @@ def fields_of(record: logging.LogRecord, service: str) -> dict[str, Any]:
     if ctx.request_id != "-":
         line["requestId"] = ctx.request_id
         line["traceId"] = ctx.trace_id
-    line.update(getattr(record, "data", None) or {})
+    for name, value in (getattr(record, "data", None) or {}).items():
+        line[f"data.{name}" if name in _OWN else name] = value
     if record.exc_info and record.exc_info[0]:
         line["exception"] = "".join(traceback.format_exception(*record.exc_info))
     return line

@@ -40,6 +40,20 @@ def test_a_line_is_one_object_with_the_ids_of_the_request(record):
     assert (line["requestId"], line["traceId"]) == ("req-1", TRACE.split("-")[1])
 
 
+@pytest.mark.parametrize("context", [Context("req-1", TRACE), Context()], ids=["a request", "no request"])
+def test_data_cannot_replace_the_fields_of_every_line(record, context):
+    names = ("time", "level", "service", "event", "logger", "requestId", "traceId", "exception")
+    with entered(context):
+        plain = json.loads(JsonFormatter("order-service").format(record("feed.back")))
+        odd = record("feed.back")
+        odd.data = {**{name: f"other {name}" for name in names}, "peer": "user-service"}
+        line = json.loads(JsonFormatter("order-service").format(odd))
+    kept = {f"data.{name}": f"other {name}" for name in names}
+    assert line == {**plain, "time": line["time"], "peer": "user-service", **kept}
+    text = TextFormatter("order-service", colours=False).format(odd)
+    assert "order-service        info  feed.back" in text and "data.service=other service" in text
+
+
 def test_the_console_format_shows_requests_as_http(record):
     with entered(Context("req-1", TRACE)):
         line = TextFormatter("order-service", colours=False).format(record("request", user="7", **REQUEST))

@@ -18,6 +18,7 @@ from product_svc.bulk import merge_products
 from product_svc.models import Product
 from tests.admin_pages import said
 from tests.clients import Browser
+from tests.product_svc.test_import_workbooks import book, content
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/product_svc/product/files/"
@@ -45,6 +46,11 @@ def previewed(client, content, **form):
     job = Job.objects.get(kind=file_jobs.PREVIEW)
     assert job.state == "done", job.error
     return job
+
+
+def previewed_again(client, content, **form):
+    Job.objects.all().delete()
+    return previewed(client, content, **form)
 
 
 def imported(client, job):
@@ -87,6 +93,39 @@ def test_a_file_is_previewed_and_then_imported(admin_client, add, books_balance)
     lines = rejects.getvalue().decode().splitlines()
     assert lines[0] == HEAD.strip() and lines[2] == "C-1,,1,1" and lines[4] == "D-1,Chair,dear,1"
     assert lines[1].startswith("#rejected line 4: name:")
+
+
+def test_a_workbook_is_previewed_and_then_imported(admin_client, add, books_balance):
+    add(sku="A-1", name="Lamp", price=1, stock=1)
+    rows = [("A-1", "Lamp", 2.5, 4), ("B-1", "Desk", 30, 2), ("C-1", "", 1, 1), ("D-1", "Chair", "dear", 1)]
+    job = previewed(admin_client, content(book(HEAD.strip().split(","), *rows)), name="Shop.xlsx")
+    assert (job.done, job.changed, job.refused) == (4, 2, 2)
+    assert Product.objects.get().price == 1, "nothing is written"
+    page = page_of(admin_client, job)
+    for text in ("1 new, 1 changed, 0 unchanged, 2 rejected", "price 1.00 → 2.50", "row 4: name:", "row 5: price:"):
+        assert text in page, text
+    done = imported(admin_client, job)
+    assert (done.state, done.total, done.done, done.changed, done.refused) == ("done", 4, 4, 2, 2)
+    assert dict(Product.objects.values_list("sku", "stock")) == {"A-1": 4, "B-1": 2}
+    assert books_balance()
+    rejects = admin_client.get(reverse("admin:jobs_job_rejects", args=[done.pk]))
+    assert rejects["Content-Disposition"] == 'attachment; filename="Shop.xlsx.rejects.csv"'
+    corrected = rejects.getvalue().replace(b'"dear"', b'"9"').replace(b'"C-1",""', b'"C-1","Cup"')
+    again = previewed_again(admin_client, corrected)
+    assert (again.done, again.changed, again.refused) == (2, 2, 0), "the corrected rejects are a file to import"
+
+
+def test_a_workbook_that_cannot_be_read_fails_with_the_reason(admin_client):
+    send(admin_client, b"PK\x03\x04 no workbook", name="shop.xlsx")
+    work()
+    job = Job.objects.get()
+    assert job.state == "failed" and "workbook" in job.error
+    assert not JobChunk.objects.exists()
+
+
+def test_the_page_names_all_kinds_of_files_that_are_taken(admin_client):
+    text = " ".join(admin_client.get(PAGE).content.decode().split())
+    assert "Files that end in .csv, .jsonl, .ndjson, .tsv, .xlsx or .xlsm, at most 64 MiB." in text
 
 
 def test_a_file_is_imported_once(admin_client):
@@ -191,7 +230,7 @@ def test_an_import_is_stopped_between_two_batches(admin_client, monkeypatch):
 WRONG = {
     "no file": ({"decimal": ""}, "Choose a file."),
     "an empty file": ({"file": SimpleUploadedFile("a.csv", b"")}, "The file is empty."),
-    "another kind": ({"file": SimpleUploadedFile("a.ods", b"PK")}, "a.ods: expected a file that ends in .csv"),
+    "an image": ({"file": SimpleUploadedFile("a.png", b"PK")}, "a.png: expected a file that ends in .csv"),
     "no suffix": ({"file": SimpleUploadedFile("products", b"x")}, "products: expected a file"),
     "another field": ({"other": SimpleUploadedFile("a.csv", b"x")}, "Expected one file."),
     "two files": (
