@@ -39,6 +39,8 @@ from platform_core.http.request_body import (
 )
 from platform_core.observability import metrics, tracing
 
+SERVICE_CALLER = "service:"
+"""How the caller of a request with a service's token begins (`platform_core.auth.identity`)."""
 log = logging.getLogger("platform.request")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?", re.ASCII)
 NOT_STORED = "no-store"
@@ -176,13 +178,15 @@ def check_length(meta: Mapping[str, Any]) -> None:
 def _is_quiet(request: HttpRequest, status: int) -> bool:
     """Whether the request is logged at `debug`: health checks, scrapes, static files, and polls.
 
-    A poll must succeed, and its view must have ``may_be_polled``. Otherwise any caller could hide requests from the log
-    by a header.
+    A poll must succeed, and come from a service or be for a view with ``may_be_polled``. Otherwise any caller could hide
+    requests from the log by a header.
     """
     if request.path.startswith(_QUIET):
         return status < 500
     if not current().is_poll or status >= 400 or request.resolver_match is None:
         return False
+    if current().caller.startswith(SERVICE_CALLER):
+        return True
     return bool(getattr(getattr(request.resolver_match.func, "cls", None), "may_be_polled", False))
 
 

@@ -22,8 +22,8 @@ class Desk:
         self.stack, self.session = stack, requests.Session()
         self.session.trust_env = False
         self.session.headers.update({"Referer": stack.direct(PRODUCT, "/admin/"), "Accept": "text/html"})
-        self.get("/admin/login/")
-        self.post("/admin/login/?next=/admin/", data={"username": "files@example.com", "password": password})
+        self.get("/admin/login/?local")
+        self.post("/admin/login/?local&next=/admin/", data={"username": "files@example.com", "password": password})
 
     def get(self, path: str) -> str:
         return self.session.get(self.stack.direct(PRODUCT, path), timeout=60).text
