@@ -178,8 +178,8 @@ def check_length(meta: Mapping[str, Any]) -> None:
 def _is_quiet(request: HttpRequest, status: int) -> bool:
     """Whether the request is logged at `debug`: health checks, scrapes, static files, and polls.
 
-    A poll must succeed, and come from a service or be for a view with ``may_be_polled``. Otherwise any caller could hide
-    requests from the log by a header.
+    A poll must succeed, and come from a service or be for a view with ``may_be_polled``. Otherwise any caller could
+    hide requests from the log by a header.
     """
     if request.path.startswith(_QUIET):
         return status < 500
