@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
         for thread in lanes:
             thread.join()
     code = tell({suite: results[suite] for suite in suites}, partial=bool(CHOOSING & set(options)))
-    if "e2e" in suites and not {ALL, SEARCH} & set(options):
+    if {"e2e", "browser"} & set(suites) and not {ALL, SEARCH} & set(options):
         print("\nNot run: the slow tests that are marked as nightly. `python -m tests --all` runs them.")
     return code
 

@@ -9,7 +9,7 @@ import pytest
 
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER
 from tests.browser.conftest import sign_in
-from tests.e2e.stack import eventually
+from tests.e2e.stack import eventually, slow
 
 HERE = Path(__file__).parent
 SCHEMES = ("light", "dark")
@@ -32,7 +32,17 @@ PAGES = {
     "find": (ORDER, "/find?q=nothing"),
     "mails": (NOTIFICATION, "/mails"),
 }
-every_page = pytest.mark.parametrize("kind", PAGES)
+ALWAYS = ("admin list", "admin form", "dashboard", "order", "api docs")
+"""Kinds of pages on which the slow tests run in both schemes and all widths. The others wait for the night."""
+every_page = pytest.mark.parametrize("kind", [kind if kind in ALWAYS else slow(kind) for kind in PAGES])
+in_both_schemes = pytest.mark.parametrize(
+    ("kind", "scheme"),
+    [
+        (kind, scheme) if scheme == "light" or kind in ALWAYS else slow(kind, scheme)
+        for kind in PAGES
+        for scheme in SCHEMES
+    ],
+)
 _FINDINGS = """async () => {
     const found = await axe.run(document, { resultTypes: ["violations"] });
     const grave = found.violations.filter((each) => ["critical", "serious"].includes(each.impact));
@@ -96,8 +106,7 @@ _IS_WIDE = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@every_page
+@in_both_schemes
 def test_axe_finds_nothing_critical_or_serious(open_page, axe, kind, scheme):
     page = open_page(kind, scheme)
     page.wait_for_load_state("networkidle")
