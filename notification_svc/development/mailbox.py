@@ -11,11 +11,13 @@ from django.db import DatabaseError, transaction
 from notification_svc.development.models import DevelopmentMail
 from platform_core.api import decode, encode
 from platform_core.auth import BrokenSeal, seal, unseal
+from platform_core.http import PlatformError, context
 
 KEPT = 200
 """How many mails are kept."""
 LARGEST = 2**20
 """A larger mail is not kept, in bytes."""
+KEEPING_SECONDS = 2.0
 _PURPOSE = "mails of development"
 log = logging.getLogger("notification.development")
 
@@ -48,10 +50,11 @@ def keep(user_id: int, letter: Letter) -> None:
     if not is_kept() or len(content) > LARGEST:
         return
     try:
-        with transaction.atomic():
+        # The attempt's deadline may have passed meanwhile. A failure would send the mail again.
+        with context.grace(KEEPING_SECONDS), transaction.atomic():
             row = DevelopmentMail.objects.create(user_id=user_id, sealed=seal(_PURPOSE, content.decode()))
             DevelopmentMail.objects.filter(pk__lte=row.pk - KEPT).delete()
-    except DatabaseError as error:
+    except (DatabaseError, PlatformError) as error:
         log.warning("development.mail_not_kept", extra={"data": {"error": type(error).__name__}})
 
 

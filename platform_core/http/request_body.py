@@ -74,6 +74,9 @@ def _discard(source: Any, discarded: int) -> None:
         discarded += len(piece)
 
 
+_LATE = "The file did not arrive in time."
+
+
 class Upload:
     """The body of an upload, which its view reads as it arrives, so that no process holds all of it.
 
@@ -94,6 +97,8 @@ class Upload:
     def read(self, size: int = -1) -> bytes:
         """At most ``size`` bytes; none at the end. Raises ConnectionError if the rest does not arrive in time."""
         wanted = self._left if size < 0 else min(size, self._left)
+        if wanted and time.monotonic() >= self._deadline:  # the watch sees only a read that waits
+            raise ConnectionAbortedError(_LATE)
         watch = None if self._socket is None or not wanted else _watch(os.getpid())
         if watch is not None:
             watch.begin(self._socket, self._deadline)
@@ -102,7 +107,7 @@ class Upload:
         finally:
             is_late = watch is not None and not watch.end(self._socket)
         if is_late:
-            raise ConnectionAbortedError("The file did not arrive in time.")
+            raise ConnectionAbortedError(_LATE)
         if len(found) < wanted:
             raise ConnectionAbortedError("The upload was broken off.")
         self._left -= len(found)
