@@ -57,6 +57,7 @@ def test_a_schema_keeps_the_currency_that_it_began_with(server, how):
     assert "CURRENCY is USD, but the amounts of order-service are in EUR. Set CURRENCY=EUR." in done.stdout
 
 
+@pytest.mark.nightly
 def test_a_schema_that_has_amounts_already_is_in_dollars(server):
     own = {"DATABASE_URL": server, "DJANGO_SETTINGS_MODULE": PRODUCT.settings_module, "CURRENCY": "EUR"}
     assert run("manage.py", PRODUCT.package, "migrate", **own).returncode == 0

@@ -112,6 +112,7 @@ def test_beside_a_running_platform_larger_numbers_add_the_difference(filled):
     assert (figures["users"]["total"], figures["orders"]["total"]) == (36, 1400), "and the staff"
 
 
+@pytest.mark.nightly
 def test_an_interrupted_demo_leaves_no_partial_orders_and_can_be_completed(filled):
     before = len(listed(filled, USER, "/api/users"))
     command = ("demo", "--users", "30", "--products", "40", "--orders", "20000", "--seed", "2")

@@ -287,6 +287,7 @@ def test_in_production_it_signs_in_and_says_what_it_could_not_do(closed: Product
     assert "nothing was ordered" in done.stdout
 
 
+@pytest.mark.nightly
 def test_in_production_it_fills_its_shelf_with_a_token_of_the_staff(closed: Production):
     boss = Person(closed, "boss@example.com", closed.staff("boss@example.com", "admin"))
     done = closed.run("load", "--users", "1", "--seconds", "1", STAFF_TOKEN=boss.pair["access"])

@@ -104,6 +104,7 @@ SLOW_FIRST_TABLE = """
 """
 
 
+@pytest.mark.nightly
 def test_a_migration_may_take_longer_than_a_request_but_waits_for_no_lock_for_longer(own_stack):
     server = postgres.acquire(own_stack.folder / "data")
     try:

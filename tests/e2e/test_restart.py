@@ -183,6 +183,7 @@ def test_a_restart_without_a_platform_and_of_an_unknown_service_says_so(stack, o
     assert "expected some of user, product, order" in unknown.stderr
 
 
+@pytest.mark.nightly
 def test_an_up_that_does_not_react_is_named(own_stack):
     own_stack.up()
     assert own_stack.process is not None

@@ -119,6 +119,7 @@ def test_programs_get_the_form_of_the_service_itself(stack):
         assert 'name="password"' in page.text
 
 
+@pytest.mark.nightly
 def test_signing_out_at_one_ends_it_at_all_five_within_a_minute_and_leaves_other_browsers_alone(stack, boss, passwords):
     another, third = Person(stack), Person(stack)
     for person in (another, third):
