@@ -196,7 +196,7 @@ class ProductAdmin(FilesOfProducts, PlatformAdmin):
 
     def latest_movements(self, request: HttpRequest, product: Product) -> dict[str, Any]:
         rows = list(StockMovement.objects.filter(product=product)[:LATEST])
-        told(request, rows)
+        add_names_and_links(request, rows)
         every = f"{reverse('admin:product_svc_stockmovement_changelist')}?{ProductFilter.parameter_name}={product.pk}"
         return {"rows": rows, "every": every}
 
@@ -240,7 +240,7 @@ class ProductAdmin(FilesOfProducts, PlatformAdmin):
         return TemplateResponse(request, "product_svc/adjustment_page.html", context)
 
 
-def told(request: HttpRequest, movements: Iterable[StockMovement]) -> None:
+def add_names_and_links(request: HttpRequest, movements: Iterable[StockMovement]) -> None:
     """Add to each movement what its row shows: the actor by name, and the addresses of actor and order."""
     rows: list[Any] = list(movements)
     names = names_of(row.actor for row in rows)
@@ -259,7 +259,7 @@ class MovementList(LeanChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows: list[StockMovement] = list(self.result_list)
-        told(request, rows)
+        add_names_and_links(request, rows)
         self.result_list = rows
 
 
@@ -282,7 +282,7 @@ class StockMovementAdmin(ReadOnlyAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         movement = super().get_object(request, object_id, from_field)
         if movement is not None:
-            told(request, [movement])
+            add_names_and_links(request, [movement])
         return movement
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -12,7 +12,7 @@ import requests
 from platform_core.topology import ORDER
 from tests.e2e.stack import Stack, eventually, slow
 
-PATIENCE = 400.0
+TIMEOUT = 400.0
 ORDERS_OF_A_DAY = """
     WITH placed AS (
         INSERT INTO order_svc.order_svc_order (
@@ -77,11 +77,11 @@ def test_a_job_over_many_orders_survives_its_workers_death(crashing: Stack, poin
         (page,) = {*re.findall(r"/admin/jobs/job/\d+/change/", asked.url)}
         desk.post(page.replace("change/", "confirm"))
         for after in (orders // 10, orders // 2):
-            eventually(f"{after} orders are done", lambda after=after: done() >= after, PATIENCE)
+            eventually(f"{after} orders are done", lambda after=after: done() >= after, TIMEOUT)
             trap = Path(crashing.folder, point)
             trap.touch()
             eventually("the worker died", lambda trap=trap: not trap.exists())
-        eventually("the job is done", lambda: "data-unfinished" not in desk.get(page), PATIENCE)
+        eventually("the job is done", lambda: "data-unfinished" not in desk.get(page), TIMEOUT)
         assert database.execute("SELECT state, done, changed, refused FROM order_svc.jobs_job").fetchall() == [
             ("done", orders, orders, 0)
         ]
@@ -94,9 +94,7 @@ def test_a_job_over_many_orders_survives_its_workers_death(crashing: Stack, poin
             SELECT count(*), count(DISTINCT subject) FROM notification_svc.notification_svc_notification
             WHERE type = 'order_shipped' AND status = 'sent' AND attempts = 1
         """
-        eventually(
-            "one mail for each order", lambda: database.execute(mails).fetchall() == [(orders, orders)], PATIENCE
-        )
+        eventually("one mail for each order", lambda: database.execute(mails).fetchall() == [(orders, orders)], TIMEOUT)
         time.sleep(1)
         assert database.execute(mails).fetchall() == [(orders, orders)]
         assert one("SELECT count(*) FROM order_svc.django_admin_log") == orders
