@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 from django.db import DatabaseError
@@ -11,6 +12,7 @@ from notification_svc.development import mailbox
 from notification_svc.development.models import DevelopmentMail
 from notification_svc.privacy import erase
 from platform_core.conf.environment import ROOT
+from platform_core.http import DeadlineExceeded, Unavailable, context
 from tests.notification_svc.conftest import deliver
 from tests.notification_svc.test_mails import CONFIRMED
 from tests.notification_svc.test_send_confidentially import SECRET, TO_ANN, stored
@@ -132,14 +134,23 @@ def test_a_mail_that_is_too_large_is_sent_and_not_kept(monkeypatch, send, users,
     assert len(mailoutbox) == 1 and not DevelopmentMail.objects.exists()
 
 
-def test_a_mail_that_cannot_be_kept_is_not_sent_again(monkeypatch, send, users, mailoutbox, state):
+@pytest.mark.parametrize(
+    "error", [DatabaseError("no"), DeadlineExceeded(), Unavailable("Postgres is silent.")], ids=repr
+)
+def test_a_mail_that_cannot_be_kept_is_not_sent_again(monkeypatch, send, users, mailoutbox, state, error):
     def fail(*args, **values):
-        raise DatabaseError("no")
+        raise error
 
     monkeypatch.setattr(DevelopmentMail.objects, "create", fail)
     answer = send()
     deliver()
     assert state(answer)["status"] == "sent" and len(mailoutbox) == 1
+
+
+def test_a_mail_that_was_accepted_after_the_deadline_is_kept():
+    with context.entered(context.Context(deadline=time.monotonic() - 1)):
+        mailbox.keep(1, mailbox.Letter("shop@example.com", "ann@example.com", "Hello", "Hello.", None))
+    assert DevelopmentMail.objects.count() == 1
 
 
 def test_mails_of_another_secret_key_are_left_out(sent, page, settings):
