@@ -85,7 +85,7 @@ class Orders(Load):
 
     def send(self, session: requests.Session, headers: dict[str, str]) -> requests.Response:
         body = {"userId": self.user, "productId": self.product, "quantity": 1}
-        headers = {**headers, "Idempotency-Key": f"load-{id(self)}-{next(self.numbers)}"}
+        headers = {**headers, "Idempotency-Key": f"load-{self.user}-{next(self.numbers)}"}
         return session.post(self.stack.direct(ORDER, "/api/orders"), json=body, headers=headers, timeout=20)
 
 
