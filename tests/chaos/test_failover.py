@@ -52,6 +52,7 @@ def test_with_a_synchronous_standby_no_acknowledged_order_is_lost(pair, seed):
         assert pair.standby.ask(noted, "platform") == "2", "it is recorded, and nobody is alarmed"
 
 
+@pytest.mark.nightly
 def test_lost_orders_of_an_asynchronous_standby_are_noticed_and_no_id_is_used_twice(pair):
     """order-service has a database of its own. Its standby is behind when it is promoted."""
     pair.primary.ask("CREATE ROLE order_svc LOGIN")

@@ -6,6 +6,7 @@ import pytest
 
 from platform_core.conf.environment import EXIT_CODE
 from tests.e2e.scratch.copy import Copy
+from tests.e2e.stack import slow
 from tests.ports import free_ports
 
 NOWHERE = "postgresql://nobody@localhost/none"
@@ -33,7 +34,7 @@ def test_a_users_new_field_is_there_everywhere_but_in_events(project):
     assert "all of it" in project.succeeds("-m", "tests.e2e.scratch.user_with_a_language")
 
 
-@pytest.mark.parametrize("how", ["check", "worker", "web"])
+@pytest.mark.parametrize("how", ["check", slow("worker"), slow("web")])
 def test_nothing_starts_with_a_channel_that_has_no_handler(project, how):
     project.add("platform_core/vocabulary.py", 'LOG = "log"', 'PIGEON = "pigeon"')
     commands = {

@@ -9,6 +9,7 @@ import pytest
 
 from platform_core.conf.environment import EXIT_CODE, ROOT
 from platform_core.topology import ORDER, PRODUCT
+from tests.e2e.stack import slow
 from tests.ports import free_ports
 from tests.suites import plain_environment, temporary_server
 
@@ -33,12 +34,13 @@ def server() -> Iterator[str]:
         yield url
 
 
+@pytest.mark.nightly
 def test_amounts_of_a_currency_without_decimals_have_none():
     done = run("-m", "tests.e2e.scratch.products_in_yen")
     assert "all of it" in done.stdout, done.stdout
 
 
-@pytest.mark.parametrize("how", ["check", "migrate", "worker", "web"])
+@pytest.mark.parametrize("how", ["check", slow("migrate"), slow("worker"), "web"])
 def test_a_schema_keeps_the_currency_that_it_began_with(server, how):
     service: Any = ORDER
     own = {"DATABASE_URL": server, "DJANGO_SETTINGS_MODULE": service.settings_module}

@@ -33,6 +33,7 @@ def test_an_order_is_explained_from_its_first_step_to_the_mail(shop, order):
     assert shop.get(NOTIFICATION, f"/api/notifications?senderKey={note['key']}")["results"][0]["id"] == note["id"]
 
 
+@pytest.mark.nightly
 def test_a_waiting_release_is_shown_retried_and_done(own_stack):
     """product-service hangs while the page's button cancels the order. Breakers stay open afterwards."""
     stack, shop = own_stack, Shop(own_stack.up())

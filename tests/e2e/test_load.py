@@ -19,7 +19,7 @@ from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from platform_core.tools.load import MIX, mix_of
 from platform_core.topology import PRODUCT, SERVICES
-from tests.e2e.stack import TIMEOUT, Stack, eventually, migrated_server, own_folder
+from tests.e2e.stack import TIMEOUT, Stack, eventually, migrated_server, own_folder, slow
 from tests.e2e.test_production import Person, Production
 from tests.ports import free_ports
 from tests.servers import Received, Wire, answers, refused_url, serving
@@ -116,7 +116,7 @@ def ended(process: subprocess.Popen[bytes], read: Callable[[], str], number: int
     return read()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, slow(signal.SIGTERM)])
 def test_a_live_table_fits_a_narrow_terminal_and_a_signal_ends_the_run_with_its_summary(stack, tmp_path, number):
     file = tmp_path / "load.json"
     with started(stack, "--users", "2", "--seconds", "600", "--json", str(file)) as (process, read):
@@ -134,6 +134,7 @@ def test_a_live_table_fits_a_narrow_terminal_and_a_signal_ends_the_run_with_its_
     assert f"requests {figures['requests']}, per second {figures['perSecond']:.1f}, " in " ".join(total.split())
 
 
+@pytest.mark.nightly
 def test_runs_can_be_started_and_watched_on_locusts_page(stack: Stack, tmp_path):
     file = tmp_path / "load.json"
     (port,) = free_ports(1)
@@ -158,6 +159,7 @@ def test_runs_can_be_started_and_watched_on_locusts_page(stack: Stack, tmp_path)
         assert ended(process, read, signal.SIGTERM).count("Shopping: ") == 2
 
 
+@pytest.mark.nightly
 def test_a_page_on_which_nothing_was_started_has_no_summary(stack: Stack, tmp_path):
     (port,) = free_ports(1)
     file = tmp_path / "load.json"
@@ -195,6 +197,7 @@ def test_without_locust_a_line_says_how_to_install_it(own_stack: Stack, tmp_path
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.nightly
 def test_an_absent_service_is_a_failure(stack: Stack, tmp_path):
     file = tmp_path / "load.json"
     options = ("--users", "2", "--seconds", "1", "--mix", "browse=1,order=2", "--json", str(file))
@@ -206,6 +209,7 @@ def test_an_absent_service_is_a_failure(stack: Stack, tmp_path):
     assert f"{orders['requests']} × no answer: order POST /api/orders" in done.stdout
 
 
+@pytest.mark.nightly
 def test_failures_to_sign_up_count_when_the_run_is_interrupted(stack: Stack):
     with started(stack, "--users", "1", "--seconds", "600", USER_SERVICE_URL=refused_url()) as (process, read):
         eventually("users who browse", lambda: "Shopping" in read(), TIMEOUT)
@@ -278,6 +282,7 @@ def closed(template: Path) -> Iterator[Production]:
             stack.stop()
 
 
+@pytest.mark.nightly
 def test_in_production_it_signs_in_and_says_what_it_could_not_do(closed: Production):
     done = closed.run("load", "--users", "3", "--seconds", "2")
     assert done.returncode == 0, done.stdout + done.stderr

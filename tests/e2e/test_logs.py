@@ -56,12 +56,14 @@ def test_the_line_of_a_request_has_the_documented_fields_and_no_others(stack, us
         assert fields - line.keys() <= WHEN_KNOWN | {"exception"}
 
 
+@pytest.mark.nightly
 def test_log_level_silences_what_is_less_severe(own_stack):
     own_stack.up(LOG_LEVEL="error")
     Shop(own_stack).get(USER, "/api/users")
     assert '"event"' not in own_stack.said()
 
 
+@pytest.mark.nightly
 def test_logs_of_one_service_include_warnings_of_the_others(own_stack):
     own_stack.options = ("--only", "order,user-service")
     own_stack.up()
@@ -122,6 +124,7 @@ def terminal(own_stack):
     os.close(ours)
 
 
+@pytest.mark.nightly
 def test_logs_on_a_terminal_use_the_console_format(own_stack, terminal):
     eventually("ready", lambda: "Ready in" in terminal(), TIMEOUT)
     Shop(own_stack).ask("GET", USER, "/api/users?limit=1", headers={"X-Request-ID": "seen-by-people"})

@@ -49,6 +49,7 @@ def has_column(stack: Stack) -> bool:
         return connection.execute(HAS_COLUMN).fetchone() == (1,)
 
 
+@pytest.mark.nightly
 def test_a_new_migration_is_applied_by_the_next_start_and_again_after_a_restore(stack, project, tmp_path):
     file = tmp_path / "before.backup"
     assert stack.run("backup", str(file)).returncode == 0

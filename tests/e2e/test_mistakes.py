@@ -16,7 +16,7 @@ import pytest
 from platform_core.conf.environment import ROOT
 from platform_core.stack import postgres, running
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER
-from tests.e2e.stack import Shop, Stack, eventually, own_folder, temporary_stack
+from tests.e2e.stack import Shop, Stack, eventually, own_folder, slow, temporary_stack
 
 NOBODY = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -83,6 +83,7 @@ def test_a_traceback_is_shown_to_those_who_ask_for_it(own_stack):
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.nightly
 def test_a_data_folder_and_a_clone_may_have_any_name():
     with own_folder() as parent:
         clone = parent / "my shop 100%41 new"
@@ -133,7 +134,7 @@ def test_the_entry_point_asks_an_old_python_for_a_newer_one():
 
 
 @pytest.mark.parametrize("command", [("up",), ("status",), ("user_svc", "check")], ids=" ".join)
-@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("seconds", [0.1, slow(0.3), 0.6, slow(1.0)])
 def test_ctrl_c_in_the_first_second_ends_a_command_without_a_word(own_stack, command, seconds):
     process = subprocess.Popen(
         own_stack.command(*command),
@@ -196,6 +197,7 @@ def without_urls(stack: Stack) -> dict[str, str]:
     return {service.url_variable: "" for service in SERVICES}
 
 
+@pytest.mark.nightly
 def test_other_commands_find_the_services_of_the_up_that_runs(own_stack):
     data = own_stack.folder / "data"
     own_stack.up()
@@ -218,6 +220,7 @@ def test_other_commands_find_the_services_of_the_up_that_runs(own_stack):
     assert not (data / "up.pid").exists()
 
 
+@pytest.mark.nightly
 def test_up_ends_its_start_with_the_next_steps_and_warns_once(own_stack):
     own_stack.up()
     eventually("the next steps", lambda: "make_staff" in own_stack.said())

@@ -49,6 +49,7 @@ def stack(project: Copy, folder: Path) -> Iterator[Stack]:
         stack.stop()
 
 
+@pytest.mark.nightly
 def test_the_new_service_has_a_migration_and_passes_the_production_checks(project):
     project.succeeds("manage.py", "reviews_svc", "makemigrations", "--check", "--dry-run", DATABASE_URL=NOWHERE)
     key = secrets.token_urlsafe(64)
@@ -69,6 +70,7 @@ def test_the_commands_of_the_page_succeed(project, block):
     assert project.contents() == before, "the code as it was made needs no change"
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("block", blocks.chosen(PART), ids=str)
 def test_the_page_shows_code_as_it_was_made(project, block):
     assert block.text in (project.folder / block.detail).read_text()
@@ -82,6 +84,7 @@ def test_the_container_files_are_valid_and_know_the_service(project):
     project.succeeds("-m", "pytest", "-q", *(f"tests/platform_core/{name}" for name in tests))
 
 
+@pytest.mark.nightly
 def test_six_services_run_and_the_sixth_answers(project, stack):
     desk = Desk(project.folder, {**project.environment, **stack.environment})
     (block,) = blocks.chosen(RUN, STARTED)

@@ -150,6 +150,7 @@ def is_refused(port: int) -> bool:
     return False
 
 
+@pytest.mark.nightly
 def test_connections_are_refused_while_a_killed_web_is_down(own_stack):
     """A client that waited instead would hold a thread until its deadline."""
     own_stack.up()
@@ -158,6 +159,7 @@ def test_connections_are_refused_while_a_killed_web_is_down(own_stack):
     eventually("it answers again", lambda: health_of(own_stack.url(USER), "/health/ready")[0] == 200, TIMEOUT)
 
 
+@pytest.mark.nightly
 def test_a_service_that_does_not_become_ready_keeps_its_present_processes(own_stack):
     own_stack.up()
     before, webs = processes_of(own_stack, USER), len(own_stack.webs(USER))
@@ -204,6 +206,7 @@ def is_leaving(url: str) -> bool:
     return status == 503 and b'"leaving": {"status": "down"}' in body
 
 
+@pytest.mark.nightly
 def test_up_announces_its_end_and_still_answers(own_stack):
     own_stack.up(DRAIN_SECONDS="4")
     with Load(own_stack, USER) as load:
@@ -218,6 +221,7 @@ def test_up_announces_its_end_and_still_answers(own_stack):
     assert own_stack.process.wait(TIMEOUT) == 0
 
 
+@pytest.mark.nightly
 def test_a_second_signal_ends_the_wait_and_cuts_no_request_off(own_stack):
     own_stack.up(DRAIN_SECONDS="300")
     assert own_stack.process is not None
@@ -293,6 +297,7 @@ def test_the_image_ends_with_the_exit_code_of_its_web(elsewhere):
 # Killed with a process that is stopped.
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("which", [pytest.param(0, id="master"), slow(1, id="its worker")])
 def test_a_killed_up_with_a_stopped_web_has_a_successor(own_stack, which):
     own_stack.up()
@@ -307,6 +312,7 @@ def test_a_killed_up_with_a_stopped_web_has_a_successor(own_stack, which):
 # Connections.
 
 
+@pytest.mark.nightly
 def test_a_server_with_too_few_connections_is_refused_in_one_line(own_stack):
     many = {"WEB_CONCURRENCY": "8", "WEB_THREADS": "8"}
     done = own_stack.run("up", **many)

@@ -122,6 +122,7 @@ def place(event: dict[str, Any]) -> tuple[int, ...]:
     return tuple(int(part) for part in event["id"].split("-"))
 
 
+@pytest.mark.nightly
 def test_a_backup_of_a_platform_at_work_keeps_the_promises_on_a_new_server(own_stack, successor, customer, tmp_path):
     customer.has_ordered(5)
     grow_older(own_stack)

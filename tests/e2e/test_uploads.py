@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from platform_core.topology import PRODUCT
-from tests.e2e.stack import Stack, eventually
+from tests.e2e.stack import Stack, eventually, slow
 
 UPLOAD = "/admin/product_svc/product/files/upload/"
 MIB = 2**20
@@ -76,7 +76,7 @@ def test_64_mib_are_uploaded_and_previewed_without_being_held_in_memory(stack: S
     assert peak - before < 120 * MIB, f"{(peak - before) / MIB:.0f} MiB"
 
 
-@pytest.mark.parametrize("size", [64 * MIB + 1, 65 * MIB, 80 * MIB])
+@pytest.mark.parametrize("size", [64 * MIB + 1, slow(65 * MIB), slow(80 * MIB)])
 def test_a_larger_file_is_refused_with_a_page_that_says_so(desk: Desk, size: int) -> None:
     known = desk.jobs()
     answer = desk.post(UPLOAD, files={"file": ("large.csv", b"x" * size)})

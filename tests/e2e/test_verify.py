@@ -248,6 +248,7 @@ def test_repair_reserves_the_stock_of_a_confirmed_order_again(kept, orders):
     assert kept.run("verify").returncode == 0
 
 
+@pytest.mark.nightly
 def test_repair_cancels_with_a_message_what_cannot_get_its_stock_again(kept, orders):
     shop = Shop(kept)
     order = unheld(kept, orders)
@@ -268,6 +269,7 @@ def test_repair_cancels_with_a_message_what_cannot_get_its_stock_again(kept, ord
     assert verified.returncode == 0, verified.stdout
 
 
+@pytest.mark.nightly
 def test_repair_retries_what_recovery_gave_up(kept, orders):
     tamper(
         kept,
