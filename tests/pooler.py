@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from platform_core.conf.environment import as_url
 from platform_core.stack.postgres import SUPERUSER
 from platform_core.stack.processes import die_with_parent
@@ -26,6 +28,7 @@ SWITCH = "E2E_POOLER"
 """If this variable is set, platforms of the suites e2e and chaos go through a pooler (`python -m tests --pooler`)."""
 _ADMIN, _POSTGRES_USER = "pgbouncer", "pgserver"
 _SECONDS = 20.0
+MISSING = "PgBouncer is not installed (Debian: apt-get install pgbouncer)"
 
 
 def program() -> str | None:
@@ -56,15 +59,15 @@ class Pooler:
 
     def __init__(self, folder: Path, port: int, host: str, target: int | str = 5432, **settings: object) -> None:
         found = program()
-        assert found, "PgBouncer is not installed: apt-get install pgbouncer"
+        assert found, MISSING
         self.port, self.host, self.target = port, host, target
-        self.output = folder / "pooler.out"
+        self.output = folder / f"pooler-{port}.out"
         own: Mapping[str, object] = {
             "listen_addr": "127.0.0.1",
             "listen_port": self.port,
             "unix_socket_dir": "",
             "auth_type": "trust",
-            "auth_file": folder / "pooler.users",
+            "auth_file": folder / f"pooler-{port}.users",
             "admin_users": _ADMIN,
             "pool_mode": "transaction",
             "default_pool_size": POOL,
@@ -77,13 +80,13 @@ class Pooler:
             **settings,
         }
         users = (_ADMIN, SUPERUSER, *(service.role for service in SERVICES))
-        (folder / "pooler.users").write_text("".join(f'"{user}" ""\n' for user in users))
+        (folder / f"pooler-{port}.users").write_text("".join(f'"{user}" ""\n' for user in users))
         lines = [f"{name} = {value}" for name, value in own.items()]
         databases = f"[databases]\n* = host={host} port={target}\n"
-        (folder / "pooler.ini").write_text("\n".join([databases, "[pgbouncer]", *lines, ""]))
+        (folder / f"pooler-{port}.ini").write_text("\n".join([databases, "[pgbouncer]", *lines, ""]))
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [found, str(folder / "pooler.ini")],
+                [found, str(folder / f"pooler-{port}.ini")],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -109,6 +112,11 @@ class Pooler:
     def direct_url(self, user: str, database: str = "platform") -> str:
         """The URL of a database past the pooler."""
         return as_url({"user": user, "dbname": database, "host": self.host, "port": self.target})
+
+    def command(self, statement: str) -> None:
+        """Run a command of PgBouncer's console."""
+        with psycopg.connect(self.url(_ADMIN, "pgbouncer"), autocommit=True) as console:
+            console.execute(statement.encode())
 
     def variables(self, services: tuple[Service, ...] = SERVICES) -> dict[str, str]:
         """The variables with which a platform on the database `platform` goes through the pooler."""

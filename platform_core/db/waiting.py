@@ -77,7 +77,7 @@ def open_session(conninfo: str = "", **kwargs: Any) -> TimedConnection:
     try:
         connection = open_connection(make_conninfo(conninfo, **{**kwargs, "options": options}), autocommit=True)
     except psycopg.OperationalError as error:
-        if "unsupported startup parameter" in str(error):
+        if is_from_pooler(error):
             raise Pooled() from None
         raise
     try:
@@ -88,6 +88,11 @@ def open_session(conninfo: str = "", **kwargs: Any) -> TimedConnection:
         connection.close()
         raise
     return connection
+
+
+def is_from_pooler(error: Exception) -> bool:
+    """Whether PgBouncer refused startup options."""
+    return "unsupported startup parameter" in str(error)
 
 
 def with_options(given: object, ours: str) -> str:

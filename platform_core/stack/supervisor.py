@@ -25,7 +25,7 @@ from platform_core.auth.rules import rules_of
 from platform_core.conf import production
 from platform_core.conf.environment import ROOT, ConfigurationError, as_url, database_parts, direct_parts
 from platform_core.db.bounds import long_waits
-from platform_core.db.waiting import SESSION_OPTIONS, Pooled, with_options
+from platform_core.db.waiting import SESSION_OPTIONS, Pooled, is_from_pooler, with_options
 from platform_core.observability import LIFECYCLE, Lifecycle
 from platform_core.stack import postgres, restarts, running
 from platform_core.stack.capacity import shortages
@@ -608,16 +608,22 @@ def _migrate() -> None:
     a pooler would mix with those of others: it refuses them, and so the migration.
     """
     import django
-    from django.db import connection
+    from django.db import OperationalError, connection
 
     django.setup()
     parameters = connection.settings_dict["OPTIONS"]
     parameters["options"] = with_options(parameters.get("options"), f"{SESSION_OPTIONS} -c lock_timeout=4s")
     with long_waits(MIGRATION_TIMEOUT_SECONDS):
-        with connection.cursor() as cursor:
-            cursor.execute("SHOW lock_timeout")
-            if cursor.fetchone() != ("4s",):
-                raise Pooled()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW lock_timeout")
+                is_ours = cursor.fetchone() == ("4s",)
+        except OperationalError as error:
+            if is_from_pooler(error):
+                raise Pooled() from None
+            raise
+        if not is_ours:
+            raise Pooled()
         manage("migrate", "--no-input", "--verbosity", "0")
 
 
