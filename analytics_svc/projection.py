@@ -19,7 +19,7 @@ from analytics_svc.models import FeedPosition, ParkedEvent
 from platform_core.api import encode
 from platform_core.clients import Event
 from platform_core.conf import reached
-from platform_core.db import array, prepared
+from platform_core.db import Unanswered, array, prepared
 from platform_core.topology import SERVICES
 from platform_core.vocabulary import EventType
 
@@ -102,7 +102,7 @@ class Superseded(Exception):
 
 
 class Occupied(Exception):
-    """Another process holds the position for longer than Postgres lets a statement wait."""
+    """Another process holds the position for longer than this one may wait."""
 
 
 @transaction.atomic
@@ -137,7 +137,7 @@ def hold(position: FeedPosition) -> FeedPosition:
     try:
         held = rows.annotate(is_rebuilt=IS_REBUILT).first()
     except OperationalError as error:
-        if isinstance(error.__cause__, QueryCanceled):
+        if isinstance(error.__cause__, QueryCanceled | Unanswered):
             raise Occupied("Another process holds the position.") from None
         raise
     if held is None:

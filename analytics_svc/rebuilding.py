@@ -9,14 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
-from django.db import connection, transaction
+import psycopg
+from django.db import transaction
 from django.db.models import Max, Model, QuerySet
 from django.db.models.functions import Now
 from django.utils.timezone import now
@@ -38,6 +39,7 @@ from platform_core.clients import (
     read_list,
 )
 from platform_core.conf import reached
+from platform_core.db import open_beside
 from platform_core.topology import NOTIFICATION, ORDER, PRODUCT, USER
 from platform_core.vocabulary import COUNTED, SETTLED
 
@@ -95,16 +97,15 @@ SOURCES: Mapping[str, Source] = {
 
 def rebuild(progress: Progress) -> None:
     """Rebuilds all figures. Raises RebuildError. After an error or a crash the old figures are unchanged."""
-    with _alone():
+    with _alone() as assure_alone:
         old = live_positions()
         _clear_all_but(old)
         _claim(old)
         try:
             new = _new_generation(old)
-            with _without_fsync():
-                for name in SOURCES:
-                    _Refill(name, old, new, progress).run()
-            _make_live(old, new)
+            for name in SOURCES:
+                _Refill(name, old, new, progress).run()
+            _make_live(old, new, assure_alone)
         finally:
             FeedPosition.objects.filter(live=True).update(rebuilding_until=None)
         reached("rebuild.live")
@@ -112,28 +113,24 @@ def rebuild(progress: Progress) -> None:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Allows one rebuild at a time. The advisory lock ends with the database session, even after a crash."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        if not cursor.fetchone()[0]:
+def _alone() -> Iterator[Callable[[], object]]:
+    """Allows one rebuild at a time. Yields a function that raises an error if the lock has been lost.
+
+    The advisory lock belongs to a transaction of a connection of its own: behind a pooler, a session is not one's own.
+    It ends with the process, even after a crash. Such a transaction has no id, so it hides no events.
+    """
+    with closing(open_beside()) as own:
+        own.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        if own.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK]).fetchone() != (True,):
             raise RebuildError("Another rebuild is running.")
-        try:
-            yield
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
 
+        def assure() -> None:
+            try:
+                own.execute("SELECT 1")
+            except psycopg.OperationalError:
+                raise RebuildError("The connection that holds the lock of the rebuild was lost; try again.") from None
 
-@contextmanager
-def _without_fsync() -> Iterator[None]:
-    """Commits without waiting for the disk. `_make_live` waits, and by then all earlier commits are on it, too."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET synchronous_commit = off")
-        try:
-            yield
-        finally:
-            if not connection.needs_rollback and connection.connection is not None:
-                cursor.execute("RESET synchronous_commit")
+        yield assure
 
 
 def _generation(positions: Mapping[str, FeedPosition]) -> int:
@@ -152,7 +149,7 @@ def _clear_all_but(live: Mapping[str, FeedPosition]) -> None:
 
 
 def _clear(model: type[Model], **which: int) -> None:
-    """Deletes rows in batches, because of the statement timeout."""
+    """Deletes rows in batches, because each statement has a limit."""
     some = model._default_manager.filter(**which).order_by().values("pk")[: BATCH * 5]
     while model._default_manager.filter(pk__in=some).delete()[0]:
         pass
@@ -166,9 +163,12 @@ def _new_generation(old: Mapping[str, FeedPosition]) -> dict[str, FeedPosition]:
 
 
 @transaction.atomic
-def _make_live(old: Mapping[str, FeedPosition], new: Mapping[str, FeedPosition]) -> None:
+def _make_live(
+    old: Mapping[str, FeedPosition], new: Mapping[str, FeedPosition], assure_alone: Callable[[], object]
+) -> None:
     FeedPosition.objects.filter(generation=_generation(old)).update(live=False, rebuilding_until=None)
     FeedPosition.objects.filter(generation=_generation(new)).update(live=True)
+    assure_alone()
 
 
 class _Page(NamedTuple):

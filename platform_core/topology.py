@@ -73,6 +73,11 @@ class Service:
         return f"{self.stem.upper()}_DATABASE_URL"
 
     @property
+    def direct_url_variable(self) -> str:
+        """The variable with the URL of the database past a pooler."""
+        return f"{self.stem.upper()}_DIRECT_URL"
+
+    @property
     def default_url(self) -> str:
         """The URL in development."""
         return f"http://127.0.0.1:{self.port}"

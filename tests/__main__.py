@@ -7,10 +7,13 @@ processes by pytest-xdist. The chaos suite loads both cores, so it runs alone.
 
 `python -m tests --all` runs the slow tests, too, that are marked as nightly.
 
+`python -m tests e2e chaos --pooler` runs the platforms of these suites behind PgBouncer (see `tests/pooler.py`).
+
 `python -m tests --search [suite ...]` runs only the property tests, on random examples (see `tests/plugin.py`).
 """
 
 import compileall
+import os
 import signal
 import subprocess
 import sys
@@ -23,13 +26,14 @@ from collections.abc import Sequence
 from platform_core.conf.environment import ROOT
 from platform_core.stack.processes import die_with_parent
 from platform_core.topology import SERVICES
+from tests import pooler
 from tests.suites import EXTRA, SERVER_VARIABLE, SETTINGS, plain_environment, temporary_server
 
 NO_TESTS_COLLECTED = 5
 LANES = 2
 ALONE = frozenset({"chaos"})
 """Suites that must run alone."""
-SEARCH, FAST, ALL = "--search", "--fast", "--all"
+SEARCH, FAST, ALL, POOLER = "--search", "--fast", "--all", "--pooler"
 CHOOSING = {"-k", "-m", SEARCH}
 """With these options a suite may have no matching test, so it is not spread over processes."""
 SPREAD = {"e2e": ("-n", "2", "--dist", "loadfile")}
@@ -41,7 +45,8 @@ Results = dict[str, tuple[int, float]]
 def main(arguments: list[str]) -> int:
     searching = SEARCH in arguments
     is_fast = FAST in arguments
-    arguments = [argument for argument in arguments if argument not in (SEARCH, FAST)]
+    is_pooled = POOLER in arguments
+    arguments = [argument for argument in arguments if argument not in (SEARCH, FAST, POOLER)]
     split = next((n for n, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
     usual = [suite for suite in SETTINGS if suite not in EXTRA and (SETTINGS[suite] or not is_fast)]
     suites, options = arguments[:split] or usual, arguments[split:]
@@ -50,6 +55,10 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"There is no suite {unknown[0]!r}: {', '.join(SETTINGS)}.", file=sys.stderr)
         return 2
+    if is_pooled and pooler.program() is None:
+        print(pooler.MISSING, file=sys.stderr)
+        return 2
+    os.environ |= {pooler.SWITCH: "1"} if is_pooled else {}
     compile_once()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore Ctrl-C
@@ -66,6 +75,8 @@ def main(arguments: list[str]) -> int:
     code = tell({suite: results[suite] for suite in suites}, partial=bool(CHOOSING & set(options)))
     if {"e2e", "browser"} & set(suites) and not {ALL, SEARCH} & set(options):
         print("\nNot run: the slow tests that are marked as nightly. `python -m tests --all` runs them.")
+    if "e2e" in suites and pooler.program() is None:
+        print(f"\nNot run: the tests of the platform behind a pooler. {pooler.MISSING}.")
     return code
 
 

@@ -1,6 +1,7 @@
 """Settings with the models of all services, for the type checker alone."""
 
 from pathlib import Path
+from typing import Any
 
 from platform_core.conf.settings import service_settings
 from platform_core.topology import ORDER, SERVICES, Service
@@ -50,6 +51,7 @@ SHOP_NAME: str
 MAIL_TEMPLATES: str
 HOSTS_ARE_GIVEN: bool
 DATABASE_IS_GIVEN: bool
+DIRECT_DATABASE: dict[str, Any]
 
 globals().update(
     service_settings(

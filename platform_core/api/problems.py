@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from platform_core.api.json import JSONRenderer
+from platform_core.db.waiting import Unanswered
 from platform_core.http.errors import (
     Conflict,
     DeadlineExceeded,
@@ -119,7 +120,7 @@ def coded_constraints() -> dict[str, BaseConstraint]:
 def from_database(exc: OperationalError | InterfaceError) -> PlatformError:
     """The 503 for a statement that exceeded its deadline or could not get its locks, or for a database that is down."""
     state = getattr(exc.__cause__, "sqlstate", None)
-    if state == "57014":
+    if state == "57014" or isinstance(exc.__cause__, Unanswered):
         return DeadlineExceeded()
     if state in ("40P01", "40001", "55P03"):
         return Unavailable("Too many requests changed the same rows at once.")

@@ -9,6 +9,8 @@ from .environment import ROOT as ROOT
 from .environment import ConfigurationError as ConfigurationError
 from .environment import as_url as as_url
 from .environment import database_parts as database_parts
+from .environment import direct_parts as direct_parts
+from .environment import owner_url as owner_url
 from .environment import parsed as parsed
 from .failpoints import reached as reached
 from .settings import service_settings as service_settings

@@ -282,6 +282,22 @@ VARIABLES = (
         secret=True,
     ),
     Variable(
+        "DIRECT_URL",
+        "",
+        _database_url,
+        "The Postgres server itself, if `DATABASE_URL` leads to a pooler in transaction mode. It is for what needs a "
+        "session of its own: `migrate`, `new_epoch`, `verify`, `backup`, `restore`, `dbshell`, the lock of `rebuild`. "
+        "Empty: `DATABASE_URL`.",
+        secret=True,
+    ),
+    Variable(
+        "PREPARED_STATEMENTS",
+        "on",
+        _choice("on", "off"),
+        "`off` behind PgBouncer before 1.21, or without its `max_prepared_statements`. Postgres then plans the hot "
+        "path's statements each time.",
+    ),
+    Variable(
         "WEB_CONCURRENCY",
         "",
         _whole(1, 64),
@@ -413,6 +429,17 @@ VARIABLES = (
         )
         for s in SERVICES
     ),
+    *(
+        Variable(
+            s.direct_url_variable,
+            "",
+            _database_url,
+            f"The database of {s.name} past a pooler, as `DIRECT_URL`. Empty: {s.database_url_variable}, or else "
+            "`DIRECT_URL`.",
+            secret=True,
+        )
+        for s in SERVICES
+    ),
     Variable("PLATFORM_DATA", str(ROOT / ".platform"), _text, "The folder of the embedded Postgres and of `up`."),
 )
 
@@ -438,6 +465,8 @@ def parsed(environment: Mapping[str, str]) -> dict[str, Any]:
         except ValueError as expected:
             shown = "a secret" if variable.secret else f'"{text}"'
             problems.append(f"{variable.name}: expected {expected}, found {shown}")
+    if values.get("DIRECT_URL") and not values.get("DATABASE_URL"):
+        problems.append("DIRECT_URL: expected DATABASE_URL as well, the URL of the pooler")
     if problems:
         raise ConfigurationError(problems)
     values["WEB_CONCURRENCY"] = values["WEB_CONCURRENCY"] or (2 if values["PLATFORM_ENV"] == "production" else 1)
@@ -462,12 +491,27 @@ def role_password(service: Service, secret_key: str) -> str:
 
 def database_parts(service: Service, values: Mapping[str, Any]) -> dict[str, Any] | None:
     """libpq's parameters (``host``, ``user``, ``dbname``, …) of a service's database; None if none is configured."""
-    own = values[service.database_url_variable]
+    return _parts(service, values, values[service.database_url_variable], values["DATABASE_URL"])
+
+
+def direct_parts(service: Service, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """As `database_parts`, past a pooler, for what needs a session of its own."""
+    own = values[service.direct_url_variable] or values[service.database_url_variable]
+    return _parts(service, values, own, owner_url(values))
+
+
+def owner_url(values: Mapping[str, Any]) -> str | None:
+    """The URL of the platform's database past a pooler, as the user that may create roles."""
+    url: str | None = values["DIRECT_URL"] or values["DATABASE_URL"]
+    return url
+
+
+def _parts(service: Service, values: Mapping[str, Any], own: str | None, common: str | None) -> dict[str, Any] | None:
     if own:
         return conninfo_to_dict(own)
-    if not values["DATABASE_URL"]:
+    if not common:
         return None
-    parts = conninfo_to_dict(values["DATABASE_URL"])
+    parts = conninfo_to_dict(common)
     if parts.get("user") != service.role:
         if parts.get("password"):
             parts["password"] = role_password(service, values["SECRET_KEY"])

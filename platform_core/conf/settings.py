@@ -7,9 +7,8 @@ from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 
-from platform_core.conf.environment import ROOT, database_parts, keys_dir, parsed
+from platform_core.conf.environment import ROOT, database_parts, direct_parts, keys_dir, parsed
 from platform_core.conf.rate_limits import budgets
-from platform_core.http.context import STATEMENT_SECONDS
 from platform_core.http.origins import LOCAL_ORIGIN
 from platform_core.http.rate_limits import HEADERS as RATE_LIMIT_HEADERS
 from platform_core.http.request_body import MAX_BODY_BYTES
@@ -67,6 +66,7 @@ def service_settings(
         "ROOT_URLCONF": "platform_core.urls",
         "WSGI_APPLICATION": "platform_core.wsgi.application",
         "DATABASES": {"default": _database(service, values)},
+        "DIRECT_DATABASE": direct_parts(service, values) or {},
         "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
         "TEMPLATES": TEMPLATES,
         "LANGUAGE_CODE": "en",
@@ -267,10 +267,6 @@ def _local_hosts() -> list[str]:
 
 def _database(service: Service, values: Mapping[str, Any]) -> dict[str, Any]:
     parts = database_parts(service, values) or {"dbname": "platform", "user": service.role}
-    session = (
-        f"-c statement_timeout={int(STATEMENT_SECONDS * 1000)} -c idle_in_transaction_session_timeout=15000 "
-        f"-c application_name={service.name} {parts.pop('options', '')}"
-    )
     known = {key: parts.pop(key, "") for key in ("dbname", "user", "password", "host", "port")}
     return {
         "ENGINE": "platform_core.db.postgresql",
@@ -280,8 +276,16 @@ def _database(service: Service, values: Mapping[str, Any]) -> dict[str, Any]:
         "HOST": known["host"],
         "PORT": known["port"],
         "CONN_MAX_AGE": None,
+        # Behind a pooler, a cursor of the server outside of a transaction would be left in another client's session.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        # No startup `options`, which poolers refuse: the limits are the role's (`platform_core.db.role_limits`).
         # psycopg never prepares by itself: `platform_core.db.connections.prepared` does so explicitly.
-        "OPTIONS": {"connect_timeout": 2, "prepare_threshold": 2**31, **parts, "options": session.strip()},
+        "OPTIONS": {
+            "connect_timeout": 2,
+            "prepare_threshold": 2**31 if values["PREPARED_STATEMENTS"] == "on" else None,
+            "application_name": service.name,
+            **parts,
+        },
         "TEST": {"NAME": f"test_{service.package}"},
     }
 

@@ -1,3 +1,4 @@
+from .beside import open_beside as open_beside
 from .bounds import long_waits as long_waits
 from .bulk_copy import PastEvent as PastEvent
 from .bulk_copy import Writer as Writer
@@ -21,3 +22,4 @@ from .text_search import Matches as Matches
 from .text_search import NameWords as NameWords
 from .text_search import Wanted as Wanted
 from .text_search import alike_key as alike_key
+from .waiting import Unanswered as Unanswered

@@ -17,7 +17,7 @@ from platform_core.http.errors import Unavailable
 from platform_core.http.problems import problem_response
 
 _BACKGROUND_SECONDS = 10.0
-"""The longest wait outside a request. Longer than the server's own limit for a statement."""
+"""The longest wait outside a request."""
 _LEAST_SECONDS = 0.2
 """For the commit or rollback of a request whose deadline has just passed."""
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

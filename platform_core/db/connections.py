@@ -1,4 +1,4 @@
-"""Set-up of database connections: deadlines, detection of dead sockets, server-side parameters, the role's schema."""
+"""Set-up of database connections: deadlines, detection of dead sockets, prepared statements, the role's schema."""
 
 import select
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,16 +15,11 @@ from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
 from django.dispatch import Signal
-from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from platform_core.http import context
-from platform_core.http.context import DEFAULT_DEADLINE, STATEMENT_SECONDS
 from platform_core.observability import tracing
 
-_TIMEOUT_STEPS_MS = (25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 4000, 5000, 7500, 10000, 15000, 20000)
-_USUAL_MS = int(STATEMENT_SECONDS * 1000)
-_UNKNOWN = -1
 _CACHE_WITHOUT_CONNECTIONS = "django.core.cache.backends.locmem.LocMemCache"
 
 
@@ -65,10 +60,10 @@ def _rows_of(
         with database._prepare_cursor(kind(database.connection)) as cursor:  # type: ignore[attr-defined,call-arg]
             cursor.execute(statement, params)
             return _rows(cursor)
-    before = cast("_StatementBound", database.execute_wrappers[0])
+    guard = cast("_StatementGuard", database.execute_wrappers[0])
+    context.remaining()
     with database.wrap_database_errors:
-        before.bound()
-        cursor = before.cursors[kind]
+        cursor = guard.cursors[kind]
         cursor.execute(statement, params)
         return _rows(cursor)
 
@@ -110,7 +105,7 @@ def _rows(cursor: Any) -> list[tuple[Any, ...]]:
 
 def connect_signals() -> None:
     """Register the receivers of Django's signals. Called once, when the app is ready."""
-    connection_created.connect(_bound_statements, dispatch_uid="platform.bound_statements")
+    connection_created.connect(_guard_statements, dispatch_uid="platform.guard_statements")
     request_started.connect(drop_dead_connections, dispatch_uid="platform.drop_dead_connections")
     pre_migrate.connect(_make_schema, dispatch_uid="platform.make_schema")
     for signal, receiver in idle_receivers(settings.DATABASES, settings.CACHES):
@@ -151,54 +146,31 @@ def _is_readable(descriptor: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _bound_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    connection.execute_wrappers[:] = [_StatementBound(connection)]
+def _guard_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    connection.execute_wrappers[:] = [_StatementGuard(connection)]
 
 
-class _StatementBound:
-    """Runs before each statement: refuses it after the request's deadline, otherwise limits it to the time left.
+class _StatementGuard:
+    """Runs before each statement: refuses it after the request's deadline.
 
-    The limit is a session setting. It changes only when the time left falls below the next step, so that requests
-    with the usual deadline pay no extra round trip.
+    The wait for the answer ends at the deadline, too (`platform_core.db.bounds`). Postgres does not know the deadline:
+    to set it takes a round trip in each transaction, and outside of one it would stay behind in a pooler's session.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.cursors = {kind: kind(connection.connection) for kind in (_PreparedCursor, _PlannedCursor)}  # type: ignore[call-arg]
-        self.present_ms = _USUAL_MS
-        self.set_inside = False
 
     def __call__(
         self, execute: Callable[..., Any], statement: str, params: Any, many: bool, ctx: dict[str, Any]
     ) -> Any:
-        if statement.startswith("ROLLBACK TO"):
-            self.present_ms = _UNKNOWN  # a rollback also undoes a SET
-        elif self.connection.connection.pgconn.transaction_status != TransactionStatus.INERROR:
-            self.bound()
+        is_cleanup = self.connection.connection.pgconn.transaction_status == TransactionStatus.INERROR
+        if not is_cleanup and not statement.startswith("ROLLBACK TO"):
+            context.remaining()
         if not tracing.is_on():
             return execute(statement, params, many, ctx)
         with tracing.statement(statement):
             return execute(statement, params, many, ctx)
-
-    def bound(self) -> None:
-        """Raises DeadlineExceeded."""
-        raw = self.connection.connection
-        if self.set_inside and raw.pgconn.transaction_status == TransactionStatus.IDLE:
-            self.present_ms, self.set_inside = _UNKNOWN, False  # the transaction of the SET may have been rolled back
-        wanted = _milliseconds(context.remaining())
-        if wanted != self.present_ms:
-            with self.connection.wrap_database_errors, raw.cursor() as cursor:
-                cursor.execute(sql.SQL("SET statement_timeout = {}").format(wanted))
-            self.present_ms, self.set_inside = wanted, not raw.autocommit
-
-
-def _milliseconds(left: float | None) -> int:
-    """Nine tenths of the time left, rounded down to a step; the usual value for the usual deadline."""
-    if left is None:
-        return _USUAL_MS
-    if _USUAL_MS <= left * 1000 <= DEFAULT_DEADLINE * 1000:
-        return _USUAL_MS
-    return max((step for step in _TIMEOUT_STEPS_MS if step <= left * 900), default=_TIMEOUT_STEPS_MS[0])
 
 
 def _make_schema(app_config: AppConfig, using: str, **_: Any) -> None:

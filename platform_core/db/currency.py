@@ -5,9 +5,8 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
-from django.db import connection
 
-from platform_core.db.waiting import open_connection
+from platform_core.db.beside import open_beside
 from platform_core.models import SchemaCurrency
 
 
@@ -22,11 +21,8 @@ def check_currency(**_: Any) -> list[CheckMessage]:
 
     It has a connection of its own, because processes that are forked later must not share Django's.
     """
-    database = connection.settings_dict
-    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
-    parts = {name: str(database[key]) for name, key in names.items() if database[key]}
     try:
-        with open_connection(**parts, connect_timeout=2) as own:
+        with open_beside(connect_timeout=2) as own:
             row = own.execute(f"SELECT code FROM {SchemaCurrency._meta.db_table}".encode()).fetchone()
     except psycopg.Error:
         return []

@@ -15,6 +15,7 @@ from django.db.models import Exists, Model, OuterRef, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Now
 
 from platform_core.db.silence import watch
+from platform_core.db.waiting import Unanswered
 from platform_core.models import FailedItem
 from platform_core.observability import metrics
 
@@ -125,10 +126,12 @@ def counted() -> Counted:
 def is_outage(error: BaseException) -> bool:
     """Whether the database is unavailable. A violated constraint or a deadlock is no outage.
 
-    A statement's timeout is one only if Postgres has just been silent: then its rows are not the cause.
+    A statement that took too long is one only if Postgres has just been silent: otherwise its rows are the cause.
     """
     if not isinstance(error, Error):
         return False
+    if isinstance(error.__cause__, Unanswered):
+        return watch.was_silent(_THAW_SECONDS)
     raw: Any = connection.connection
     if raw is None or raw.closed:
         return True

@@ -10,14 +10,27 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 _RV = TypeVar("_RV")
 _C = TypeVar("_C", bound=psycopg.Connection[Any])
 _CONNECT_SECONDS = 10.0
+SESSION_OPTIONS = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
+"""libpq's ``options`` that lift the limits of the role for one session."""
 
 
 class Unanswered(psycopg.OperationalError):
     """Postgres did not answer in time. If it was asked to commit, the outcome is unknown."""
+
+
+class Pooled(psycopg.OperationalError):
+    """A session of its own is needed, but there is a pooler in between."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is a pooler in front of this database, and this command needs a session of its own: set DIRECT_URL, "
+            "or the DIRECT_URL of the service, to the URL of Postgres itself."
+        )
 
 
 class TimedConnection(psycopg.Connection[Any]):
@@ -52,6 +65,39 @@ class TimedConnection(psycopg.Connection[Any]):
 def open_connection(conninfo: str = "", **kwargs: Any) -> TimedConnection:
     """A connection for a command, outside Django: `psycopg.connect` with a bound for each wait. Raises Unanswered."""
     return connected(partial(TimedConnection.connect, conninfo, **kwargs), _CONNECT_SECONDS)
+
+
+def open_session(conninfo: str = "", **kwargs: Any) -> TimedConnection:
+    """Like `open_connection`, without the limits of the role (`platform_core.db.role_limits`).
+
+    Raises Pooled if a pooler refuses or ignores that, and Unanswered.
+    """
+    autocommit = bool(kwargs.pop("autocommit", False))
+    options = with_options(conninfo_to_dict(conninfo, **kwargs).get("options"), SESSION_OPTIONS)
+    try:
+        connection = open_connection(make_conninfo(conninfo, **{**kwargs, "options": options}), autocommit=True)
+    except psycopg.OperationalError as error:
+        if is_from_pooler(error):
+            raise Pooled() from None
+        raise
+    try:
+        if connection.execute("SHOW statement_timeout").fetchone() != ("0",):
+            raise Pooled()
+        connection.autocommit = autocommit
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def is_from_pooler(error: Exception) -> bool:
+    """Whether PgBouncer refused startup options."""
+    return "unsupported startup parameter" in str(error)
+
+
+def with_options(given: object, ours: str) -> str:
+    """libpq's ``options``, with ``ours`` after those that a URL may have."""
+    return f"{given} {ours}" if given else ours
 
 
 def connected(connect: Callable[[], _C], seconds: float) -> _C:

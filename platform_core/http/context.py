@@ -13,10 +13,6 @@ from platform_core.http.rate_limits import Allowance
 
 DEFAULT_DEADLINE = 5.0
 """Seconds that a request may take without X-Request-Timeout."""
-STATEMENT_SECONDS = 4.0
-"""The server's limit for a statement within the default deadline. It is shorter, so that the server is first to end a
-statement that is only slow, and the connection survives.
-"""
 MAX_DEADLINE = 30.0
 """The longest allowed X-Request-Timeout, in seconds."""
 NO_REQUEST_ID = "-"

@@ -19,6 +19,7 @@ from .processes import locked as locked
 from .restarts import RestartError as RestartError
 from .restarts import ask_for_restart as ask_for_restart
 from .roles import RolesError as RolesError
+from .roles import ensure_limits as ensure_limits
 from .roles import ensure_roles as ensure_roles
 from .roles import lives_there as lives_there
 from .supervisor import Stack as Stack

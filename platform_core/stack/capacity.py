@@ -1,4 +1,4 @@
-"""Compares the database connections that the platform may open with those that Postgres allows."""
+"""Compares the connections that the platform may open with those that Postgres allows, and looks for limits."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from platform_core.conf.environment import database_parts
+from platform_core.conf.environment import database_parts, direct_parts
 from platform_core.db.waiting import open_connection
 from platform_core.topology import SERVICES, Service
 
@@ -58,11 +58,14 @@ def shortages(values: Mapping[str, Any]) -> list[str]:
     """One line for each Postgres server that allows fewer connections than its services need; they say what to do.
 
     The need is that of one web and one worker of each service, of the threads of one more web while a service is
-    restarted, and RESERVE. A server that does not answer is left out: what comes next reports it.
+    restarted, and RESERVE. A server that does not answer is left out: what comes next reports it. So is a service that
+    goes through a pooler, which has its own limit.
     """
     servers: dict[tuple[str, str], list[Service]] = defaultdict(list)
     for service in SERVICES:
         parts = database_parts(service, values) or {}
+        if _is_pooled(service, values):
+            continue
         servers[str(parts.get("host") or "localhost"), str(parts.get("port") or 5432)].append(service)
     found = []
     for (host, port), services in servers.items():
@@ -71,6 +74,10 @@ def shortages(values: Mapping[str, Any]) -> list[str]:
         if limit is not None and needed > limit:
             found.append(_shortage(f"{host}:{port}", needed, limit, services, values))
     return found
+
+
+def _is_pooled(service: Service, values: Mapping[str, Any]) -> bool:
+    return database_parts(service, values) != direct_parts(service, values)
 
 
 def _shortage(server: str, needed: int, limit: int, services: Sequence[Service], values: Mapping[str, Any]) -> str:
@@ -91,19 +98,29 @@ def _limit(parts: Mapping[str, Any]) -> int | None:
 
 
 def warn_when_short(service: Service, values: Mapping[str, Any]) -> None:
-    """Log a warning if Postgres has too few free connections for this service. Returns at once: a thread looks."""
-    parts = database_parts(service, values) or {}
-    arguments = (service.role, connections_of(service, values), parts)
+    """Log a warning if Postgres has too few free connections for this service, or if its role has no limits.
+
+    Returns at once: a thread looks.
+    """
+    parts = direct_parts(service, values) or {}
+    needed = 0 if _is_pooled(service, values) else connections_of(service, values)
+    arguments = (service.role, needed, parts)
     threading.Thread(target=_warn_when_short, args=arguments, name="capacity", daemon=True).start()
 
 
 def _warn_when_short(role: str, needed: int, parts: Mapping[str, Any]) -> None:
     with suppress(psycopg.Error), open_connection(**parts) as connection:
         row = connection.execute(
-            f"SELECT {_LIMIT}, (SELECT count(*) FROM pg_stat_activity WHERE usename <> %s)",
+            f"SELECT {_LIMIT}, (SELECT count(*) FROM pg_stat_activity WHERE usename <> %s), "
+            "current_setting('statement_timeout') = '0'",
             [role],
         ).fetchone()
-        limit, others = row or (needed, 0)
+        limit, others, is_unlimited = row or (needed, 0, False)
+        if is_unlimited:
+            detail = (
+                "Postgres does not limit the statements of this service: run `manage.py migrate`, which sets limits."
+            )
+            log.warning("database.limits_missing", extra={"data": {"detail": detail}})
         if needed > limit - others:
             detail = (
                 f"One web and one worker of this service open up to {needed} database connections, but Postgres allows "

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from platform_core.conf.environment import database_parts
-from platform_core.db.waiting import open_connection
+from platform_core.conf.environment import direct_parts
+from platform_core.db.waiting import open_session
 from platform_core.stack.supervisor import StackError
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 
@@ -197,7 +197,7 @@ def _one(connection: psycopg.Connection[Any], query: str) -> int:
 
 def _ask(service: Service, values: Mapping[str, Any], query: str) -> int:
     try:
-        with open_connection(**(database_parts(service, values) or {})) as connection:
+        with open_session(**(direct_parts(service, values) or {})) as connection:
             return _one(connection, query)
     except psycopg.OperationalError as error:
         raise StackError(f"The database of {service.name} does not answer: {str(error).strip()}") from None

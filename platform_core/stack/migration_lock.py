@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from platform_core.conf.environment import database_parts
+from platform_core.conf.environment import direct_parts, owner_url
 from platform_core.db.waiting import open_connection
 from platform_core.stack.roles import RolesError, ensure_database
 from platform_core.topology import SERVICES
@@ -23,11 +23,11 @@ def only_migration(values: Mapping[str, Any]) -> Iterator[None]:
     The lock is an advisory lock in the database of DATABASE_URL, or else of the first service. It belongs to a
     transaction, because behind a pooler a session is not one's own.
     """
-    url = values["DATABASE_URL"]
+    url = owner_url(values)
     try:
         if url:
             ensure_database(url)
-        parts = {} if url else database_parts(SERVICES[0], values) or {}
+        parts = {} if url else direct_parts(SERVICES[0], values) or {}
         connection = open_connection(url or "", **parts)
     except psycopg.OperationalError as error:
         server = "The server of DATABASE_URL" if url else f"The database of {SERVICES[0].name}"

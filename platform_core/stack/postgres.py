@@ -9,9 +9,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from platform_core.conf.environment import ROOT, as_url
 from platform_core.stack.guardian import STOP_SECONDS, socket_folder
@@ -53,6 +54,11 @@ class EmbeddedPostgres:
 def url(folder: Path, database: str = DATABASE) -> str:
     """The URL, for libpq, of a database on the embedded server of ``folder``."""
     return as_url({"user": SUPERUSER, "dbname": database, "host": str(socket_folder(folder))})
+
+
+def holds(folder: Path, parts: Mapping[str, Any]) -> bool:
+    """Whether libpq's parameters name the embedded server of ``folder``."""
+    return parts.get("host") == str(socket_folder(folder))
 
 
 def acquire(folder: Path) -> EmbeddedPostgres:

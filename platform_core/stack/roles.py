@@ -11,7 +11,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from platform_core.conf.environment import database_parts
+from platform_core.conf.environment import database_parts, direct_parts, owner_url
+from platform_core.db.role_limits import set_limits, set_own_limits
 from platform_core.db.waiting import open_connection
 from platform_core.topology import SERVICES, Service
 
@@ -23,15 +24,15 @@ class RolesError(Exception):
 
 
 def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -> None:
-    """Create what is missing on the server of DATABASE_URL. ``values`` are those of `environment.parsed`.
+    """Create what is missing on the server of DATABASE_URL, past a pooler. ``values`` are of `environment.parsed`.
 
     A service may have a database URL of its own. If that URL names the service's role in this same database, the role
     gets the password of the URL. With any other URL the service is skipped. The rights that all roles have on `public`
     are revoked. ``create_databases`` lets the roles create databases, which tests need. Raises RolesError.
     """
-    url = values["DATABASE_URL"]
+    url = owner_url(values)
     services = [service for service in SERVICES if url and lives_there(service, values)]
-    if not services:
+    if not url or not services:
         return
     try:
         ensure_database(url)
@@ -49,9 +50,30 @@ def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -
         raise RolesError(f"The server of DATABASE_URL does not answer: {str(error).strip()}") from None
 
 
+def ensure_limits(values: Mapping[str, Any]) -> list[str]:
+    """Set the limits of the roles of services with a database URL of their own, which `ensure_roles` leaves out.
+
+    Returns a line for each service whose role may not set them; it says what an owner has to run. A server that does
+    not answer is left out: what comes next reports it.
+    """
+    found = []
+    for service in SERVICES:
+        if owner_url(values) and lives_there(service, values):
+            continue
+        with suppress(psycopg.OperationalError):
+            with open_connection(**(direct_parts(service, values) or {}), autocommit=True) as connection:
+                statements = set_own_limits(connection)
+            if statements:
+                found.append(
+                    f"The database role of {service.name} may not set the limits of its own sessions. As its owner or "
+                    f"an administrator of the server, run: {statements}"
+                )
+    return found
+
+
 def lives_there(service: Service, values: Mapping[str, Any]) -> bool:
     """Whether a service's schema is in the database of DATABASE_URL."""
-    own, ours = database_parts(service, values) or {}, conninfo_to_dict(values["DATABASE_URL"])
+    own, ours = direct_parts(service, values) or {}, conninfo_to_dict(owner_url(values) or "")
     return own.get("user") == service.role and _place(own) == _place(ours)
 
 
@@ -81,7 +103,7 @@ def _ensure_role(
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(password)))
     if create_databases:
         connection.execute(sql.SQL("ALTER ROLE {} CREATEDB").format(role))
-    connection.execute(sql.SQL("ALTER ROLE {} SET timezone = 'UTC'").format(role))
+    set_limits(connection, service.role)
     if not _is_member(connection, service.role):
         connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(role, role))

@@ -23,8 +23,9 @@ from rich.table import Table
 from platform_core.auth.keys import KeysError
 from platform_core.auth.rules import rules_of
 from platform_core.conf import production
-from platform_core.conf.environment import ROOT, ConfigurationError, as_url, database_parts
+from platform_core.conf.environment import ROOT, ConfigurationError, as_url, database_parts, direct_parts
 from platform_core.db.bounds import long_waits
+from platform_core.db.waiting import SESSION_OPTIONS, Pooled, is_from_pooler, with_options
 from platform_core.observability import LIFECYCLE, Lifecycle
 from platform_core.stack import postgres, restarts, running
 from platform_core.stack.capacity import shortages
@@ -36,7 +37,7 @@ from platform_core.stack.migration_lock import only_migration
 from platform_core.stack.postgres import PostgresError
 from platform_core.stack.processes import bound_socket
 from platform_core.stack.restarts import RestartError
-from platform_core.stack.roles import RolesError, ensure_roles
+from platform_core.stack.roles import RolesError, ensure_limits, ensure_roles
 from platform_core.topology import ANALYTICS, BY_PACKAGE, SERVICES, Service
 
 PORT_TIMEOUT_SECONDS = 10.0
@@ -220,6 +221,8 @@ class Stack:
         self.step("roles and migrations")
         with only_migration(self.values):
             ensure_roles(self.values)
+            for warning in ensure_limits(self.values):
+                self.console.print(f"Warning: {warning}", soft_wrap=True)
             for shortage in shortages(self.values):
                 raise StackError(shortage)
             migrate_all(self.values, self.environ, not_theirs=self.locks(), unless_current=True)
@@ -516,14 +519,21 @@ def local_url(service: Service, values: Mapping[str, Any]) -> str:
 
 def service_environment(service: Service, values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of a service's process. It contains the URL of its own database only."""
-    databases = {"DATABASE_URL", *(each.database_url_variable for each in SERVICES)}
-    parts = database_parts(service, values) or {}
+    databases = {"DATABASE_URL", "DIRECT_URL"}
+    databases |= {name for each in SERVICES for name in (each.database_url_variable, each.direct_url_variable)}
+    parts, direct = database_parts(service, values) or {}, direct_parts(service, values) or {}
     return {
         # gunicorn reads some of these variables itself, and an empty one would be a value for it.
         **{name: value for name, value in environ.items() if value and name.removesuffix("_FILE") not in databases},
         "DJANGO_SETTINGS_MODULE": service.settings_module,
         "DATABASE_URL": as_url(parts) if parts else "",
+        "DIRECT_URL": as_url(direct) if direct != parts else "",
     }
+
+
+def past_the_pooler(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a service's process that needs a session of its own."""
+    return {**environment, "DATABASE_URL": environment["DIRECT_URL"] or environment["DATABASE_URL"]}
 
 
 def migrate_all(
@@ -543,7 +553,7 @@ def migrate_all(
         running = []
         for service in due:
             output = files.enter_context(tempfile.TemporaryFile())
-            environment = service_environment(service, values, environ)
+            environment = past_the_pooler(service_environment(service, values, environ))
             title = f"{service.name} migrate"
             process = fork(title, _migrate, environment, output=output, not_theirs=not_theirs)
             running.append((service, process, output))
@@ -594,16 +604,26 @@ def _check() -> None:
 def _migrate() -> None:
     """Migrate one schema. A statement may take `MIGRATION_TIMEOUT_SECONDS`, but waits for a lock no longer than 4 s.
 
-    Requests queue behind a migration that waits for a lock, and they have 5 s.
+    Requests queue behind a migration that waits for a lock, and they have 5 s. The limits are those of a session, which
+    a pooler would mix with those of others: it refuses them, and so the migration.
     """
     import django
-    from django.db import connection
+    from django.db import OperationalError, connection
 
     django.setup()
+    parameters = connection.settings_dict["OPTIONS"]
+    parameters["options"] = with_options(parameters.get("options"), f"{SESSION_OPTIONS} -c lock_timeout=4s")
     with long_waits(MIGRATION_TIMEOUT_SECONDS):
-        with connection.cursor() as cursor:
-            cursor.execute("SET statement_timeout = 0")
-            cursor.execute("SET lock_timeout = '4s'")
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW lock_timeout")
+                is_ours = cursor.fetchone() == ("4s",)
+        except OperationalError as error:
+            if is_from_pooler(error):
+                raise Pooled() from None
+            raise
+        if not is_ours:
+            raise Pooled()
         manage("migrate", "--no-input", "--verbosity", "0")
 
 

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from platform_core.conf.environment import as_url
+from platform_core.conf.environment import as_url, owner_url
 from platform_core.conf.failpoints import reached
 from platform_core.db.waiting import open_connection
 from platform_core.stack import StackError, lives_there, pg_tools, raise_epochs_here, was_used
@@ -32,7 +32,7 @@ def back_up(values: Mapping[str, Any], file: Path, *, is_embedded: bool) -> None
 
     Raises StackError.
     """
-    url = values["DATABASE_URL"]
+    url = str(owner_url(values))
     _refuse_several_databases(values)
     tool = pg_tools.find_tool("pg_dump", url, is_embedded=is_embedded)
     part = file.with_name(f".{file.name}.part")
@@ -53,7 +53,7 @@ def restore(values: Mapping[str, Any], file: Path, *, is_embedded: bool, force: 
     The roles must exist. If the database has been used, the user must confirm on the terminal, unless ``force`` is set.
     Raises StackError.
     """
-    url = values["DATABASE_URL"]
+    url = str(owner_url(values))
     _refuse_several_databases(values)
     tool = pg_tools.find_tool("pg_restore", url, is_embedded=is_embedded)
     _check(tool, file)
@@ -109,7 +109,7 @@ def _with_database(url: str, name: str) -> str:
 
 def _refuse_several_databases(values: Mapping[str, Any]) -> None:
     """Raises StackError if one dump cannot contain all five schemas."""
-    elsewhere = [service for service in SERVICES if not values["DATABASE_URL"] or not lives_there(service, values)]
+    elsewhere = [service for service in SERVICES if not owner_url(values) or not lives_there(service, values)]
     if elsewhere:
         names = ", ".join(service.database_url_variable for service in elsewhere)
         raise StackError(

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,20 @@ from django.core.management import execute_from_command_line
 from rich.console import Console
 from rich.table import Table
 
-from platform_core.conf.environment import ConfigurationError, keys_dir, parsed, read_dotenv
+from platform_core.conf.environment import (
+    ConfigurationError,
+    as_url,
+    direct_parts,
+    keys_dir,
+    owner_url,
+    parsed,
+    read_dotenv,
+)
 from platform_core.stack import (
     Stack,
     StackError,
     ask_for_restart,
+    ensure_limits,
     ensure_roles,
     health_of,
     make_keys,
@@ -44,6 +53,9 @@ from platform_core.topology import SERVICES, Service
 NEED_NO_DATABASE = frozenset(
     ("check", "collectstatic", "diffsettings", "help", "spectacular", "version", "--help", "--version")
 )
+
+NEED_A_SESSION = frozenset(("migrate", "dbshell"))
+"""Django's commands that do not go through a pooler in transaction mode."""
 
 
 def up(values: dict[str, Any], *, only: Sequence[Service] = SERVICES) -> int:
@@ -72,13 +84,19 @@ def _services(text: str) -> tuple[Service, ...]:
 
 
 def migrate(values: dict[str, Any]) -> int:
-    """Create missing roles and schemas, and migrate all five services."""
+    """Create missing roles and schemas, set the roles' limits, and migrate all five services."""
     with _with_database(values, migrating=True) as values:
         migrate_all(values, os.environ)
-        for shortage in shortages(values):
-            print(f"Warning: {shortage}", file=sys.stderr)
+        for warning in (*ensure_limits(values), *shortages(values)):
+            print(f"Warning: {warning}", file=sys.stderr)
         print("All five services are migrated.")
     return 0
+
+
+def _is_embedded(service: Service, values: Mapping[str, Any]) -> bool:
+    """Whether the service's database is on the embedded server, be it behind a pooler."""
+    parts = direct_parts(service, values)
+    return parts is None or postgres.holds(Path(values["PLATFORM_DATA"]), parts)
 
 
 @contextmanager
@@ -88,7 +106,7 @@ def _with_database(values: dict[str, Any], *, migrating: bool = False) -> Iterat
     With ``migrating`` the roles are created, and the block runs, while no other process migrates.
     """
     server = None
-    if not values["DATABASE_URL"] and not all(values[service.database_url_variable] for service in SERVICES):
+    if not values["DATABASE_URL"] and any(_is_embedded(service, values) for service in SERVICES):
         server = postgres.acquire(Path(values["PLATFORM_DATA"]))
         values = {**values, "DATABASE_URL": server.url}
     try:
@@ -174,7 +192,7 @@ def restore(values: dict[str, Any], *, file: Path, force: bool) -> int:
 def dbshell(values: dict[str, Any], *, arguments: list[str]) -> int:
     """Open psql on the platform's database as its administrator, for example `dbshell -c "SELECT 1"`."""
     with _with_database(values) as server:
-        url = server["DATABASE_URL"]
+        url = owner_url(server)
         if not url:
             raise StackError("DATABASE_URL is not set: name a service, as in `manage.py order_svc dbshell`.")
         psql = pg_tools.find_tool("psql", url, is_embedded=not values["DATABASE_URL"])
@@ -431,8 +449,11 @@ def prepare_service(service: Service, arguments: Sequence[str]) -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = service.settings_module
     find_running()
     values = parsed(os.environ)
-    no_database = not arguments or arguments[0] in NEED_NO_DATABASE
-    if no_database or values["DATABASE_URL"] or values[service.database_url_variable]:
+    if not arguments or arguments[0] in NEED_NO_DATABASE:
+        return
+    if arguments[0] in NEED_A_SESSION and (direct := direct_parts(service, values)):
+        os.environ[service.database_url_variable] = as_url(direct)
+    if values["DATABASE_URL"] or not _is_embedded(service, values):
         return
     if values["PLATFORM_ENV"] == "production":
         raise ConfigurationError(["DATABASE_URL: production needs one"])

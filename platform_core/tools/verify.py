@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from platform_core.conf.environment import database_parts
-from platform_core.db.waiting import open_connection
+from platform_core.conf.environment import direct_parts
+from platform_core.db.waiting import open_session
 from platform_core.stack import ids_behind
 from platform_core.topology import ANALYTICS, BY_NAME, NOTIFICATION, ORDER, PRODUCT, SERVICES, USER, Service
 from platform_core.vocabulary import (
@@ -627,8 +627,8 @@ def verify(values: Mapping[str, Any], *, wait: float, repair: bool) -> int:
 def _open(values: Mapping[str, Any], stack: ExitStack) -> Books:
     connections = {}
     for service in SERVICES:
-        parts = database_parts(service, values)
-        connections[service.package] = stack.enter_context(open_connection(**(parts or {}), autocommit=True))
+        parts = direct_parts(service, values)
+        connections[service.package] = stack.enter_context(open_session(**(parts or {}), autocommit=True))
     urls = {service.package: values[service.url_variable] for service in SERVICES}
     return Books(
         connections, urls, values["PENDING_SECONDS"], values["OUTBOX_RETENTION_DAYS"], values["STAFF_TOKEN"] or ""

@@ -1,6 +1,7 @@
 """A running platform of the tests' own: `manage.py up` on free ports, with a temporary data folder."""
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ import requests
 
 from platform_core.conf.environment import ROOT
 from platform_core.stack import postgres
+from platform_core.stack.guardian import socket_folder
 from platform_core.stack.processes import die_with_parent
 from platform_core.topology import ORDER, PRODUCT, SERVICES, USER, Service
+from tests.pooler import SWITCH, Pooler
 from tests.ports import free_ports
 from tests.suites import plain_environment
 
@@ -45,6 +48,7 @@ slow = partial(pytest.param, marks=pytest.mark.nightly)
 class Stack:
     """One data folder and one set of ports; `up` may be started from it again and again.
 
+    ``is_pooled``: whether the services reach Postgres through a pooler. Without it the run of the tests decides.
     ``template``: a migrated data folder. `prepare` and `up` copy it if there is no data yet, which saves seconds.
     """
 
@@ -55,9 +59,12 @@ class Stack:
         *,
         root: Path = ROOT,
         services: Sequence[Service] = SERVICES,
+        is_pooled: bool | None = None,
     ) -> None:
         self.folder, self.template, self.root, self.services = folder, template, root, services
         self.ports = dict(zip((service.package for service in services), free_ports(len(services)), strict=True))
+        self.is_pooled = SWITCH in os.environ if is_pooled is None else is_pooled
+        self.pooler: Pooler | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.options: tuple[str, ...] = ()
         self.output = folder / "up.out"
@@ -66,7 +73,22 @@ class Stack:
     @property
     def environment(self) -> dict[str, str]:
         urls = {service.url_variable: self.url(service) for service in self.services}
-        return {**plain_environment(), **urls, "PLATFORM_DATA": str(self.folder / "data"), "COLUMNS": "200"}
+        own = {**urls, "PLATFORM_DATA": str(self.folder / "data"), "COLUMNS": "200"}
+        return {**plain_environment(), **own, **(self.pooling().variables() if self.is_pooled else {})}
+
+    def pooling(self) -> Pooler:
+        """The pooler in front of the embedded Postgres. It is started if it does not run."""
+        if self.pooler is None or self.pooler.process.poll() is not None:
+            (port,) = [self.pooler.port] if self.pooler else free_ports(1)
+            self.pooler = Pooler(self.folder, port, str(socket_folder(self.folder / "data")))
+        return self.pooler
+
+    def with_variables(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """The environment with further variables. A database that they name is not that of the pooler."""
+        named = [name for name in variables if name.endswith("DATABASE_URL")]
+        pooled = self.pooling().variables() if self.is_pooled and named else {}
+        kept = {name: value for name, value in self.environment.items() if name not in pooled}
+        return {**kept, **variables}
 
     def url(self, service: Service, path: str = "") -> str:
         """The URL at which peers reach the service."""
@@ -91,7 +113,7 @@ class Stack:
             self.process = subprocess.Popen(
                 self.command("up", *self.options),
                 cwd=self.root,
-                env={**self.environment, **variables},
+                env=self.with_variables(variables),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -114,7 +136,7 @@ class Stack:
         return subprocess.run(
             self.command(*arguments),
             cwd=self.root,
-            env={**self.environment, **variables},
+            env=self.with_variables(variables),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -136,6 +158,8 @@ class Stack:
         if self.process is not None and self.process.poll() is None:
             self.end()
         self.await_end(TIMEOUT)
+        if self.pooler is not None:
+            self.pooler.stop()
 
     def await_end(self, patience: float = 30.0) -> None:
         """Wait until no process of this platform is left."""
@@ -196,10 +220,10 @@ def migrated_server(template: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def temporary_stack(template: Path | None = None) -> Iterator[Stack]:
+def temporary_stack(template: Path | None = None, *, is_pooled: bool | None = None) -> Iterator[Stack]:
     """A platform that is not started yet. It is stopped at the end."""
     with own_folder() as folder:
-        stack = Stack(folder, template)
+        stack = Stack(folder, template, is_pooled=is_pooled)
         try:
             yield stack
         finally:

@@ -1,4 +1,4 @@
-"""Database connections: dead ones are noticed, and statements end with the request's deadline."""
+"""Database connections: dead ones are noticed, and waits end with the request's deadline."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +14,7 @@ from hypothesis.extra.django import TestCase
 
 from platform_core.db.connections import array, prepared, prepared_atomic
 from platform_core.http import context
+from platform_core.http.errors import DeadlineExceeded
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,33 +62,27 @@ def test_a_statement_that_outlasts_the_deadline_is_ended(api, onlooker, path):
 
 
 @pytest.mark.parametrize("seconds", ["0.3", "30"])
-def test_a_deadline_of_one_request_is_not_the_next_ones(api, seconds):
+def test_a_deadline_changes_nothing_in_the_session(api, seconds):
     api.get("/api/orders", headers={"X-Request-Timeout": seconds})
-    api.get("/api/orders")
     with connection.cursor() as cursor:
-        cursor.execute("SHOW statement_timeout")
-        assert cursor.fetchone() == ("4s",)
+        cursor.execute("SELECT name FROM pg_settings WHERE source = 'session'")
+        assert cursor.fetchall() == []
 
 
-def test_the_usual_deadline_costs_no_round_trip(api):
-    connection.close()
+def test_a_deadline_costs_no_round_trip(api):
     api.get("/api/orders")
-    (bound,) = connection.execute_wrappers
-    assert bound.present_ms == 4000
-    assert not bound.set_inside
+    with CaptureQueriesContext(connection) as usual:
+        api.get("/api/orders")
+    with CaptureQueriesContext(connection) as short:
+        api.get("/api/orders", headers={"X-Request-Timeout": "3"})
+    assert [each["sql"] for each in short] == [each["sql"] for each in usual]
 
 
-def test_a_transaction_that_was_rolled_back_takes_its_bound_along(api):
-    def bound() -> str:
-        with connection.cursor() as cursor:
-            cursor.execute("SHOW statement_timeout")
-            return str(cursor.fetchone()[0])
-
-    with context.grace(13):
-        with transaction.atomic():
-            assert bound() == "10s"
-            transaction.set_rollback(True)
-        assert bound() == "10s"
+def test_after_the_deadline_no_statement_is_sent():
+    with context.grace(-1), pytest.raises(DeadlineExceeded), connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    with context.grace(-1), pytest.raises(DeadlineExceeded):
+        prepared("SELECT 1", [])
 
 
 def test_a_statement_that_fails_inside_a_transaction_leaves_it_usable():

@@ -5,9 +5,12 @@ import pytest
 from platform_core.conf.environment import (
     ConfigurationError,
     database_parts,
+    direct_parts,
+    owner_url,
     parsed,
 )
 from platform_core.conf.settings import service_settings
+from platform_core.stack.supervisor import service_environment
 from platform_core.topology import ORDER, USER
 
 
@@ -83,3 +86,58 @@ def test_in_production_hosts_and_origins_are_closed_unless_named():
     assert settings["ALLOWED_HOSTS"] == ["user-service"], "as its peers call it"
     assert not settings["CORS_ALLOW_ALL_ORIGINS"]
     assert settings["SESSION_COOKIE_SECURE"]
+
+
+POOLED = "postgresql://admin:secret@pooler:6432/shop"
+DIRECT = "postgresql://admin:secret@db/shop"
+
+
+@pytest.mark.parametrize(
+    ("environment", "host", "user"),
+    [
+        ({"DATABASE_URL": DIRECT}, "db", "user_svc"),
+        ({"DATABASE_URL": POOLED, "DIRECT_URL": DIRECT}, "db", "user_svc"),
+        ({"DATABASE_URL": DIRECT, "USER_DATABASE_URL": "postgresql://me@pooler/own"}, "pooler", "me"),
+        (
+            {"USER_DATABASE_URL": "postgresql://me@pooler/own", "USER_DIRECT_URL": "postgresql://me@there/own"},
+            "there",
+            "me",
+        ),
+        (
+            {"DATABASE_URL": POOLED, "DIRECT_URL": DIRECT, "USER_DIRECT_URL": "postgresql://me@there/own"},
+            "there",
+            "me",
+        ),
+    ],
+)
+def test_the_direct_url_is_the_usual_one_unless_it_is_said(environment, host, user):
+    parts = direct_parts(USER, parsed(environment))
+    assert (parts["host"], parts["user"]) == (host, user)
+
+
+def test_the_password_of_a_role_is_the_same_past_the_pooler():
+    values = parsed({"DATABASE_URL": POOLED, "DIRECT_URL": DIRECT, "SECRET_KEY": "k"})
+    assert direct_parts(USER, values)["password"] == database_parts(USER, values)["password"]
+    assert owner_url(values) == DIRECT
+
+
+def test_a_direct_url_alone_is_refused():
+    with pytest.raises(ConfigurationError, match="DIRECT_URL: expected DATABASE_URL as well"):
+        parsed({"DIRECT_URL": DIRECT})
+
+
+def test_a_process_gets_the_two_urls_of_its_own_database():
+    values = parsed({"DATABASE_URL": POOLED, "DIRECT_URL": DIRECT, "ORDER_DIRECT_URL": "postgresql://x@y/z"})
+    environ = {"DIRECT_URL": DIRECT, "ORDER_DIRECT_URL": "postgresql://x@y/z", "ORDER_DIRECT_URL_FILE": "/z"}
+    found = service_environment(USER, values, environ)
+    assert {name for name in found if "DIRECT" in name} == {"DIRECT_URL"}
+    settings = service_settings("user_svc", environment=found)
+    assert settings["DATABASES"]["default"]["HOST"] == "pooler"
+    assert settings["DIRECT_DATABASE"]["host"] == "db"
+
+
+@pytest.mark.parametrize(("said", "threshold"), [("on", 2**31), ("off", None)])
+def test_prepared_statements_can_be_switched_off(said, threshold):
+    environment = {"DATABASE_URL": POOLED, "PREPARED_STATEMENTS": said}
+    options = service_settings("user_svc", environment=environment)["DATABASES"]["default"]["OPTIONS"]
+    assert options["prepare_threshold"] == threshold

@@ -164,13 +164,12 @@ def test_a_copy_ends_at_the_deadline(silencer):
         copy_rows()
 
 
-def test_a_statement_that_is_only_slow_is_ended_by_the_server_and_the_connection_survives(silencer):
-    run("SELECT 1")
-    raw = connection.connection
-    with context.grace(1.0), pytest.raises(OperationalError, match="statement timeout"):
-        run("SELECT pg_sleep(5)")
-    assert connection.connection is raw
-    assert run("SELECT 7") == (7,)
+def test_a_statement_that_is_only_slow_ends_at_the_deadline_and_postgres_ends_it_soon_after(transactional_db):
+    pid = run("SELECT pg_backend_pid()")
+    with quick(), context.grace(0.5), pytest.raises(OperationalError, match="did not answer within"):
+        run("SELECT pg_sleep(25)")
+    still = "SELECT count(*) FROM pg_stat_activity WHERE pid = {}".format(*pid)
+    eventually("ended", lambda: run(still) == (0,), 20)
 
 
 def test_a_connection_that_comes_too_late_is_closed():
@@ -269,6 +268,19 @@ def test_a_statement_that_runs_into_a_limit_is_a_fault_of_its_item_unless_postgr
     assert FailedItem.objects.get().attempts == 1
     monkeypatch.setattr(silence.watch, "_silent_at", time.monotonic())
     with pytest.raises(OperationalError, match="canceling statement"):
+        isolation.attempt_item("test", "1", process)
+    assert FailedItem.objects.get().attempts == 1
+
+
+def test_a_wait_that_takes_too_long_is_a_fault_of_its_item_unless_postgres_was_silent(transactional_db, monkeypatch):
+    def process():
+        with long_waits(0.5):
+            run("SELECT pg_sleep(60)")
+
+    assert not isolation.attempt_item("test", "1", process)
+    assert FailedItem.objects.get().attempts == 1
+    monkeypatch.setattr(silence.watch, "_silent_at", time.monotonic())
+    with pytest.raises(OperationalError, match="did not answer within"):
         isolation.attempt_item("test", "1", process)
     assert FailedItem.objects.get().attempts == 1
 
