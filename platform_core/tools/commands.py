@@ -133,20 +133,34 @@ def _keys_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def new_epoch(values: dict[str, Any]) -> int:
-    """Run this after a restore by other means, or after a loss of transactions, before the platform starts.
+def new_epoch(values: dict[str, Any], *, services: Sequence[Service] = SERVICES) -> int:
+    """Run this after a restore by other means, or after a loss of transactions. The platform may be running.
 
     The feeds continue after what consumers have read. New users, products, orders and notifications get ids that no
-    service has ever seen. Running it without need, or twice, does no harm.
+    service has ever seen. With SERVICE only the feed and the ids of this service are renewed. Running it without need,
+    or twice, does no harm.
     """
     with _with_database(values) as values:
-        for name, epoch in raise_epochs(values).items():
+        for name, epoch in raise_epochs(values, services).items():
             print(f"The feed of {name} continues in epoch {epoch}.")
-    print(
-        "New ids are higher than all ids that any service knows. Next: start the platform, `manage.py verify --repair`,"
-    )
+    print("New ids are higher than all ids that any service knows. Next, while the platform runs:")
     print("`manage.py verify --repair` and `manage.py analytics_svc rebuild`: figures may count what was lost.")
     return 0
+
+
+def _new_epoch_options(parser: argparse.ArgumentParser) -> None:
+    text = "the service whose database was restored or has lost transactions, or several (all)"
+    parser.add_argument(
+        "services", type=_services_with_feeds, nargs="?", default=SERVICES, metavar="SERVICE", help=text
+    )
+
+
+def _services_with_feeds(text: str) -> tuple[Service, ...]:
+    services = _services(text)
+    for service in services:
+        if not service.has_feed:
+            raise argparse.ArgumentTypeError(f"{service.name} has no feed, and so no epoch")
+    return services
 
 
 def backup(values: dict[str, Any], *, file: Path) -> int:
@@ -370,6 +384,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "generate": _generate_options,
     "keys": _keys_options,
     "load": _load_options,
+    "new_epoch": _new_epoch_options,
     "new_service": _new_service_options,
     "verify": _verify_options,
 }
