@@ -443,7 +443,8 @@ class Move:
 
     def _stay(self) -> None:
         """Undo what was done for a start with the new URL."""
-        self._write_url(as_url(database_parts(self.service, self._source_values) or {}))
+        former = "" if self.is_embedded else as_url(database_parts(self.service, self._source_values) or {})
+        self._write_url(former)
         if self.starting is not None:
             self.starting.terminate()
             self.starting = None
