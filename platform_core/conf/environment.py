@@ -479,6 +479,18 @@ def _given(variable: Variable, environment: Mapping[str, str]) -> str:
     return environment.get(variable.name) or (Path(file).read_text().strip() if file else "")
 
 
+def with_present_database(service: Service, values: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """``values`` with the URL of a service's database that NAME_FILE holds now: a move to another server changes it.
+
+    Raises ConfigurationError.
+    """
+    name = service.database_url_variable
+    file = environment.get(f"{name}_FILE")
+    if not file or environment.get(name):
+        return values
+    return {**values, name: parsed({f"{name}_FILE": file})[name]}
+
+
 def keys_dir(values: Mapping[str, Any]) -> Path:
     """The folder of the services' keys."""
     return Path(values["KEYS_DIR"] or Path(values["PLATFORM_DATA"], "keys"))

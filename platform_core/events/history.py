@@ -19,7 +19,7 @@ from platform_core.events.models import ServerHistory
 
 LOOK_EVERY = 5.0
 """Seconds. A web that has looked more recently, and has opened no connection since, does not look again."""
-REMEDY = "Stop the platform, run `manage.py new_epoch`, start it, and run `manage.py verify --repair`."
+REMEDY = "Run `manage.py new_epoch`, and then `manage.py verify --repair`; the platform may be running."
 log = logging.getLogger("platform.history")
 
 _ALLOWED = """

@@ -1,4 +1,9 @@
-"""Appends events to the log and reads them in the order of the feed."""
+"""Appends events to the log and reads them in the order of the feed.
+
+Whoever writes an event gets its epoch from the function `events_epoch_to_write` in the database. It first takes a lock
+that `new_epoch` excludes, and holds it until the transaction ends. So when a new epoch is committed, all events of the
+old one are: readers never see one of them appear before events that they have read.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +21,9 @@ from platform_core.http import context
 from platform_core.http.errors import InvalidInput
 
 EPOCH = "COALESCE((SELECT max(value) FROM events_feedepoch), 1)"
+"""SQL for the epoch of readers. Writers must not use it: the epoch could end before their transaction does."""
+_EPOCH_TO_WRITE = "(SELECT events_epoch_to_write())"
+"""SQL for the epoch of writers. As a subquery it is called once for a statement, and not for each row."""
 
 
 def appending(rows: str) -> str:
@@ -26,7 +34,7 @@ def appending(rows: str) -> str:
     """
     return f"""
         INSERT INTO events_event (epoch, txid, type, subject, data, time, request_id, traceparent)
-        SELECT {EPOCH}, pg_current_xact_id()::text::bigint, type, subject, data, clock_timestamp(),
+        SELECT {_EPOCH_TO_WRITE}, pg_current_xact_id()::text::bigint, type, subject, data, clock_timestamp(),
                %(request_id)s, %(traceparent)s
         FROM ({rows}) AS e (type, subject, data)
     """
@@ -118,7 +126,7 @@ def append(*events: NewEvent) -> None:
 def place() -> tuple[int, int]:
     """The epoch and transaction id of the surrounding transaction, for code that appends events by COPY."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {EPOCH}, pg_current_xact_id()::text::bigint")
+        cursor.execute(f"SELECT {_EPOCH_TO_WRITE}, pg_current_xact_id()::text::bigint")
         epoch, txid = cursor.fetchone()
     return epoch, txid
 

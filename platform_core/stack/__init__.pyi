@@ -8,6 +8,7 @@ from .capacity import web_connections as web_connections
 from .capacity import worker_connections as worker_connections
 from .contents import was_used as was_used
 from .epochs import ids_behind as ids_behind
+from .epochs import raise_epoch as raise_epoch
 from .epochs import raise_epochs as raise_epochs
 from .epochs import raise_epochs_here as raise_epochs_here
 from .forks import SOCKET as SOCKET
@@ -19,6 +20,7 @@ from .processes import locked as locked
 from .restarts import RestartError as RestartError
 from .restarts import ask_for_restart as ask_for_restart
 from .roles import RolesError as RolesError
+from .roles import ensure_database as ensure_database
 from .roles import ensure_limits as ensure_limits
 from .roles import ensure_roles as ensure_roles
 from .roles import lives_there as lives_there

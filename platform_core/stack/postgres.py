@@ -5,17 +5,23 @@ Any number of commands may use it at the same time. Each holds a shared lock on 
 the server any more, not even a killed one, so it stops the server. If the guardian is killed, the server stops, too.
 """
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import psycopg
+
 from platform_core.conf.environment import ROOT, as_url
-from platform_core.stack.guardian import STOP_SECONDS, socket_folder
+from platform_core.db.waiting import open_connection
+from platform_core.stack.guardian import START_SECONDS, STOP_SECONDS, socket_folder
 from platform_core.stack.processes import locked
 
 DATABASE = "platform"
@@ -76,6 +82,29 @@ def acquire(folder: Path) -> EmbeddedPostgres:
         server = EmbeddedPostgres(folder, lease)
         server.ensure()
     return server
+
+
+def set_wal_level(folder: Path, level: str | None) -> None:
+    """Set ``wal_level`` of the embedded server, or reset it (None).
+
+    Setting it restarts the server, which its guardian does: sessions end, and for about a second it does not answer.
+    A reset waits for the next start. Raises PostgresError.
+    """
+    with open_connection(url(folder), autocommit=True) as connection:
+        if level is None:
+            connection.execute("ALTER SYSTEM RESET wal_level")
+            return
+        connection.execute(f"ALTER SYSTEM SET wal_level = '{level}'".encode())
+    pid = int((folder.resolve() / "postgres" / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGINT)
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        time.sleep(0.1)
+        with suppress(psycopg.OperationalError), open_connection(url(folder), autocommit=True) as connection:
+            row = connection.execute("SHOW wal_level").fetchone()
+            if row and row[0] == level:
+                return
+    raise PostgresError(f"The embedded Postgres in {folder} did not restart: see {folder / 'postgres.log'}.")
 
 
 def await_stopped(folder: Path) -> None:

@@ -3,7 +3,7 @@
 A role owns its schema and has no rights in the others, so Postgres refuses a service that reads another's tables.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,15 +23,19 @@ class RolesError(Exception):
     """The roles cannot be created. The message says what to do."""
 
 
-def ensure_roles(values: Mapping[str, Any], *, create_databases: bool = False) -> None:
-    """Create what is missing on the server of DATABASE_URL, past a pooler. ``values`` are of `environment.parsed`.
+def ensure_roles(
+    values: Mapping[str, Any], *, create_databases: bool = False, only: Sequence[Service] = SERVICES
+) -> None:
+    """Create what is missing on the server of DATABASE_URL, past a pooler, for the services ``only``.
+
+    ``values`` are those of `environment.parsed`.
 
     A service may have a database URL of its own. If that URL names the service's role in this same database, the role
     gets the password of the URL. With any other URL the service is skipped. The rights that all roles have on `public`
     are revoked. ``create_databases`` lets the roles create databases, which tests need. Raises RolesError.
     """
     url = owner_url(values)
-    services = [service for service in SERVICES if url and lives_there(service, values)]
+    services = [service for service in only if url and lives_there(service, values)]
     if not url or not services:
         return
     try:

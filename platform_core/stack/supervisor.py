@@ -23,7 +23,14 @@ from rich.table import Table
 from platform_core.auth.keys import KeysError
 from platform_core.auth.rules import rules_of
 from platform_core.conf import production
-from platform_core.conf.environment import ROOT, ConfigurationError, as_url, database_parts, direct_parts
+from platform_core.conf.environment import (
+    ROOT,
+    ConfigurationError,
+    as_url,
+    database_parts,
+    direct_parts,
+    with_present_database,
+)
 from platform_core.db.bounds import long_waits
 from platform_core.db.waiting import SESSION_OPTIONS, Pooled, is_from_pooler, with_options
 from platform_core.observability import LIFECYCLE, Lifecycle
@@ -401,6 +408,10 @@ class Stack:
         Yields while it waits. If a new process does not become ready, the present one stays. Raises RestartError,
         OSError.
         """
+        try:
+            self.values = with_present_database(service, dict(self.values), self.environ)
+        except ConfigurationError as error:
+            raise RestartError(str(error)) from None
         makers: tuple[tuple[list[Child], Callable[..., Child], int], ...] = (
             (self.webs, self.web, self.values["WEB_CONCURRENCY"]),
             (self.workers, self.worker, 1),

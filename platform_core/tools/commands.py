@@ -43,6 +43,7 @@ from platform_core.tools import backup as archive
 from platform_core.tools import demo as shop
 from platform_core.tools import generate as generating
 from platform_core.tools import load as crowd
+from platform_core.tools import move as moving
 from platform_core.tools import new_service as new
 from platform_core.tools import verify as books
 from platform_core.tools.demo_data import Spec
@@ -151,20 +152,91 @@ def _keys_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def new_epoch(values: dict[str, Any]) -> int:
-    """Run this after a restore by other means, or after a loss of transactions, before the platform starts.
+def new_epoch(values: dict[str, Any], *, services: Sequence[Service] = SERVICES) -> int:
+    """Run this after a restore by other means, or after a loss of transactions. The platform may be running.
 
     The feeds continue after what consumers have read. New users, products, orders and notifications get ids that no
-    service has ever seen. Running it without need, or twice, does no harm.
+    service has ever seen. With SERVICE only the feed and the ids of this service are renewed. Running it without need,
+    or twice, does no harm.
     """
     with _with_database(values) as values:
-        for name, epoch in raise_epochs(values).items():
+        for name, epoch in raise_epochs(values, services).items():
             print(f"The feed of {name} continues in epoch {epoch}.")
-    print(
-        "New ids are higher than all ids that any service knows. Next: start the platform, `manage.py verify --repair`,"
-    )
+    print("New ids are higher than all ids that any service knows. Next, while the platform runs:")
     print("`manage.py verify --repair` and `manage.py analytics_svc rebuild`: figures may count what was lost.")
     return 0
+
+
+def _new_epoch_options(parser: argparse.ArgumentParser) -> None:
+    text = "the service whose database was restored or has lost transactions, or several (all)"
+    parser.add_argument(
+        "services", type=_services_with_feeds, nargs="?", default=SERVICES, metavar="SERVICE", help=text
+    )
+
+
+def _services_with_feeds(text: str) -> tuple[Service, ...]:
+    services = _services(text)
+    for service in services:
+        if not service.has_feed:
+            raise argparse.ArgumentTypeError(f"{service.name} has no feed, and so no epoch")
+    return services
+
+
+def move_service(values: dict[str, Any], *, services: Sequence[Service], abort: bool, yes: bool, **wanted: Any) -> int:
+    """Move a service's schema to another Postgres server, while the platform runs, by logical replication.
+
+    The service answers 503 for the seconds of the pause, in which the last changes are carried over. Run it again after
+    any interruption. With --abort the service goes on at the source. docs/operations.md describes all steps.
+    """
+    if len(services) != 1:
+        raise StackError("move_service moves one service at a time.")
+    asks = sys.stdin.isatty() and not yes
+    options = moving.Options(**wanted, ask=input if asks else None)
+    is_embedded = not values["DATABASE_URL"] and not options.source
+    with _with_database(values) as values:
+        move = moving.Move(services[0], values, options, is_embedded)
+        move.abort() if abort else move.run()
+    return 0
+
+
+def _move_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("services", type=_services, metavar="SERVICE", help="the service")
+    parser.add_argument(
+        "--to",
+        dest="target",
+        required=True,
+        metavar="URL",
+        help="administrator of the new server, and the database there",
+    )
+    parser.add_argument(
+        "--from", dest="source", metavar="URL", help="administrator of the present server (DATABASE_URL)"
+    )
+    parser.add_argument(
+        "--source-from-target",
+        metavar="URL",
+        help="the present server as the new one reaches it, if that differs from --from",
+    )
+    parser.add_argument("--url-file", type=Path, metavar="FILE", help="write the service's new URL to this file")
+    parser.add_argument("--before-pause", metavar="COMMAND", help="run this right before the pause")
+    parser.add_argument("--then", metavar="COMMAND", help="starts the service with its new URL, which is set for it")
+    parser.add_argument(
+        "--lead",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="run --then so long before the pause; the processes that it starts become ready at its end (0)",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, metavar="N", help="the longest wait for the copy to catch up (60)"
+    )
+    parser.add_argument(
+        "--counts-only",
+        dest="with_contents",
+        action="store_false",
+        help="compare numbers of rows only, not contents: a shorter pause",
+    )
+    parser.add_argument("--yes", action="store_true", help="begin the pause without asking")
+    parser.add_argument("--abort", action="store_true", help="give up the move; the service goes on at the source")
 
 
 def backup(values: dict[str, Any], *, file: Path) -> int:
@@ -371,6 +443,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "generate": generate,
     "keys": keys,
     "load": load,
+    "move_service": move_service,
     "new_epoch": new_epoch,
     "new_service": new_service,
     "restart": restart,
@@ -388,6 +461,8 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "generate": _generate_options,
     "keys": _keys_options,
     "load": _load_options,
+    "move_service": _move_options,
+    "new_epoch": _new_epoch_options,
     "new_service": _new_service_options,
     "verify": _verify_options,
 }

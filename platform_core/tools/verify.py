@@ -349,7 +349,7 @@ def feeds_belong_to_this_server(books: Books) -> Iterator[Finding]:
     """
     for service in SERVICES:
         if service.has_feed and (ahead := books.one(service, query)[0]):
-            problem = f"has {ahead} events of another server: stop the platform, run `manage.py new_epoch`, start it"
+            problem = f"has {ahead} events of another server: run `manage.py new_epoch {service.stem}`"
             yield Finding(f"the feed of {service.name}", problem)
 
 
@@ -368,7 +368,7 @@ def no_id_is_given_out_twice(books: Books) -> Iterator[Finding]:
         return int(books.one(service, query)[0])
 
     for table, given, known in ids_behind(ask):
-        problem = f"has given out {given}, and other services know {known}: stop, `manage.py new_epoch`, start"
+        problem = f"has given out {given}, and other services know {known}: run `manage.py new_epoch`"
         yield Finding(f"the sequence of {table}", problem)
 
 
