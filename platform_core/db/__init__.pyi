@@ -1,3 +1,5 @@
+from .bounds import LOCK_WAITS as LOCK_WAITS
+from .bounds import lock_milliseconds as lock_milliseconds
 from .bounds import long_waits as long_waits
 from .bulk_copy import PastEvent as PastEvent
 from .bulk_copy import Writer as Writer
