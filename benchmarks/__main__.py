@@ -12,8 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import contenders as package
-from benchmarks import reporting, scaling
-from benchmarks.chart import draw
+from benchmarks import hot, reporting, scaling
 from benchmarks.comparing import THIS, Comparison
 from benchmarks.contender import SERVICES, Contender
 from benchmarks.database import LARGE, SMALL, temporary_folder, temporary_server
@@ -44,7 +43,9 @@ def main(arguments: Sequence[str]) -> int:
     console = reporting.console()
     end_on_signals()
     try:
-        if chosen.scaling:
+        if chosen.what == "hot":
+            rush(chosen, known[THIS], console)
+        elif chosen.scaling:
             scale(chosen, known[THIS], console)
         else:
             measure(chosen, [known[name] for name in chosen.contenders], console)
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def measure(chosen: argparse.Namespace, contenders: Sequence[Contender], console: Console) -> None:
     """Compares the contenders, and measures the platform as a whole. Raises ContenderFailed, PlatformFailed."""
+    from benchmarks.chart import draw  # matplotlib, which only this needs
+
     with measurement(chosen, console) as prepared:
         measured = prepared.run(contenders, [work for work in WORK if work.name in chosen.work])
     comparison = Comparison(measured, measure_platform() if chosen.platform else None)
@@ -78,6 +81,16 @@ def scale(chosen: argparse.Namespace, this: Contender, console: Console) -> None
     table = scaling.scaling_table(steps)
     write(chosen.out, "scaling", scaling.as_json(steps, about(_shown_arguments(chosen))), [table])
     table.print(console)
+
+
+def rush(chosen: argparse.Namespace, this: Contender, console: Console) -> None:
+    """Measures many clients on one product. Raises ContenderFailed."""
+    with measurement(chosen, console) as prepared:
+        rushes = hot.measure_rushes(prepared, this, chosen.pieces)
+    shown = hot.hot_tables(rushes)
+    write(chosen.out, "hot", hot.as_json(rushes, about(_shown_arguments(chosen))), shown)
+    for table in shown:
+        table.print(console)
 
 
 @contextmanager
@@ -99,6 +112,8 @@ def _shown_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
 def _parser(known: dict[str, Contender]) -> argparse.ArgumentParser:
     works = [work.name for work in WORK]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("all", "hot"), default="all", help="hot: many clients, one product")
+    parser.add_argument("--pieces", type=int, default=10_000, metavar="N", help="of the sale of `hot` (10000)")
     parser.add_argument("--contenders", type=_some_of(list(known)), default=list(known), metavar="NAME,…")
     parser.add_argument("--work", type=_some_of(works), default=works, metavar="NAME,…")
     for name, default, meaning in (

@@ -9,7 +9,8 @@ import json
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,12 +46,17 @@ class _Connection:
 
 @dataclass(slots=True)
 class Client:
-    """Sends ``requests`` to ``port``. Each of ``connections`` sends the next request after the response."""
+    """Sends ``requests`` to ``port``. Each of ``connections`` sends the next request after the response.
+
+    ``tolerated`` are statuses that do not end the measurement; ``statuses`` counts all.
+    """
 
     port: int
     connections: int
     expected: int
     requests: Iterator[bytes]
+    tolerated: Collection[int] = ()
+    statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
     in_time: int = 0
     until: float = 0.0
@@ -59,9 +65,9 @@ class Client:
     poll: select.epoll = field(init=False)
     open_ones: dict[int, _Connection] = field(default_factory=dict)
 
-    def warm_up(self, seconds: float, most: int) -> None:
+    def warm_up(self, seconds: float, most: int) -> Sample:
         """Runs until the time is over or the given number of requests is sent. Raises UnexpectedAnswer."""
-        self._run(seconds, most, enough=0)
+        return self._run(seconds, most, enough=0)
 
     def measure(self, seconds: float) -> Sample:
         """Runs until the time is over and there are `ENOUGH` responses. Raises UnexpectedAnswer."""
@@ -143,8 +149,9 @@ class Client:
             connection.received = received
             return None
         connection.received = b""
-        if answer.status != self.expected:
+        if answer.status != self.expected and answer.status not in self.tolerated:
             raise UnexpectedAnswer(_shown(answer.status, self.expected, received))
+        self.statuses[answer.status] += 1
         return answer.stays
 
 

@@ -76,9 +76,14 @@ def answer(about: Mapping[str, Any]) -> str:
     """The description of the measurement in one sentence."""
     arguments = about["arguments"]
     processes = "" if arguments["scaling"] else f", {arguments['workers']} workers of {arguments['threads']} threads"
-    return (
+    machine = (
         f"Measured on {about['date'][:10]} with Python {about['python']} on {about['cores']} cores "
-        f"({about['processor'] or about['system']}): {arguments['rounds']} rounds of {arguments['seconds']:g} s, "
+        f"({about['processor'] or about['system']})"
+    )
+    if arguments["what"] != "all":
+        return f"{machine}: one round{processes}, {arguments['seconds']:g} s where no number of requests is given."
+    return (
+        f"{machine}: {arguments['rounds']} rounds of {arguments['seconds']:g} s, "
         f"{arguments['connections']} connections{processes}. "
         "Each figure is the median of the rounds, with the least and the greatest in brackets."
     )
@@ -161,7 +166,7 @@ def write(folder: Path, name: str, found: Mapping[str, Any], shown: Sequence[Tab
     """Writes ``name``.json with everything and ``name``.md with the tables."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(_rounded(found), indent=1, ensure_ascii=False) + "\n")
-    command = f"`python -m benchmarks{' --scaling' if name == 'scaling' else ''}`"
+    command = f"`python -m benchmarks{ {'scaling': ' --scaling', 'results': ''}.get(name, f' {name}') }`"
     parts = [f"Written by {command}. {answer(found['about'])}", *(table.markdown() for table in shown)]
     (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n")
 

@@ -26,6 +26,7 @@ from platform_core.api import Claim, decode, encode, in_progress
 from platform_core.clients import (
     MAX_DATA_BYTES,
     CallerRefused,
+    PeerBusy,
     PeerError,
     PeerRefused,
     PeerUnreachable,
@@ -392,6 +393,8 @@ def _unavailable(error: Exception) -> Unavailable:
             context.remaining()
         except DeadlineExceeded as exceeded:
             return exceeded
+    if isinstance(error, PeerBusy):
+        return Unavailable("Too many requests wait for other services at the moment; the order was not placed.")
     peer = error.peer if isinstance(error, PeerError) else "A peer"
     return Unavailable(f"{peer} {_reason(error)}; the order was not placed.")
 

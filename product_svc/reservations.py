@@ -9,21 +9,20 @@ from typing import Any, NamedTuple
 from django.db import IntegrityError, connection, transaction
 from django.utils.timezone import now
 
-from platform_core.db import array, prepared_atomic, violated_constraint
+from platform_core.db import array, lock_milliseconds, prepared_atomic, violated_constraint
 from platform_core.events import NewEvent, append
 from platform_core.http import Conflict, FieldError, PlatformError, Unprocessable, context
 from platform_core.vocabulary import EventType, ReservationStatus
 from product_svc.actors import actor
 from product_svc.events import snapshot
 from product_svc.models import STOCK_CHECK, Product, ReservationLine, StockMovement, StockReservation
-from product_svc.statements import RELEASE, RESERVE
+from product_svc.statements import LOCK, RELEASE, RESERVE
 
 _CLAIM = f"""
     INSERT INTO product_svc_stockreservation (order_id, status, created_at)
     VALUES (%s, '{ReservationStatus.RELEASED}', now())
     ON CONFLICT DO NOTHING
 """
-_LOCK = "SELECT FROM product_svc_product WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
 
 
 class Reserved(NamedTuple):
@@ -37,7 +36,8 @@ def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
 
     Raises Conflict `insufficient_stock`, `reservation_released` or `reservation_conflict`, and Unprocessable
     `unknown_product`; the errors name a product's first item. Retries if the stock changes concurrently, and raises
-    DeadlineExceeded if there is no time for another attempt.
+    DeadlineExceeded if there is no time for another attempt. Raises OperationalError if another transaction holds a
+    product for too long (503).
     """
     quantities: dict[int, int] = {}
     for product_id, quantity in items:
@@ -51,7 +51,7 @@ def reserve(order_id: int, items: Sequence[tuple[int, int]]) -> Reserved:
     }
     while True:
         try:
-            rows = prepared_atomic(RESERVE, {**context.origin(), **values})
+            rows = prepared_atomic(RESERVE, {**context.origin(), **values, "lock_ms": lock_milliseconds()})
         except IntegrityError as error:
             if violated_constraint(error) != STOCK_CHECK:
                 raise
@@ -98,9 +98,8 @@ def _claim(order_id: int) -> bool:
 
 
 def _lock(product_ids: list[int]) -> None:
-    """Locks products in id order and before the reservation, as all code that changes stock does."""
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK, [product_ids])
+        cursor.execute(LOCK, {"products": product_ids, "lock_ms": lock_milliseconds()})
 
 
 def _give(order_id: int, product_id: int, quantity: int) -> tuple[StockMovement, NewEvent]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
+from platform_core.db import LOCK_WAITS
 from platform_core.events import appending
 from platform_core.vocabulary import EventType, ReservationStatus
 from product_svc import events
@@ -75,7 +76,7 @@ _NEEDED = dict.fromkeys(("id", "name", "price", "stock", *events.COLUMNS))
 RESERVE = f"""
     WITH locked AS (
         SELECT id, stock FROM product_svc_product
-        WHERE id = ANY(%(products)s::bigint[]) AND deleted_at IS NULL
+        WHERE {LOCK_WAITS} AND id = ANY(%(products)s::bigint[]) AND deleted_at IS NULL
             AND NOT EXISTS (SELECT FROM product_svc_stockreservation WHERE order_id = %(order)s)
         ORDER BY id FOR NO KEY UPDATE
     ), wanted AS (
@@ -110,7 +111,8 @@ RESERVE = f"""
 Changes nothing and returns no row if the order already has a reservation, or if a product is missing or short.
 
 The statement is its own transaction, so a popular product is locked only while it runs. To avoid deadlocks, products
-are locked first, in id order, and the reservation after them. All other code uses the same order.
+are locked first, in id order, and the reservation after them. All other code uses the same order. Waits for these locks
+are bounded, so that a row that is held for long does not hold all threads of the service.
 
 Postgres takes a statement's snapshot before it waits for a lock. `locked` returns the row as it is after the wait, and
 this row decides whether the stock suffices. The UPDATE also ends with the current row. But first it builds a new row
@@ -120,6 +122,13 @@ snapshot sees the current stock.
 
 A line whose product was not taken has no name. This violates NOT NULL, so the whole statement fails.
 """
+
+LOCK = f"""
+    SELECT FROM product_svc_product
+    WHERE {LOCK_WAITS} AND id = ANY(%(products)s::bigint[])
+    ORDER BY id FOR NO KEY UPDATE
+"""
+"""Locks products in id order and before the reservation, as all code that changes stock does."""
 
 RELEASE = f"""
     UPDATE product_svc_product SET stock = stock + %(n)s, version = version + 1, updated_at = now()

@@ -39,12 +39,22 @@ def handle(exc: Exception, ctx: dict[str, Any]) -> Response:
     error = translated(exc)
     if isinstance(exc, exceptions.UnsupportedMediaType):
         _name_accepted(error, ctx["view"], ctx["request"])
-    if error.status >= 500 and not isinstance(error, Unavailable):
-        log.error("unhandled", exc_info=exc)
+    _log(exc, error)
     response = Response(problem(error), status=error.status, headers=error.headers)
     response.problem = True  # type: ignore[attr-defined]  # the renderer sets the media type accordingly
     _as_json(ctx["request"])
     return response
+
+
+def _log(exc: Exception, error: PlatformError) -> None:
+    """A bug with its traceback. A refusal with its cause: which peer, limit or lock; the client learns less."""
+    if isinstance(error, Unavailable):
+        cause = exc if exc is not error else exc.__cause__
+        cause = cause.__cause__ or cause if isinstance(cause, DatabaseError) else cause
+        text = f"{type(cause).__name__}: {cause}".strip() if cause else ""
+        log.warning("unavailable", extra={"data": {"code": error.code, "detail": error.detail, "cause": text}})
+    elif error.status >= 500:
+        log.error("unhandled", exc_info=exc)
 
 
 def _name_accepted(error: PlatformError, view: Any, request: Request) -> None:
@@ -124,7 +134,6 @@ def from_database(exc: OperationalError | InterfaceError) -> PlatformError:
         return DeadlineExceeded()
     if state in ("40P01", "40001", "55P03"):
         return Unavailable("Too many requests changed the same rows at once.")
-    log.warning("database.unavailable", extra={"data": {"sqlstate": state, "error": str(exc).strip()}})
     return Unavailable("The database does not answer at the moment.")
 
 
@@ -184,6 +193,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
     exc = sys.exc_info()[1]
     error = translated(exc) if isinstance(exc, Exception) else PlatformError()
-    if error.status == 500:
-        log.error("unhandled", exc_info=exc)
+    if isinstance(exc, Exception):
+        _log(exc, error)
     return problem_response(error, request)

@@ -1,5 +1,6 @@
 """A bulkhead (Nygard, Release It!): limits how many threads of a process wait for peers, so that others stay free."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,24 +11,26 @@ _inside: ContextVar[bool] = ContextVar("inside_bulkhead", default=False)
 
 
 class BulkheadFull(Exception):
-    """All places are taken, and the oldest call is older than ``max_wait``, or the caller has no time left."""
+    """All places are taken, and no call has ended for ``max_wait``, or the caller has no time left."""
 
 
 class Bulkhead:
     """Allows peer calls in at most ``places`` requests at once.
 
-    When it is full, a further request queues while the oldest call is younger than ``max_wait`` seconds, because that
-    call will probably end soon. If the oldest call is older, a peer is hanging, and the request fails at once.
-    ``on_change`` is called with the number of taken places.
+    When it is full, a further request queues as long as calls end, because its turn will come. If no call has ended for
+    ``max_wait`` seconds, and the oldest is older than that, a peer is hanging, and the request fails at once. A second
+    is longer than the pauses of a busy machine (a slow fsync, a stopped process); a shorter limit would refuse requests
+    that could be served. ``on_change`` is called with the number of taken places.
     """
 
     def __init__(
-        self, places: int, *, max_wait: float = 0.25, on_change: Callable[[int], None] = lambda taken: None
+        self, places: int, *, max_wait: float = 1.0, on_change: Callable[[int], None] = lambda taken: None
     ) -> None:
         self._places = places
         self._max_wait = max_wait
         self._on_change = on_change
         self._began: dict[object, float] = {}
+        self._ended_at = -math.inf
         self._changed = threading.Condition()
 
     @contextmanager
@@ -48,6 +51,7 @@ class Bulkhead:
             _inside.reset(token)
             with self._changed:
                 del self._began[ticket]
+                self._ended_at = time.monotonic()
                 self._on_change(len(self._began))
                 self._changed.notify()
 
@@ -56,7 +60,7 @@ class Bulkhead:
         with self._changed:
             while len(self._began) >= self._places:
                 now = time.monotonic()
-                wait = min(self._began.values()) + self._max_wait - now
+                wait = max(min(self._began.values()), self._ended_at) + self._max_wait - now
                 if until is not None:
                     wait = min(wait, until - now)
                 if wait <= 0:

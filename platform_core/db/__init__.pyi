@@ -1,4 +1,6 @@
 from .beside import open_beside as open_beside
+from .bounds import LOCK_WAITS as LOCK_WAITS
+from .bounds import lock_milliseconds as lock_milliseconds
 from .bounds import long_waits as long_waits
 from .bulk_copy import PastEvent as PastEvent
 from .bulk_copy import Writer as Writer

@@ -2,6 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
+
 from platform_core.topology import ANALYTICS, NOTIFICATION, ORDER, PRODUCT
 from tests.e2e.stack import Shop, eventually
 
@@ -26,6 +28,35 @@ def test_concurrent_orders_for_the_last_pieces_never_oversell(stack, shop, user)
     assert shop.get(PRODUCT, f"/api/products/{product['id']}")["stock"] == 0
     moved = shop.get(PRODUCT, f"/api/products/{product['id']}/stock-adjustments?limit=200")["results"]
     assert sum(movement["delta"] for movement in moved) == 0
+
+
+def test_a_product_that_is_held_costs_its_buyers_a_503_in_time_and_nothing_is_sold_twice(stack, shop, user, product):
+    """A long transaction holds the row of the product. Five seconds are the deadline of a request."""
+    body = {"userId": user["id"], "productId": product["id"], "quantity": 1}
+
+    def order(number: int, client: Shop):
+        headers = {"Idempotency-Key": f"held-{product['id']}-{number}"}
+        return client.ask("POST", ORDER, "/api/orders", json=body, headers=headers)
+
+    clients = [Shop(stack) for _ in range(6)]
+    with psycopg.connect(stack.database_url()) as other:
+        other.execute("SELECT FROM product_svc.product_svc_product WHERE id = %s FOR UPDATE", [product["id"]])
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(order, range(6), clients))
+    for answer in answers:
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
+        assert answer.headers["Retry-After"] == "1"
+    assert max(answer.elapsed.total_seconds() for answer in answers[:3]) < 5
+
+    def placed(number: int) -> bool:
+        return order(number, clients[number]).status_code == 201
+
+    for number in range(6):
+        eventually("the order is placed", lambda number=number: placed(number))
+    left = lambda: shop.get(PRODUCT, f"/api/products/{product['id']}")["stock"]  # noqa: E731
+    eventually("what the refused ones may have taken is back", lambda: left() == 4)
+    moved = shop.get(PRODUCT, f"/api/products/{product['id']}/stock-adjustments?limit=200")["results"]
+    assert sum(movement["delta"] for movement in moved) == 4
 
 
 def test_cancelling_an_order_releases_its_stock_and_notifies_the_customer(shop, user, product):

@@ -2,6 +2,7 @@
 
 import contextvars
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -123,6 +124,64 @@ def test_a_full_bulkhead_refuses_at_once_if_the_oldest_call_is_old():
     context = contextvars.copy_context()
     with bulkhead.place(), pytest.raises(BulkheadFull):
         context.run(lambda: bulkhead.place().__enter__())
+
+
+def held(bulkhead: Bulkhead, end: threading.Event) -> threading.Thread:
+    """A thread that holds a place until ``end`` is set."""
+    inside = threading.Event()
+
+    def hold() -> None:
+        with bulkhead.place():
+            inside.set()
+            assert end.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(5)
+    return thread
+
+
+def test_a_full_bulkhead_is_waited_for_while_calls_end_however_old_the_oldest_is():
+    """Many orders of one product wait for its row in turn: each call is slow, but calls end all the time."""
+    bulkhead = Bulkhead(2, max_wait=0.3)
+    ends = [threading.Event() for _ in range(3)]
+    threads = [held(bulkhead, ends[0]), held(bulkhead, ends[1])]
+    time.sleep(0.4)  # both are older than the limit now
+    ends[1].set()
+    threads[1].join(5)
+    threads.append(held(bulkhead, ends[2]))
+    threading.Timer(0.1, ends[2].set).start()
+    with bulkhead.place(left=5):
+        assert not ends[0].is_set()
+    ends[0].set()
+    for thread in threads:
+        thread.join(5)
+
+
+def test_a_full_bulkhead_in_which_no_call_ends_refuses_after_the_limit_and_then_at_once():
+    bulkhead = Bulkhead(1, max_wait=0.3)
+    end = threading.Event()
+    began = time.monotonic()
+    thread = held(bulkhead, end)
+    with pytest.raises(BulkheadFull), bulkhead.place(left=30):
+        pass
+    assert 0.3 <= time.monotonic() - began < 5
+    again = time.monotonic()
+    with pytest.raises(BulkheadFull), bulkhead.place(left=30):
+        pass
+    assert time.monotonic() - again < 0.2
+    end.set()
+    thread.join(5)
+
+
+def test_a_stall_of_less_than_a_second_refuses_nobody():
+    bulkhead = Bulkhead(1)
+    end = threading.Event()
+    thread = held(bulkhead, end)
+    threading.Timer(0.6, end.set).start()
+    with bulkhead.place(left=5):
+        pass
+    thread.join(5)
 
 
 def test_a_nested_call_needs_no_second_bulkhead_place():

@@ -1,8 +1,10 @@
 """PUT and GET /api/stock-reservations/{orderId}."""
 
 import json
-from contextlib import nullcontext
+import time
+from contextlib import contextmanager, nullcontext
 
+import psycopg
 import pytest
 from django.db import IntegrityError, transaction
 
@@ -430,3 +432,76 @@ def test_the_newest_reservation_is_that_of_the_highest_order_id_also_if_it_was_r
         assert reserve(order, {lamp["id"]: 1}).status_code == 201
     api.delete("/api/stock-reservations/100")
     assert api.get("/api/stock-reservations/newest").json() == {"orderId": "100"}
+
+
+@contextmanager
+def locked(product: dict):
+    """Another transaction holds the row of the product, as a large change of the catalog does."""
+    with psycopg.connect(**raw_parameters()) as other:
+        other.execute("SELECT FROM product_svc_product WHERE id = %s FOR UPDATE", [product["id"]])
+        yield
+
+
+def raw_parameters() -> dict:
+    from django.db import connection
+
+    known = connection.get_connection_params()
+    return {name: known[name] for name in ("dbname", "user", "host", "port", "password") if name in known}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("seconds", [1.0, 3.0])
+def test_who_waits_for_a_product_that_is_held_is_asked_to_come_back_before_the_deadline(
+    api, lamp, stock, books_balance, seconds
+):
+    """Three in the queue: Postgres makes each wait for its place in it, and the first for the row as well."""
+    body = {"items": [{"productId": lamp["id"], "quantity": 1}]}
+
+    def timed(number: int):
+        began = time.monotonic()
+        headers = {"X-Request-Timeout": str(seconds)}
+        answer = api.put(f"/api/stock-reservations/{number}", body, headers=headers)
+        return answer, time.monotonic() - began
+
+    with locked(lamp):
+        answers = at_once(lambda n=n: timed(n) for n in range(3))
+    for answer, took in answers:
+        assert_problem(answer, 503, "unavailable")
+        assert answer["Retry-After"] == "1"
+        assert seconds * 0.25 < took < seconds
+    assert stock(lamp) == 5
+    retried = [api.put(f"/api/stock-reservations/{number}", body).status_code for number in range(3)]
+    assert retried == [201] * 3
+    assert stock(lamp) == 2
+    assert books_balance()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_short_wait_for_a_product_is_no_refusal(lamp, reserve, stock, books_balance):
+    with locked(lamp):
+        waiting = Caller(lambda: reserve(7, {lamp["id"]: 1}))
+        until(somebody_waits_for_a_lock)
+        time.sleep(0.5)
+    assert waiting.answer().status_code == 201
+    assert stock(lamp) == 4
+    assert books_balance()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_limit_of_lock_waits_does_not_stay_in_the_session(lamp, reserve):
+    from django.db import connection
+
+    reserve(7, {lamp["id"]: 1})
+    reservations.release(7)
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("0",)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refusal_names_in_the_log_what_it_waited_for(api, lamp, caplog):
+    body = {"items": [{"productId": lamp["id"], "quantity": 1}]}
+    with locked(lamp):
+        assert api.put(URL, body, headers={"X-Request-Timeout": "0.5"}).status_code == 503
+    (line,) = [record for record in caplog.records if record.getMessage() == "unavailable"]
+    assert line.data["cause"].startswith("LockNotAvailable: canceling statement due to lock timeout")
