@@ -17,6 +17,7 @@ from unfold.decorators import display
 from order_svc import services
 from order_svc.bulk import MOVES, Move
 from order_svc.explaining.formatting import duration_text
+from order_svc.exporting import EXPORT
 from order_svc.models import Order, OrderLine
 from platform_core.admin import ReadOnlyAdmin, act_as, linked
 from platform_core.admin_filters import ChoiceFilter, DaysFilter, ValueFilter, id_of
@@ -108,7 +109,7 @@ class OrderAdmin(ReadOnlyAdmin):
         "On its way": {"status": "shipped"},
         "Rejected": {"status": "rejected"},
     }
-    actions = ("cancel", "ship", "deliver")
+    actions = ("cancel", "ship", "deliver", "export", "export_for_excel")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """The list and its actions, which record who acts."""
@@ -185,6 +186,14 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.action(description="Mark as delivered", permissions=["operate"])
     def deliver(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         return self.move(request, queryset, MOVES["deliver"])
+
+    @admin.action(description="Export as CSV", permissions=["operate"])
+    def export(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return ask(request, EXPORT, queryset, result_name="orders.csv")
+
+    @admin.action(description="Export as CSV for Excel", permissions=["operate"])
+    def export_for_excel(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return ask(request, EXPORT, queryset, result_name="orders.csv", bom=True)
 
     def move(self, request: HttpRequest, queryset: Any, move: Move) -> HttpResponse | None:
         """Moves a single order at once. More than one are asked about first, and moved by a job."""
