@@ -9,7 +9,6 @@ from platform_core.models import Resource
 from platform_core.outbox import OutboxMessage
 from platform_core.vocabulary import MessageKind
 
-
 DESTINATION = "webhook:"
 """What the outbox' destinations of endpoints begin with. The endpoint's id follows."""
 
