@@ -15,7 +15,8 @@ from unfold.decorators import display
 from notification_svc import services
 from notification_svc.bulk import RESEND
 from notification_svc.mails import rendered
-from notification_svc.models import Notification, WebhookEndpoint
+from notification_svc.models import Notification
+from notification_svc.webhooks import admin as webhooks_admin  # noqa: F401  # registers its pages
 from platform_core.admin import ReadOnlyAdmin, linked_user
 from platform_core.admin_filters import ChoiceFilter, DaysFilter, ValueFilter, id_of
 from platform_core.jobs import ask
@@ -130,17 +131,3 @@ class NotificationAdmin(ReadOnlyAdmin):
             return ask(request, RESEND, queryset)
         self.message_user(request, f"{services.retry(queryset)} will be sent again.", messages.SUCCESS)
         return None
-
-
-@admin.register(WebhookEndpoint)
-class WebhookEndpointAdmin(ReadOnlyAdmin):
-    """Read-only: webhooks are changed by the API. Their deliveries are among the outbox messages."""
-
-    list_display = ("id", "url", "events", "enabled", "failing_since", "disabled_reason", "created_at")
-    list_filter = ("enabled",)
-    search_fields = ("id",)
-    search_help_text = "id"
-    fieldsets = (
-        (None, {"fields": ("url", "events", "enabled", "since", "failing_since", "disabled_reason")}),
-        ("The row", {"fields": ("created_at", "updated_at", "version")}),
-    )  # without the secret

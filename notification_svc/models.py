@@ -5,11 +5,11 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 
 from notification_svc.development.models import DevelopmentMail
-from notification_svc.webhooks.models import WebhookEndpoint, WebhookPosition
+from notification_svc.webhooks.models import WebhookDelivery, WebhookEndpoint, WebhookPosition
 from platform_core.models import Resource
 from platform_core.vocabulary import Channel, NotificationStatus
 
-__all__ = ["DevelopmentMail", "Notification", "WebhookEndpoint", "WebhookPosition"]
+__all__ = ["DevelopmentMail", "Notification", "WebhookDelivery", "WebhookEndpoint", "WebhookPosition"]
 
 
 class Notification(Resource):

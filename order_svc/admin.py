@@ -3,8 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Q, QuerySet, Value
-from django.db.models.functions import Lower
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -14,12 +13,13 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from unfold.decorators import display
 
-from order_svc import services
+from order_svc import searching, services
 from order_svc.bulk import MOVES, Move
 from order_svc.explaining.formatting import duration_text
-from order_svc.models import Order, OrderLine
+from order_svc.exporting import EXPORT
+from order_svc.models import Order
 from platform_core.admin import ReadOnlyAdmin, act_as, linked
-from platform_core.admin_filters import ChoiceFilter, DaysFilter, ValueFilter, id_of
+from platform_core.admin_filters import CannotFilter, ChoiceFilter, DaysFilter, ValueFilter, complain, id_of
 from platform_core.conf import grouped_amount
 from platform_core.http import PlatformError, link
 from platform_core.jobs import ask
@@ -35,8 +35,6 @@ _COLOURS = {
     OrderStatus.DELIVERED.value: "success",
 }
 
-
-MOST_OF_A_PRODUCT = 1000
 SHOWN_LINES = 2
 """The number of an order's lines that the list names."""
 
@@ -63,33 +61,46 @@ class StuckFilter(ChoiceFilter):
         return rows.filter(pk__in=services.stuck_orders())
 
 
+def by_customer(rows: QuerySet[Order], text: str) -> QuerySet[Order] | None:
+    """The orders of a customer, by id or email address, or of the customers with a name. Raises CannotFilter."""
+    if "@" in text:
+        return searching.with_email(rows, text)
+    user_id = id_of(text)
+    return _named(rows, text, searching.CUSTOMERS) if user_id is None else rows.filter(user_id=user_id)
+
+
+def by_product(rows: QuerySet[Order], text: str) -> QuerySet[Order] | None:
+    """The newest orders of a product, by id, or of the products with a name. Raises CannotFilter."""
+    product_id = id_of(text)
+    return _named(rows, text, searching.PRODUCTS) if product_id is None else searching.with_products(rows, [product_id])
+
+
+def _named(rows: QuerySet[Order], text: str, service: str) -> QuerySet[Order] | None:
+    """None if ``text`` is a number, which is no name, and no id either."""
+    if text.lstrip("-").isdecimal():
+        return None
+    names = searching.look_up(text, service)
+    if names.unanswered:
+        raise CannotFilter(f"{service} does not answer, so names cannot be looked up now. Use an id.")
+    return names.among(rows)
+
+
 class CustomerFilter(ValueFilter):
-    title, parameter_name, hint = "customer", "customer", "a user's id or email address"
+    title, parameter_name, hint = "customer", "customer", "a user's id, email address or name"
 
     def matching(self, rows: QuerySet[Order], text: str) -> QuerySet[Order] | None:
-        if "@" in text:
-            return with_email(rows, text)
-        user_id = id_of(text)
-        return None if user_id is None else rows.filter(user_id=user_id)
+        return by_customer(rows, text)
 
 
 class ProductFilter(ValueFilter):
-    title, parameter_name, hint = "product", "product", "a product's id: its newest 1,000 orders"
+    title, parameter_name, hint = "product", "product", "a product's id or name: its newest 1,000 orders"
 
     def matching(self, rows: QuerySet[Order], text: str) -> QuerySet[Order] | None:
-        product_id = id_of(text)
-        return None if product_id is None else with_product(rows, product_id)
+        return by_product(rows, text)
 
 
-def with_email(rows: QuerySet[Order], email: str) -> QuerySet[Order]:
-    """The orders with this address of the customer; capitals do not matter."""
-    return rows.alias(email_in_lower_case=Lower("customer_email")).filter(email_in_lower_case=Lower(Value(email)))
-
-
-def with_product(rows: QuerySet[Order], product_id: int) -> QuerySet[Order]:
-    """The newest `MOST_OF_A_PRODUCT` orders with a line of this product, as far as they are among ``rows``."""
-    newest = OrderLine.objects.filter(product_id=product_id).order_by("-order_id").values_list("order_id", flat=True)
-    return rows.filter(pk__in=list(newest[:MOST_OF_A_PRODUCT]))
+PREFIXES = {"customer": by_customer, "product": by_product}
+"""What may stand before a colon in the search, and how the rest is then searched."""
 
 
 @admin.register(Order)
@@ -99,7 +110,7 @@ class OrderAdmin(ReadOnlyAdmin):
     list_filter = (StatusFilter, StuckFilter, ("created_at", DaysFilter), CustomerFilter, ProductFilter)
     list_filter_submit = True
     search_fields = ("id", "request_id", "customer_email")
-    search_help_text = "order number, email, request id, or product:7"
+    search_help_text = "order number, email, request id, name of a customer or product; product:7, customer:ann"
     sortable_by = ("number", "created_at")
     saved_views = {
         "All": {},
@@ -108,7 +119,7 @@ class OrderAdmin(ReadOnlyAdmin):
         "On its way": {"status": "shipped"},
         "Rejected": {"status": "rejected"},
     }
-    actions = ("cancel", "ship", "deliver")
+    actions = ("cancel", "ship", "deliver", "export", "export_for_excel")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """The list and its actions, which record who acts."""
@@ -129,20 +140,42 @@ class OrderAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).prefetch_related("lines")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Order], search_term: str) -> Any:
-        """Each kind of term has one index: an id, an address, ``product:7``, a request id."""
+        """Each kind of term has one index: an id, an address, a request id. Anything else is taken as a name.
+
+        ``product:`` and ``customer:`` before an id or a name say what it is of.
+        """
         term = search_term.strip()
-        kind, _, rest = term.partition(":")
-        number, product = id_of(term), id_of(rest.strip()) if kind.lower() == "product" else None
         if not term:
             return queryset, False
         if "\0" in term:
             return queryset.none(), False
-        if product is not None:
-            return with_product(queryset, product), False
+        kind, _, rest = (part.strip() for part in term.partition(":"))
+        if rest and kind.lower() in PREFIXES:
+            return self._by_kind(request, queryset, kind.lower(), rest), False
         if "@" in term:
-            return with_email(queryset, term), False
-        found = Q(request_id=term) if number is None else Q(request_id=term) | Q(pk=number)
-        return queryset.filter(found), False
+            return searching.with_email(queryset, term), False
+        number = id_of(term)
+        if number is not None:
+            return queryset.filter(Q(request_id=term) | Q(pk=number)), False
+        if Order.objects.filter(request_id=term).exists():
+            return queryset.filter(request_id=term), False
+        return self._by_name(request, queryset, term), False
+
+    def _by_kind(self, request: HttpRequest, rows: QuerySet[Order], kind: str, text: str) -> QuerySet[Order]:
+        try:
+            found = PREFIXES[kind](rows, text)
+        except CannotFilter as error:
+            return complain(request, rows, str(error))
+        return rows.none() if found is None else found
+
+    def _by_name(self, request: HttpRequest, rows: QuerySet[Order], text: str) -> QuerySet[Order]:
+        names = searching.look_up(text, searching.CUSTOMERS, searching.PRODUCTS)
+        if names.unanswered:
+            silent = " and ".join(names.unanswered)
+            messages.warning(request, f"{silent} did not answer, so there may be more orders with this name.")
+        if names.text:
+            messages.info(request, f"These are the newest orders of {names.text} with this name.")
+        return names.among(rows)
 
     @display(description="order", ordering="pk")  # type: ignore[untyped-decorator]
     def number(self, order: Order) -> SafeString:
@@ -185,6 +218,14 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.action(description="Mark as delivered", permissions=["operate"])
     def deliver(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         return self.move(request, queryset, MOVES["deliver"])
+
+    @admin.action(description="Export as CSV", permissions=["operate"])
+    def export(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return ask(request, EXPORT, queryset, result_name="orders.csv")
+
+    @admin.action(description="Export as CSV for Excel", permissions=["operate"])
+    def export_for_excel(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return ask(request, EXPORT, queryset, result_name="orders.csv", bom=True)
 
     def move(self, request: HttpRequest, queryset: Any, move: Move) -> HttpResponse | None:
         """Moves a single order at once. More than one are asked about first, and moved by a job."""

@@ -7,6 +7,7 @@ class OrderConfig(AppConfig):
 
     def ready(self) -> None:
         from order_svc.bulk import KINDS
+        from order_svc.exporting import KIND as EXPORT_KIND
         from order_svc.finding import find_orders
         from order_svc.history import lost_acknowledged_order, lost_reserved_order
         from order_svc.privacy import PERSONAL_DATA
@@ -16,6 +17,6 @@ class OrderConfig(AppConfig):
         from platform_core.privacy import holds_personal_data
 
         holds_personal_data(PERSONAL_DATA)
-        register(*KINDS)
+        register(*KINDS, EXPORT_KIND)
         compare_with(lost_acknowledged_order, lost_reserved_order)
         finds(find_orders, route_viewers("/orders/{id}/explain"))

@@ -25,6 +25,10 @@ def complain(request: HttpRequest, rows: Rows, text: str) -> Rows:
     return rows.none()
 
 
+class CannotFilter(Exception):
+    """Raised by `ValueFilter.matching`: the value cannot be used now. The message says why."""
+
+
 def id_of(text: str) -> int | None:
     """The id that a text stands for; None if it is none that a row can have."""
     return int(text) if text.isascii() and text.isdigit() and int(text[:20]) <= MAX_ID and len(text) <= 19 else None
@@ -89,7 +93,7 @@ class ValueFilter(admin.SimpleListFilter):
         return True
 
     def matching(self, rows: Rows, text: str) -> Rows | None:
-        """The rows for a value; None if it is not what ``hint`` says."""
+        """The rows for a value; None if it is not what ``hint`` says. Raises CannotFilter."""
         raise NotImplementedError
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
@@ -97,7 +101,10 @@ class ValueFilter(admin.SimpleListFilter):
         text = (self.value() or "").strip()
         if not text:
             return queryset
-        found = None if "\0" in text else self.matching(queryset, text)
+        try:
+            found = None if "\0" in text else self.matching(queryset, text)
+        except CannotFilter as error:
+            return complain(request, queryset, f"{self.title}: {error}")
         return complain(request, queryset, f"{self.title}: expected {self.hint}.") if found is None else found
 
     def choices(self, changelist: Any) -> Iterator[Any]:

@@ -220,5 +220,5 @@ KINDS = (
         question_of_deletion,
         row="product",
     ),
-    Kind(EXPORT, "Export of products", "product_svc.view_product", export, row="product"),
+    Kind(EXPORT, "Export of products", "product_svc.view_product", export, row="product", only_reads=True),
 )

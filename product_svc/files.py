@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TextIO
 import msgspec
 from rest_framework.serializers import CharField, DecimalField, IntegerField
 
-from platform_core.api import decode, encode
+from platform_core.api import decode, encode, guarded, unguarded
 from platform_core.conf import decimals
 from product_svc import numbers
 from product_svc.html_text import text_of
@@ -47,9 +47,6 @@ MAX_RECORD = 2**16
 """Maximum length in characters of a record with several lines. It limits the effect of an unclosed quote."""
 _QUOTED_DIGITS = re.compile(r"'\d+", re.ASCII)
 _ESCAPED_COMMA = "\\,"
-_GUARDED = re.compile("'+[=+@＝＋－＠-]")
-_DANGEROUS = re.compile("'*[=+@＝＋－＠-]")
-
 
 NO_PRESET = "none"
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -438,16 +435,6 @@ _EMPTY = {name: None for name in _NOT_TEXT if _FIELDS[name].allow_null}
 """The columns (numbers, dates and the like) for which an empty cell means null."""
 _SAY_NOTHING = _NOT_TEXT - _EMPTY.keys()
 """The columns, such as the stock, that an empty cell leaves unchanged, as if the column were missing."""
-
-
-def guarded(value: Any) -> Any:
-    """A text that a spreadsheet would run gets an apostrophe in front."""
-    return f"'{value}" if isinstance(value, str) and _DANGEROUS.match(value) else value
-
-
-def unguarded(cell: str) -> str:
-    """The text without the apostrophe that `guarded` put in front."""
-    return cell[1:] if _GUARDED.match(cell) else cell
 
 
 def write(stream: TextIO, kind: str, products: Iterable[Mapping[str, Any]]) -> int:

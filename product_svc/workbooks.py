@@ -18,6 +18,7 @@ from zipfile import ZipFile
 
 from django.conf import settings
 
+from platform_core.api import guarded, unguarded
 from product_svc.files import (
     NUMBERS,
     FileError,
@@ -25,9 +26,7 @@ from product_svc.files import (
     Reading,
     Record,
     Source,
-    guarded,
     layout_of,
-    unguarded,
     values_of,
 )
 from product_svc.numbers import COMMA

@@ -8,7 +8,7 @@ ORDERS, SUPPORT = Role.ORDERS, Role.SUPPORT
 
 RULES = (
     Rule(POST, "/api/users", anybody=True),
-    Rule(GET, "/api/users", staff=(SUPPORT, ORDERS), services=(ANALYTICS,)),
+    Rule(GET, "/api/users", staff=(SUPPORT, ORDERS), services=(ANALYTICS, ORDER)),
     Rule(GET, "/api/users/{id}", customers=THEMSELVES, staff=(SUPPORT, ORDERS), services=(ORDER, NOTIFICATION)),
     Rule(WRITE, "/api/users/{id}", customers=THEMSELVES, staff=(SUPPORT,)),
     Rule(GET, "/api/users/me", customers=OWN),

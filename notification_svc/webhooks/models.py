@@ -6,6 +6,16 @@ from django.db import models
 from django.db.models.functions import Now
 
 from platform_core.models import Resource
+from platform_core.outbox import OutboxMessage
+from platform_core.vocabulary import MessageKind
+
+DESTINATION = "webhook:"
+"""What the outbox' destinations of endpoints begin with. The endpoint's id follows."""
+
+
+class _Deliveries(models.Manager["WebhookDelivery"]):
+    def get_queryset(self) -> models.QuerySet["WebhookDelivery"]:
+        return super().get_queryset().filter(kind=MessageKind.WEBHOOK_DELIVER.value)
 
 
 class WebhookEndpoint(Resource):
@@ -31,6 +41,25 @@ class WebhookEndpoint(Resource):
 
     def __str__(self) -> str:
         return f"webhook {self.pk}"
+
+
+class WebhookDelivery(OutboxMessage):
+    """The outbox message that delivers one event to one endpoint, as the admin lists it."""
+
+    class Meta:
+        proxy = True
+        ordering = ("-id",)
+        verbose_name_plural = "webhook deliveries"
+
+    objects = _Deliveries()
+
+    def __str__(self) -> str:
+        return f"delivery {self.pk}"
+
+    @property
+    def endpoint_id(self) -> int:
+        """The id of the endpoint, which may have been deleted."""
+        return int(self.destination.removeprefix(DESTINATION))
 
 
 class WebhookPosition(models.Model):

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from notification_svc.webhooks.models import WebhookEndpoint
+from notification_svc.webhooks.models import DESTINATION, WebhookEndpoint
 from notification_svc.webhooks.signing import new_secret, sealed
 from platform_core.http import Conflict
 from platform_core.models import write
@@ -28,12 +28,12 @@ class Created(NamedTuple):
 
 def destination_of(endpoint_id: int) -> str:
     """The outbox' destination of an endpoint."""
-    return f"webhook:{endpoint_id}"
+    return f"{DESTINATION}{endpoint_id}"
 
 
 def endpoint_of(destination: str) -> int:
     """The id of the endpoint of a destination."""
-    return int(destination.removeprefix("webhook:"))
+    return int(destination.removeprefix(DESTINATION))
 
 
 def deliveries_of(endpoint_id: int) -> QuerySet[OutboxMessage]:

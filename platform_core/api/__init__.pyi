@@ -3,6 +3,8 @@ from .conditional import creates_only as creates_only
 from .conditional import etag as etag
 from .conditional import expected_tags as expected_tags
 from .conditional import expected_versions as expected_versions
+from .csv_cells import guarded as guarded
+from .csv_cells import unguarded as unguarded
 from .examples import request_examples as request_examples
 from .fields import CurrencyField as CurrencyField
 from .fields import IdField as IdField

@@ -16,10 +16,14 @@ from .feeds import read_list as read_list
 from .finding import Match as Match
 from .health import Health as Health
 from .health import get_health as get_health
+from .naming import Named as Named
+from .naming import products_named as products_named
+from .naming import users_named as users_named
 from .notifications import MAX_DATA_BYTES as MAX_DATA_BYTES
 from .notifications import Notification as Notification
 from .notifications import find_notification as find_notification
 from .notifications import send_notification as send_notification
+from .parallel import begin_all as begin_all
 from .peers import peer_bulkhead as peer_bulkhead
 from .people import PersonRow as PersonRow
 from .people import erase_person_at as erase_person_at

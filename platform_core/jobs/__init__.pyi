@@ -15,6 +15,7 @@ from .queue import confirm as confirm
 from .queue import create as create
 from .queue import discard as discard
 from .queue import hand_over as hand_over
+from .queue import waiting_items as waiting_items
 from .running import GivenUp as GivenUp
 from .running import Run as Run
 from .running import run_jobs as run_jobs

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -15,6 +16,7 @@ from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
 from platform_core.admin import ReadOnlyAdmin
+from platform_core.api.csv_cells import guarded
 from platform_core.auth.staff import identity
 from platform_core.jobs import kinds, queue
 from platform_core.jobs.files import has_file, pieces
@@ -104,6 +106,7 @@ class JobAdmin(ReadOnlyAdmin):
     def _context(self, request: HttpRequest, job: Job) -> dict[str, Any]:
         kind = kinds.find(job.kind)
         refused = list(_refused(job)[: SHOWN_REFUSED + 1])
+        files = [part for part in _FILES if _is_ready(job, part)]
         return {
             "job": job,
             "kind": kind,
@@ -115,7 +118,9 @@ class JobAdmin(ReadOnlyAdmin):
             "has_more_refused": len(refused) > SHOWN_REFUSED,
             "retried": list(queue.waiting_items(job).filter(attempts__gt=0)[:10]),
             "has_upload": job.state == Job.State.DONE and has_file(job, JobChunk.Part.UPLOAD),
-            "files": [part for part in _FILES if _is_ready(job, part)],
+            "files": files,
+            "is_erased": kind is not None and kind.only_reads and job.state == Job.State.DONE and not files,
+            "time_zone": settings.SHOP_TIME_ZONE,
             "show_save": False,
             "show_close": False,
         }
@@ -210,7 +215,7 @@ def _csv_lines(job: Job, head: tuple[str, str]) -> Iterator[str]:
     yield writer.writerow(head)
     last = 0
     while page := list(_refused(job).filter(pk__gt=last)[:_PAGE]):
-        yield "".join(writer.writerow((item.key, item.reason)) for item in page)
+        yield "".join(writer.writerow((item.key, guarded(item.reason))) for item in page)
         last = page[-1].pk
 
 

@@ -32,6 +32,8 @@ class Kind:
     """A template with what the page of such a job shows below its progress."""
     keeps_upload: bool = False
     """Whether another job will need the uploaded file after this one."""
+    only_reads: bool = False
+    """Whether it changes no row, as an export. Its page counts only what is done."""
 
 
 _kinds: dict[str, Kind] = {}

@@ -1,6 +1,7 @@
 """The routes behind the bar: the search, as a page and for the other services, and the state of the services."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
@@ -16,9 +17,15 @@ from platform_core.office.finding import MOST_CHARACTERS, find_here
 from platform_core.office.search import search
 from platform_core.office.services_health import STATUSES, current_states
 from platform_core.office.viewer import viewer_of
-from platform_core.topology import SERVICES
+from platform_core.topology import ORDER, PRODUCT, SERVICES, USER
 from platform_core.vocabulary import Role
 
+_LISTS = (
+    ("orders", ORDER, "/admin/order_svc/order/"),
+    ("products", PRODUCT, "/admin/product_svc/product/"),
+    ("customers", USER, "/admin/user_svc/user/"),
+)
+"""The lists of the admins that are searched by names."""
 TAG = "back-office"
 """The group of the routes in the OpenAPI document."""
 
@@ -105,8 +112,15 @@ class FindPage(PageViewSet):
         )
 
     def page_context(self, request: Request) -> dict[str, Any]:
-        """Names the service, and tells a local account that it sees this service alone."""
-        return {"service_name": settings.SERVICE_NAME, "is_local": viewer_of(request).is_local}
+        """Names the service, tells a local account that it sees this service alone, and leads to lists by name."""
+        viewer = viewer_of(request)
+        words = urlencode({"q": request.query_params.get("q", "")})
+        lists = [
+            (title, link(service, f"{path}?{words}", request))
+            for title, service, path in _LISTS
+            if service in viewer.services
+        ]
+        return {"service_name": settings.SERVICE_NAME, "is_local": viewer.is_local, "lists": lists}
 
 
 class ServiceStateSerializer(serializers.Serializer[Any]):

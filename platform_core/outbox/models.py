@@ -80,6 +80,11 @@ class OutboxMessage(models.Model):
             ),
             models.Index(
                 fields=("id",),
+                name="outbox_newest_webhooks",
+                condition=Q(kind=MessageKind.WEBHOOK_DELIVER.value),
+            ),
+            models.Index(
+                fields=("id",),
                 name="outbox_caller_refused",
                 condition=Q(state="pending", last_error__startswith=REFUSED),
             ),

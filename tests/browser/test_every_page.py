@@ -195,7 +195,7 @@ def focused(page, *, after=60):
 
 
 def test_the_first_stop_of_the_keyboard_is_a_link_to_the_content(open_page):
-    for kind in ("admin list", "api list", "api docs", "dashboard", "problem", "find"):
+    for kind in ("admin list", "api list", "api docs", "dashboard", "order", "problem", "find"):
         page = open_page(kind)
         assert next(focused(page)).startswith("To the "), kind
 
@@ -224,7 +224,7 @@ def test_the_theme_of_the_admin_holds_on_the_pages_of_its_service(stack, open_pa
     page = open_page("admin index")
     page.evaluate("localStorage.setItem('adminTheme', JSON.stringify('dark'))")
     dark = "() => getComputedStyle(document.documentElement).colorScheme"
-    for path in ("/api/orders", "/api/docs", "/nowhere", "/find"):
+    for path in ("/api/orders", "/api/docs", "/nowhere", "/find", "/orders/3/explain"):
         page.goto(stack.direct(ORDER, path))
         assert page.evaluate(dark) == "dark", path
     page.evaluate("localStorage.removeItem('adminTheme')")

@@ -1,5 +1,8 @@
 """A bulk job, as a member of staff sees it: the question, the progress without a reload, the refused rows."""
 
+import csv
+from pathlib import Path
+
 import pytest
 
 from platform_core.topology import ORDER, PRODUCT, USER
@@ -47,6 +50,19 @@ def test_a_bulk_job_is_asked_about_watched_and_explained(stack, page, password, 
     page.get_by_role("link", name="All jobs").click()
     page.wait_for_url("**/admin/jobs/job/")
     shoot(page, "jobs dark")
+
+
+def test_orders_are_exported_and_the_file_is_downloaded(stack, page, password, orders, shoot):
+    sign_in(page, stack, ORDER, password)
+    select_all(page, stack, "export_for_excel")
+    shoot(page, "export question")
+    page.get_by_role("button", name="Yes: export the orders").click()
+    page.locator("#job-progress:not([data-unfinished])").wait_for(timeout=120_000)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the file").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text("utf-8-sig").splitlines()))
+    assert {order["id"] for order in orders} <= {row["order"] for row in rows}
+    shoot(page, "export done")
 
 
 def test_a_question_is_answered_with_no(stack, page, password, orders):

@@ -56,7 +56,9 @@ def test_the_page_explains_an_order(stack, page, shop, shoot):
 def test_an_order_is_found_by_email_and_shipped(stack, page, shop, password, shoot):
     order = shop.made(ORDER, "/api/orders", userId="11", productId="11", quantity=1)
     sign_in(page, stack, ORDER, password)
-    listed(page, stack)
+    for name in ("ann 11", "lamp 11"):  # looked up at user-service and at product-service
+        listed(page, stack, f"?q={name}")
+        page.get_by_role("link", name=str(order["id"]), exact=True).wait_for()
     page.fill("#searchbar", "ANN11@example.com")
     page.press("#searchbar", "Enter")
     page.wait_for_url("**q=ANN11**")

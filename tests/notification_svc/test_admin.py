@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.auth.models import Permission, User
 
-from notification_svc.models import Notification, WebhookEndpoint
+from notification_svc.models import Notification, WebhookDelivery, WebhookEndpoint
 from platform_core.events.models import Event
 from platform_core.outbox.models import OutboxMessage
 from tests.admin_pages import *  # noqa: F403
@@ -12,7 +12,7 @@ from tests.notification_svc.conftest import NOBODY, deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SEARCHES = ("1", "ann@example.com")
-READ_ONLY = [Notification, WebhookEndpoint]
+READ_ONLY = [Notification, WebhookDelivery, WebhookEndpoint]
 FORGED = {
     "status": "failed",
     "message": "Forged",
@@ -28,7 +28,9 @@ def rows(api, send, users):
     """Creates a row in each of the service's own tables."""
     send(key="k-1")
     deliver()
-    api.post("/api/webhooks", {"url": "https://example.com/", "events": ["order.confirmed"]})
+    webhook = api.post("/api/webhooks", {"url": "https://example.com/", "events": ["order.confirmed"]}).json()
+    message = {"kind": "webhook.deliver", "destination": f"webhook:{webhook['id']}", "aggregate": "order:1"}
+    WebhookDelivery.objects.create(**message, key="w-1", payload={"type": "order.confirmed"}, state="dead")
 
 
 def test_the_secret_of_a_webhook_is_on_no_page(admin_client, rows):

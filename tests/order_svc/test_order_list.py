@@ -1,7 +1,9 @@
 """The list of orders in the admin: columns, searches, filters, saved views, and what they read of a large table."""
 
+import json
 import re
 from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.db import connection
@@ -29,6 +31,32 @@ def listed(admin_client):
         return [order.pk for order in answer.context["cl"].result_list]
 
     return ask
+
+
+class Catalogs:
+    """The searches of user-service and product-service. ``users`` and ``products`` are ids by a word of the name."""
+
+    def __init__(self):
+        self.users, self.products, self.asked = {}, {}, []
+
+    def answer(self, kind, known):
+        def step(request):
+            query = parse_qs(urlsplit(request.url).query)
+            self.asked.append((kind, query["search"][0]))
+            found = known().get(query["search"][0].lower(), ())
+            rows = [{"id": str(pk), "name": f"{kind} {pk}", "price": 1} for pk in found][: int(query["limit"][0])]
+            return 200, {}, json.dumps({"results": rows, "next": None, "previous": None})
+
+        return step
+
+
+@pytest.fixture
+def catalogs(peers, settings):
+    known = Catalogs()
+    users, products = (re.escape(settings.PEER_URLS[name]) for name in ("user-service", "product-service"))
+    peers.add_callback("GET", re.compile(users + r"/api/users\?"), known.answer("user", lambda: known.users))
+    peers.add_callback("GET", re.compile(products + r"/api/products\?"), known.answer("lamp", lambda: known.products))
+    return known
 
 
 def text_of(answer):
@@ -63,7 +91,7 @@ def test_times_are_in_the_shops_zone(admin_client, order_in, settings):
     assert "2026-01-06 00:30" in words or "Jan. 6, 2026, 12:30 a.m." in words
 
 
-def test_the_list_is_searched_by_number_email_request_and_product(listed, place, api):
+def test_the_list_is_searched_by_number_email_request_and_product(listed, place, api, catalogs):
     mine = place(userId=ANN).json()
     body = {"userId": BOB, "productId": DESK, "quantity": 1}
     other = api.post("/api/orders", body, headers={"X-Request-ID": "req-7"}).json()
@@ -78,6 +106,57 @@ def test_the_list_is_searched_by_number_email_request_and_product(listed, place,
         assert listed(f"?q={query}") == [int(expected["id"])], query
     for nothing in ("nobody@example.com", "4711", "product:9", "product:x", "9" * 30):
         assert listed(f"?q={nothing}") == [], nothing
+
+
+def test_the_list_is_searched_by_the_names_of_customers_and_products(admin_client, listed, place, catalogs):
+    anns, bobs = (
+        int(place(userId=user, productId=product).json()["id"]) for user, product in ((ANN, LAMP), (BOB, DESK))
+    )
+    catalogs.users, catalogs.products = {"miller": [BOB, 99], "light": [BOB]}, {"oak": [DESK], "light": [LAMP]}
+    for query, expected in (
+        ("?q=miller", [bobs]),
+        ("?q=Oak", [bobs]),
+        ("?q=light", [bobs, anns]),
+        ("?q=customer:light", [bobs]),
+        ("?q=Product: light", [anns]),
+        ("?customer=miller", [bobs]),
+        ("?product=light", [anns]),
+        ("?product=light&status=shipped", []),
+        ("?q=light&status=confirmed", [bobs, anns]),
+        ("?q=nobody", []),
+        (f"?q={'x' * 201}", []),
+    ):
+        assert listed(query) == expected, query
+    assert said(admin_client.get(url(Order, "changelist") + "?q=light")) == [
+        "These are the newest orders of 1 customer and 1 product with this name."
+    ]
+    catalogs.asked.clear()
+    for exact in (str(anns), "ann@example.com", f"product:{LAMP}", f"customer:{ANN}"):
+        listed(f"?q={exact}")
+    Order.objects.filter(pk=anns).update(request_id="light")
+    assert listed("?q=light") == [anns], "a request id comes first"
+    assert catalogs.asked == []
+
+
+def test_many_of_a_name_are_said_to_be_the_first_only(admin_client, place, catalogs):
+    place()
+    catalogs.users = {"ann": range(1, 100)}
+    (message,) = said(admin_client.get(url(Order, "changelist") + "?q=ann"))
+    assert message == "These are the newest orders of the first 20 customers with this name."
+
+
+def test_a_service_that_is_silent_is_named(admin_client, listed, place, catalogs, neighbours, peers, settings):
+    order = int(place().json()["id"])
+    catalogs.users = {"ann": [ANN]}
+    peers.replace("GET", re.compile(re.escape(settings.PEER_URLS["product-service"]) + r"/api/products\?"), status=503)
+    answer = admin_client.get(url(Order, "changelist") + "?q=ann")
+    assert [row.pk for row in answer.context["cl"].result_list] == [order]
+    assert said(answer)[0] == "product-service did not answer, so there may be more orders with this name."
+    for query in ("?q=product:ann", "?product=ann"):
+        answer = admin_client.get(url(Order, "changelist") + query)
+        (message,) = said(answer)
+        assert "product-service does not answer, so names cannot be looked up now. Use an id." in message
+        assert not answer.context["cl"].result_list
 
 
 def test_filters_narrow_the_list(listed, order_in, settings):
@@ -104,7 +183,7 @@ BAD = [
     ("?created_at_from=yesterday", "created at, from: 'yesterday' is no day. Write it as 2026-01-31."),
     ("?created_at_to=2026-02-30", "created at, to: '2026-02-30' is no day."),
     ("?created_at_to=9999-12-31", "is no day"),
-    ("?customer=somebody", "customer: expected a user's id or email address."),
+    ("?customer=-7", "customer: expected a user's id, email address or name."),
     ("?product=-1", "product: expected a product's id"),
     (f"?product={2**63}", "product: expected a product's id"),
     ("?product=%00", "product: expected a product's id"),
@@ -217,6 +296,7 @@ QUERIES = [
         "?created_at_to=1999-01-01",
     ),
     *("?status=confirmed&created_at_to={year_ago}", "?status=pending&created_at_from={year_ago}"),
+    *("?q=ann", "?q=smith", "?q=lamp", "?customer=ann", "?product=lamp", "?product=ann&status=confirmed"),
     *("?customer=77", "?customer=ANN77@example.com", "?customer=77&status=confirmed", "?product=400"),
     *(
         "?product=1",
@@ -232,8 +312,10 @@ QUERIES = [
 ]
 
 
-def test_no_list_reads_all_orders(admin_client, crowd, subtests):
+def test_no_list_reads_all_orders(admin_client, crowd, catalogs, subtests):
     pk = Order.objects.values_list("pk", flat=True)[10000]
+    catalogs.users = {"ann": range(1, 3000), "smith": [77]}
+    catalogs.products = {"ann": range(1, 500), "lamp": [1, 2, 400]}
     year_ago = (now() - timedelta(days=365)).date().isoformat()
     for query in QUERIES:
         with subtests.test(query):

@@ -259,6 +259,13 @@ def test_nothing_found_says_so_and_who_did_not_answer(admin_client, member, answ
     assert "Nothing was found by <q>L-7</q> so far" in page and "notification-service did not answer" in page
 
 
+def test_names_are_searched_in_the_lists_that_the_person_may_see(member, answers):
+    answers()
+    page = get(member("orders"), "/find?q=Ann+M%26").content.decode()
+    assert ":8003/admin/order_svc/order/?q=Ann+M%26" in page
+    assert "/admin/product_svc/product/?q=Ann+M%26" in page and "/admin/user_svc/user/" not in page
+
+
 def test_a_local_account_searches_its_own_service_alone(member, peers, admin_user):
     local = Browser()
     local.force_login(admin_user, "platform_core.auth.staff.LocalBackend")

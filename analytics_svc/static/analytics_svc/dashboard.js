@@ -116,7 +116,12 @@ const BARS = {
   borderRadius: IS_DENSE ? 0 : 3,
 };
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const probe = document.body.appendChild(document.createElement("span"));
+probe.hidden = true;
+function colour(name) { // resolved for the theme, which the variable itself is not
+  probe.style.color = `var(--${name})`;
+  return getComputedStyle(probe).color;
+}
 const labels = () => bars.map(({ label }) => label);
 const values = (id) => bars.map((each) => each[id]);
 
@@ -185,7 +190,7 @@ function fill(id) {
 function drawCharts() {
   chart("revenue", "accent", { callback: (value) => compact.format(value) }, 10);
   chart("orders", "second", { precision: 0 }, 4);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Object.values(charts).forEach(paint));
+  addEventListener("themechange", () => Object.values(charts).forEach(paint));
 }
 
 // ── Start

@@ -8,6 +8,7 @@
     const isDark = chosen === "dark" || (chosen !== "light" && system.matches);
     root.dataset.theme = isDark ? "dark" : "light";
     root.classList.toggle("dark-mode", isDark); // as Swagger UI calls it
+    dispatchEvent(new Event("themechange"));
   }
   apply();
   system.addEventListener("change", apply);
