@@ -57,8 +57,8 @@ ANALYZE product; ANALYZE sale; ANALYZE sold;
 
 _USERS = """
 INSERT INTO user_svc.user_svc_user
-    (id, created_at, updated_at, version, name, email, phone, address, password, is_active)
-SELECT n, at, at, 1, 'User ' || n, 'user' || n || '@example.com', '', '', '', true
+    (id, created_at, updated_at, version, name, email, email_key, phone, address, password, is_active)
+SELECT n, at, at, 1, 'User ' || n, 'user' || n || '@example.com', 'user' || n || '@example.com', '', '', '', true
 FROM generate_series(1, %(users)s::bigint) AS n, (SELECT now() - interval '400 days') AS made (at);
 """
 
