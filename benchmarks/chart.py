@@ -9,7 +9,14 @@ from benchmarks.comparing import CPU, FASTAPI, LIMIT, THROUGHPUT, Comparison
 
 matplotlib.use("Agg")
 
-COLOURS = {"this": "#1f6feb", "this-tokens": "#8ab4f8", "fastapi": "#009688", "stock": "#c9a227", "limit": "#9aa0a6"}
+COLOURS = {
+    "this": "#1f6feb",
+    "this-tokens": "#8ab4f8",
+    "fastapi": "#009688",
+    "express": "#68a063",
+    "stock": "#c9a227",
+    "limit": "#9aa0a6",
+}
 _OTHER = "#b07aa1"
 _THICKNESS = 0.8
 

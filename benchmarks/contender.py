@@ -32,6 +32,10 @@ class Process:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+class ContenderError(Exception):
+    """A contender does not start, or ends early. The message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contender:
     """``processes`` are ready when each answers `GET /health/live` with 200. They end on SIGTERM.

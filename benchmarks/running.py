@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.contender import Contender, Layout, Process
+from benchmarks.contender import Contender, ContenderError, Layout, Process
 from platform_core.conf import ROOT
 from platform_core.stack import die_with_parent, health_of
 from tests.suites import plain_environment
@@ -19,10 +19,6 @@ from tests.suites import plain_environment
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
 _MIB = 1024 * 1024
-
-
-class ContenderError(Exception):
-    """A contender does not start, or ends early. The message has its last log lines."""
 
 
 @dataclass(frozen=True, slots=True)

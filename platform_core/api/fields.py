@@ -1,5 +1,6 @@
 """Serializer fields for the basic types of the API. Every value has a bound."""
 
+import copy
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +12,8 @@ from platform_core.conf import decimals, rounded
 from platform_core.vocabulary import MAX_ID
 
 _CONTAINERS = frozenset((dict, list, set))
+_PLAIN = frozenset((serializers.BooleanField, serializers.CharField, serializers.ChoiceField, serializers.IntegerField))
+"""Fields of DRF that a copy of their attributes copies completely. Subclasses may hold more."""
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
@@ -29,11 +32,23 @@ class CheapCopy:
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if self.parent is not None:
             return super().__deepcopy__(memo)  # type: ignore[misc]
-        copied = object.__new__(type(self))
-        mine = vars(self)
-        vars(copied).update(mine)
-        vars(copied).update({name: value.copy() for name, value in mine.items() if type(value) in _CONTAINERS})
-        return copied
+        return _with_attributes_of(self)
+
+
+def copy_of(declared: Any) -> Any:
+    """A copy of a declared field for one serializer: by its attributes if nothing else belongs to it, else DRF's."""
+    if isinstance(declared, CheapCopy):
+        return declared.__deepcopy__({})
+    if type(declared) in _PLAIN and declared.parent is None:
+        return _with_attributes_of(declared)
+    return copy.deepcopy(declared)
+
+
+def _with_attributes_of(declared: Any) -> Any:
+    copied = object.__new__(type(declared))
+    attributes = vars(declared).items()
+    vars(copied).update({name: value.copy() if type(value) in _CONTAINERS else value for name, value in attributes})
+    return copied
 
 
 class IdField(CheapCopy, serializers.Field[int, Any, str, Any]):

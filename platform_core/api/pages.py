@@ -5,18 +5,18 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from django.conf import settings
 from django.db.models import BooleanField, F, Func, QuerySet, Value
 from django.db.models.lookups import GreaterThan, LessThan
-from rest_framework import serializers
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from platform_core.api.fields import WholeField
-from platform_core.api.queries import Query
+from platform_core.api.queries import Query, TextField
 from platform_core.api.query_cache import Slot, Statement, statement, with_slots
 from platform_core.api.row_readers import Reader, reader_for
 from platform_core.http.errors import InvalidInput
@@ -65,7 +65,7 @@ class PageQuery(Query):
     """The query parameters of a page."""
 
     limit = WholeField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT, help_text="Page size.")
-    cursor = serializers.CharField(
+    cursor = TextField(
         default="", max_length=2000, trim_whitespace=False, help_text="From `next` or `previous` of another page."
     )
 
@@ -144,9 +144,8 @@ class KeysetPagination(BasePagination):
 
     def _link(self, position: Sequence[Any], *, backward: bool) -> str:
         """The URL of the page after a position, or before it."""
-        query = self._request.query_params.copy()
-        query["cursor"] = _cursor(self._scope, position, backward)
-        return f"{self._request.build_absolute_uri(self._request.path)}?{query.urlencode()}"
+        query = {**dict(self._request.query_params.lists()), "cursor": _cursor(self._scope, position, backward)}
+        return f"{self._request.build_absolute_uri(self._request.path)}?{urlencode(query, doseq=True)}"
 
 
 def _query_of(view: Any) -> Query | None:

@@ -11,7 +11,7 @@ from rest_framework import serializers
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
-from platform_core.api.fields import CheapCopy
+from platform_core.api.fields import CheapCopy, copy_of
 from platform_core.http.errors import FieldError, InvalidInput
 
 MAX_VALUES = 20
@@ -101,7 +101,7 @@ class Query(serializers.Serializer[Any]):
             return super().get_fields()
         declared = _parameters.get(type(self)) or _parameters.setdefault(type(self), super().get_fields())
         return {
-            name: copy.deepcopy(field)
+            name: copy_of(field)
             for name, field in declared.items()
             if name in self.initial_data or field.required or field.default is not serializers.empty
         }

@@ -127,6 +127,7 @@ def fetch_one(queryset: QuerySet[M], **values: object) -> M | None:
     return instance
 
 
+@cache
 def _plain_columns(model: type[Model]) -> list[str]:
     fields: list[Any] = list(model._meta.concrete_fields)
     return [f.attname for f in fields if not f.generated and not hasattr(f, "from_db_value")]

@@ -21,11 +21,15 @@ from django.db.models.functions import Cast, Coalesce
 from rest_framework import serializers
 from rest_framework.settings import api_settings
 
-from platform_core.api.fields import CurrencyField, IdField, MoneyField, StringField
+from platform_core.api.fields import CurrencyField, IdField, MoneyField, StringField, copy_of
 from platform_core.api.strict_bodies import unknown_members
 from platform_core.conf import decimals, rounded
 
 _decode = msgspec.json.Decoder(list[dict[str, Any]] | dict[str, Any] | None, float_hook=Decimal).decode
+
+
+_declared: dict[type, dict[str, Any]] = {}
+"""The declared fields of each `Serializer`."""
 
 
 class Row(dict[str, Any]):
@@ -39,6 +43,11 @@ class Row(dict[str, Any]):
 # describe a schema by the docstring that its class inherits.
 class Serializer(serializers.Serializer[Any]):
     is_strict: ClassVar[bool] = True
+
+    def get_fields(self) -> dict[str, Any]:
+        """A copy of each declared field. DRF copies the whole dictionary, which takes twice as long."""
+        declared = _declared.get(type(self)) or _declared.setdefault(type(self), super().get_fields())
+        return {name: copy_of(field) for name, field in declared.items()}
 
     def to_internal_value(self, data: Any) -> Any:
         unknown = unknown_members(self, data) if self.is_strict and isinstance(data, Mapping) else {}

@@ -112,13 +112,15 @@ class RulesPermission(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         """True, or one of DRF's exceptions: NotAuthenticated, PermissionDenied, NotFound."""
         caller = caller_of(request)
+        if caller is NOBODY and is_open():
+            return True
         method = (request.method or "").lower()
         is_known = method in view.http_method_names and hasattr(view, method)
-        if not is_known or request.method == "OPTIONS" or (caller is NOBODY and is_open()):
+        if not is_known or method == "options":
             return True  # the view answers a method that it does not have with 405
         match = request.resolver_match
         assert match is not None
-        rule = rule_for(request.method or "", bare(readable(match.route)))
+        rule = rule_for(method.upper(), bare(readable(match.route)))
         if rule is None:
             raise exceptions.PermissionDenied("No access rule allows this.")
         try:

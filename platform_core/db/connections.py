@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, cast
 
+import psycopg
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.cache import close_caches
@@ -15,18 +16,28 @@ from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
 from django.dispatch import Signal
-from psycopg.pq import TransactionStatus
+from psycopg.abc import Loader
+from psycopg.pq import Format, TransactionStatus
 
 from platform_core.http import context
 from platform_core.observability import tracing
 
+_TIMES = cast("type[Loader]", psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, Format.TEXT))
 _CACHE_WITHOUT_CONNECTIONS = "django.core.cache.backends.locmem.LocMemCache"
 
 
 class _PreparedCursor(ServerBindingCursor):
-    """Sends parameters separately, so that Postgres can reuse a plan. Django's cursors put the values into the SQL."""
+    """Sends parameters separately, so that Postgres can reuse a plan. Django's cursors put the values into the SQL.
+
+    It reads times with psycopg's own loader, in the time zone of the connection. Django's loader for that zone calls
+    psycopg's slower one, which is written in Python: 12 µs for each time.
+    """
 
     prepare = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.adapters.register_loader("timestamptz", _TIMES)
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
         return super().execute(query, params, prepare=self.prepare)  # type: ignore[misc]

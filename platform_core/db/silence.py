@@ -10,8 +10,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from enum import StrEnum
 from functools import partial
 
@@ -42,6 +42,22 @@ class Silent(psycopg.OperationalError):
     """Postgres is known not to answer, so it was not asked."""
 
 
+class _Waiting:
+    """A class, because a generator would cost each statement more."""
+
+    __slots__ = ("_thread", "_waits")
+
+    def __init__(self, waits: dict[int, float]) -> None:
+        self._waits = waits
+        self._thread = threading.get_ident()
+
+    def __enter__(self) -> None:
+        self._waits[self._thread] = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._waits.pop(self._thread, None)
+
+
 class Watch:
     """One for each process. ``ask`` finds out what Postgres answers; it must be bounded itself."""
 
@@ -66,15 +82,9 @@ class Watch:
                 self._thread = threading.Thread(target=self._run, name="database-watch", daemon=True)
                 self._thread.start()
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Marks a wait on Postgres of this thread."""
-        thread = threading.get_ident()
-        self._waits[thread] = time.monotonic()
-        try:
-            yield
-        finally:
-            self._waits.pop(thread, None)
+    def waiting(self) -> "_Waiting":
+        """Marks a wait on Postgres of this thread, inside a ``with`` block."""
+        return _Waiting(self._waits)
 
     def refuse_if_silent(self) -> None:
         """Raises Silent."""

@@ -42,7 +42,7 @@ class CSPMiddleware(StockCSPMiddleware):
             return response  # its headers would replace those that the browser has stored with the page (RFC 9111, 3.2)
         if _is_page(response):
             response.headers.setdefault("Permissions-Policy", PERMISSIONS)
-        elif self.is_constant and not any(name.startswith("_csp_") for name in vars(response)):
+        elif self.is_constant and "_csp_" not in " ".join(vars(response)):
             response.headers.setdefault(HEADER, _DATA_POLICY_HEADER)
             return response
         return super().process_response(request, response)
@@ -75,5 +75,11 @@ class CorsMiddleware(StockCorsMiddleware):
         if "HTTP_ORIGIN" in request.META:
             return super().__call__(request)
         response: HttpResponse = self.get_response(request)  # type: ignore[assignment]
-        patch_vary_headers(response, ("origin",))
+        vary = response.headers.get("Vary")
+        if vary is None:
+            response.headers["Vary"] = "origin"
+        elif "origin" in vary.lower() or "*" in vary:
+            patch_vary_headers(response, ("origin",))
+        else:
+            response.headers["Vary"] = f"{vary}, origin"
         return response
