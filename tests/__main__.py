@@ -27,7 +27,7 @@ from tests.suites import EXTRA, SERVER_VARIABLE, SETTINGS, plain_environment, te
 
 NO_TESTS_COLLECTED = 5
 LANES = 2
-ALONE = frozenset({"chaos"})
+ALONE = frozenset({"chaos", "cluster"})
 """Suites that must run alone."""
 SEARCH, FAST, ALL = "--search", "--fast", "--all"
 CHOOSING = {"-k", "-m", SEARCH}
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
         for thread in lanes:
             thread.join()
     code = tell({suite: results[suite] for suite in suites}, partial=bool(CHOOSING & set(options)))
-    if {"e2e", "browser"} & set(suites) and not {ALL, SEARCH} & set(options):
+    if {"e2e", "browser", "cluster"} & set(suites) and not {ALL, SEARCH} & set(options):
         print("\nNot run: the slow tests that are marked as nightly. `python -m tests --all` runs them.")
     return code
 
