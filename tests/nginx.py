@@ -14,7 +14,7 @@ NGINX = os.environ.get("NGINX_PROGRAM") or shutil.which("nginx", path=f"{os.envi
 
 
 def configured(folder: Path, address: str, plain: int, port: int, replaced: Mapping[str, str]) -> list[str]:
-    """Write the configuration, and a certificate for the address, into the folder. Returns the command that starts nginx.
+    """Write the configuration, and a certificate for the address, into the folder. Returns the command to start nginx.
 
     It listens on ``plain`` without TLS and on ``port`` with it. ``replaced``: further texts, such as services, and what
     stands there instead.

@@ -138,9 +138,7 @@ class Client(threading.Thread):
             answer = None
             began = time.monotonic()
             try:
-                answer = self.session.post(
-                    self.url(service, path), json=body, headers=headers, timeout=TIMEOUT
-                )
+                answer = self.session.post(self.url(service, path), json=body, headers=headers, timeout=TIMEOUT)
             except requests.RequestException:
                 self.promised.count("requests without an answer")
             else:
@@ -170,7 +168,12 @@ def _comes_again(answer: requests.Response) -> bool:
 
 
 def customers(
-    stack: Stack, promised: Promised, seed: int, stop: threading.Event, kind: type[Client] = Client, number: int = CLIENTS
+    stack: Stack,
+    promised: Promised,
+    seed: int,
+    stop: threading.Event,
+    kind: type[Client] = Client,
+    number: int = CLIENTS,
 ) -> list[Client]:
     """Clients, not started yet, of a shop that has a few users and products of theirs."""
     shop, name = Shop(stack), uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""What stands in front of the hosts: HAProxy on each of them and beside nginx, both with the configurations of `deploy/`."""
+"""What stands in front of the hosts: HAProxy on each of them, nginx with another one. Both as `deploy/` has them."""
 
 import os
 import shutil
@@ -33,9 +33,16 @@ def balanced(address: str, service: Service, path: str = "") -> str:
 class Balancer:
     """HAProxy on one machine, in front of the services of all hosts."""
 
-    def __init__(self, folder: Path, machine: Machine, hosts: tuple[str, str], address: str, configuration: Path) -> None:
+    def __init__(
+        self, folder: Path, machine: Machine, hosts: tuple[str, str], address: str, configuration: Path
+    ) -> None:
         """``hosts`` and ``address``: where the services are, and where the balancer listens."""
-        self.output, self.machine, self.address, self.configuration = folder / "haproxy", machine, address, configuration
+        self.output, self.machine, self.address, self.configuration = (
+            folder / "haproxy",
+            machine,
+            address,
+            configuration,
+        )
         self.variables = {"BALANCER_ADDRESS": address, "HOST_A": hosts[0], "HOST_B": hosts[1]}
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -60,7 +67,9 @@ class Front:
         self.machine, self.certificate = machine, folder / "certificate"
         self.balancer = Balancer(folder, machine, hosts, machine.address, configuration)
         self.balancer.start()
-        services = {f"{each.name}:{each.port}": balanced(machine.address, each).removeprefix("http://") for each in SERVICES}
+        services = {
+            f"{each.name}:{each.port}": balanced(machine.address, each).removeprefix("http://") for each in SERVICES
+        }
         # All clients of the suite have one address.
         limits = {"rate=50r/s": "rate=5000r/s"}
         command = configured(folder, machine.address, PLAIN_PORT, TLS_PORT, {**services, **limits})

@@ -15,10 +15,28 @@ from tests.e2e.stack import own_folder
 from tests.mail_servers import MailServer, serving_mail
 from tests.nginx import NGINX
 
+AT_RANDOM = "test_one_fault_after_the_other"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--minutes", type=float, default=0.0, help="how long one fault follows the other, at random")
-    parser.addoption("--seed", type=int, default=20, help="what clients and faults do; the same seed does the same again")
+    parser.addoption(
+        "--seed", type=int, default=20, help="what clients and faults do; the same seed does the same again"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--minutes` only the faults at random, otherwise only the others."""
+    is_long = config.getoption("--minutes") > 0
+    others = [each for each in items if (each.name == AT_RANDOM) != is_long]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [each for each in items if each not in others]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not run, and why: it must not look as if it had passed."""
+    for reason in sorted({str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])}):
+        terminalreporter.write_line(reason.removeprefix("Skipped: "), yellow=True)
 
 
 @pytest.fixture
@@ -40,11 +58,11 @@ def resources() -> Iterator[ExitStack]:
 def network(resources) -> Network:
     for program, path in {"nginx": NGINX, "haproxy": HAPROXY}.items():
         if path is None:
-            pytest.skip(f"NOT RUN: {program} is not installed, and the hosts stand behind it")
+            pytest.skip(f"Not run here: {program} is not installed, and the hosts stand behind it")
     try:
         network = Network(NAMES)
     except CannotBeMade as error:
-        pytest.skip(f"NOT RUN: {error}")
+        pytest.skip(f"Not run here: {error}")
     resources.callback(network.close)
     return network
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import psutil
 
-from platform_core.conf.environment import ROOT
 from platform_core.stack.supervisor import health_of
 from platform_core.topology import SERVICES, Service
 from tests.cluster.balancing import CONFIGURATION, DOMAIN, Balancer, Front, balanced
@@ -26,7 +25,7 @@ LOCALHOST = "127.0.0.1"
 
 
 class Host(Stack):
-    """`manage.py up` on a machine of its own, as process 1 of a namespace of processes, with a balancer for its calls."""
+    """`manage.py up` on a machine of its own, as process 1 of its processes, with a balancer for its calls."""
 
     def __init__(self, folder: Path, machine: Machine, balancer: Balancer, variables: dict[str, str]) -> None:
         super().__init__(folder)
@@ -53,9 +52,8 @@ class Host(Stack):
             self.process = start(*command, cwd=self.root, env=environment, stdout=output, stderr=output)
         return self.process
 
-    def begin(self, root: Path = ROOT) -> None:
-        """Start it with the code of this folder, and do not wait."""
-        self.root = root
+    def begin(self) -> None:
+        """Start it, and do not wait."""
         if self.output.exists():
             self.output.rename(self.folder / f"up-{time.monotonic_ns()}.out")
         self.launch()
@@ -65,8 +63,14 @@ class Host(Stack):
         return "Ready in" in self.said()
 
     def await_up(self) -> None:
-        """Wait until all its webs are ready, and the balancers have seen it."""
+        """Wait until all its webs are ready."""
         eventually(f"{self.machine.name} is ready", self.is_up, START_SECONDS)
+
+    def come_back(self) -> None:
+        """Start it again, also after a loss of power."""
+        self.machine.plug_in()
+        self.begin()
+        self.await_up()
 
     def drain(self) -> None:
         """Stop it as an operator does, and wait for its end."""
@@ -160,8 +164,3 @@ class Cluster(Stack):
 
     def said(self) -> str:
         return "\n".join(host.all_said() for host in self.hosts)
-
-    def new_start(self, host: Host) -> None:
-        host.machine.plug_in()
-        host.begin()
-        host.await_up()

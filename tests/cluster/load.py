@@ -73,6 +73,12 @@ class Careful(Client):
             with self.promised.lock:
                 self.promised.failures.append(f"{time.strftime('%H:%M:%S')} {what}: {said}")
 
+    def insist(self, service: Service, path: str, body: Any, key: str | None) -> requests.Response | None:
+        answer = super().insist(service, path, body, key)
+        if answer is not None and answer.status_code >= 400:
+            self.promised.count(f"refusals: {answer.json()['code']}")
+        return answer
+
     def order_without_key(self) -> None:
         """Sends an order once, and never again, whatever the answer is."""
         items = [{"productId": self.promised.product, "quantity": self.promised.serial()}]
@@ -123,7 +129,9 @@ class Load:
     def check(self) -> None:
         """Asserts that no promise is broken. `verify` also compares analytics with the services."""
         verified = self.cluster.run("verify", "--wait", "90", timeout=400)
-        assert verified.returncode == 0, f"seed {self.seed}\n{verified.stdout}{verified.stderr}\n{self.cluster.said()[-4000:]}"
+        assert verified.returncode == 0, (
+            f"seed {self.seed}\n{verified.stdout}{verified.stderr}\n{self.cluster.said()[-4000:]}"
+        )
         unhandled = [line for line in self.cluster.said().splitlines() if '"event":"unhandled"' in line]
         assert unhandled == []
         check_promises(self.cluster, self.journal)
@@ -138,7 +146,9 @@ class Load:
             page = shop.get(ORDER, path)
             quantities.update(order["items"][0]["quantity"] for order in page["results"])
             path = page["next"] and "/api/orders/" + page["next"].split("/api/orders/", 1)[1]
-        assert [serial for serial, number in quantities.items() if number > 1] == [], "an order was sent twice on the way"
+        assert [serial for serial, number in quantities.items() if number > 1] == [], (
+            "an order was sent twice on the way"
+        )
 
     def check_mails(self) -> None:
         """Each confirmed order has its mail. One comes twice only if its worker was lost at the wrong moment."""
@@ -155,4 +165,11 @@ class Load:
         figures = {**self.journal.figures, "requests that failed after one retry": len(self.journal.failures)}
         lines = [f"  {number:6} {what}" for what, number in sorted(figures.items())]
         longest = f"  {self.journal.longest:6.1f} s took the slowest answer"
-        return "\n".join((f"\n{name} with seed {self.seed}:", *lines, longest, *(f"    {each}" for each in self.journal.failures[:5])))
+        return "\n".join(
+            (
+                f"\n{name} with seed {self.seed}:",
+                *lines,
+                longest,
+                *(f"    {each}" for each in self.journal.failures[:5]),
+            )
+        )

@@ -1,7 +1,7 @@
 """Machines of their own on one Linux: network namespaces, and this process as the router between them.
 
-`Network` moves this process into a namespace of its own. Each `Machine` is a further namespace with one address, which the process
-that holds it open keeps alive. Nothing has a name, so that nothing can be left behind: when the processes end, for whatever reason,
+`Network` moves this process into a namespace of its own. Each `Machine` is a further namespace with one address, and a
+process keeps it open. Nothing has a name, so nothing can be left behind: when the processes end, for whatever reason,
 the kernel removes namespaces, cables and rules.
 """
 
@@ -47,7 +47,9 @@ class Machine:
     def __init__(self, number: int, name: str) -> None:
         self.name, self.address, self.gateway = name, f"10.0.{number}.2", f"10.0.{number}.1"
         self.cable = f"to-{name}"
-        self.holder = start("unshare", "--net", "--", "sh", "-c", "echo ready; exec sleep infinity", stdout=subprocess.PIPE)
+        self.holder = start(
+            "unshare", "--net", "--", "sh", "-c", "echo ready; exec sleep infinity", stdout=subprocess.PIPE
+        )
         assert self.holder.stdout is not None and self.holder.stdout.readline() == b"ready\n"
         run("ip", "link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", str(self.holder.pid))
         run("ip", "address", "add", f"{self.gateway}/24", "dev", self.cable)

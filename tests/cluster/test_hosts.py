@@ -1,79 +1,68 @@
-"""Two hosts under load: one is drained, killed, cut off, or the primary of their database is lost."""
+"""Two hosts under load: one is drained, killed or cut off, their primary is lost, another version is deployed."""
+
+import random
+import time
+from pathlib import Path
 
 import pytest
 
-from tests.cluster.database import ADDRESS
+from platform_core.topology import PRODUCT
+from tests.cluster import scenarios
+from tests.cluster.scenarios import AT_NIGHT, EVERY_DAY, Scenario
+from tests.e2e.scratch.copy import Copy
+from tests.e2e.stack import Shop, slow
 
-nightly = pytest.mark.nightly
+SAVED_BY_ONE_RETRY = {scenarios.drain}
+NOWHERE = "postgresql://nobody@localhost/none"
 
 
-def test_no_request_fails_when_a_host_is_drained_and_comes_back(cluster, load):
-    host = cluster.hosts[0]
+@pytest.mark.parametrize("scenario", [*EVERY_DAY, *map(slow, AT_NIGHT)], ids=lambda each: each.__name__)
+def test_no_promise_is_broken(cluster, load, seed, scenario: Scenario):
     with load:
-        host.drain()
-        load.go_on(15)
-        cluster.new_start(host)
-        load.go_on(15)
+        scenario(cluster, load, random.Random(seed).choice(cluster.hosts))
+    assert scenario not in SAVED_BY_ONE_RETRY or load.journal.failures == []
+    load.check()
+
+
+@pytest.fixture(scope="module")
+def next_version(resources) -> Copy:
+    """The project, and a product has one more field."""
+    copy = Copy(Path(resources.folder))
+    column = 'brand = models.CharField(max_length=100, blank=True, default="", db_default="")'
+    copy.add("product_svc/models.py", "sku =", column)
+    copy.add("product_svc/serializers.py", "sku = SkuField", "brand = OptionalStringField(max_length=100)")
+    copy.succeeds("manage.py", "product_svc", "makemigrations", DATABASE_URL=NOWHERE)
+    return copy
+
+
+@pytest.mark.nightly
+def test_another_version_with_one_more_column_is_deployed_and_no_request_fails(cluster, load, next_version):
+    product = {"name": "Lamp", "price": 1, "stock": 1}
+    with load:
+        cluster.root = next_version.folder
+        migrated = cluster.run("migrate")
+        assert migrated.returncode == 0, migrated.stderr
+        old = Shop(cluster.hosts[1]).made(PRODUCT, "/api/products", **product)
+        assert "brand" not in old
+        for host in cluster.hosts:
+            host.root = next_version.folder
+            host.drain()
+            host.come_back()
+            load.go_on(15)
     assert load.journal.failures == []
+    for host in cluster.hosts:
+        assert Shop(host).made(PRODUCT, "/api/products", **product, brand="Bright")["brand"] == "Bright"
+        assert Shop(host).get(PRODUCT, f"/api/products/{old['id']}")["brand"] == ""
     load.check()
 
 
-def test_a_host_that_loses_its_power_breaks_no_promise(cluster, load):
-    host = cluster.hosts[1]
+def test_one_fault_after_the_other(cluster, load, seed, request):
+    """For `--minutes`. Each fault is over when the next one begins."""
+    until = time.monotonic() + request.config.getoption("--minutes") * 60
+    chance = random.Random(seed)
     with load:
-        host.lose_power()
-        load.lost_workers += 1
-        load.go_on(30)
-        cluster.database.await_no_connections_of(host.machine, 60)
-        cluster.new_start(host)
-        load.go_on(10)
-    load.check()
-
-
-def test_the_standby_is_promoted_and_no_acknowledged_order_is_lost(cluster, load):
-    database = cluster.database
-    with load:
-        database.lose_primary()
-        load.lost_workers += len(cluster.hosts)
-        database.fail_over()
-        load.go_on(20)
-        database.get_standby()
-        load.go_on(10)
-    load.check()
-
-
-@nightly
-@pytest.mark.parametrize("ways", ["both", "questions", "answers"])
-def test_a_host_that_is_cut_off_from_postgres_breaks_no_promise(cluster, load, ways):
-    host = cluster.hosts[0]
-    there, back = (host.machine.address, ADDRESS), (ADDRESS, host.machine.address)
-    with load:
-        with cluster.network.cut(*{"both": (there, back), "questions": (there,), "answers": (back,)}[ways]):
-            load.lost_workers += 1
-            load.go_on(30)
-        cluster.await_well()
-        load.go_on(10)
-    load.check()
-
-
-@nightly
-@pytest.mark.parametrize("ways", ["both", "one"])
-def test_hosts_that_are_cut_off_from_each_other_break_no_promise(cluster, load, ways):
-    one, other = (host.machine.address for host in cluster.hosts)
-    with load:
-        with cluster.network.cut(*[(one, other), (other, one)][: 2 if ways == "both" else 1]):
-            load.go_on(30)
-        cluster.await_well()
-        load.go_on(10)
-    load.check()
-
-
-@nightly
-def test_a_network_that_loses_packets_breaks_no_promise(cluster, load):
-    with load:
-        with cluster.network.losing(0.1, *(host.machine for host in cluster.hosts)):
-            load.lost_workers += len(cluster.hosts)
-            load.go_on(20, 120)
-        cluster.await_well()
-        load.go_on(10)
+        while time.monotonic() < until:
+            scenario = chance.choice([*EVERY_DAY, *AT_NIGHT])
+            load.journal.count(f"times: {scenario.__name__.replace('_', ' ')}")
+            scenario(cluster, load, chance.choice(cluster.hosts))
     load.check()

@@ -4,9 +4,7 @@ Most tests start nginx and are skipped where it is not installed (variable NGINX
 """
 
 import ast
-import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
