@@ -1,5 +1,6 @@
 """`python -m tests cluster [--minutes N] [--seed N]`. One cluster serves all scenarios, one after the other."""
 
+import random
 import signal
 import sys
 from collections.abc import Iterator
@@ -83,7 +84,8 @@ def cluster(resources, network, mail) -> Cluster:
 @pytest.fixture
 def load(cluster, mail, seed, request, capsys) -> Iterator[Load]:
     """Clients, not started yet. Their figures are printed at the end."""
-    load = Load(cluster, mail, seed)
+    own = random.Random(f"{seed} {request.node.name}").getrandbits(32)  # or keys of an earlier test would come again
+    load = Load(cluster, mail, own)
     yield load
     with capsys.disabled():
-        print(load.tell(request.node.name))
+        print(load.tell(f"{request.node.name} with --seed {seed}"))

@@ -149,9 +149,10 @@ class Cluster(Stack):
         return balanced(self.front.machine.address, service, path)
 
     def begin(self) -> None:
-        """Start all hosts, one after the other: the first one migrates."""
+        """Start all hosts. One of them migrates, and the others wait for it."""
         for host in self.hosts:
             host.begin()
+        for host in self.hosts:
             host.await_up()
         self.await_well()
 

@@ -160,14 +160,14 @@ class Load:
         twice = sum(number - 1 for order, number in sent().items() if order in self.journal.orders)
         assert twice <= self.lost_workers * AT_ONCE, f"{twice} mails came twice"
 
-    def tell(self, name: str) -> str:
+    def tell(self, title: str) -> str:
         """The figures, as lines."""
         figures = {**self.journal.figures, "requests that failed after one retry": len(self.journal.failures)}
         lines = [f"  {number:6} {what}" for what, number in sorted(figures.items())]
         longest = f"  {self.journal.longest:6.1f} s took the slowest answer"
         return "\n".join(
             (
-                f"\n{name} with seed {self.seed}:",
+                f"\n{title}:",
                 *lines,
                 longest,
                 *(f"    {each}" for each in self.journal.failures[:5]),
