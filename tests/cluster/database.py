@@ -3,6 +3,7 @@
 import pwd
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import IO
 
@@ -64,10 +65,17 @@ class Database(Pair):
         server.machine = machine
         return server
 
-    def lose_primary(self) -> None:
-        """The primary's machine loses its power: no peer is told."""
+    def lose_primary(self, seconds_behind: float) -> None:
+        """The machine of the primary loses its power, and no peer is told.
+
+        The standby has been cut off before, so it lacks the WAL of the last ``seconds_behind``. If the primary did not
+        wait for it, what it has acknowledged meanwhile would be lost.
+        """
+        self.standby.machine.unplug()
+        time.sleep(seconds_behind)
         self.primary.machine.unplug()
         self.primary.kill()
+        self.standby.machine.plug_in()
 
     def fail_over(self) -> None:
         """Promote the standby, which serves alone from now on. Where the lost primary was, nothing is left."""

@@ -30,8 +30,9 @@ MAIL_SECONDS = 360.0
 class Journal(Promised):
     """Adds what one retry did not save, and the orders that were sent once, without a key."""
 
+    failed_once: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    """Requests that have failed twice: what was asked, and the second answer."""
+    """Requests that have failed again: when, what was asked, and the answer."""
     serials: int = 0
     """The quantity of the last order without a key. No two have the same, so none may be there twice."""
     owner: str = ""
@@ -66,12 +67,10 @@ class Careful(Client):
         return float(after) + self.random.uniform(0, 0.5)
 
     def failed(self, what: str, attempt: int, answer: requests.Response | None) -> None:
-        if attempt == 0:
-            self.promised.count("requests that failed once")
-        if attempt == 1:
-            said = "no answer" if answer is None else f"{answer.status_code} {answer.text[:300]}"
-            with self.promised.lock:
-                self.promised.failures.append(f"{time.strftime('%H:%M:%S')} {what}: {said}")
+        said = "no answer" if answer is None else f"{answer.status_code} {answer.text[:300]}"
+        line = f"{time.strftime('%H:%M:%S')} {what}: {said}"
+        with self.promised.lock:
+            (self.promised.failures if attempt else self.promised.failed_once).append(line)
 
     def insist(self, service: Service, path: str, body: Any, key: str | None) -> requests.Response | None:
         answer = super().insist(service, path, body, key)
@@ -121,9 +120,10 @@ class Load:
     def confirmed(self) -> int:
         return self.journal.figures["orders confirmed"]
 
-    def go_on(self, orders: int, seconds: float = 90.0) -> None:
-        """Wait until so many more orders are confirmed."""
+    def go_on(self, orders: int, seconds: float = 90.0, *, at_least: float = 0.0) -> None:
+        """Wait until so many more orders are confirmed, and ``at_least`` so many seconds are over."""
         enough = self.confirmed + orders
+        time.sleep(at_least)
         eventually(f"{orders} more orders", lambda: self.confirmed >= enough, seconds)
 
     def check(self) -> None:
@@ -162,14 +162,18 @@ class Load:
 
     def tell(self, title: str) -> str:
         """The figures, as lines."""
-        figures = {**self.journal.figures, "requests that failed after one retry": len(self.journal.failures)}
+        journal = self.journal
+        figures = {
+            **journal.figures,
+            "requests that failed once": len(journal.failed_once),
+            "requests that failed after one retry": len(set(map(_asked, journal.failures))),
+        }
         lines = [f"  {number:6} {what}" for what, number in sorted(figures.items())]
-        longest = f"  {self.journal.longest:6.1f} s took the slowest answer"
-        return "\n".join(
-            (
-                f"\n{title}:",
-                *lines,
-                longest,
-                *(f"    {each}" for each in self.journal.failures[:5]),
-            )
-        )
+        lines.append(f"  {journal.longest:6.1f} s took the slowest answer")
+        lines += [f"    {each}" for each in (journal.failures or journal.failed_once)[:5]]
+        return "\n".join((f"\n{title}:", *lines))
+
+
+def _asked(line: str) -> str:
+    """The request of a line of the journal, without time and answer."""
+    return line.split(" ", 1)[1].split(": ", 1)[0]

@@ -6,6 +6,8 @@ from tests.cluster.database import ADDRESS
 from tests.cluster.hosts import Cluster, Host
 from tests.cluster.load import Load
 
+TROUBLE_SECONDS = 10.0
+"""Longer than the usual deadline of a request, so that it passes for some that have met the trouble."""
 Scenario = Callable[[Cluster, Load, Host], None]
 DEAD_CONNECTIONS_SECONDS = 60.0
 """How long Postgres may keep the connections of a host that has lost its power."""
@@ -30,8 +32,8 @@ def lose_power(cluster: Cluster, load: Load, host: Host) -> None:
 
 
 def fail_over(cluster: Cluster, load: Load, host: Host) -> None:
-    """The machine of the primary loses its power, and the standby is promoted. Later there is a new standby."""
-    cluster.database.lose_primary()
+    """The standby is cut off, then the primary loses its power, and the standby is promoted. It gets another one."""
+    cluster.database.lose_primary(seconds_behind=2.0)
     load.lost_workers += len(cluster.hosts)
     cluster.database.fail_over()
     load.go_on(20)
@@ -63,11 +65,16 @@ def cut_one_way(cluster: Cluster, load: Load, host: Host) -> None:
     cut(cluster, load, (host.machine.address, other.machine.address))
 
 
+def cut_answers_to_clients(cluster: Cluster, load: Load, host: Host) -> None:
+    """The host does what clients ask, but they do not hear of it."""
+    cut(cluster, load, (host.machine.address, cluster.front.machine.address))
+
+
 def lose_packets(cluster: Cluster, load: Load, host: Host) -> None:
     """A tenth of what is sent to the hosts is lost."""
     with cluster.network.losing(0.1, *(each.machine for each in cluster.hosts)):
         load.lost_workers += len(cluster.hosts)
-        load.go_on(30, 150)
+        load.go_on(30, 150, at_least=TROUBLE_SECONDS)
     recover(cluster, load)
 
 
@@ -75,7 +82,7 @@ def cut(cluster: Cluster, load: Load, *ways: tuple[str, str]) -> None:
     """Nothing gets from the first address of a pair to the second for some time."""
     with cluster.network.cut(*ways):
         load.lost_workers += 1
-        load.go_on(30)
+        load.go_on(30, at_least=TROUBLE_SECONDS)
     recover(cluster, load)
 
 
@@ -91,5 +98,6 @@ AT_NIGHT: tuple[Scenario, ...] = (
     cut_answers_of_postgres,
     cut_hosts_off,
     cut_one_way,
+    cut_answers_to_clients,
     lose_packets,
 )

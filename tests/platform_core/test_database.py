@@ -69,6 +69,15 @@ def test_a_deadline_of_one_request_is_not_the_next_ones(api, seconds):
         assert cursor.fetchone() == ("4s",)
 
 
+def test_postgres_gives_up_a_host_that_has_vanished():
+    """A Unix socket has no such limits, so this asks what the session was told. `tests/cluster` tries it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name, reset_val FROM pg_settings WHERE name LIKE 'tcp%' ORDER BY name")
+        told = {name: int(value) for name, value in cursor.fetchall()}
+    assert told.pop("tcp_user_timeout") == 25_000
+    assert told == {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
+
+
 def test_the_usual_deadline_costs_no_round_trip(api):
     connection.close()
     api.get("/api/orders")
