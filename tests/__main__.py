@@ -31,7 +31,7 @@ from tests.suites import EXTRA, SERVER_VARIABLE, SETTINGS, plain_environment, te
 
 NO_TESTS_COLLECTED = 5
 LANES = 2
-ALONE = frozenset({"chaos"})
+ALONE = frozenset({"chaos", "cluster"})
 """Suites that must run alone."""
 SEARCH, FAST, ALL, POOLER = "--search", "--fast", "--all", "--pooler"
 CHOOSING = {"-k", "-m", SEARCH}
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
         for thread in lanes:
             thread.join()
     code = tell({suite: results[suite] for suite in suites}, partial=bool(CHOOSING & set(options)))
-    if {"e2e", "browser"} & set(suites) and not {ALL, SEARCH} & set(options):
+    if {"e2e", "browser", "cluster"} & set(suites) and not {ALL, SEARCH} & set(options):
         print("\nNot run: the slow tests that are marked as nightly. `python -m tests --all` runs them.")
     if "e2e" in suites and pooler.program() is None:
         print(f"\nNot run: the tests of the platform behind a pooler. {pooler.MISSING}.")

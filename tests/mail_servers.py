@@ -25,6 +25,7 @@ class MailServer:
 
     replies: dict[str, str | Callable[[str], str | None]] = field(default_factory=dict)
     delays: dict[str, float] = field(default_factory=dict)
+    host: str = "127.0.0.1"
     closes_after: int | None = None
     drops_at: str | None = None
     mails: list[tuple[str, bytes]] = field(default_factory=list)
@@ -32,7 +33,7 @@ class MailServer:
     connections: int = 0
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((self.host, 0))
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()

@@ -25,8 +25,9 @@ SETTINGS = {
     "tracing": None,
     "generated": None,
     "kubernetes": None,
+    "cluster": None,
 }
-EXTRA = frozenset({"browser", "tracing", "generated", "kubernetes"})
+EXTRA = frozenset({"browser", "tracing", "generated", "kubernetes", "cluster"})
 """Suites that need more than requirements-dev.txt. They run only on request."""
 
 

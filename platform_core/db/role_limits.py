@@ -16,16 +16,23 @@ from platform_core.http.context import MAX_DEADLINE
 
 LIMITS: Mapping[str, str] = {
     # Longer than any request may take.
-    "statement_timeout": f"{MAX_DEADLINE + 1:.0f}s",
-    "idle_in_transaction_session_timeout": "15s",
+    "statement_timeout": f"{MAX_DEADLINE * 1000 + 1000:.0f}",
+    "idle_in_transaction_session_timeout": "15000",
     # How soon Postgres notices that the client has closed its connection, and ends the statement.
-    "client_connection_check_interval": "1s",
-    "timezone": "UTC",
+    "client_connection_check_interval": "1000",
+    # Postgres closes the connections of a host that has vanished without a word after 25 s. The kernel's default is two
+    # hours, and meanwhile they hold their places and their locks.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+    "TimeZone": "UTC",
 }
+"""Values by names, in the units of ``pg_settings``: milliseconds; of ``tcp_keepalives_…`` seconds and a number."""
 _DIFFERING = """
     SELECT role.rolsuper, array(
-        SELECT name FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)
-        WHERE current_setting(name) <> value
+        SELECT name FROM unnest(%s::text[], %s::text[]) AS wanted (name, value) JOIN pg_settings USING (name)
+        WHERE reset_val <> value
     )
     FROM pg_roles role WHERE role.rolname = current_user
 """

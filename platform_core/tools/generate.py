@@ -35,6 +35,8 @@ CONTAINER_VARIABLES: Mapping[str, tuple[str, ...]] = {
 """Variables that compose passes on to one container only. Those for all containers are in compose.yaml."""
 SECRET = frozenset(variable.name for variable in VARIABLES if variable.secret)
 KUBERNETES = "deploy/kubernetes"
+BALANCER_OFFSET = 1000
+"""Between the port of a service and that of the balancer for it."""
 ALERTS = Path("deploy", "monitoring", "alerts.yml")
 
 _PARTS = re.compile(
@@ -222,6 +224,15 @@ def _production_container(service: Service, kind: str) -> Iterator[str]:
     yield f"    secrets: [{', '.join(secrets)}]"
 
 
+def _balanced(service: Service) -> str:
+    return (
+        f"listen {service.name}\n"
+        f'    bind "${{BALANCER_ADDRESS}}:{service.port + BALANCER_OFFSET}"\n'
+        f'    server a "${{HOST_A}}:{service.port}"\n'
+        f'    server b "${{HOST_B}}:{service.port}"'
+    )
+
+
 def _own_secrets() -> dict[str, list[str]]:
     """The secret variables that one container gets alone, by its name."""
     return {
@@ -258,6 +269,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "workers": _listed("      - names: ", tuple(f"{s.stem}-worker" for s in SERVICES_WITH_WORKER), quote=""),
     },
     "deploy/nginx/nginx.conf": {"services": _each(lambda s: f'        "~^{s.stem}\\." {s.name}:{s.port};')},
+    "deploy/haproxy/haproxy.cfg": {"services": _each(_balanced, "\n\n")},
     f"{KUBERNETES}/base/kustomization.yaml": {
         "URLs": _each(lambda s: f"      - {s.url_variable}=http://{s.name}:{s.port}"),
     },

@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,9 @@ class Promised:
 class Client(threading.Thread):
     """A customer that sometimes also adjusts stock."""
 
+    rest = (0.0, 0.0)
+    """Seconds between two actions, at least and at most."""
+
     def __init__(
         self, stack: Stack, users: list[str], products: list[str], promised: Promised, seed: int, stop: threading.Event
     ) -> None:
@@ -64,9 +68,13 @@ class Client(threading.Thread):
         self.placed: list[tuple[str, str, dict[str, Any]]] = []
 
     def run(self) -> None:
-        actions = [self.order] * 6 + [self.cancel] * 2 + [self.repeat] * 2 + [self.adjust] * 2 + [self.ship]
-        while not self.stop_event.is_set():
+        actions = self.actions()
+        while not self.stop_event.wait(self.random.uniform(*self.rest)):
             self.random.choice(actions)()
+
+    def actions(self) -> list[Callable[[], None]]:
+        """What the client does. One that is listed twice is done twice as often."""
+        return [self.order] * 6 + [self.cancel] * 2 + [self.repeat] * 2 + [self.adjust] * 2 + [self.ship]
 
     def order(self) -> None:
         chosen = self.random.sample(self.products, self.random.randint(1, 3))
@@ -127,11 +135,10 @@ class Client(threading.Thread):
         """Repeats a request until the response is definite. Returns None if it never is."""
         headers = {"Idempotency-Key": key} if key else {}
         for attempt in range(TRIES):
+            answer = None
             began = time.monotonic()
             try:
-                answer = self.session.post(
-                    self.stack.direct(service, path), json=body, headers=headers, timeout=TIMEOUT
-                )
+                answer = self.session.post(self.url(service, path), json=body, headers=headers, timeout=TIMEOUT)
             except requests.RequestException:
                 self.promised.count("requests without an answer")
             else:
@@ -141,21 +148,39 @@ class Client(threading.Thread):
                     return answer
             if attempt:
                 self.promised.count("retries of clients")
-            time.sleep(self.random.uniform(0.02, 0.3))
+            self.failed(f"{service.name} {path} {key}", attempt, answer)
+            time.sleep(self.pause(answer))
         return None
+
+    def url(self, service: Service, path: str) -> str:
+        return self.stack.direct(service, path)
+
+    def failed(self, what: str, attempt: int, answer: requests.Response | None) -> None:
+        """Called for each request that is going to be repeated. ``attempt`` counts from 0."""
+
+    def pause(self, answer: requests.Response | None) -> float:
+        """Seconds until a request is repeated."""
+        return self.random.uniform(0.02, 0.3)
 
 
 def _comes_again(answer: requests.Response) -> bool:
     return bool(answer.json().get("code") == "idempotency_in_progress")
 
 
-def customers(stack: Stack, promised: Promised, seed: int, stop: threading.Event) -> list[Client]:
-    """Clients, not started yet, of a shop that has a few users and products."""
-    shop = Shop(stack)
-    users = [shop.made(USER, "/api/users", name="Ann", email=f"ann{n}@example.com")["id"] for n in range(5)]
+def customers(
+    stack: Stack,
+    promised: Promised,
+    seed: int,
+    stop: threading.Event,
+    kind: type[Client] = Client,
+    number: int = CLIENTS,
+) -> list[Client]:
+    """Clients, not started yet, of a shop that has a few users and products of theirs."""
+    shop, name = Shop(stack), uuid.uuid4().hex
+    users = [shop.made(USER, "/api/users", name="Ann", email=f"{name}{n}@example.com")["id"] for n in range(5)]
     products = [shop.made(PRODUCT, "/api/products", name=f"Thing {n}", price=7, stock=STOCK)["id"] for n in range(6)]
     promised.products = products
-    return [Client(stack, users, products, promised, seed * 1000 + n, stop) for n in range(CLIENTS)]
+    return [kind(stack, users, products, promised, seed * 1000 + n, stop) for n in range(number)]
 
 
 def check_promises(stack: Stack, promised: Promised) -> None:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import psycopg
@@ -20,7 +20,9 @@ _OPTIONS = ("max_connections=200", "shared_buffers=64MB", "io_method=sync", "wal
 
 
 class Server:
-    """A cluster and, while it runs, its postmaster."""
+    """A cluster and, while it runs, its postmaster. It listens on a Unix socket alone."""
+
+    listens = ""
 
     def __init__(self, folder: Path, binaries: Path, user: str | None, log: Path) -> None:
         self.cluster, self.binaries, self.user, self.log = folder / "postgres", binaries, user, log
@@ -31,17 +33,21 @@ class Server:
 
     def start(self) -> None:
         options = [word for option in _OPTIONS for word in ("-c", option)]
+        places = ["-D", str(self.cluster), "-h", self.listens, "-k", str(self.sockets)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [str(self.binaries / "postgres"), "-D", str(self.cluster), "-h", "", "-k", str(self.sockets), *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                user=self.user,
-                cwd=self.cluster,
-                preexec_fn=die_with_parent,
-            )
+            self.process = self.launch([str(self.binaries / "postgres"), *places, *options], log)
         eventually(f"Postgres answers; {self.log.read_text()[-500:]}", self.answers, 60)
+
+    def launch(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            user=self.user,
+            cwd=self.cluster,
+            preexec_fn=die_with_parent,
+        )
 
     def answers(self) -> bool:
         with contextlib.suppress(psycopg.OperationalError):
@@ -84,8 +90,11 @@ class Pair:
         folder.chmod(0o755)
         self.primary = self._primary(folder / "a")
         self.primary.start()
-        self.standby = self._standby(folder / "b")
+        self.standby = self._standby(folder / "b", str(self.primary.sockets))
         self.standby.start()
+        self.await_standby()
+
+    def await_standby(self) -> None:
         streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
         eventually("the standby streams", lambda: self.primary.ask(streaming) == 1)
 
@@ -95,7 +104,8 @@ class Pair:
         binaries, user = Guardian(folder).prepare()
         return Server(folder, binaries, user, folder / "log")
 
-    def _standby(self, folder: Path) -> Server:
+    def _standby(self, folder: Path, primary: str) -> Server:
+        """A copy of the primary, which it reaches at this host or in this folder of its socket. It is not started."""
         folder.mkdir()
         folder.chmod(0o755)
         if self.primary.user:
@@ -104,7 +114,7 @@ class Pair:
             [
                 str(self.primary.binaries / "pg_basebackup"),
                 *("--pgdata", str(folder / "postgres"), "--write-recovery-conf", "--checkpoint", "fast"),
-                *("--host", str(self.primary.sockets), "--username", "postgres"),
+                *("--host", primary, "--username", "postgres"),
             ],
             user=self.primary.user,
             cwd=folder,

@@ -4,9 +4,7 @@ Most tests start nginx and are skipped where it is not installed (variable NGINX
 """
 
 import ast
-import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -25,15 +23,14 @@ from platform_core.conf.environment import ROOT
 from platform_core.http.context import MAX_DEADLINE
 from platform_core.http.request_body import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, MAX_UPLOAD_BYTES, UPLOAD_SECONDS
 from platform_core.topology import ORDER, SERVICES
+from tests.nginx import NGINX, TEXT, configured
 from tests.ports import free_ports
 from tests.servers import Received, Server, Wire, answers, hangs_up, serving
 from tests.wire import until
 
-TEXT = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
 OVERLAY = yaml.safe_load((ROOT / "compose.prod.yaml").read_text())
 PROXY = OVERLAY["services"]["proxy"]
 HOST = "order.shop.example.com"
-NGINX = os.environ.get("NGINX_PROGRAM") or shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
@@ -145,27 +142,11 @@ class Proxy:
         """``more`` are further addresses of the service. As with names, an address that fails is asked again."""
         self.folder = folder
         self.plain, self.port = free_ports(2)
-        certificate, key = folder / "certificate", folder / "key"
-        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        subject = ["-subj", "/CN=localhost", "-keyout", key, "-out", certificate]
-        subprocess.run([*make, *subject], check=True, capture_output=True)
-        text = re.sub(r"(?<= )/tmp/", f"{folder}/", TEXT)
-        text = text.replace("/run/secrets/tls_certificate", str(certificate))
-        text = text.replace("/run/secrets/tls_key", str(key))
-        text = re.sub(r"listen \[::\][^;]*;", "", text)
-        text = text.replace("listen 8080", f"listen 127.0.0.1:{self.plain}")
-        text = text.replace("listen 8443", f"listen 127.0.0.1:{self.port}")
+        replaced = {f"{ORDER.name}:{ORDER.port}": "several" if more else upstream, "10s": "3s"}
         if more:
             addresses = " ".join(f"server {each} max_fails=0;" for each in (upstream, *more))
-            text = text.replace("http {", f"http {{ upstream several {{ {addresses} }}", 1)
-        text = text.replace(f"{ORDER.name}:{ORDER.port}", "several" if more else upstream)
-        text = text.replace("worker_rlimit_nofile 16384;", "worker_rlimit_nofile 1024;").replace("4096", "200")
-        text = (
-            text.replace("10s", "3s").replace("/dev/stderr", f"{folder}/errors").replace("/dev/stdout", f"{folder}/log")
-        )
-        (folder / "nginx.conf").write_text(f"daemon off;\n{'user root;' if os.geteuid() == 0 else ''}\n{text}")
-        assert NGINX
-        self.process = subprocess.Popen([NGINX, "-e", folder / "errors", "-c", folder / "nginx.conf"])
+            replaced["http {"] = f"http {{ upstream several {{ {addresses} }}"
+        self.process = subprocess.Popen(configured(folder, "127.0.0.1", self.plain, self.port, replaced))
         until(self.accepts)
 
     def accepts(self) -> bool:

@@ -30,8 +30,8 @@ def as_role(role: str, **parameters: str) -> psycopg.Connection[Any]:
 def limits_of(role: str, **parameters: str) -> dict[str, str]:
     """The limits of a new session."""
     with as_role(role, **parameters) as session:
-        found = {name: session.execute(f"SHOW {name}".encode()).fetchone() for name in LIMITS}
-    return {name: row[0] for name, row in found.items() if row}
+        found = session.execute("SELECT name, reset_val FROM pg_settings WHERE name = ANY(%s)", [list(LIMITS)])
+        return dict(found.fetchall())
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_migrate_sets_the_limits_of_a_service_with_a_database_of_its_own_or_says
     owner.execute(f"ALTER ROLE {ROLE} SUPERUSER".encode())
     (warning,) = ensure_limits(values)
     assert warning.startswith(f"The database role of {ORDER.name} may not set")
-    assert 'ALTER ROLE "test_limits" SET "idle_in_transaction_session_timeout" = \'15s\';' in warning
+    assert 'ALTER ROLE "test_limits" SET "idle_in_transaction_session_timeout" = \'15000\';' in warning
 
 
 def test_postgres_ends_the_statement_of_a_client_that_is_gone(owner):
