@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
     code = tell({suite: results[suite] for suite in suites}, partial=bool(CHOOSING & set(options)))
     if {"e2e", "browser", "cluster"} & set(suites) and not {ALL, SEARCH} & set(options):
         print("\nNot run: the slow tests that are marked as nightly. `python -m tests --all` runs them.")
-    if "e2e" in suites and pooler.program() is None:
+    if {"e2e", "platform_core"} & set(suites) and pooler.program() is None:
         print(f"\nNot run: the tests of the platform behind a pooler. {pooler.MISSING}.")
     return code
 

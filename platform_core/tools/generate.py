@@ -167,13 +167,23 @@ def _listed(before: str, names: tuple[str, ...], quote: str = '"') -> Callable[[
 
 
 def _compose_database(service: Service) -> str:
-    url = f"postgresql://{service.role}:${{{_password(service)}:-development}}@postgres:5432/platform"
-    return f"x-{service.stem}-database: &{service.stem}-database\n  {service.database_url_variable}: {url}"
+    role = f"postgresql://{service.role}:${{{_password(service)}:-development}}"
+    return (
+        f"x-{service.stem}-database: &{service.stem}-database\n"
+        f"  {service.database_url_variable}: {role}@${{DATABASE_AT:-postgres:5432}}/platform\n"
+        f"  {service.direct_url_variable}: {role}@postgres:5432/platform"
+    )
+
+
+def _pooler_users() -> str:
+    users = [f'      "{service.role}" "${{{_password(service)}:-development}}"' for service in SERVICES]
+    return "\n".join(["  pooler_users:", "    content: |", *users])
 
 
 def _production_database(service: Service) -> str:
     variable = service.database_url_variable
-    return f"x-{service.stem}-database: &{service.stem}-database\n{_from_file(variable, '  ')}"
+    anchor = f"x-{service.stem}-database: &{service.stem}-database"
+    return f'{anchor}\n{_from_file(variable, "  ")}\n  {service.direct_url_variable}: ""'
 
 
 def _from_file(variable: str, indent: str) -> str:
@@ -255,6 +265,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "databases to migrate": _each(lambda s: f"        - *{s.stem}-database"),
         "key volumes": _each(lambda s: f"      - {s.stem}-keys:/keys/{s.name}"),
         "services": _containers(_compose_container),
+        "pooler users": _pooler_users,
         "volumes": _each(lambda s: f"  {s.stem}-keys:"),
     },
     "compose.prod.yaml": {

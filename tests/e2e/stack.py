@@ -84,8 +84,8 @@ class Stack:
         return self.pooler
 
     def with_variables(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """The environment with further variables. A database that they name is not that of the pooler."""
-        named = [name for name in variables if name.endswith("DATABASE_URL")]
+        """The environment with further variables. If they name a database or a data folder, it has no pooler."""
+        named = [name for name in variables if name.endswith("DATABASE_URL") or name == "PLATFORM_DATA"]
         pooled = self.pooling().variables() if self.is_pooled and named else {}
         kept = {name: value for name, value in self.environment.items() if name not in pooled}
         return {**kept, **variables}

@@ -88,7 +88,7 @@ def test_a_data_folder_and_a_clone_may_have_any_name():
     with own_folder() as parent:
         clone = parent / "my shop 100%41 new"
         shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".*", "__pycache__", "staticfiles", "artefacts"))
-        stack = Stack(parent)
+        stack = Stack(parent, is_pooled=False)
         environment = {name: value for name, value in stack.environment.items() if name != "PLATFORM_DATA"}
         process = subprocess.Popen(
             [sys.executable, "manage.py", "up"],

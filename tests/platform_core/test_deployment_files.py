@@ -1,6 +1,7 @@
 """The Dockerfile, the compose files and .env.example agree with the topology, the variables, and each other."""
 
 import ast
+import configparser
 import json
 import os
 import re
@@ -18,17 +19,21 @@ import yaml
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from platform_core.conf import production
-from platform_core.conf.environment import ROOT, VARIABLES, database_parts, parsed
+from platform_core.conf.environment import ROOT, VARIABLES, database_parts, direct_parts, parsed
 from platform_core.conf.settings import service_settings
 from platform_core.stack.keys import make_keys
 from platform_core.stack.roles import ensure_roles
+from platform_core.tools.sizing import POOL
 from platform_core.topology import SERVICES
+from tests import pooler
+from tests.e2e.stack import own_folder
+from tests.ports import free_ports
 from tests.suites import SERVER_VARIABLE
 
 COMPOSE_TEXT = (ROOT / "compose.yaml").read_text()
 COMPOSE = yaml.safe_load(COMPOSE_TEXT)
 MONITORING = {name: each for name, each in COMPOSE["services"].items() if each.get("profiles") == ["monitoring"]}
-CONTAINERS = {name: each for name, each in COMPOSE["services"].items() if name not in MONITORING}
+CONTAINERS = {name: each for name, each in COMPOSE["services"].items() if "profiles" not in each}
 OVERLAY_TEXT = (ROOT / "compose.prod.yaml").read_text()
 OVERLAY = yaml.safe_load(OVERLAY_TEXT)
 EXAMPLE = (ROOT / ".env.example").read_text()
@@ -105,6 +110,59 @@ def test_the_monitoring_is_pinned_to_a_version_and_mounts_files_that_are_there_a
     for source, _, mode in mounts:
         assert mode == "ro"
         assert (ROOT / source).exists()
+
+
+POOLER = COMPOSE["services"]["pooler"]
+
+
+def pooler_settings() -> configparser.ConfigParser:
+    settings = configparser.ConfigParser(comment_prefixes=(";",), interpolation=None)
+    settings.read(ROOT / "deploy" / "pgbouncer" / "pgbouncer.ini")
+    return settings
+
+
+def test_the_pooler_is_started_when_it_is_asked_for_and_is_not_published():
+    assert POOLER["profiles"] == ["pooler"]
+    assert "ports" not in POOLER
+    assert re.fullmatch(r"[a-z]+/pgbouncer:v(\d+)\.(\d+)\.\d+-p\d+", POOLER["image"])
+    settings = pooler_settings()["pgbouncer"]
+    assert settings["pool_mode"] == "transaction"
+    assert int(settings["default_pool_size"]) == POOL, "as the table of connections in docs/scaling.md"
+    assert int(settings["max_prepared_statements"]) > 0
+    assert "options" not in settings.get("ignore_startup_parameters", "")
+
+
+@owners
+def test_a_service_reaches_postgres_through_the_pooler_if_it_is_named_and_directly_for_locks(name, service):
+    through = {
+        name: text.replace("${DATABASE_AT:-postgres:5432}", "pooler:6432") for name, text in raw_of(name).items()
+    }
+    values = parsed({variable: interpolated(text) for variable, text in through.items()})
+    pooled, direct = database_parts(service, values), direct_parts(service, values)
+    port = pooler_settings()["pgbouncer"]["listen_port"]
+    assert (pooled["host"], pooled["port"], direct["host"]) == ("pooler", port, "postgres")
+    assert pooled["password"] == direct["password"]
+    users = interpolated(COMPOSE["configs"]["pooler_users"]["content"])
+    assert f'"{service.role}" "{pooled["password"]}"' in users.splitlines()
+
+
+def raw_of(name: str) -> dict[str, str]:
+    return {variable: str(text) for variable, text in CONTAINERS[name]["environment"].items()}
+
+
+@pytest.mark.skipif(pooler.program() is None, reason=pooler.MISSING)
+def test_pgbouncer_takes_the_configuration():
+    """Debian's is older than the one of the container: it does not know prepared statements."""
+    given = {**pooler_settings()["pgbouncer"], "auth_type": "trust"}
+    del given["max_prepared_statements"], given["auth_file"], given["listen_addr"], given["listen_port"]
+    (port,) = free_ports(1)
+    with own_folder() as folder:
+        taken = pooler.Pooler(folder, port, "127.0.0.1", **given)
+        try:
+            said = taken.output.read_text()
+            assert "process up" in said and "WARNING" not in said and "ERROR" not in said
+        finally:
+            taken.stop()
 
 
 @services
@@ -341,6 +399,7 @@ def test_in_production_a_service_gets_only_its_own_database_password(name, servi
     parts = database_parts(service, parsed(environment))
     assert (parts["user"], parts["host"], parts["dbname"]) == (service.role, "postgres", "platform")
     assert len(parts["password"]) >= 32
+    assert environment[service.direct_url_variable] == "", "not the one of development"
     assert [secret for secret in PRODUCTION[name]["secrets"] if "database" in secret] == [own.lower()]
 
 
