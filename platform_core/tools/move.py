@@ -178,6 +178,8 @@ class Move:
     def prepare(self) -> None:
         """Create role and schema on the target. The role may not connect before the service has moved."""
         say("2. Preparing the target.")
+        if self._is_ours() and not servers.is_subscribed(self.target, self.name):
+            servers.drop_schema(self.target, self.role)  # of a run that was interrupted; it may hold rows
         ensure_roles(self.target_values, only=(self.service,))
         servers.fence(self.target, self.role)
         servers.comment(self.target, self.role, self.mark)
@@ -238,8 +240,7 @@ class Move:
             reached("move.sequenced")
             self._compare()
         except (psycopg.Error, StackError, KeyboardInterrupt) as error:
-            servers.let_in(self.source, self.role)
-            self._at("the service goes on where it was")
+            self._give_back()
             self._stay()
             raise StackError(
                 f"{_line(error)} {self.service.name} goes on at the source, and the copy as well: run this command "
@@ -360,6 +361,15 @@ class Move:
         if self.options.ask:
             self.options.ask("   Press Enter to begin the pause, Ctrl-C to stop here; the copy stays up to date. ")
 
+    def _give_back(self) -> None:
+        """Let the service write to the source again. By a connection of its own: the present one may be broken."""
+        try:
+            with open_connection(self.source_url, autocommit=True) as connection:
+                servers.let_in(connection, self.role)
+        except psycopg.Error as error:
+            raise StackError(f"{self.service.name} stays paused: {_line(error)} Run this command again.") from None
+        self._at("the service goes on where it was")
+
     def _receive_rest(self) -> None:
         servers.follow_partitions(self.source, self.target, self.role, self.role)
         end, until = servers.end_of_log(self.source), time.monotonic() + RECEIVE_SECONDS
@@ -433,9 +443,9 @@ class Move:
         self._start()
         assert self.starting is not None
         with suppress(subprocess.TimeoutExpired):
-            code = self.starting.wait(self.options.lead)
-            self._stay()
-            raise StackError(f"--then ended before the pause, with code {code}. {self.service.name} goes on.")
+            if code := self.starting.wait(self.options.lead):
+                self._stay()
+                raise StackError(f"--then ended with code {code} before the pause. {self.service.name} goes on.")
         self.catch_up()
 
     def _before_pause(self) -> None:
@@ -486,5 +496,5 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or "Interrupted."

@@ -164,7 +164,7 @@ def subscribe(source: Admin, target: Admin, name: str, source_url: str) -> None:
     if is_subscribed(target, name):
         return
     drop_slots(source, name)  # of a run that was killed in between
-    conninfo = make_conninfo(**conninfo_to_dict(source_url))
+    conninfo = make_conninfo(**{name: str(value) for name, value in conninfo_to_dict(source_url).items()})
     statement = sql.SQL("CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}").format(
         sql.Identifier(name), sql.Literal(conninfo), sql.Identifier(name)
     )
@@ -191,7 +191,7 @@ def progress(source: Admin, target: Admin, name: str) -> Progress:
         name,
     )
     assert row is not None
-    return Progress(*row, behind=2**62 if behind is None else behind, errors=errors or 0)
+    return Progress(row[0], row[1], 2**62 if behind is None else behind, errors or 0)
 
 
 def end_of_log(admin: Admin) -> str:
@@ -282,10 +282,7 @@ def differences(
 
 def _figures(admin: Admin, schema: str, names: Iterable[str], query: str) -> list[Sequence[Any]]:
     admin.execute(_SAME_TEXT.encode())
-    return [
-        admin.execute(sql.SQL(query).format(sql.Identifier(schema, name))).fetchone() or ()  # type: ignore[arg-type]
-        for name in names
-    ]
+    return [admin.execute(sql.SQL(query).format(sql.Identifier(schema, name))).fetchone() or () for name in names]
 
 
 class _patience:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import requests
 
-from platform_core.stack import postgres
+from platform_core.stack import ensure_database, postgres
 from platform_core.topology import ANALYTICS, ORDER, PRODUCT, USER, Service
 from tests.chaos.load import Promised, check_promises, customers
 from tests.e2e.stack import Shop, Stack, eventually, own_folder, slow, temporary_stack
@@ -317,6 +317,7 @@ def test_what_is_in_the_way_is_said_before_anything_is_changed(ann, target):
         assert "are the same server" in stops(ann, source)
         ask(source, "CREATE TABLE user_svc.bare (n int)")
         ask(source, "CREATE UNLOGGED TABLE user_svc.passing (n int PRIMARY KEY)")
+        ensure_database(target)
         ask(target, "CREATE SCHEMA user_svc CREATE TABLE mine (n int)")
         message = stops(ann, target)
         for part in ("bare has no primary key", "passing is not logged", "has a schema user_svc with tables already"):

@@ -17,7 +17,7 @@ BEGIN
             USING ERRCODE = 'invalid_transaction_state';
     END IF;
     PERFORM pg_advisory_xact_lock_shared(72026112, 'events_feedepoch'::regclass::oid::integer);
-    SELECT max(value) INTO found FROM events_feedepoch;
+    SELECT value INTO found FROM events_feedepoch ORDER BY value DESC LIMIT 1;
     RETURN coalesce(found, 1);
 END
 $$
