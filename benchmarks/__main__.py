@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import contenders as package
-from benchmarks import hot, reporting, scaling
+from benchmarks import hot, mail, reporting, scaling
 from benchmarks.comparing import THIS, Comparison
 from benchmarks.contender import SERVICES, Contender
 from benchmarks.database import LARGE, SMALL, temporary_folder, temporary_server
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if chosen.what == "hot":
             rush(chosen, known[THIS], console)
+        elif chosen.what == "mail":
+            drain(chosen, console)
         elif chosen.scaling:
             scale(chosen, known[THIS], console)
         else:
@@ -93,6 +95,14 @@ def rush(chosen: argparse.Namespace, this: Contender, console: Console) -> None:
         table.print(console)
 
 
+def drain(chosen: argparse.Namespace, console: Console) -> None:
+    """Measures how fast queued mails leave. Raises PlatformFailed."""
+    drained = mail.measure_mail(chosen.mails)
+    table = mail.mail_table(drained)
+    write(chosen.out, "mail", mail.as_json(drained, about(_shown_arguments(chosen))), [table])
+    table.print(console)
+
+
 @contextmanager
 def measurement(chosen: argparse.Namespace, console: Console) -> Iterator[Measurement]:
     """Starts its own Postgres and uses free ports."""
@@ -112,7 +122,14 @@ def _shown_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
 def _parser(known: dict[str, Contender]) -> argparse.ArgumentParser:
     works = [work.name for work in WORK]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("all", "hot"), default="all", help="hot: many clients, one product")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("all", "hot", "mail"),
+        default="all",
+        help="hot: many clients, one product; mail: queued mails",
+    )
+    parser.add_argument("--mails", type=int, default=100_000, metavar="N", help="queued for `mail` (100000)")
     parser.add_argument("--pieces", type=int, default=10_000, metavar="N", help="of the sale of `hot` (10000)")
     parser.add_argument("--contenders", type=_some_of(list(known)), default=list(known), metavar="NAME,…")
     parser.add_argument("--work", type=_some_of(works), default=works, metavar="NAME,…")

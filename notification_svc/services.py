@@ -1,5 +1,6 @@
 """Use cases of notification-service."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from django.db import transaction
@@ -8,11 +9,12 @@ from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from notification_svc.models import Notification
+from notification_svc.statements import STORE_SENT
 from platform_core.api import Claim
 from platform_core.auth import BrokenSeal, seal, unseal
-from platform_core.db import is_erased
+from platform_core.db import array, is_erased, prepared_atomic
 from platform_core.events import NewEvent, append
-from platform_core.outbox import Message, OutboxMessage, PermanentFailure, enqueue, redrive
+from platform_core.outbox import Message, OutboxMessage, PermanentFailure, enqueue, held_values, redrive
 from platform_core.vocabulary import EventType, MessageKind, NotificationStatus
 
 NOT_SHOWN = "The text of this message is confidential."
@@ -106,20 +108,24 @@ def delivery_of(notification: Notification) -> Message:
     )
 
 
-def mark_sent(notification_id: int, attempts: int, recipient: str) -> None:
-    """Marks the notification as sent and keeps where it went, unless the person was erased meanwhile.
+def store_sent(messages: Sequence[OutboxMessage], recipients: Sequence[str]) -> set[int]:
+    """Stores with one statement that messages of the outbox were delivered, and their notifications sent.
 
-    A confidential text is erased.
-
-    Runs, like `mark_failed`, in the transaction that ends the delivery.
+    ``recipients`` are where they went, in the order of the messages. Returns the ids of those whose lease still held.
     """
-    shown = _unless_erased(recipient, "")
-    changes = {"attempts": attempts, "sent_at": Now(), "last_error": None, "recipient": shown}
-    _settle(notification_id, NotificationStatus.SENT, **changes)
+    values = {
+        **held_values(messages),
+        "notifications": array(message.payload["notificationId"] for message in messages),
+        "recipients": array(recipients),
+    }
+    return {pk for (pk,) in prepared_atomic(STORE_SENT, values)}
 
 
 def mark_failed(notification_id: int, attempts: int, error: str, *, final: bool) -> None:
-    """Records a failed attempt. After the last one the notification is ``failed``, and a confidential text erased."""
+    """Records a failed attempt, in the transaction that ends the delivery.
+
+    After the last one the notification is ``failed``, and a confidential text erased.
+    """
     changes = {"attempts": attempts, "last_error": _unless_erased(error[:2000], ERASED)}
     if final:
         _settle(notification_id, NotificationStatus.FAILED, **changes)

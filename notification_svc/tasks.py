@@ -1,6 +1,7 @@
 """Background work of notification-service: delivery, with one worker lane per channel, and webhooks."""
 
 import threading
+from collections.abc import Sequence
 
 from notification_svc import channels, services
 from notification_svc.models import Notification
@@ -19,11 +20,11 @@ def _deliver(message: OutboxMessage) -> None:
     if notification.erased_at is not None:
         raise PermanentFailure("the person was erased")
     recipient = channels.deliver(notification)
-    message.payload[RECIPIENT] = recipient  # for `_delivered`; it is not saved
+    message.payload[RECIPIENT] = recipient  # for `_store`; it is not saved
 
 
-def _delivered(message: OutboxMessage) -> None:
-    services.mark_sent(message.payload["notificationId"], message.attempts, message.payload[RECIPIENT])
+def _store(messages: Sequence[OutboxMessage]) -> set[int]:
+    return services.store_sent(messages, [message.payload[RECIPIENT] for message in messages])
 
 
 def _failed(message: OutboxMessage, error: str, dead: bool) -> None:
@@ -35,7 +36,7 @@ def _failed(message: OutboxMessage, error: str, dead: bool) -> None:
 
 HANDLERS: Handlers = {
     MessageKind.NOTIFICATION_DELIVER: Handler(
-        _deliver, on_delivered=_delivered, on_failure=_failed, release=close_mail_connection
+        _deliver, on_failure=_failed, release=close_mail_connection, store=_store
     ),
     MessageKind.WEBHOOK_DELIVER: HANDLER,
 }

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import msgspec
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 
 from notification_svc.development.models import DevelopmentMail
 from platform_core.api import decode, encode
 from platform_core.auth import BrokenSeal, seal, unseal
+from platform_core.db import prepared_atomic
 from platform_core.http import PlatformError, context
 
 KEPT = 200
@@ -19,6 +20,13 @@ LARGEST = 2**20
 """A larger mail is not kept, in bytes."""
 KEEPING_SECONDS = 2.0
 _PURPOSE = "mails of development"
+_KEEP = f"""
+    WITH kept AS (
+        INSERT INTO {DevelopmentMail._meta.db_table} (created_at, user_id, sealed)
+        VALUES (now(), %(user)s::bigint, %(sealed)s::text) RETURNING id
+    )
+    DELETE FROM {DevelopmentMail._meta.db_table} WHERE id <= (SELECT id FROM kept) - %(kept)s::bigint
+"""
 log = logging.getLogger("notification.development")
 
 
@@ -51,9 +59,8 @@ def keep(user_id: int, letter: Letter) -> None:
         return
     try:
         # The attempt's deadline may have passed meanwhile. A failure would send the mail again.
-        with context.grace(KEEPING_SECONDS), transaction.atomic():
-            row = DevelopmentMail.objects.create(user_id=user_id, sealed=seal(_PURPOSE, content.decode()))
-            DevelopmentMail.objects.filter(pk__lte=row.pk - KEPT).delete()
+        with context.grace(KEEPING_SECONDS):
+            prepared_atomic(_KEEP, {"user": user_id, "sealed": seal(_PURPOSE, content.decode()), "kept": KEPT})
     except (DatabaseError, PlatformError) as error:
         log.warning("development.mail_not_kept", extra={"data": {"error": type(error).__name__}})
 

@@ -33,16 +33,17 @@ no rows, and would read and sort the rows of all partitions instead of merging t
 """
 
 
-def appending(rows: str) -> str:
+def appending(rows: str, request_id: str = "%(request_id)s", traceparent: str = "%(traceparent)s") -> str:
     """The SQL that appends events, to be run alone or as a CTE of another statement.
 
     ``rows`` is a query that selects type, subject and data in the order of the events. The statement's parameters are
-    those of `context.origin` and those of ``rows``.
+    those of `context.origin` and those of ``rows``. Events of several origins name them: ``rows`` selects them as
+    further columns, and ``request_id`` and ``traceparent`` are SQL such as ``e.request_id``.
     """
     return f"""
         INSERT INTO events_event (epoch, txid, type, subject, data, time, request_id, traceparent)
         SELECT {_EPOCH_TO_WRITE}, pg_current_xact_id()::text::bigint, type, subject, data, clock_timestamp(),
-               %(request_id)s, %(traceparent)s
+               {request_id}, {traceparent}
         FROM ({rows}) AS e (type, subject, data)
     """
 

@@ -5,6 +5,8 @@ from .lanes import deliver_one as deliver_one
 from .leases import check_lease as check_lease
 from .many_lanes import ManyLanes as ManyLanes
 from .models import OutboxMessage as OutboxMessage
+from .queue import DELIVERED as DELIVERED
+from .queue import HELD as HELD
 from .queue import DestinationUnreachable as DestinationUnreachable
 from .queue import Handler as Handler
 from .queue import Message as Message
@@ -12,5 +14,6 @@ from .queue import PermanentFailure as PermanentFailure
 from .queue import enqueue as enqueue
 from .queue import enqueueing as enqueueing
 from .queue import hasten as hasten
+from .queue import held_values as held_values
 from .queue import redrive as redrive
 from .smtp import close_mail_connection as close_mail_connection

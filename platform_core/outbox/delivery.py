@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -31,7 +31,11 @@ log = logging.getLogger("platform.outbox")
 Handlers = Mapping[str, Handler]
 
 
-def attempt(message: OutboxMessage, handlers: Handlers, lease: Lease) -> bool:
+Settle = Callable[[OutboxMessage, Handler], bool]
+"""Stores that a message was delivered; False if the lease was lost."""
+
+
+def attempt(message: OutboxMessage, handlers: Handlers, lease: Lease, settle: Settle = settle_delivered) -> bool:
     """Deliver one message and store the outcome. False if the destination takes no messages at the moment.
 
     The attempt belongs to the trace of the request that caused the message.
@@ -41,7 +45,7 @@ def attempt(message: OutboxMessage, handlers: Handlers, lease: Lease) -> bool:
         failure = begin(message, handler) or _call(message, handler)
         if failure is not None:
             span.failed(failure)
-        return conclude(message, handler, failure)
+        return conclude(message, handler, failure, settle)
 
 
 def begin(message: OutboxMessage, handler: Handler) -> Exception | None:
@@ -64,13 +68,15 @@ def perform(message: OutboxMessage, handler: Handler, lease: Lease) -> Exception
         return failure
 
 
-def conclude(message: OutboxMessage, handler: Handler, failure: Exception | None) -> bool:
+def conclude(
+    message: OutboxMessage, handler: Handler, failure: Exception | None, settle: Settle = settle_delivered
+) -> bool:
     """Store the outcome of an attempt. False if the destination takes no messages at the moment."""
     present = current()
     ctx = present if present.request_id == message.request_id else _context_of(message)
     with entered(replace(ctx, deadline=None)):
         if failure is None:
-            _succeed(message, handler)
+            _succeed(message, handler, settle)
             return True
         fail(message, handler, failure)
         return not is_unreachable(failure, message.destination)
@@ -112,8 +118,8 @@ def _expired(message: OutboxMessage, handler: Handler) -> LeaseLost | None:
     return None
 
 
-def _succeed(message: OutboxMessage, handler: Handler) -> None:
-    if settle_delivered(message, handler):
+def _succeed(message: OutboxMessage, handler: Handler, settle: Settle) -> None:
+    if settle(message, handler):
         metrics.outbox_deliveries.labels(message.kind, "delivered").inc()
         log.info("outbox.delivered", extra={"data": _described(message)})
     else:

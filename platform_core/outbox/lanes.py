@@ -11,6 +11,7 @@ from platform_core.db.connections import drop_dead_connections
 from platform_core.outbox.delivery import Handlers, attempt
 from platform_core.outbox.leases import Lease, Leases, renewal_seconds
 from platform_core.outbox.queue import BATCH, LEASE, claim
+from platform_core.outbox.settling import Together
 
 LINGER_SECONDS = 10.0
 """How long threads with nothing to do are kept, with their connections."""
@@ -29,6 +30,7 @@ class Lane:
         self.destination = destination
         self._handlers = handlers
         self._leases = Leases()
+        self._together = Together()
         self._tasks: SimpleQueue[Lease | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
@@ -102,7 +104,7 @@ class Lane:
         reachable, failure = None, None
         try:
             drop_dead_connections()
-            reachable = attempt(lease.message, self._handlers, lease)
+            reachable = attempt(lease.message, self._handlers, lease, self._together.settle_delivered)
         except Exception as error:
             failure = error
             connection.close()

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from platform_core.api.json import encode
-from platform_core.db.connections import prepared
+from platform_core.db.connections import array, prepared
 from platform_core.http import context
 from platform_core.outbox.models import OutboxMessage
 
@@ -46,10 +46,23 @@ _CLAIM = f"""
     FROM due WHERE m.id = due.id
     RETURNING m.*, due.leased_until IS NOT NULL AS lease_expired
 """
-_RENEW = """
+HELD: Final = """
+    SELECT m.id FROM outbox_outboxmessage m
+    JOIN unnest(%(ids)s::bigint[], %(leases)s::uuid[]) AS held (id, lease) ON m.id = held.id AND m.lease = held.lease
+    WHERE m.state = 'pending' ORDER BY m.id FOR UPDATE OF m
+"""
+"""Locks the messages whose leases still hold, in the order of ids, so that renewing and settling do not deadlock."""
+DELIVERED: Final = """
+    UPDATE outbox_outboxmessage m
+    SET state = 'delivered', delivered_at = now(), last_error = '', lease = NULL, leased_until = NULL
+    FROM held WHERE m.id = held.id
+    RETURNING m.id, m.attempts, m.request_id, m.traceparent
+"""
+"""Marks the messages of a CTE ``held`` as delivered (`HELD`), for a handler's ``store``."""
+_RENEW = f"""
+    WITH held AS MATERIALIZED ({HELD})
     UPDATE outbox_outboxmessage m SET leased_until = now() + %(period)s
-    FROM unnest(%(ids)s::bigint[], %(leases)s::uuid[]) AS held (id, lease)
-    WHERE m.id = held.id AND m.lease = held.lease AND m.state = 'pending'
+    FROM held WHERE m.id = held.id
     RETURNING m.id
 """
 EXPIRED: Final = "LeaseLost: the worker of the last attempt ended, or stood still, before it stored an outcome"
@@ -109,7 +122,9 @@ class Handler:
 
     ``deliver`` must be idempotent; it runs outside any transaction. With ``max_attempts`` None the message is retried
     for ever, with growing delays. ``on_delivered(message)`` and ``on_failure(message, error, dead)`` run in the
-    transaction that stores the outcome. ``release()`` is called in each delivering thread before it ends, to close
+    transaction that stores the outcome. ``store(messages)`` replaces ``on_delivered`` for kinds with many messages: it
+    stores that all were delivered, in one statement with `HELD` and `DELIVERED`, and returns the ids of those whose
+    lease still held. ``release()`` is called in each delivering thread before it ends, to close
     connections that it has kept.
     """
 
@@ -119,6 +134,7 @@ class Handler:
     on_delivered: Callable[[OutboxMessage], None] = lambda message: None
     on_failure: Callable[[OutboxMessage, str, bool], None] = lambda message, error, dead: None
     release: Callable[[], None] = _nothing
+    store: Callable[[Sequence[OutboxMessage]], set[int]] | None = None
 
 
 def enqueue(*messages: Message) -> None:
@@ -146,16 +162,26 @@ def claim(destination: str, limit: int = BATCH) -> list[OutboxMessage]:
 
 def renew(messages: Sequence[OutboxMessage]) -> set[int]:
     """Extend the leases of messages that are being delivered. Returns the ids of those whose lease still held."""
-    ids, leases = [message.pk for message in messages], [message.lease for message in messages]
-    values: Any = {"period": LEASE, "ids": ids, "leases": leases}
+    values: Any = {"period": LEASE, **held_values(messages)}
     with connection.cursor() as cursor:
         cursor.execute(_RENEW, values)
         return {row[0] for row in cursor.fetchall()}
 
 
-@transaction.atomic
 def settle_delivered(message: OutboxMessage, handler: Handler) -> bool:
     """Mark a message as delivered. False, without any change, if this worker has lost its lease."""
+    if handler.store is not None:
+        return message.pk in handler.store([message])
+    return _settle_delivered(message, handler)
+
+
+def held_values(messages: Sequence[OutboxMessage]) -> dict[str, str]:
+    """The parameters of `HELD`."""
+    return {"ids": array(message.pk for message in messages), "leases": array(str(m.lease) for m in messages)}
+
+
+@transaction.atomic
+def _settle_delivered(message: OutboxMessage, handler: Handler) -> bool:
     delivered = {"state": "delivered", "delivered_at": Now(), "last_error": ""}
     if not _held(message).update(**delivered, lease=None, leased_until=None):
         return False

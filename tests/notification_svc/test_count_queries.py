@@ -2,9 +2,12 @@
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
+from notification_svc import tasks
 from notification_svc.models import Notification
 from platform_core.outbox.models import OutboxMessage
+from platform_core.outbox.queue import claim
 from tests.notification_svc.conftest import deliver_one
 from tests.wire import rows_read, statements_of
 
@@ -44,13 +47,28 @@ def test_malformed_requests_cost_no_query(api, send, django_assert_num_queries):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_delivery_is_six_queries(send, users, settings):
-    """Claim and the message; then result, status, present state, event. Development keeps the mail, with two more."""
+def test_a_delivery_is_three_queries_and_no_transaction_of_several(send, users, settings):
+    """Claim, the message, and one for result, status and event. Development keeps the mail, with one more."""
     send()
     send()
-    assert len(statements_of(deliver_one)) == 8
+    assert len(statements_of(deliver_one)) == 4
     settings.PLATFORM_ENV = "production"
-    assert len(statements_of(deliver_one)) == 6
+    with CaptureQueriesContext(connection) as captured:
+        deliver_one()
+    assert len(captured) == 3, [query["sql"][:60] for query in captured]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deliveries_that_end_together_are_stored_with_one_query(send, users, settings):
+    for _ in range(4):
+        send()
+    settings.PLATFORM_ENV = "production"
+    messages = claim("email", 4)
+    for message in messages:
+        tasks.HANDLERS[message.kind].deliver(message)
+    store = tasks.HANDLERS[messages[0].kind].store
+    assert len(statements_of(lambda: store(messages))) == 1
+    assert set(Notification.objects.values_list("status", "version")) == {("sent", 2)}
 
 
 @pytest.fixture
