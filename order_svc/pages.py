@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from order_svc.explaining import Explanation
 from order_svc.explaining.diagnosis import Mood
 from order_svc.explaining.facts import MessageToCustomer
-from order_svc.explaining.formatting import WHAT, duration_text, shortages, what_of
+from order_svc.explaining.formatting import WHAT, counted, duration_text, shortages, what_of
 from order_svc.models import Order
 from platform_core.conf import grouped_amount
 from platform_core.http import link
@@ -63,6 +63,7 @@ def page_data(found: Explanation, request: Request) -> dict[str, Any]:
     """The variables of the template. ``tone`` is the mood, but ``ended`` for an order that has come to nothing."""
     order = found.order
     times = [moment.at for moment in found.timeline if moment.at]
+    pieces = sum(line.quantity for line in order.lines.all())
     is_ended = order.status in WITHOUT_STOCK and found.diagnosis.mood == Mood.WELL
     return {
         "zone": settings.SHOP_TIME_ZONE,
@@ -71,7 +72,8 @@ def page_data(found: Explanation, request: Request) -> dict[str, Any]:
         "moments": [(each, duration_text(each.at - times[0]) if each.at else "") for each in found.timeline],
         "lines": list(lines(order, request)),
         "total": "" if order.total is None else grouped_amount(order.total, order.currency),
-        "pieces": f"{sum(line.quantity for line in order.lines.all()):,}",
+        "pieces": f"{pieces:,}",
+        "pieces_text": counted(pieces, "piece"),
         "customer": customer(found, request),
         "mails": list(mails(found, request)),
     }
