@@ -9,7 +9,6 @@ from django.utils.dateparse import parse_datetime
 from order_svc.actors import PLACING, text_of
 from order_svc.explaining.facts import Facts, MessageToCustomer, Status
 from order_svc.explaining.formatting import (
-    REASONS,
     WHAT,
     counted,
     delivery_status,
@@ -126,7 +125,7 @@ def _asked(name: str, title: str, service: str, step: dict[str, object]) -> Mome
         at=began,
         duration_ms=float(str(step["ms"])),
         attempts=int(str(step["attempts"])),
-        detail=REASONS.get(error, error),
+        detail=error,
     )
 
 
