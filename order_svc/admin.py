@@ -171,6 +171,8 @@ class OrderAdmin(ReadOnlyAdmin):
 
     def _by_name(self, request: HttpRequest, rows: QuerySet[Order], text: str) -> QuerySet[Order]:
         names = searching.look_up(text, searching.CUSTOMERS, searching.PRODUCTS)
+        if request.method != "GET":  # an action on what was found; its page has other messages
+            return names.among(rows)
         if names.unanswered:
             silent = " and ".join(names.unanswered)
             messages.warning(request, f"{silent} did not answer, so there may be more orders with this name.")
