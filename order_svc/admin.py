@@ -7,15 +7,16 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timezone import now
+from django.utils.timezone import localtime, now
 from unfold.decorators import display
 
 from order_svc import searching, services
 from order_svc.bulk import MOVES, Move
-from order_svc.explaining.formatting import duration_text
+from order_svc.explaining.formatting import REASONS, duration_text
 from order_svc.exporting import EXPORT
 from order_svc.models import Order
 from platform_core.admin import ReadOnlyAdmin, act_as, linked
@@ -105,13 +106,13 @@ PREFIXES = {"customer": by_customer, "product": by_product}
 
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
-    list_display = ("number", "shown_status", "customer", "items", "shown_total", "age", "created_at", "reason")
+    list_display = ("number", "shown_status", "customer", "items", "shown_total", "placed")
     list_display_links = None
     list_filter = (StatusFilter, StuckFilter, ("created_at", DaysFilter), CustomerFilter, ProductFilter)
     list_filter_submit = True
     search_fields = ("id", "request_id", "customer_email")
     search_help_text = "order number, email, request id, name of a customer or product; product:7, customer:ann"
-    sortable_by = ("number", "created_at")
+    sortable_by = ("number", "placed")
     saved_views = {
         "All": {},
         "To ship": {"status": "confirmed"},
@@ -170,6 +171,8 @@ class OrderAdmin(ReadOnlyAdmin):
 
     def _by_name(self, request: HttpRequest, rows: QuerySet[Order], text: str) -> QuerySet[Order]:
         names = searching.look_up(text, searching.CUSTOMERS, searching.PRODUCTS)
+        if request.method != "GET":  # an action on what was found; its page has other messages
+            return names.among(rows)
         if names.unanswered:
             silent = " and ".join(names.unanswered)
             messages.warning(request, f"{silent} did not answer, so there may be more orders with this name.")
@@ -199,13 +202,21 @@ class OrderAdmin(ReadOnlyAdmin):
     def shown_total(self, order: Order) -> SafeString:
         return right_aligned("–" if order.total is None else grouped_amount(order.total, order.currency))
 
-    @display(description="age")  # type: ignore[untyped-decorator]
-    def age(self, order: Order) -> SafeString:
-        return format_html('<span class="whitespace-nowrap">{}</span>', duration_text(now() - order.created_at))
+    @display(description="placed", ordering="created_at")  # type: ignore[untyped-decorator]
+    def placed(self, order: Order) -> SafeString:
+        """The age, and the time below it."""
+        time = localtime(order.created_at).strftime("%Y-%m-%d %H:%M")
+        age = duration_text(now() - order.created_at)
+        return format_html('<span class="block whitespace-nowrap">{} ago<br>{}</span>', age, time)
 
-    @display(description="status", label=_COLOURS)  # type: ignore[untyped-decorator]
-    def shown_status(self, order: Order) -> str:
-        return order.status
+    @display(description="status")  # type: ignore[untyped-decorator]
+    def shown_status(self, order: Order) -> SafeString:
+        """The status; of a rejected order the reason, too."""
+        label = render_to_string("unfold/helpers/label.html", {"text": order.status, "type": _COLOURS[order.status]})
+        if order.status != OrderStatus.REJECTED:
+            return label
+        reason = REASONS.get(order.reason, order.reason or "the reason was not recorded")
+        return format_html('<span class="block min-w-32">{}<br>{}</span>', label, reason)
 
     @admin.action(description="Cancel and release the stock", permissions=["operate"])
     def cancel(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:

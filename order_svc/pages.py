@@ -1,7 +1,7 @@
 """What the page of an order shows: amounts, customer, lines, messages, and links to the other services' admins."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from order_svc.explaining import Explanation
 from order_svc.explaining.diagnosis import Mood
 from order_svc.explaining.facts import MessageToCustomer
-from order_svc.explaining.formatting import WHAT, duration_text, shortages, what_of
+from order_svc.explaining.formatting import REASONS, WHAT, counted, duration_text, shortages, what_of
 from order_svc.models import Order
 from platform_core.conf import grouped_amount
 from platform_core.http import link
@@ -63,18 +63,25 @@ def page_data(found: Explanation, request: Request) -> dict[str, Any]:
     """The variables of the template. ``tone`` is the mood, but ``ended`` for an order that has come to nothing."""
     order = found.order
     times = [moment.at for moment in found.timeline if moment.at]
+    pieces = sum(line.quantity for line in order.lines.all())
     is_ended = order.status in WITHOUT_STOCK and found.diagnosis.mood == Mood.WELL
     return {
         "zone": settings.SHOP_TIME_ZONE,
         "tone": "ended" if is_ended else found.diagnosis.mood.value,
         "age": duration_text(found.as_of - order.created_at),
-        "moments": [(each, duration_text(each.at - times[0]) if each.at else "") for each in found.timeline],
+        "moments": [(_in_words(each), duration_text(each.at - times[0]) if each.at else "") for each in found.timeline],
         "lines": list(lines(order, request)),
         "total": "" if order.total is None else grouped_amount(order.total, order.currency),
-        "pieces": f"{sum(line.quantity for line in order.lines.all()):,}",
+        "pieces": f"{pieces:,}",
+        "pieces_text": counted(pieces, "piece"),
         "customer": customer(found, request),
         "mails": list(mails(found, request)),
     }
+
+
+def _in_words(moment: Any) -> Any:
+    """The moment with words for the code of an error, which its detail may be."""
+    return replace(moment, detail=REASONS.get(moment.detail, moment.detail))
 
 
 def lines(order: Order, request: HttpRequest) -> Iterator[Line]:

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 from unfold.decorators import display
 
 from notification_svc.webhooks.models import WebhookDelivery, WebhookEndpoint
@@ -76,10 +77,7 @@ def _urls() -> dict[int, str]:
 class WebhookDeliveryAdmin(ReadOnlyAdmin):
     """What was, or will be, sent to which webhook, and what came of it."""
 
-    list_display = (
-        *("id", "event", "about", "endpoint", "shown_state", "attempts", "answer"),
-        *("created_at", "next_attempt", "delivered_at"),
-    )
+    list_display = (*("id", "event_about", "endpoint", "shown_state", "attempts", "answer", "created_at", "settled"),)
     list_filter = (StateFilter, EndpointFilter)
     list_filter_submit = True
     search_fields = ("id", "key", "aggregate")
@@ -98,6 +96,14 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         request.webhook_urls = _urls()  # type: ignore[attr-defined]
         return super().changelist_view(request, extra_context)
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """One delivery, with the request, for links to other services."""
+        delivery = super().get_object(request, object_id, from_field)
+        if delivery is not None:
+            request.webhook_urls = _urls()  # type: ignore[attr-defined]
+            delivery.list_request = request
+        return delivery
+
     def get_queryset(self, request: HttpRequest) -> Any:
         """The deliveries, with what the list shows of their long columns, which are not read there."""
         source, event_type = (KeyTextTransform(name, "payload") for name in ("source", "type"))
@@ -111,19 +117,23 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     def about(self, delivery: WebhookDelivery) -> SafeString | str:
         kind, _, pk = delivery.aggregate.partition(":")
         service = _SERVICES.get(delivery.source)  # type: ignore[attr-defined]
-        request = getattr(delivery, "list_request", None)
-        if kind not in _PAGES or service is None or request is None:
+        if kind not in _PAGES or service is None:
             return f"{kind} {pk}"
+        request = delivery.list_request  # type: ignore[attr-defined]
         return linked(link(service, f"/admin/{service.package}/{kind}/{pk}/change/", request), f"{kind} {pk}")
+
+    @display(description="event")  # type: ignore[untyped-decorator]
+    def event_about(self, delivery: WebhookDelivery) -> SafeString:
+        text = '<span class="block whitespace-nowrap">{}<br>{}</span>'
+        return format_html(text, self.event(delivery), self.about(delivery))
 
     @display(description="webhook")  # type: ignore[untyped-decorator]
     def endpoint(self, delivery: WebhookDelivery) -> SafeString | str:
-        request = getattr(delivery, "list_request", None)
-        url = (_urls() if request is None else request.webhook_urls).get(delivery.endpoint_id)
+        url = delivery.list_request.webhook_urls.get(delivery.endpoint_id)  # type: ignore[attr-defined]
         if url is None:
             return f"webhook {delivery.endpoint_id}, deleted"
         page = reverse("admin:notification_svc_webhookendpoint_change", args=[delivery.endpoint_id])
-        return format_html('<span class="block truncate max-w-64" title="{}">{}</span>', url, linked(page, url))
+        return format_html('<span class="block truncate max-w-48" title="{}">{}</span>', url, linked(page, url))
 
     @display(description="state", label=_COLOURS)  # type: ignore[untyped-decorator]
     def shown_state(self, delivery: WebhookDelivery) -> str:
@@ -133,11 +143,22 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     def answer(self, delivery: WebhookDelivery) -> str:
         if delivery.state == OutboxMessage.State.DELIVERED:
             return "accepted"
-        return delivery.error or "–"  # type: ignore[attr-defined]
+        error: str = delivery.error  # type: ignore[attr-defined]
+        name, _, text = error.partition(": ")
+        return (text if name.isidentifier() and text else error) or "–"
 
     @display(description="next attempt")  # type: ignore[untyped-decorator]
     def next_attempt(self, delivery: WebhookDelivery) -> Any:
         return delivery.next_attempt_at
+
+    @display(description="delivered, or next attempt")  # type: ignore[untyped-decorator]
+    def settled(self, delivery: WebhookDelivery) -> SafeString | str:
+        next_at = delivery.next_attempt_at
+        moment = delivery.delivered_at or next_at
+        if moment is None:
+            return "given up"
+        time = localtime(moment).strftime("%Y-%m-%d %H:%M:%S")
+        return format_html('<span class="whitespace-nowrap">{}{}</span>', "next " if next_at else "", time)
 
     @display(description="body")  # type: ignore[untyped-decorator]
     def body(self, delivery: WebhookDelivery) -> SafeString:

@@ -51,7 +51,7 @@ class WebhookDelivery(OutboxMessage):
         ordering = ("-id",)
         verbose_name_plural = "webhook deliveries"
 
-    objects = _Deliveries()
+    objects: ClassVar[_Deliveries] = _Deliveries()
 
     def __str__(self) -> str:
         return f"delivery {self.pk}"

@@ -33,7 +33,7 @@ _SILENCE = re.compile(r"Peer(Unreachable|ConnectionFailed|Dropped|Timeout|Restin
 
 
 def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def duration_text(duration: timedelta) -> str:
@@ -51,7 +51,7 @@ def rejection_text(order: Order) -> str:
     short = shortages(order)
     if not short:
         return reason
-    parts = [f"product {product}: {wanted} wanted, {there} in stock" for product, (wanted, there) in short.items()]
+    parts = [f"product {product}: {wanted:,} wanted, {there:,} in stock" for product, (wanted, there) in short.items()]
     if len(parts) == 1:
         parts = [parts[0].partition(": ")[2]]
     more = [f"and {len(parts) - MOST_SHORTAGES} more"] if len(parts) > MOST_SHORTAGES else []

@@ -8,7 +8,14 @@ from django.utils.dateparse import parse_datetime
 
 from order_svc.actors import PLACING, text_of
 from order_svc.explaining.facts import Facts, MessageToCustomer, Status
-from order_svc.explaining.formatting import WHAT, counted, delivery_status, duration_text, rejection_text, what_of
+from order_svc.explaining.formatting import (
+    WHAT,
+    counted,
+    delivery_status,
+    duration_text,
+    rejection_text,
+    what_of,
+)
 from order_svc.models import Order
 from order_svc.steps import STOCK, USER
 from platform_core.conf import grouped_amount
@@ -164,8 +171,18 @@ def _message(facts: Facts, message: OutboxMessage) -> Moment:
         title = _released(facts) if what == "release" else moment.title
         took = _ms(message.delivered_at - message.created_at)
         return replace(moment, title=title, at=message.delivered_at, duration_ms=took)
-    is_dead = message.state == OutboxMessage.State.DEAD
-    return replace(moment, state=State.FAILED if is_dead else State.WAITING, detail=_delivery_detail(facts, message))
+    detail = _delivery_detail(facts, message)
+    if message.state != OutboxMessage.State.DEAD:
+        return replace(moment, state=State.WAITING, detail=detail)
+    return replace(moment, title=_not_done(moment.title), state=State.FAILED, detail=detail)
+
+
+def _not_done(title: str) -> str:
+    """The title of a moment that has failed, which is in words as if it had been done."""
+    for done in (" handed over", " mailed"):
+        if title.endswith(done):
+            return f"{title.removesuffix(done)} not{done}"
+    return title
 
 
 def _released(facts: Facts) -> str:
@@ -191,12 +208,15 @@ def _note(facts: Facts, note: MessageToCustomer) -> Moment:
     found = note.found
     moment = Moment(f"notification.{note.what}", f"{_sentence(WHAT[note.what])} mailed", NOTIFICATION.name)
     if found is None and note.is_known:
-        return replace(moment, state=State.FAILED, detail="there is no message under its key")
+        detail = "there is no message under its key"
+        return replace(moment, title=_not_done(moment.title), state=State.FAILED, detail=detail)
     if found is None:
         return replace(moment, state=State.UNKNOWN, detail="not known at the moment")
+    state = _OF_NOTIFICATIONS.get(found.status, State.WAITING)
     return replace(
         moment,
-        state=_OF_NOTIFICATIONS.get(found.status, State.WAITING),
+        title=_not_done(moment.title) if state == State.FAILED else moment.title,
+        state=state,
         at=found.sent_at,
         duration_ms=_ms(found.sent_at - found.created_at) if found.sent_at else None,
         attempts=found.attempts,

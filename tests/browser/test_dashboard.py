@@ -42,6 +42,9 @@ def test_it_shows_the_figures_of_the_api(dashboard, shop, shoot):
     table = dashboard.inner_text("#services")
     assert all(service.name in table for service in SERVICES)
     assert table.count("up\n") >= len(SERVICES)
+    today = "name => Chart.getChart(name).getDatasetMeta(0).data.at(-1).options.backgroundColor"
+    for name in ("revenue", "orders"):
+        assert dashboard.evaluate("text => CSS.supports('color', text)", dashboard.evaluate(today, name)), name
     shoot(dashboard, "dashboard light")
 
 

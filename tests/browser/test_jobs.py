@@ -52,6 +52,7 @@ def test_a_bulk_job_is_asked_about_watched_and_explained(stack, page, password, 
     shoot(page, "jobs dark")
 
 
+@pytest.mark.nightly
 def test_orders_are_exported_and_the_file_is_downloaded(stack, page, password, orders, shoot):
     sign_in(page, stack, ORDER, password)
     select_all(page, stack, "export_for_excel")

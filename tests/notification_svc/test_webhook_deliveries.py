@@ -36,8 +36,8 @@ def delivery(endpoint):
         values = {
             "kind": "webhook.deliver", "destination": f"webhook:{endpoint.pk}", "aggregate": "order:7",
             "key": f"webhook-{endpoint.pk}-{n}", "payload": {**payload, "body": body}, "state": state, "attempts": 3,
-            "last_error": "The endpoint answered 500." if state != "delivered" else "", "request_id": "req-7",
-            "traceparent": "", "delivered_at": now() if state == "delivered" else None,
+            "last_error": "NotAccepted: The endpoint answered 500." if state != "delivered" else "",
+            "request_id": "req-7", "traceparent": "", "delivered_at": now() if state == "delivered" else None,
         }  # fmt: skip
         return WebhookDelivery.objects.create(**values | changes)
 
@@ -52,8 +52,9 @@ def test_a_row_says_what_went_where_and_what_came_of_it(admin_client, delivery, 
     delivery("dead")
     delivery("delivered")
     html = admin_client.get(url(WebhookDelivery, "changelist")).content.decode()
-    for text in ("order.confirmed", endpoint.url, "The endpoint answered 500.", "accepted", "order 7"):
+    for text in ("order.confirmed", endpoint.url, "The endpoint answered 500.", "accepted", "order 7", "given up"):
         assert text in html, text
+    assert "NotAccepted" not in html
     assert ":8003/admin/order_svc/order/7/change/" in html
     assert reverse("admin:notification_svc_webhookendpoint_change", args=[endpoint.pk]) in html
 
@@ -61,6 +62,7 @@ def test_a_row_says_what_went_where_and_what_came_of_it(admin_client, delivery, 
 def test_the_page_of_a_delivery_shows_the_event(admin_client, delivery, endpoint):
     page = admin_client.get(url(WebhookDelivery, "change", delivery("dead").pk)).content.decode()
     assert "&quot;total&quot;: 19.90" in page and "The endpoint answered 500." in page and endpoint.url in page
+    assert ":8003/admin/order_svc/order/7/change/" in page
 
 
 def test_other_messages_of_the_outbox_are_not_listed(admin_client, delivery):

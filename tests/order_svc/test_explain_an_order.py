@@ -81,6 +81,7 @@ def test_notifications_show_their_attempts_but_not_their_texts(placed, afterward
     afterwards.mailed(placed, status="failed", attempts=60, error="OSError: refused")
     found = explained(placed)
     assert "could not be mailed (60 attempts: OSError: refused)" in found["verdict"]["text"]
+    assert "Confirmation not mailed" in [moment["title"] for moment in found["timeline"]]
     assert found["verdict"]["mood"] == "stuck"
     (note,) = found["notifications"]
     assert (note["status"], note["attempts"], note["lastError"], note["sentAt"]) == (

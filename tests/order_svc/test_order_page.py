@@ -75,12 +75,13 @@ def test_an_erased_customer_is_not_invented(order_in, neighbours, page):
 def test_a_shortage_names_what_was_wanted_and_what_was_there(place, neighbours, afterwards, explained, page):
     neighbours.stock = {LAMP: 1}
     afterwards.held = None
-    place({"userId": ANN, "productId": LAMP, "quantity": 200})
+    place({"userId": ANN, "productId": LAMP, "quantity": 2000})
     order = Order.objects.get()
     OutboxMessage.objects.update(state="delivered", delivered_at=now())
-    assert explained(order)["verdict"]["text"] == "Rejected: there was not enough stock (200 wanted, 1 in stock)."
+    assert explained(order)["verdict"]["text"] == "Rejected: there was not enough stock (2,000 wanted, 1 in stock)."
     html = page(order)
-    assert "200 wanted, 1 in stock" in html
+    assert "2,000 wanted, 1 in stock" in html and "2,000 pieces" in html
+    assert "insufficient_stock" not in html
     assert 'class="diagnosis ended"' in html and 'class="diagnosis well"' not in html
 
 

@@ -159,7 +159,8 @@ function chart(id, tone, ticks, suggestedMax) {
 }
 
 // Today's bar is paler, because the day is not over.
-const shade = (shown, index) => (index === bars.length - 1 ? `${shown.shade}99` : shown.shade);
+const faded = (rgb) => rgb.replace("rgb(", "rgba(").replace(")", ", 0.6)");
+const shade = (shown, index) => (index === bars.length - 1 ? faded(shown.shade) : shown.shade);
 
 function paint(shown) {
   const { made } = shown;
