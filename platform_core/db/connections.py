@@ -30,7 +30,7 @@ class _PreparedCursor(ServerBindingCursor):
     """Sends parameters separately, so that Postgres can reuse a plan. Django's cursors put the values into the SQL.
 
     It reads times with psycopg's own loader, in the time zone of the connection. Django's loader for that zone calls
-    psycopg's slower one, which is written in Python: 12 µs for each time.
+    psycopg's slower one, which is written in Python.
     """
 
     prepare = True

@@ -1,6 +1,7 @@
 """Database connections: dead ones are noticed, and waits end with the request's deadline."""
 
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 import psycopg
@@ -112,3 +113,13 @@ class TestArrays(TestCase):
     @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=2)))
     def test_money(self, prices):
         assert prepared("SELECT %s::numeric[]", [array(prices)]) == [(prices,)]
+
+
+def test_a_prepared_statement_reads_times_as_django_does():
+    text = "2030-01-31 23:59:59.000123+05:30"
+    (prepared_time,) = prepared("SELECT %s::text::timestamptz", [text])[0]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::text::timestamptz", [text])
+        assert cursor.fetchone() == (prepared_time,)
+    assert prepared_time.tzinfo is UTC
+    assert prepared_time.isoformat() == "2030-01-31T18:29:59.000123+00:00"

@@ -12,4 +12,4 @@ def test_a_read(ann):
     def request():
         assert ask_wsgi("GET", f"/api/users/{ann['id']}") == "200 OK"
 
-    assert_within(cost_of(request), Cost(statements=1, wal_bytes=100, garbage=150))
+    assert_within(cost_of(request), Cost(statements=1, wal_bytes=100, garbage=150, functions=710))
