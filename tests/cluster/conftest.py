@@ -2,7 +2,6 @@
 
 import random
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -48,7 +47,7 @@ def seed(request) -> int:
 @pytest.fixture(scope="session")
 def resources() -> Iterator[ExitStack]:
     """What is undone at the end, and also if the suite is told to stop."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to stop", returncode=143))
     with own_folder() as folder, ExitStack() as resources:
         resources.folder = folder  # type: ignore[attr-defined]
         yield resources
