@@ -2,7 +2,7 @@
 
 The table is partitioned by ranges of `id`. Ids come from a sequence, so events fill one partition after the other, but
 an event's place in the feed is (epoch, txid, id): partitions may overlap in the order of the feed. Ids for which there
-is no partition go to the default partition, so an insert never fails. See docs/decisions/0021.
+is no partition go to the default partition, so an insert never fails. See docs/decisions/0023.
 """
 
 import logging
