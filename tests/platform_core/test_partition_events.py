@@ -287,7 +287,7 @@ def test_no_reader_reads_all_partitions(api, admin_client, subtests):
 
 def test_the_present_table_becomes_the_first_partition_without_a_copy():
     """As the migration finds it in a service that has been running."""
-    migration = importlib.import_module("platform_core.events.migrations.0004_partitions")
+    migration = importlib.import_module("platform_core.events.migrations.0005_partitions")
     with connection.cursor() as cursor:
         cursor.execute("DROP SCHEMA IF EXISTS before CASCADE")
         cursor.execute("CREATE SCHEMA before")

@@ -6,7 +6,7 @@ NAME = "outbox_outboxmessage_key_58be1415_like"
 
 
 class Migration(migrations.Migration):
-    dependencies = (("outbox", "0004_outbox_by_request"),)
+    dependencies = (("outbox", "0005_newest_webhooks"),)
 
     operations = (
         migrations.RunSQL(

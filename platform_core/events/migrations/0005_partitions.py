@@ -82,7 +82,7 @@ END $$
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = (("events", "0003_event_by_request"),)
+    dependencies = (("events", "0004_event_epoch"),)
 
     operations = (
         migrations.RunSQL(BOUND, migrations.RunSQL.noop),
