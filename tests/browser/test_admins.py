@@ -4,11 +4,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from platform_core.topology import PRODUCT, SERVICES
+from platform_core.topology import ORDER, PRODUCT, SERVICES
 from tests.browser.conftest import sign_in
-from tests.e2e.stack import eventually
+from tests.e2e.stack import eventually, slow
 
-services = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+services = pytest.mark.parametrize(
+    "service", [each if each in (ORDER, PRODUCT) else slow(each) for each in SERVICES], ids=lambda service: service.name
+)
 
 
 def lists_of(page):

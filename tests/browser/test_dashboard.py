@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from platform_core.topology import ANALYTICS, ORDER, PRODUCT, SERVICES
-from tests.e2e.stack import eventually
+from tests.e2e.stack import eventually, slow
 
 _BARS = """name => {
     const chart = Chart.getChart(name);
@@ -93,8 +93,17 @@ def test_an_order_appears_by_itself(dashboard, shop):
     eventually("its revenue", lambda: Decimal(figure(dashboard, "revenue")) == revenue)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 820, 1280])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (375, "dark"),
+        (1280, "light"),
+        slow(375, "light"),
+        slow(1280, "dark"),
+        slow(820, "light"),
+        slow(820, "dark"),
+    ],
+)
 def test_it_fits_a_phone_and_a_tablet_in_both_schemes(dashboard, shoot, width, scheme):
     dashboard.set_viewport_size({"width": width, "height": 844})
     dashboard.emulate_media(color_scheme=scheme)

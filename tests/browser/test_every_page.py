@@ -33,15 +33,11 @@ PAGES = {
     "mails": (NOTIFICATION, "/mails"),
 }
 ALWAYS = ("admin list", "admin form", "dashboard", "order", "api docs")
-"""Kinds of pages on which the slow tests run in both schemes and all widths. The others wait for the night."""
+"""Kinds of pages that are always tested. The others wait for the night."""
 every_page = pytest.mark.parametrize("kind", [kind if kind in ALWAYS else slow(kind) for kind in PAGES])
 in_both_schemes = pytest.mark.parametrize(
     ("kind", "scheme"),
-    [
-        (kind, scheme) if scheme == "light" or kind in ALWAYS else slow(kind, scheme)
-        for kind in PAGES
-        for scheme in SCHEMES
-    ],
+    [(kind, scheme) if kind in ALWAYS else slow(kind, scheme) for kind in PAGES for scheme in SCHEMES],
 )
 _FINDINGS = """async () => {
     const found = await axe.run(document, { resultTypes: ["violations"] });
@@ -126,7 +122,7 @@ def test_a_page_fits_all_widths(open_page, shoot, kind):
             shoot(page, f"page {kind} {width} {scheme}")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in PAGES if kind != "sign-in"])
+@pytest.mark.parametrize("kind", [kind if kind in ALWAYS else slow(kind) for kind in PAGES if kind != "sign-in"])
 def test_the_bar_stands_above_the_page_and_names_the_services(open_page, kind):
     page = open_page(kind)
     page.set_viewport_size({"width": 375, "height": 800})
@@ -153,8 +149,8 @@ def find(page, text, target):
     [
         ("3", ORDER, "/orders/3/explain"),
         ("ANN3@example.com", USER, "/admin/user_svc/user/"),
-        ("cancel-4", ORDER, "/admin/platform_core/idempotencykey/"),
-        ("order-3-confirmed", NOTIFICATION, "/admin/notification_svc/notification/"),
+        slow("cancel-4", ORDER, "/admin/platform_core/idempotencykey/"),
+        slow("order-3-confirmed", NOTIFICATION, "/admin/notification_svc/notification/"),
     ],
 )
 def test_find_leads_there_from_another_service(stack, open_page, text, service, path):

@@ -4,6 +4,7 @@ import pytest
 
 from platform_core.topology import PRODUCT
 from tests.browser.conftest import sign_in
+from tests.e2e.stack import slow
 
 
 @pytest.fixture
@@ -73,8 +74,17 @@ def test_low_stock_is_a_filter_that_leads_to_the_product(product, stack, shoot):
     product.wait_for_url("**/stockmovement/?product=*")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 820, 1280])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (375, "dark"),
+        (1280, "light"),
+        slow(375, "light"),
+        slow(1280, "dark"),
+        slow(820, "light"),
+        slow(820, "dark"),
+    ],
+)
 def test_the_page_fits_every_width(product, shoot, width, scheme):
     product.set_viewport_size({"width": width, "height": 844})
     product.emulate_media(color_scheme=scheme)
