@@ -341,7 +341,8 @@ VARIABLES = (
         "EVENT_RETENTION_DAYS",
         "30",
         _whole(1, 3650),
-        "How long the feeds keep events. Events that a known consumer has not read are kept longer.",
+        "How long the feeds keep events, at least; at most twice as long. Events that a known consumer has not read "
+        "are kept longer.",
     ),
     Variable(
         "OUTBOX_CONCURRENCY",

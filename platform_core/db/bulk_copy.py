@@ -1,7 +1,7 @@
 """Bulk inserts by COPY, together with their events."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -14,6 +14,7 @@ from django.db import connection, models, transaction
 from platform_core.api.json import encode
 from platform_core.db.bounds import long_waits
 from platform_core.events.log import place
+from platform_core.events.partitions import Busy, make_ahead
 
 STATEMENT_SECONDS = 60
 """Longer than the usual statement timeout: a COPY of thousands of rows can take longer than a request."""
@@ -67,6 +68,8 @@ class Writer:
 @contextmanager
 def writing() -> Iterator[Writer]:
     """Open a transaction. Keep it short: while it is open, no feed shows events that were committed after it began."""
+    with suppress(Busy):
+        make_ahead()  # a worker may be too slow for so many events
     with long_waits(STATEMENT_SECONDS * 1.2), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
         yield Writer(cursor)

@@ -332,7 +332,11 @@ def every_step_has_its_event(books: Books) -> Iterator[Finding]:
             count(e.id) < expected.wanted::int
             AND (
                 NOT EXISTS (SELECT FROM events_feedstart WHERE txid > 0)
-                OR o.confirmed_at > (SELECT time FROM events_event ORDER BY epoch, txid, id LIMIT 1)
+                OR o.confirmed_at > (
+                    SELECT time FROM events_event
+                    WHERE (epoch, txid, id) > (SELECT epoch, txid, sequence FROM events_feedstart)
+                    ORDER BY epoch, txid, id LIMIT 1
+                )
             )
         )
     """

@@ -1,4 +1,7 @@
-"""Cleaners that every worker runs: expired idempotency keys, old events, delivered messages of the outbox, old jobs."""
+"""Cleaners that every worker runs: expired idempotency keys, old events, delivered messages of the outbox, old jobs.
+
+It also makes the partitions for new events.
+"""
 
 import threading
 from collections.abc import Callable
@@ -9,6 +12,7 @@ from django.conf import settings
 from platform_core.api.idempotency import expired_keys
 from platform_core.db.isolation import attempt_items, due_items, forget_settled, is_outage
 from platform_core.events.history import look
+from platform_core.events.partitions import Busy, make_ahead
 from platform_core.events.retention import trim_feed
 from platform_core.models import IdempotencyKey
 from platform_core.worker.duties import Duty, report
@@ -28,6 +32,7 @@ def keep_house(stopping: threading.Event) -> bool:
     """Run one batch of each cleaner. None has to wait until another has finished, or stops because another fails."""
     cleaners: dict[str, Callable[[], bool]] = {
         "keys": lambda: expire_keys(stopping),
+        "partitions": _make_partitions,
         "events": trim_feed,
         "outbox": _trim_outbox,
         "jobs": _trim_jobs,
@@ -36,6 +41,13 @@ def keep_house(stopping: threading.Event) -> bool:
     }
     results = [_has_more(name, clean) for name, clean in cleaners.items()]
     return any(results)
+
+
+def _make_partitions() -> bool:
+    try:
+        return make_ahead()
+    except Busy:
+        return False
 
 
 def _trim_outbox() -> bool:
