@@ -7,6 +7,8 @@ from django.db.models.functions import Lower
 from platform_core.models import Resource
 from platform_core.vocabulary import UNPLACED, OrderStatus
 
+SETTLED = Q(status__in=[status.value for status in OrderStatus if status != OrderStatus.PENDING])
+
 
 class Order(Resource):
     """An order, from the moment of its request. `platform_core.vocabulary` documents the statuses.
@@ -64,12 +66,15 @@ class Order(Resource):
         )
         indexes = (
             models.Index(fields=("user_id", "id"), name="order_by_user"),
-            models.Index(fields=("status", "id"), name="order_by_status"),
+            # An order is written twice, so pending orders are in few indexes; `order_pending` finds them.
+            models.Index(fields=("status", "id"), name="order_settled_by_status", condition=SETTLED),
             models.Index(fields=("user_id", "status", "id"), name="order_by_user_and_status"),
             models.Index(fields=("created_at",), name="order_by_creation"),
-            models.Index(fields=("status", "created_at"), name="order_by_status_and_time"),
+            models.Index(fields=("status", "created_at"), name="order_settled_by_status_time", condition=SETTLED),
             models.Index(fields=("request_id",), name="order_by_request"),
-            models.Index(Lower("customer_email"), "id", name="order_by_email"),
+            models.Index(
+                Lower("customer_email"), "id", name="order_by_known_email", condition=Q(customer_email__isnull=False)
+            ),
             models.Index(fields=("created_at",), name="order_pending", condition=Q(status=OrderStatus.PENDING.value)),
         )
 
@@ -101,7 +106,7 @@ class OrderTransition(models.Model):
 class OrderLine(models.Model):
     """A quantity of one product. Name and price are copied when the order is confirmed."""
 
-    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines", db_index=False)
     product_id = models.BigIntegerField()
     quantity = models.IntegerField()
     name = models.CharField(max_length=200, null=True, blank=True)

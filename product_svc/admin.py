@@ -27,6 +27,7 @@ from product_svc.categories import first_categories
 from product_svc.file_jobs import DELETE
 from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovement, StockReservation
 from product_svc.search import search_products
+from product_svc.stock_levels import SOLD_OUT, level_of
 from product_svc.stock_room import AdjustmentForm, AlreadyMade, adjust, blank_form
 
 LATEST = 15
@@ -53,9 +54,10 @@ class StockFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Product]) -> QuerySet[Product]:
         if self.value() == "out":
-            return queryset.filter(stock=0)
+            return queryset.filter(stock_level=SOLD_OUT)
         if self.value() == "low":
-            by_shop = Q(low_stock_threshold=None, stock__lte=settings.LOW_STOCK)
+            most = settings.LOW_STOCK
+            by_shop = Q(low_stock_threshold=None, stock_level__lte=level_of(most), stock__lte=most)
             by_product = Q(low_stock_threshold__isnull=False, stock__lte=F("low_stock_threshold"))
             return queryset.filter(by_shop | by_product)
         return queryset
@@ -110,6 +112,9 @@ class ProductAdmin(FilesOfProducts, PlatformAdmin):
     actions = ("delete_selected",)
     change_form_outer_before_template = "product_svc/adjustment_panel.html"
     change_form_outer_after_template = "product_svc/movements_panel.html"
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LeanChangeList]:
+        return ProductList
 
     class Media:
         css = {"all": ("product_svc/stock_room.css",)}
@@ -249,6 +254,14 @@ def add_names_and_links(request: HttpRequest, movements: Iterable[StockMovement]
         row.actor_name = names.get(row.actor, "")
         row.actor_url = link(USER, f"/admin/user_svc/user/{user_id}/change/", request) if user_id else ""
         row.order_url = link(ORDER, f"/admin/order_svc/order/{row.order_id}/change/", request) if row.order_id else ""
+
+
+class ProductList(LeanChangeList):
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
+        """Puts the level before the stock, which has no index of its own."""
+        ordering: list[Any] = super().get_ordering(request, queryset)
+        levels = {"stock": "stock_level", "-stock": "-stock_level"}
+        return [each for column in ordering for each in ([levels[column]] if column in levels else []) + [column]]
 
 
 class MovementList(LeanChangeList):

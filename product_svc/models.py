@@ -14,8 +14,8 @@ from platform_core.db import Alike
 from platform_core.models import Resource
 from platform_core.vocabulary import ReservationStatus
 from product_svc.search import ProductVector
+from product_svc.stock_levels import MAX_STOCK, SOLD_OUT, StockLevel
 
-MAX_STOCK = 2**31 - 1
 SKU_TAKEN = "product_sku_taken"
 STOCK_CHECK = "product_stock_not_negative"
 
@@ -37,6 +37,9 @@ class Product(Resource):
         help_text="The stock is low at this many pieces or fewer. Empty: as for the whole shop.",
     )
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    stock_level = models.GeneratedField(
+        expression=StockLevel("stock"), output_field=models.SmallIntegerField(), db_persist=True
+    )
     text = models.GeneratedField(
         expression=ProductVector("name", "sku", "category", "description"),
         output_field=SearchVectorField(),
@@ -63,8 +66,9 @@ class Product(Resource):
             models.Index(Alike("category"), "id", condition=Q(deleted_at=None), name="product_by_category"),
             models.Index("price", "id", condition=Q(deleted_at=None), name="product_by_price"),
             models.Index("name", "id", condition=Q(deleted_at=None), name="product_by_name"),
-            models.Index("stock", "id", condition=Q(deleted_at=None), name="product_by_stock"),
-            models.Index("id", condition=Q(deleted_at=None, stock__gt=0), name="product_in_stock"),
+            # No index may name `stock`, also not in its condition: a change of the stock would write all indexes.
+            models.Index("stock_level", "id", condition=Q(deleted_at=None), name="product_by_stock_level"),
+            models.Index("id", condition=Q(deleted_at=None, stock_level__gt=SOLD_OUT), name="product_available"),
             models.Index(
                 "low_stock_threshold",
                 "id",

@@ -24,6 +24,7 @@ from platform_core.api import (
 from platform_core.db import alike_key
 from product_svc.models import MAX_STOCK, Product, StockMovement, StockReservation
 from product_svc.search import by_relevance, search_products
+from product_svc.stock_levels import SOLD_OUT
 
 MAX_AT_ONCE = 1000
 RELEVANCE = "relevance"
@@ -115,7 +116,7 @@ class ProductQuery(Query):
     maxPrice = MoneyField(source="price__lte", required=False)
     inStock = TrueField(required=False)
     ordering = OrderingField(
-        {"createdAt": "id", "price": "price", "name": "name", "stock": "stock"},
+        {"createdAt": "id", "price": "price", "name": "name", "stock": "stock_level,stock"},
         default="-createdAt",
         one_way={RELEVANCE: "-relevance"},
         required=False,
@@ -141,7 +142,7 @@ class ProductQuery(Query):
         return products if self.order == "-relevance" else search_products(products, words)
 
     def filter_inStock(self, products: QuerySet[Product], wanted: bool) -> QuerySet[Product]:
-        return products.filter(stock__gt=0) if wanted else products.filter(stock=0)
+        return products.filter(stock_level__gt=SOLD_OUT) if wanted else products.filter(stock_level=SOLD_OUT)
 
 
 @request_examples({"A delivery": {"delta": 25, "reason": "received", "note": "half of the delivery"}})

@@ -30,7 +30,8 @@ _SIGNATURE_BYTES = 9
 class Ordering:
     """Orders rows by ``field`` and then by id, in the same direction.
 
-    ``field`` is a column or an annotation; "id" is the order of creation.
+    ``field`` is a column or an annotation; "id" is the order of creation. Several columns are separated by commas: an
+    index may have the first one alone.
     """
 
     field: str = "id"
@@ -44,7 +45,7 @@ class Ordering:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns to order by, the id last."""
-        return ("id",) if self.field == "id" else (self.field, "id")
+        return ("id",) if self.field == "id" else (*self.field.split(","), "id")
 
     def by(self, *, backward: bool) -> list[str]:
         """The arguments of ``order_by``."""
@@ -228,9 +229,10 @@ def _text(raw: bytes) -> str:
 
 
 def _field(queryset: QuerySet[Any], column: str) -> Any:
-    """The field of a column, or the output field of an annotation."""
+    """The field of a column, or the output field of an annotation or of a generated column."""
     annotation = queryset.query.annotations.get(column)
-    return queryset.model._meta.get_field(column) if annotation is None else annotation.output_field
+    found = queryset.model._meta.get_field(column) if annotation is None else annotation
+    return found.output_field if annotation is not None or found.generated else found
 
 
 def _read_cursor(queryset: QuerySet[Any], cursor: str, ordering: Ordering, scope: bytes) -> tuple[bool, list[Any]]:
