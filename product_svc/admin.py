@@ -25,9 +25,9 @@ from product_svc.actors import acting, names_of, user_id_of
 from product_svc.admin_files import FilesOfProducts
 from product_svc.categories import first_categories
 from product_svc.file_jobs import DELETE
-from product_svc.models import MAX_STOCK, Product, ReservationLine, StockMovement, StockReservation
+from product_svc.models import Product, ReservationLine, StockMovement, StockReservation
 from product_svc.search import search_products
-from product_svc.stock_levels import SOLD_OUT, level_of
+from product_svc.stock_levels import MAX_STOCK, SOLD_OUT, level_of
 from product_svc.stock_room import AdjustmentForm, AlreadyMade, adjust, blank_form
 
 LATEST = 15

@@ -22,9 +22,9 @@ from platform_core.api import (
     request_examples,
 )
 from platform_core.db import alike_key
-from product_svc.models import MAX_STOCK, Product, StockMovement, StockReservation
+from product_svc.models import Product, StockMovement, StockReservation
 from product_svc.search import by_relevance, search_products
-from product_svc.stock_levels import SOLD_OUT
+from product_svc.stock_levels import MAX_STOCK, SOLD_OUT
 
 MAX_AT_ONCE = 1000
 RELEVANCE = "relevance"

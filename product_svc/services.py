@@ -14,8 +14,9 @@ from platform_core.models import write
 from platform_core.vocabulary import EventType
 from product_svc.actors import actor
 from product_svc.events import snapshot
-from product_svc.models import MAX_STOCK, Product, StockMovement
+from product_svc.models import Product, StockMovement
 from product_svc.statements import CREATE, MOVE, values_of
+from product_svc.stock_levels import MAX_STOCK
 
 
 def live_products() -> QuerySet[Product]:

@@ -10,8 +10,9 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidge
 from platform_core.db import violated_constraint
 from platform_core.models import IdempotencyKey
 from product_svc.actors import actor
-from product_svc.models import MAX_STOCK, Product, StockMovement
+from product_svc.models import Product, StockMovement
 from product_svc.services import adjust_stock, count_stock
+from product_svc.stock_levels import MAX_STOCK
 
 BY, TO = "by", "to"
 REASONS = ("received", "counted", "damaged", "lost", "returned", "correction", "other")

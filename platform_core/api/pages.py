@@ -231,8 +231,10 @@ def _text(raw: bytes) -> str:
 def _field(queryset: QuerySet[Any], column: str) -> Any:
     """The field of a column, or the output field of an annotation or of a generated column."""
     annotation = queryset.query.annotations.get(column)
-    found = queryset.model._meta.get_field(column) if annotation is None else annotation
-    return found.output_field if annotation is not None or found.generated else found
+    if annotation is not None:
+        return annotation.output_field
+    found: Any = queryset.model._meta.get_field(column)
+    return found.output_field if found.generated else found
 
 
 def _read_cursor(queryset: QuerySet[Any], cursor: str, ordering: Ordering, scope: bytes) -> tuple[bool, list[Any]]:

@@ -132,7 +132,7 @@ def _last_id() -> int:
 
 def _newest_id() -> int:
     """The greatest id that is known. It is above the last one if the sequence was set back."""
-    return max(_last_id(), _one(f"SELECT coalesce(max(id), 0) FROM {TABLE}"))
+    return max(_last_id(), int(_one(f"SELECT coalesce(max(id), 0) FROM {TABLE}")))
 
 
 def _oldest_id(newest: int) -> int:
