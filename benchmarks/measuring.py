@@ -10,9 +10,9 @@ from statistics import median, quantiles
 
 from benchmarks.answers import Differs
 from benchmarks.client import Client, Sample, UnexpectedAnswer
-from benchmarks.contender import SERVICES, Contender, Layout
+from benchmarks.contender import SERVICES, Contender, ContenderError, Layout
 from benchmarks.database import LARGE, SMALL, Server
-from benchmarks.running import ContenderError, Running, Usage, running
+from benchmarks.running import Running, Usage, running
 from benchmarks.site import Site
 from benchmarks.work import Work
 

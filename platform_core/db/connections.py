@@ -37,7 +37,7 @@ class _PreparedCursor(ServerBindingCursor):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.adapters.register_loader("timestamptz", _TIMES)
+        self.adapters.register_loader("timestamptz", _TIMES)  # type: ignore[attr-defined]  # of psycopg's cursor
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
         return super().execute(query, params, prepare=self.prepare)  # type: ignore[misc]
@@ -68,7 +68,7 @@ def _rows_of(
     database.close_if_health_check_failed()
     database.ensure_connection()
     if database.queries_logged or tracing.is_on():
-        with database._prepare_cursor(kind(database.connection)) as cursor:  # type: ignore[attr-defined,call-arg]
+        with database._prepare_cursor(kind(database.connection)) as cursor:  # type: ignore[attr-defined]
             cursor.execute(statement, params)
             return _rows(cursor)
     guard = cast("_StatementGuard", database.execute_wrappers[0])
@@ -170,7 +170,7 @@ class _StatementGuard:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
-        self.cursors = {kind: kind(connection.connection) for kind in (_PreparedCursor, _PlannedCursor)}  # type: ignore[call-arg]
+        self.cursors = {kind: kind(connection.connection) for kind in (_PreparedCursor, _PlannedCursor)}
 
     def __call__(
         self, execute: Callable[..., Any], statement: str, params: Any, many: bool, ctx: dict[str, Any]
