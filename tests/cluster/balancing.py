@@ -73,7 +73,7 @@ class Front:
         # All clients of the suite have one address.
         limits = {"rate=50r/s": "rate=5000r/s"}
         command = configured(folder, machine.address, PLAIN_PORT, TLS_PORT, {**services, **limits})
-        self.nginx = start(*machine.inside(*command))
+        self.nginx = start(*machine.inside_alone(*command))
         eventually("nginx listens", self.listens)
 
     def listens(self) -> bool:
@@ -82,7 +82,7 @@ class Front:
         return False
 
     def stop(self) -> None:
-        self.nginx.terminate()
+        self.nginx.kill()
         self.nginx.wait(20)
         self.balancer.kill()
 

@@ -45,8 +45,7 @@ class Host(Stack):
 
     def launch(self, **variables: str) -> subprocess.Popen[bytes]:
         self.balancer.start()
-        alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
-        command = self.machine.inside(*alone, *self.command("up"))
+        command = self.machine.inside_alone(*self.command("up"))
         environment = {**self.environment, **variables}
         with self.output.open("ab") as output:
             self.process = start(*command, cwd=self.root, env=environment, stdout=output, stderr=output)
