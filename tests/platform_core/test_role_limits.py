@@ -78,7 +78,7 @@ def test_a_superuser_is_left_as_it_is(owner):
     owner.execute(f"ALTER ROLE {ROLE} SUPERUSER".encode())
     with as_role(ROLE) as session:
         statements = set_own_limits(session)
-    assert statements is not None and 'ALTER ROLE "test_limits" SET "statement_timeout" = \'31s\';' in statements
+    assert statements is not None and 'ALTER ROLE "test_limits" SET "statement_timeout" = \'31000\';' in statements
     assert limits_of(ROLE) != LIMITS
 
 
@@ -124,6 +124,8 @@ _OF_A_SESSION = re.compile(
     r"|\bset_config\((?!.*true\))|\bWITH HOLD\b|\bTEMP(?:ORARY)? TABLE\b"
 )
 """What stays in a session after the transaction."""
+MOVE = ROOT / "platform_core" / "tools" / "replication.py"
+"""Has the sessions of two administrators, which do not go through a pooler: logical replication does not, either."""
 
 
 def test_no_statement_leaves_anything_behind_in_its_session():
@@ -132,6 +134,7 @@ def test_no_statement_leaves_anything_behind_in_its_session():
         f"{path.relative_to(ROOT)}: {hit[0]}"
         for folder in folders
         for path in (ROOT / folder).rglob("*.py")
+        if path != MOVE
         for hit in _OF_A_SESSION.finditer(path.read_text())
     ]
     assert found == []

@@ -133,7 +133,8 @@ def test_a_service_changes_no_account(api, settings, victim):
     for method in ("put", "patch", "delete"):
         answer = getattr(api, method)(f"/api/users/{victim}", PROFILE, headers=headers)
         assert_problem(answer, 403, "permission_denied")
-    assert_problem(api.get("/api/users", headers), 403, "permission_denied")
+    other = people.bearer(people.service_token("notification-service", "user-service"))
+    assert_problem(api.get("/api/users", other), 403, "permission_denied")
     assert_problem(api.get("/api/users/me", headers), 403, "permission_denied")
 
 
