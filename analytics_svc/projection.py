@@ -8,18 +8,18 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from django.db import OperationalError, transaction
-from django.db.models import Q
+from django.db.models import Func, Q, TextField, Value
 from django.db.models.functions import Now
 from django.utils.timezone import now
 from prometheus_client import Counter
-from psycopg.errors import QueryCanceled
+from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from analytics_svc.contributions import KINDS, Changes, Product, State, state_in, state_of
 from analytics_svc.models import FeedPosition, ParkedEvent
 from platform_core.api import encode
 from platform_core.clients import Event
 from platform_core.conf import reached
-from platform_core.db import Unanswered, array, prepared
+from platform_core.db import Unanswered, array, lock_milliseconds, prepared
 from platform_core.topology import SERVICES
 from platform_core.vocabulary import EventType
 
@@ -112,7 +112,7 @@ def take_in(position: FeedPosition, events: Sequence[Event], as_of: datetime | N
     If another process has moved the position, applies nothing and returns the stored one. ``as_of`` is the time up to
     which the figures are then complete, or None if there is more to read. Raises Superseded, Occupied.
     """
-    held = hold(position)
+    held = hold(position, lock_milliseconds())
     if held.is_rebuilt:  # type: ignore[attr-defined]
         raise Superseded("The figures are being rebuilt.")
     if held.last_event_id == position.last_event_id:
@@ -128,16 +128,26 @@ def take_in(position: FeedPosition, events: Sequence[Event], as_of: datetime | N
     return held
 
 
-def hold(position: FeedPosition) -> FeedPosition:
+def hold(position: FeedPosition, milliseconds: int | None = None) -> FeedPosition:
     """Locks and returns the stored position. Nobody else can apply events of its feed until the transaction ends.
 
-    ``is_rebuilt``: a rebuild will replace its generation. Raises Superseded, Occupied.
+    Waits ``milliseconds`` for it at most, or as any statement may. ``is_rebuilt``: a rebuild will replace its
+    generation. Raises Superseded, Occupied.
     """
     rows = FeedPosition.objects.select_for_update().filter(pk=position.pk, live=position.live)
+    if milliseconds is not None:
+        limit = Func(
+            Value("lock_timeout"),
+            Value(str(milliseconds)),
+            Value(True),
+            function="set_config",
+            output_field=TextField(),
+        )
+        rows = rows.alias(limit=limit).filter(limit__isnull=False)  # set before the row is locked
     try:
         held = rows.annotate(is_rebuilt=IS_REBUILT).first()
     except OperationalError as error:
-        if isinstance(error.__cause__, QueryCanceled | Unanswered):
+        if isinstance(error.__cause__, LockNotAvailable | QueryCanceled | Unanswered):
             raise Occupied("Another process holds the position.") from None
         raise
     if held is None:

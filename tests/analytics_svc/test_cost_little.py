@@ -1,5 +1,7 @@
 """The hot requests stay cheap: statements, calls, rows, index entries, WAL, objects left to the garbage collector."""
 
+from itertools import count
+
 import pytest
 
 from tests.costs import Cost, assert_within, cost_of
@@ -22,7 +24,7 @@ def test_a_report_with_nothing_new(shop, peers, name, statements, calls):
 
 def test_a_page_of_orders(shop, peers):
     """A thousand new orders of one product: a fact each, and a few figures."""
-    request_count = iter(range(10))
+    request_count = count()
 
     def request():
         first = 1 + 1000 * next(request_count)

@@ -122,7 +122,8 @@ def test_no_epoch_begins_while_a_transaction_may_still_write_into_the_old_one(ra
 
 def test_a_transaction_that_does_not_end_is_named_and_nothing_has_changed(owner, monkeypatch):
     monkeypatch.setattr(epochs, "PATIENCE", 0.5)
-    monkeypatch.setattr(epochs, "open_connection", lambda **_: owner())
+    for opened in ("open_connection", "open_session"):
+        monkeypatch.setattr(epochs, opened, lambda **_: owner())
     monkeypatch.setattr(epochs, "direct_parts", lambda *_: {})
     ServerHistory.objects.create(
         system_identifier="x", timeline=1, table_oid=1, noted_at=datetime.now(UTC), lost="orders"
