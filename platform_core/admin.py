@@ -35,22 +35,23 @@ from unfold.views import ChangeList
 from platform_core.admin_filters import DaysFilter
 from platform_core.api.stored_answers import shown_answer
 from platform_core.auth.staff import identity
-from platform_core.conf.currencies import amount_text, decimals, rounded
+from platform_core.conf.currencies import decimals, grouped_amount, rounded
 from platform_core.db.isolation import retry_parked
 from platform_core.http import context, link
 from platform_core.models import FailedItem, IdempotencyKey
 from platform_core.topology import USER
 
 
-def amount_column(name: str) -> Callable[[Model], str | None]:
-    """A column or read-only field of a page that shows the amount in the field ``name``: ``1,234.50``, or ``1,235``
-    in a currency without decimals. List it in ``sortable_by`` if the field has an index.
+def amount_column(name: str) -> Callable[[Model], SafeString | None]:
+    """A column or read-only field of a page that shows the amount in the field ``name``: ``1,234.50 USD``, or
+    ``1,235 JPY``. List it in ``sortable_by`` if the field has an index.
     """
 
     @admin.display(description=name.replace("_", " "), ordering=name, empty_value="-")
-    def shown(row: Model) -> str | None:
+    def shown(row: Model) -> SafeString | None:
         value: Decimal | None = getattr(row, name)
-        return None if value is None else amount_text(value, grouped=True)
+        text = None if value is None else grouped_amount(value, settings.CURRENCY)
+        return text and format_html('<span class="whitespace-nowrap">{}</span>', text)
 
     shown.__name__ = name
     return shown
