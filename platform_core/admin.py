@@ -24,9 +24,9 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -50,8 +50,7 @@ def amount_column(name: str) -> Callable[[Model], SafeString | None]:
     @admin.display(description=name.replace("_", " "), ordering=name, empty_value="-")
     def shown(row: Model) -> SafeString | None:
         value: Decimal | None = getattr(row, name)
-        text = None if value is None else grouped_amount(value, settings.CURRENCY)
-        return text and format_html('<span class="whitespace-nowrap">{}</span>', text)
+        return None if value is None else stacked(grouped_amount(value, settings.CURRENCY))
 
     shown.__name__ = name
     return shown
@@ -191,6 +190,12 @@ class PlatformAdmin(ModelAdmin):  # type: ignore[misc]
 def linked(url: str, text: object) -> SafeString:
     """A link in a list or on a page of the admin."""
     return format_html('<a href="{}" class="font-semibold text-primary-600 dark:text-primary-500">{}</a>', url, text)
+
+
+def stacked(*lines: object) -> SafeString:
+    """Short texts of a column, one below the other, each on a line of its own."""
+    text = format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines))
+    return format_html('<span class="block whitespace-nowrap">{}</span>', text)
 
 
 def linked_resource(resource: str, pk: str, text: str) -> SafeString | str:

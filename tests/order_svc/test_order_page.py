@@ -129,8 +129,22 @@ def test_messages_show_their_text_and_where_they_went(placed, afterwards, page):
     html = page(placed)
     for words in ("other@example.com", "Hello", "As it was sent", "/admin/notification_svc/notification/5/change/"):
         assert words in html
+    assert "Send it again" not in html
     afterwards.mailed(placed, status="failed", error="OSError: refused")
-    assert "OSError: refused" in page(placed)
+    html = page(placed)
+    assert "OSError: refused" in html
+    assert re.search(r"<details[^>]* open>", html), "a failed mail is unfolded"
+
+
+@pytest.mark.parametrize("role, may", [(Role.SUPPORT, True), (Role.ADMIN, True), (Role.ORDERS, False)])
+def test_a_failed_mail_leads_to_where_it_can_be_sent_again_by_who_may(
+    placed, afterwards, client, known_callers, role, may
+):
+    afterwards.mailed(placed, status="failed", error="OSError: refused")
+    headers = {"Accept": "text/html", **people.as_user(9, role)}
+    html = client.get(f"/orders/{placed['id']}/explain", headers=headers).content.decode()
+    assert ("Send it again at notification-service" in html) == may
+    assert "/admin/notification_svc/notification/5/change/" in html
 
 
 def test_staff_are_named_by_their_account_or_by_user_service(
