@@ -110,6 +110,20 @@ def test_stock_that_was_never_held_is_not_said_to_be_released(api, place, neighb
     assert moment(explained(other), "outbox.release")["title"] == "Stock released"
 
 
+@pytest.mark.parametrize(
+    "state, words",
+    [
+        ("confirmed", "product-service holds the stock for this order."),
+        ("shipped", "The stock was taken for this order when it was placed."),
+        ("delivered", "The stock was taken for this order when it was placed."),
+    ],
+)
+def test_the_stock_of_a_shipped_order_is_not_said_to_be_held(order_in, afterwards, page, state, words):
+    order = order_in(state)
+    afterwards.held = "reserved"
+    assert words in text_of(page(order))
+
+
 def test_whether_stock_was_held_is_not_guessed(place, neighbours, afterwards, explained):
     neighbours.product_step = lambda request: problem(503, "unavailable")
     place()
