@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -11,7 +12,7 @@ from analytics_svc.contributions import AMOUNTS
 from analytics_svc.models import DailyFigure, Fact, FeedPosition, Figure, ParkedEvent, ProductFigure
 from analytics_svc.projection import try_again
 from platform_core.admin import ReadOnlyAdmin, amount_column
-from platform_core.conf import amount_text
+from platform_core.conf import grouped_amount
 
 
 class LiveAdmin(ReadOnlyAdmin):
@@ -25,8 +26,8 @@ class LiveAdmin(ReadOnlyAdmin):
 
 @display(description="value", ordering="value")  # type: ignore[untyped-decorator]
 def value(figure: Figure | DailyFigure) -> str:
-    """An amount of money with the decimals of the shop's currency, or a count."""
-    return amount_text(figure.value, grouped=True) if figure.name in AMOUNTS else f"{figure.value:,.0f}"
+    """An amount of money in the shop's currency, or a count."""
+    return grouped_amount(figure.value, settings.CURRENCY) if figure.name in AMOUNTS else f"{figure.value:,.0f}"
 
 
 @admin.register(FeedPosition)

@@ -61,4 +61,4 @@ class Notification(Resource):
         )
 
     def __str__(self) -> str:
-        return f"{self.type} to user {self.user_id}"
+        return f"{self.type.replace('_', ' ')} to user {self.user_id}"

@@ -163,6 +163,12 @@ def snapshot(notification: Notification) -> dict[str, Any]:
     }
 
 
+def can_retry(notification: Notification) -> bool:
+    """Whether `retry` sends it again: it has failed, and its text is still there."""
+    is_there = notification.sealed is None and notification.erased_at is None
+    return notification.status == NotificationStatus.FAILED and is_there
+
+
 def retry(notifications: QuerySet[Notification]) -> int:
     """Resends failed notifications with a fresh count of attempts. Returns how many there were.
 

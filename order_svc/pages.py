@@ -15,11 +15,12 @@ from order_svc.explaining.diagnosis import Mood
 from order_svc.explaining.facts import MessageToCustomer
 from order_svc.explaining.formatting import REASONS, WHAT, counted, duration_text, shortages, what_of
 from order_svc.models import Order
+from platform_core.auth import NOBODY, caller_of, is_open
 from platform_core.conf import grouped_amount
 from platform_core.http import link
 from platform_core.outbox import OutboxMessage
 from platform_core.topology import NOTIFICATION, PRODUCT, USER
-from platform_core.vocabulary import WITHOUT_STOCK, MessageKind
+from platform_core.vocabulary import WITHOUT_STOCK, MessageKind, NotificationStatus, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A message to the customer. ``to`` is empty if that is not known; ``url`` leads to it at notification-service."""
+    """A message to the customer. ``to`` is empty if that is not known; ``url`` leads to it at notification-service,
+    where a failed one can be sent again.
+    """
 
     title: str
     to: str
@@ -57,6 +60,7 @@ class Mail:
     at: datetime | None
     error: str
     url: str
+    has_failed: bool
 
 
 def page_data(found: Explanation, request: Request) -> dict[str, Any]:
@@ -76,7 +80,14 @@ def page_data(found: Explanation, request: Request) -> dict[str, Any]:
         "pieces_text": counted(pieces, "piece"),
         "customer": customer(found, request),
         "mails": list(mails(found, request)),
+        "may_resend": _may_resend(request),
     }
+
+
+def _may_resend(request: Request) -> bool:
+    """Whether notification-service lets the caller send a failed mail again: support and admins may."""
+    caller = caller_of(request)
+    return (caller is NOBODY and is_open()) or not caller.roles.isdisjoint((Role.SUPPORT, Role.ADMIN))
 
 
 def _in_words(moment: Any) -> Any:
@@ -143,6 +154,7 @@ def _mail(
         at=there.sent_at if there else None,
         error=(there.last_error or "") if there else "",
         url=link(NOTIFICATION, f"/admin/notification_svc/notification/{there.id}/change/", request) if there else "",
+        has_failed=there is not None and there.status == NotificationStatus.FAILED,
     )
 
 

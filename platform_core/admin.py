@@ -24,9 +24,9 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -35,22 +35,22 @@ from unfold.views import ChangeList
 from platform_core.admin_filters import DaysFilter
 from platform_core.api.stored_answers import shown_answer
 from platform_core.auth.staff import identity
-from platform_core.conf.currencies import amount_text, decimals, rounded
+from platform_core.conf.currencies import decimals, grouped_amount, rounded
 from platform_core.db.isolation import retry_parked
 from platform_core.http import context, link
 from platform_core.models import FailedItem, IdempotencyKey
 from platform_core.topology import USER
 
 
-def amount_column(name: str) -> Callable[[Model], str | None]:
-    """A column or read-only field of a page that shows the amount in the field ``name``: ``1,234.50``, or ``1,235``
-    in a currency without decimals. List it in ``sortable_by`` if the field has an index.
+def amount_column(name: str) -> Callable[[Model], SafeString | None]:
+    """A column or read-only field of a page that shows the amount in the field ``name``: ``1,234.50 USD``, or
+    ``1,235 JPY``. List it in ``sortable_by`` if the field has an index.
     """
 
     @admin.display(description=name.replace("_", " "), ordering=name, empty_value="-")
-    def shown(row: Model) -> str | None:
+    def shown(row: Model) -> SafeString | None:
         value: Decimal | None = getattr(row, name)
-        return None if value is None else amount_text(value, grouped=True)
+        return None if value is None else stacked(grouped_amount(value, settings.CURRENCY))
 
     shown.__name__ = name
     return shown
@@ -190,6 +190,12 @@ class PlatformAdmin(ModelAdmin):  # type: ignore[misc]
 def linked(url: str, text: object) -> SafeString:
     """A link in a list or on a page of the admin."""
     return format_html('<a href="{}" class="font-semibold text-primary-600 dark:text-primary-500">{}</a>', url, text)
+
+
+def stacked(*lines: object) -> SafeString:
+    """Short texts of a column, one below the other, each on a line of its own."""
+    text = format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines))
+    return format_html('<span class="block whitespace-nowrap">{}</span>', text)
 
 
 def linked_resource(resource: str, pk: str, text: str) -> SafeString | str:

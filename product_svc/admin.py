@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
@@ -335,9 +336,32 @@ class ReservationLineInline(TabularInline):  # type: ignore[misc]
 
 @admin.register(StockReservation)
 class StockReservationAdmin(ReadOnlyAdmin):
-    list_display = ("order_id", "status", "created_at", "released_at")
+    list_display = ("order_id", "shown_status", "created_at", "order")
     list_filter = ("status",)
     search_fields = ("order_id",)
     search_help_text = "order id"
     sortable_by = ("order_id",)
+    fields = readonly_fields = ("order", "shown_status", "created_at")
     inlines = (ReservationLineInline,)
+
+    class Media:
+        css = {"all": ("product_svc/stock_room.css",)}
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """One reservation, with the request, for the link to its order."""
+        reservation = super().get_object(request, object_id, from_field)
+        if reservation is not None:
+            reservation.list_request = request
+        return reservation
+
+    @display(description="status")  # type: ignore[untyped-decorator]
+    def shown_status(self, reservation: StockReservation) -> str:
+        """The status; of a released reservation the time of the release, too."""
+        status = reservation.get_status_display()
+        released = reservation.released_at
+        return f"{status} {localtime(released):%Y-%m-%d %H:%M:%S}" if released else status
+
+    @display(description="order")  # type: ignore[untyped-decorator]
+    def order(self, reservation: Any) -> SafeString | str:
+        url = link(ORDER, f"/admin/order_svc/order/{reservation.pk}/change/", reservation.list_request)
+        return _linked(url, f"Order {reservation.pk}")

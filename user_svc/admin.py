@@ -7,10 +7,14 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.forms import CheckboxSelectMultiple
 from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from unfold.decorators import display
 
-from platform_core.admin import PlatformAdmin
+from platform_core.admin import PlatformAdmin, linked, stacked
 from platform_core.admin_filters import ChoiceFilter, DaysFilter
+from platform_core.http import link
 from platform_core.jobs import delete_many
+from platform_core.topology import NOTIFICATION, ORDER
 from platform_core.vocabulary import Role
 from user_svc import services
 from user_svc.bulk import DELETE, STAFF_TOO
@@ -57,7 +61,27 @@ class UserAdmin(PlatformAdmin):
     search_help_text = "prefixes of words in name or email"
     sortable_by = ("id",)
     actions = ("delete_selected",)
-    readonly_fields = ("email_verified", "pending_email", "created_at", "updated_at", "version")
+    readonly_fields = ("email_verified", "pending_email", "leads_to", "created_at", "updated_at", "version")
+
+    def get_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """All fields; of an account that is being added those of the form alone."""
+        fields = super().get_fields(request, obj)
+        return fields if obj is not None else [name for name in fields if name != "leads_to"]
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """One account, with the request, for links to other services."""
+        user = super().get_object(request, object_id, from_field)
+        if user is not None:
+            user.list_request = request
+        return user
+
+    @display(description="leads to")  # type: ignore[untyped-decorator]
+    def leads_to(self, user: User) -> SafeString:
+        """Links to the user's orders and to the messages to them."""
+        request = user.list_request  # type: ignore[attr-defined]
+        orders = link(ORDER, f"/admin/order_svc/order/?customer={user.pk}", request)
+        messages = link(NOTIFICATION, f"/admin/notification_svc/notification/?user={user.pk}", request)
+        return stacked(linked(orders, "Orders"), linked(messages, "Messages"))
 
     @admin.action(description="Delete selected users", permissions=["delete"])
     def delete_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:

@@ -16,7 +16,7 @@ from unfold.decorators import display
 from notification_svc.webhooks.models import WebhookDelivery, WebhookEndpoint
 from notification_svc.webhooks.redelivering import REDELIVER, redeliver
 from notification_svc.webhooks.services import destination_of
-from platform_core.admin import ReadOnlyAdmin, linked
+from platform_core.admin import ReadOnlyAdmin, linked, stacked
 from platform_core.admin_filters import ChoiceFilter, ValueFilter, id_of
 from platform_core.http import PlatformError, link
 from platform_core.jobs import ask
@@ -77,7 +77,7 @@ def _urls() -> dict[int, str]:
 class WebhookDeliveryAdmin(ReadOnlyAdmin):
     """What was, or will be, sent to which webhook, and what came of it."""
 
-    list_display = (*("id", "event_about", "endpoint", "shown_state", "attempts", "answer", "created_at", "settled"),)
+    list_display = (*("id", "event_about", "endpoint", "shown_state", "attempts", "answer", "settled"),)
     list_filter = (StateFilter, EndpointFilter)
     list_filter_submit = True
     search_fields = ("id", "key", "aggregate")
@@ -151,14 +151,14 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     def next_attempt(self, delivery: WebhookDelivery) -> Any:
         return delivery.next_attempt_at
 
-    @display(description="delivered, or next attempt")  # type: ignore[untyped-decorator]
-    def settled(self, delivery: WebhookDelivery) -> SafeString | str:
+    @display(description="written; delivered, or next attempt")  # type: ignore[untyped-decorator]
+    def settled(self, delivery: WebhookDelivery) -> SafeString:
         next_at = delivery.next_attempt_at
         moment = delivery.delivered_at or next_at
+        written = localtime(delivery.created_at).strftime("%Y-%m-%d %H:%M:%S")
         if moment is None:
-            return "given up"
-        time = localtime(moment).strftime("%Y-%m-%d %H:%M:%S")
-        return format_html('<span class="whitespace-nowrap">{}{}</span>', "next " if next_at else "", time)
+            return stacked(written, "given up")
+        return stacked(written, f"{'next' if next_at else 'delivered'} {localtime(moment):%Y-%m-%d %H:%M:%S}")
 
     @display(description="body")  # type: ignore[untyped-decorator]
     def body(self, delivery: WebhookDelivery) -> SafeString:

@@ -21,6 +21,8 @@ PAGES = {
     "admin detail": (PRODUCT, "/admin/product_svc/stockmovement/1/change/"),
     "admin form": (PRODUCT, "/admin/product_svc/product/add/"),
     "admin key": (ORDER, "/admin/platform_core/idempotencykey/1/change/"),
+    "admin message": (NOTIFICATION, "/admin/notification_svc/notification/1/change/"),
+    "admin user": (USER, "/admin/user_svc/user/1/change/"),
     "dashboard": (ANALYTICS, "/"),
     "order": (ORDER, "/orders/3/explain"),
     "api root": (USER, "/api/"),

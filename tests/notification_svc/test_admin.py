@@ -54,6 +54,28 @@ def test_a_failed_message_is_tried_again_and_sent(admin_client, send, users, sta
     assert events[0][1] < events[1][1]
 
 
+def test_the_page_of_a_failed_message_sends_it_again(admin_client, send, users, state):
+    failed = send(userId=NOBODY)
+    page = url(Notification, "change", failed.json()["id"])
+    resend = f"/admin/notification_svc/notification/{failed.json()['id']}/resend/"
+    assert resend not in admin_client.get(page).content.decode(), "it has not failed yet"
+    deliver()
+    assert f'action="{resend}"' in admin_client.get(page).content.decode()
+    assert admin_client.get(resend).status_code == 405
+    for words in ("The message will be sent again.", "Nothing was done: the message has not failed"):
+        assert said(admin_client.post(resend, follow=True))[0].startswith(words)
+        assert state(failed)["status"] == "queued"
+
+
+def test_the_page_of_a_message_leads_to_its_user_and_order(admin_client, send):
+    note = send(type="order_shipped", data={"orderId": "12"}).json()
+    html = admin_client.get(url(Notification, "change", note["id"])).content.decode()
+    assert "/admin/order_svc/order/12/change/" in html
+    assert f"/admin/user_svc/user/{note['userId']}/change/" in html
+    other = send(type="newsletter", data={"orderId": "12"})
+    assert "/admin/order_svc/" not in admin_client.get(url(Notification, "change", other.json()["id"])).content.decode()
+
+
 def test_many_failed_messages_are_resent_by_a_job(admin_client, send, users, state):
     failed, sent = [send(userId=NOBODY) for _ in range(2)], send()
     deliver()
@@ -95,6 +117,9 @@ def test_read_only_staff_cannot_run_actions(client, send, users, state):
     client.force_login(viewer)
     assert client.get(url(Notification, "changelist")).status_code == 200
     act(client, Notification, "retry", *Notification.objects.all())
+    resend = f"/admin/notification_svc/notification/{failed.json()['id']}/resend/"
+    assert resend not in client.get(url(Notification, "change", failed.json()["id"])).content.decode()
+    assert client.post(resend).status_code == 403
     act(client, OutboxMessage, "redrive_dead", *OutboxMessage.objects.all())
     assert state(failed)["status"] == "failed"
     assert OutboxMessage.objects.get().state == "dead"

@@ -1,6 +1,6 @@
 """The list of notifications in the admin: searches, filters, and what they read of a large table."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -61,6 +61,9 @@ def test_an_address_is_found_in_any_capitals_and_the_user_is_a_link(admin_client
     assert listed(admin_client, "?q=bob@example.com") == []
     html = admin_client.get(url(Notification, "changelist")).content.decode()
     assert "/admin/user_svc/user/7/change/" in html
+    assert "<br>not sent<" in html
+    Notification.objects.update(sent_at=datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC))
+    assert "<br>sent 2020-01-02 03:04:05<" in admin_client.get(url(Notification, "changelist")).content.decode()
 
 
 def test_filters_narrow_the_list_and_bad_ones_say_so(admin_client, note):

@@ -1,5 +1,6 @@
 """The list of webhook deliveries in the admin: what it shows, what it reads, and delivering again."""
 
+import re
 import threading
 
 import pytest
@@ -54,6 +55,7 @@ def test_a_row_says_what_went_where_and_what_came_of_it(admin_client, delivery, 
     html = admin_client.get(url(WebhookDelivery, "changelist")).content.decode()
     for text in ("order.confirmed", endpoint.url, "The endpoint answered 500.", "accepted", "order 7", "given up"):
         assert text in html, text
+    assert re.search(r"<br>delivered \d{4}-\d\d-\d\d", html)
     assert "NotAccepted" not in html
     assert ":8003/admin/order_svc/order/7/change/" in html
     assert reverse("admin:notification_svc_webhookendpoint_change", args=[endpoint.pk]) in html

@@ -110,6 +110,20 @@ def test_stock_that_was_never_held_is_not_said_to_be_released(api, place, neighb
     assert moment(explained(other), "outbox.release")["title"] == "Stock released"
 
 
+@pytest.mark.parametrize(
+    "state, words",
+    [
+        ("confirmed", "product-service holds the stock for this order."),
+        ("shipped", "The stock was taken for this order when it was placed."),
+        ("delivered", "The stock was taken for this order when it was placed."),
+    ],
+)
+def test_the_stock_of_a_shipped_order_is_not_said_to_be_held(order_in, afterwards, page, state, words):
+    order = order_in(state)
+    afterwards.held = "reserved"
+    assert words in text_of(page(order))
+
+
 def test_whether_stock_was_held_is_not_guessed(place, neighbours, afterwards, explained):
     neighbours.product_step = lambda request: problem(503, "unavailable")
     place()
@@ -129,8 +143,22 @@ def test_messages_show_their_text_and_where_they_went(placed, afterwards, page):
     html = page(placed)
     for words in ("other@example.com", "Hello", "As it was sent", "/admin/notification_svc/notification/5/change/"):
         assert words in html
+    assert "Send it again" not in html
     afterwards.mailed(placed, status="failed", error="OSError: refused")
-    assert "OSError: refused" in page(placed)
+    html = page(placed)
+    assert "OSError: refused" in html
+    assert re.search(r"<details[^>]* open>", html), "a failed mail is unfolded"
+
+
+@pytest.mark.parametrize("role, may", [(Role.SUPPORT, True), (Role.ADMIN, True), (Role.ORDERS, False)])
+def test_a_failed_mail_leads_to_where_it_can_be_sent_again_by_who_may(
+    placed, afterwards, client, known_callers, role, may
+):
+    afterwards.mailed(placed, status="failed", error="OSError: refused")
+    headers = {"Accept": "text/html", **people.as_user(9, role)}
+    html = client.get(f"/orders/{placed['id']}/explain", headers=headers).content.decode()
+    assert ("Send it again at notification-service" in html) == may
+    assert "/admin/notification_svc/notification/5/change/" in html
 
 
 def test_staff_are_named_by_their_account_or_by_user_service(

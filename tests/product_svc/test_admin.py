@@ -1,5 +1,7 @@
 """The admin of product-service."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from platform_core.events.models import Event
@@ -97,7 +99,7 @@ def test_a_deleted_product_is_gone_from_the_admin(admin_client, api, lamp):
     assert Product.objects.get().stock == 5
 
 
-@pytest.mark.parametrize("code, listed, edited", [("USD", "1,500.00", "1500.00"), ("JPY", "1,500", "1500")])
+@pytest.mark.parametrize("code, listed, edited", [("USD", "1,500.00 USD", "1500.00"), ("JPY", "1,500 JPY", "1500")])
 def test_prices_have_the_decimals_of_the_currency(settings, admin_client, add, reserve, code, listed, edited):
     settings.CURRENCY = code
     product = add(price=1500, stock=3)
@@ -109,6 +111,18 @@ def test_prices_have_the_decimals_of_the_currency(settings, admin_client, add, r
     assert form["price"] == edited
     assert admin_client.post(page, {**form, "name": "Other"}).status_code == 302
     assert Product.objects.get().price == 1500
+
+
+def test_a_reservation_leads_to_its_order_and_says_when_it_was_released(admin_client, add, reserve):
+    reserve(7, {add(price=1, stock=3)["id"]: 1})
+    pages = url(StockReservation, "changelist"), url(StockReservation, "change", 7)
+    for page in pages:
+        html = admin_client.get(page).content.decode()
+        assert "/admin/order_svc/order/7/change/" in html
+        assert "Reserved" in html and "2020-01-02" not in html
+    StockReservation.objects.update(status="released", released_at=datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC))
+    for page in pages:
+        assert "Released 2020-01-02 03:04:05" in admin_client.get(page).content.decode()
 
 
 def test_a_price_with_more_decimals_than_the_currency_has_is_refused(settings, admin_client):

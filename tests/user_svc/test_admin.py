@@ -44,6 +44,13 @@ def test_changing_a_user_writes_an_event(admin_client, ann):
     assert Event.objects.first().data["isActive"] is False
 
 
+def test_the_page_of_a_user_leads_to_their_orders_and_messages(admin_client, ann):
+    html = admin_client.get(url(User, "change", ann["id"])).content.decode()
+    assert f"/admin/order_svc/order/?customer={ann['id']}" in html
+    assert f"/admin/notification_svc/notification/?user={ann['id']}" in html
+    assert "/admin/order_svc/" not in admin_client.get(url(User, "add")).content.decode()
+
+
 def test_a_form_does_not_undo_concurrent_changes(admin_client, api, ann):
     page = url(User, "change", ann["id"])
     form = form_fields(admin_client.get(page).content.decode())
