@@ -57,7 +57,7 @@ def crashing(own_stack: Stack) -> Stack:
     return own_stack.up(PLATFORM_FAILPOINTS=str(own_stack.folder))
 
 
-@pytest.mark.parametrize(("point", "orders"), [("job.item", 600), slow("job.item", 3000), slow("job.item_done", 3000)])
+@pytest.mark.parametrize(("point", "orders"), [("job.item", 200), slow("job.item", 3000), slow("job.item_done", 3000)])
 def test_a_job_over_many_orders_survives_its_workers_death(crashing: Stack, point: str, orders: int) -> None:
     made = crashing.run("user_svc", "make_staff", "boss@example.com", "--role", "admin")
     desk = Desk(crashing, made.stdout.split()[-1])

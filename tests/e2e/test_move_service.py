@@ -222,10 +222,9 @@ def server_of(stack: Stack) -> Iterator[str]:
 
 
 PLACES = ["marked", "prepared", "published", "subscribed", "fenced", "sequenced", "live"]
-SOME = {"subscribed", "live"}
 
 
-@pytest.mark.parametrize("place", [place if place in SOME else slow(place) for place in PLACES])
+@pytest.mark.parametrize("place", [place if place == "live" else slow(place) for place in PLACES])
 def test_a_move_that_was_killed_goes_on(ann, target, tmp_path, place):
     stops(ann, target, at=f"move.{place}", folder=tmp_path)
     if place not in ("fenced", "sequenced", "live"):
@@ -251,7 +250,8 @@ def test_a_move_that_was_killed_goes_on(ann, target, tmp_path, place):
         assert len(people(source)) == len(ids) - 1
 
 
-@pytest.mark.parametrize("place", [place if place in {"live"} else slow(place) for place in PLACES])
+@pytest.mark.nightly
+@pytest.mark.parametrize("place", PLACES)
 def test_a_move_can_be_aborted_until_the_service_writes_to_the_target(ann, target, tmp_path, place):
     file = tmp_path / "url"
     stops(ann, target, "--url-file", str(file), at=f"move.{place}", folder=tmp_path)
@@ -279,6 +279,7 @@ def test_a_service_that_has_written_to_the_target_is_not_taken_back(ann, target,
     assert [name for _, name in people(target)] == ["ann", "bob", "eve"]
 
 
+@pytest.mark.nightly
 def test_copies_that_differ_end_the_pause_and_the_service_goes_on(ann, target, tmp_path):
     stops(ann, target, at="move.subscribed", folder=tmp_path)
     eventually("the row is copied", lambda: people(target), 60)
@@ -292,6 +293,7 @@ def test_copies_that_differ_end_the_pause_and_the_service_goes_on(ann, target, t
     assert people(target) == [(1, "ann"), (2, "bob")]
 
 
+@pytest.mark.nightly
 def test_partitions_that_come_and_go_meanwhile_are_followed(ann, target, tmp_path):
     with server_of(ann) as source:
         ask(source, "CREATE TABLE user_svc.parted (n int, at int, PRIMARY KEY (n, at)) PARTITION BY RANGE (at)")

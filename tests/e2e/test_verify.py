@@ -90,7 +90,7 @@ DAMAGE = {
     "an id that will be given out twice": (
         "SELECT setval('order_svc.order_svc_order_id_seq', 1)",
         "SELECT setval('order_svc.order_svc_order_id_seq', 100)",
-        "the sequence of order_svc_order has given out 1, and other services know {shipped}: stop, `manage",
+        "the sequence of order_svc_order has given out 1, and other services know {shipped}: run `manage",
     ),
     "lost transactions": (
         "UPDATE product_svc.events_serverhistory SET lost = 'Some are gone. Do this.'",
