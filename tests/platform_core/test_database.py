@@ -7,13 +7,13 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import DataError, connection, connections, transaction
+from django.db import DataError, ProgrammingError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from platform_core.db.connections import array, prepared, prepared_atomic
+from platform_core.db.connections import array, drop_dead_connections, prepared, prepared_atomic
 from platform_core.http import context
 from platform_core.http.errors import DeadlineExceeded
 
@@ -35,6 +35,28 @@ def test_the_first_request_after_the_server_dropped_an_idle_connection_is_answer
     backend = connection.connection.info.backend_pid
     onlooker.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
     assert api.get("/api/orders").status_code == 200
+
+
+def test_after_an_error_a_request_begins_without_a_wait(monkeypatch):
+    """A request has no deadline yet when it begins, so it must not ask Postgres anything: that may be silent."""
+    database = connections["default"]
+    with pytest.raises(ProgrammingError):
+        prepared("SELECT nothing_of_this_name", [])
+    assert database.errors_occurred
+    before = database.connection
+    monkeypatch.setattr(database, "is_usable", lambda: pytest.fail("it asks"))
+    drop_dead_connections()
+    assert database.connection is before and not database.errors_occurred
+    assert prepared("SELECT 1", []) == [(1,)]
+
+
+def test_a_connection_within_a_transaction_is_dropped(db):
+    database = connections["default"]
+    database.ensure_connection()
+    database.set_autocommit(False)
+    drop_dead_connections()
+    assert database.connection is None
+    database.autocommit = True
 
 
 def test_a_prepared_statement_comes_after_djangos_health_check(monkeypatch):
