@@ -279,7 +279,7 @@ def test_figures_lead_to_their_lists(visit, shop, healths, settings):
         "https://p.example/admin/product_svc/product/11/change/",
         "https://p.example/admin/product_svc/product/?stock=low",
         "https://o.example/admin/order_svc/order/?status=rejected",
-        "https://o.example/admin/order_svc/order/?status=pending",
+        "https://o.example/admin/order_svc/order/?status=pending&stuck=yes",
         "https://o.example/admin/outbox/outboxmessage/?state=dead",
         "https://o.example/admin/",
     } <= links
