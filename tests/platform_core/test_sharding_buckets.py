@@ -28,8 +28,12 @@ TAKE_PART = "UPDATE bucket SET stock = stock - %s WHERE product = %s AND number 
 def take(connection: psycopg.Connection, product: int, n: int, order: int) -> bool:
     """Take stock in one transaction: from one free bucket that has enough, else from all of them together."""
     with connection.transaction():
-        if connection.execute(TAKE_ONE, {"product": product, "n": n, "order": order}).rowcount:
-            return True
+        # The statement may have locked a bucket that had too little by then. Rolled back, it holds none: otherwise two
+        # orders that then lock all buckets could wait for each other.
+        with connection.transaction() as attempt:
+            if connection.execute(TAKE_ONE, {"product": product, "n": n, "order": order}).rowcount:
+                return True
+            raise psycopg.Rollback(attempt)
         buckets = connection.execute(LOCK_ALL, [product]).fetchall()
         if sum(stock for _, stock in buckets) < n:
             return False
