@@ -125,6 +125,7 @@ def url_file(stack: Stack, service: Service) -> Path:
 
 @pytest.mark.parametrize("services", [(ORDER,), pytest.param((ORDER, PRODUCT), marks=pytest.mark.nightly)])
 def test_a_service_moves_while_customers_order(own_stack, target, services):
+    own_stack.is_pooled = False
     files = {service: url_file(own_stack, service) for service in services}
     variables = {f"{service.database_url_variable}_FILE": str(file) for service, file in files.items()}
     variables["PENDING_SECONDS"] = "8"
@@ -185,7 +186,7 @@ def with_ann(template: Path) -> Iterator[Path]:
 @pytest.fixture
 def ann(with_ann: Path) -> Iterator[Stack]:
     """A platform that stands still, with one member of the staff."""
-    with temporary_stack(with_ann) as stack:
+    with temporary_stack(with_ann, is_pooled=False) as stack:  # moves do not go through a pooler
         yield stack.prepare()
 
 

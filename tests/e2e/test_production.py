@@ -19,10 +19,10 @@ PASSWORD = "planted-password-7Qx"
 
 
 class Production(Stack):
-    """`up` in production mode, with keys and secrets of its own."""
+    """`up` in production mode, with keys and secrets of its own, on a server that has no pooler."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
-        super().__init__(folder)
+        super().__init__(folder, is_pooled=False)
         self.variables = {
             "PLATFORM_ENV": "production",
             "DATABASE_URL": database_url,
@@ -315,6 +315,7 @@ def test_verify_holds_and_asks_for_a_token_of_the_staff(production, boss):
 
 
 def test_up_refuses_to_start_in_production_unprepared_and_names_every_reason(own_stack):
+    own_stack.is_pooled = False  # it has no database
     process = own_stack.launch(PLATFORM_ENV="production", CORS_ALLOWED_ORIGINS="*", DEBUG="true")
     assert process.wait(60) != 0
     said = own_stack.said()

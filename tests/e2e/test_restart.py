@@ -271,7 +271,8 @@ def test_the_image_announces_its_end_and_still_answers(elsewhere):
             answered = load.answered
             eventually("it still answers", lambda: load.answered > answered + 20)
             load.stopping.set()
-        assert [failure for failure in load.failures if "ConnectionError" not in failure] == []
+        cut_off = ("ConnectionError", "ChunkedEncodingError")  # what the killed worker had in hand
+        assert [failure for failure in load.failures if not failure.startswith(cut_off)] == []
         assert process.poll() is None
         assert process.wait(TIMEOUT) == 0
 
@@ -328,6 +329,7 @@ def test_a_server_with_too_few_connections_is_refused_in_one_line(own_stack):
 
 
 def test_a_web_alone_warns_that_connections_are_short(elsewhere, tmp_path):
+    elsewhere.is_pooled = False  # behind a pooler they never are
     log = tmp_path / "web.log"
     with log.open("wb") as output, container(elsewhere, USER, output, WEB_CONCURRENCY="4", WEB_THREADS="64"):
         eventually("the warning", lambda: "database.connections_short" in log.read_text(), TIMEOUT)
